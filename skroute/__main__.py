@@ -1,0 +1,27 @@
+"""Entry point of the ``skroute`` command and of ``python -m skroute``."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line, or say how to install what it needs."""
+    missing = [name for name in ("typer", "rich", "pandas") if find_spec(name) is None]
+    if missing:
+        print(
+            f"skroute's command line needs {', '.join(missing)}: "
+            "pip install 'skroute[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    from skroute.cli import app
+
+    app(prog_name="skroute")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What a comparison takes where nothing is given: routers, an encoder of prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer
+
+from skroute.base import BaseRouter
+from skroute.dummy import DummyRouter
+from skroute.pointwise import PointwiseRouter
+from skroute.ranking import RankingRouter
+
+__all__ = ["N_COMPONENTS", "default_routers", "fit_encoder"]
+
+#: Components of the embedding of prompts, at most.
+N_COMPONENTS = 256
+
+
+def default_routers(
+    costs: Any = None, *, random_state: int | None = None
+) -> dict[str, BaseRouter]:
+    """Give the ranking router and what it has to beat.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_models,) or dict, default=None
+        Prices per model; ``None`` where costs are known per query.
+    random_state : int or None, default=None
+        Seed of every router.
+
+    Returns
+    -------
+    dict of str to router
+        Not fitted: ``"RankingRouter"``; two tuned regressors of quality, ``"kNN"`` and
+        ``"ridge"``; and three that do not look at the query, ``"best single"``,
+        ``"cheapest"`` and ``"random"``.
+    """
+    shared = {"costs": costs, "random_state": random_state}
+    neighbors = _MultiOutputSearch(
+        _CappedNeighbors(),
+        {"n_neighbors": [5, 10, 20, 40, 80]},
+        scoring="neg_mean_squared_error",
+    )
+    return {
+        "RankingRouter": RankingRouter(**shared),
+        "kNN": PointwiseRouter(neighbors, **shared),
+        "ridge": PointwiseRouter(RidgeCV(np.logspace(-3, 3, 13)), **shared),
+        "best single": DummyRouter("best_single", **shared),
+        "cheapest": DummyRouter("cheapest", **shared),
+        "random": DummyRouter("random", **shared),
+    }
+
+
+def fit_encoder(prompts: Any, seed: int) -> Pipeline:
+    """Fit TF-IDF and a truncated SVD on prompts."""
+    words = TfidfVectorizer(sublinear_tf=True)
+    counts = words.fit_transform(prompts)
+    svd = TruncatedSVD(min(N_COMPONENTS, *counts.shape), random_state=seed)
+    unit = Normalizer()
+    unit.fit(svd.fit_transform(counts))
+    return Pipeline([("tfidf", words), ("svd", svd), ("unit", unit)])
+
+
+class _CappedNeighbors(KNeighborsRegressor):
+    """Takes all the neighbours there are where a table is smaller than k."""
+
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        wanted = self.n_neighbors if n_neighbors is None else n_neighbors
+        return super().kneighbors(X, min(wanted, self.n_samples_fit_), *args, **kwargs)
+
+
+class _MultiOutputSearch(GridSearchCV):
+    """Says that it searches a regressor of several outputs, as scikit-learn's hides."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,119 @@
+"""Files that the command line reads and writes: routers, prompts, results."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from skroute.base import BaseRouter
+
+__all__ = [
+    "check_folder",
+    "embedded",
+    "load",
+    "read_prompts",
+    "replacing",
+    "save",
+]
+
+
+def check_folder(file: Path) -> None:
+    """Fail before the work, not after it."""
+    if not file.absolute().parent.is_dir():
+        raise FileNotFoundError(f"the folder of {str(file)!r} does not exist.")
+    if file.is_dir():
+        raise IsADirectoryError(f"{str(file)!r} is a folder; give the path of a file.")
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Write beside the file, then put it in its place: never half of one."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save(router: Any, file: Path) -> None:
+    """Save a router with joblib, completely or not at all."""
+    with replacing(file) as beside:
+        joblib.dump(router, beside)
+
+
+def load(file: Path) -> Any:
+    """Load a router, or a pipeline that ends in one."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{str(file)!r} is not a file.")
+    try:
+        loaded = joblib.load(file)
+    except Exception as error:
+        # A damaged or foreign pickle fails in as many ways as there are opcodes.
+        raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
+    last = loaded[-1] if isinstance(loaded, Pipeline) else loaded
+    if not isinstance(last, BaseRouter):
+        raise ValueError(
+            f"{str(file)!r} holds a {type(loaded).__name__}, not a router that "
+            "`skroute fit` saved."
+        )
+    return loaded
+
+
+def read_prompts(source: str) -> list[str]:
+    """Read prompts from stdin, or from a file whose ending tells the format."""
+    if source == "-":
+        return _lines(sys.stdin.read())
+    text = Path(source).read_text("utf-8-sig")
+    if source.endswith(".csv"):
+        # A prompt that reads "NA" or "007" is a prompt.
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        records: list[Any] = frame.to_dict("records")
+    elif source.endswith((".jsonl", ".ndjson")):
+        try:
+            records = [json.loads(line) for line in _lines(text)]
+        except ValueError as error:
+            raise ValueError(f"{source} is not a JSON record a line: {error}") from None
+    else:
+        return _lines(text)
+    prompts = [r.get("prompt") if isinstance(r, dict) else None for r in records]
+    if any(not isinstance(prompt, str) for prompt in prompts):
+        raise ValueError(f"{source} must give a text called prompt in every record.")
+    return [str(prompt) for prompt in prompts]
+
+
+def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) -> Any:
+    """Take the vectors of the queries from a file, or from prompts."""
+    if isinstance(fitted, Pipeline):
+        if embeddings is not None:
+            raise ValueError("this router reads prompts: leave --embeddings out.")
+        if prompts is None:
+            raise ValueError("this router reads prompts: give QUERIES, or - for stdin.")
+        return fitted[:-1].transform(prompts)
+    if embeddings is None:
+        raise ValueError(
+            "this router was fitted on embeddings: give those of the queries with "
+            "--embeddings E.npy."
+        )
+    X = np.load(embeddings, allow_pickle=False)
+    if prompts is not None and len(prompts) != len(X):
+        raise ValueError(
+            f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."
+        )
+    return X
+
+
+def _lines(text: str) -> list[str]:
+    """Split at line feeds only, and leave blank lines out."""
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]

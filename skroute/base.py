@@ -1,0 +1,418 @@
+"""BaseRouter: all that follows once quality and cost can be estimated."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.model_selection import KFold
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+
+from skroute.decision import BudgetDecider, best_single_quality
+from skroute.metrics import normalized_auc
+from skroute.prices import PricePath
+from skroute.validation import (
+    all_or_nothing,
+    check_costs,
+    check_quality,
+    check_routing_table,
+    estimate_names,
+)
+
+__all__ = ["BaseRouter", "CrossFittedRouter"]
+
+
+class BaseRouter(TransformerMixin, BaseEstimator):
+    """Base of all routers, also of those that others write.
+
+    A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,
+    ``predict_quality`` and ``predict_cost``. Its `fit` calls
+    :func:`skroute.validation.check_routing_table`, which sets ``models_``, ``costs_``
+    and ``n_features_in_``. Everything else follows: `predict`, `route`, `transform`,
+    the cross-fitted `fit_transform`, `score`, names of columns, metadata routing.
+
+    Attributes
+    ----------
+    models_ : ndarray of str of shape (n_models,)
+        Names of the models, in the order of the columns of `y`.
+    costs_ : ndarray of shape (n_models,)
+        Mean money per call of each model, as given or observed in `fit`.
+    n_features_in_ : int
+        Width of the embeddings.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the features, where `X` had string column names.
+
+    Examples
+    --------
+    A router that believes the average:
+
+    >>> import numpy as np
+    >>> from skroute.base import BaseRouter
+    >>> from skroute.validation import check_queries, check_routing_table
+    >>> class MeanRouter(BaseRouter):
+    ...     def __init__(self, costs=None):
+    ...         self.costs = costs
+    ...
+    ...     def fit(self, X, y, *, costs=None):
+    ...         table = check_routing_table(self, X, y, costs)
+    ...         self.means_ = np.nanmean(table.quality, axis=0)
+    ...         return self
+    ...
+    ...     def decision_function(self, X):
+    ...         return self.predict_quality(X)
+    ...
+    ...     def predict_quality(self, X):
+    ...         return np.tile(self.means_, (len(check_queries(self, X)), 1))
+    ...
+    ...     def predict_cost(self, X):
+    ...         return np.tile(self.costs_, (len(check_queries(self, X)), 1))
+    >>> X = np.arange(8.0).reshape(4, 2)
+    >>> y = np.array([[0, 1], [1, 1], [0, 1], [0, 0]])
+    >>> MeanRouter(costs=[1.0, 5.0]).fit(X, y).route(X[:2])
+    array(['model_1', 'model_1'], dtype=object)
+    """
+
+    __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
+    __metadata_request__score = {"costs": True}  # noqa: RUF012
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Model to call for each query where money is no object.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of int of shape (n_queries,)
+            Index into ``models_`` of the model of the highest expected quality, ties to
+            the cheaper: ``y[range(n), pred]`` is what the decisions give.
+        """
+        return self._decide(X, BudgetDecider(), None)
+
+    def route(
+        self,
+        X: Any,
+        *,
+        budget: float | None = None,
+        scope: Literal["mean", "query", "batch"] = "mean",
+        min_quality: float | str | None = None,
+        price: float | None = None,
+        tolerance: float = 0.0,
+        available: Any = None,
+        on_infeasible: Literal["raise", "cheapest"] = "raise",
+    ) -> np.ndarray:
+        """Name of the model to call for each query.
+
+        The same as a :class:`~skroute.BudgetDecider` behind this router, in one call. A
+        mean budget and a `min_quality` are turned into a price of money on the
+        cross-fitted estimates of the training queries.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        budget : float or None, default=None
+            Money, in the unit of the costs; see `scope`.
+        scope : {"mean", "query", "batch"}, default="mean"
+            Whether `budget` is an average per query over the traffic, a hard cap on
+            the expected cost of each query, or a total for the rows of this call.
+        min_quality : float, str or None, default=None
+            Mean quality that the cheapest decisions shall reach, or a share of the best
+            single model's such as ``"95%"``.
+        price : float or None, default=None
+            Quality that one unit of money is worth.
+        tolerance : float, default=0.0
+            Expected quality that may be given up to take a cheaper model.
+        available : array-like of bool or list of str, default=None
+            Models that may be called: (n_models,) or (n_queries, n_models), or names.
+        on_infeasible : {"raise", "cheapest"}, default="raise"
+            What to do when nothing fits the budget.
+
+        Returns
+        -------
+        ndarray of str of shape (n_queries,)
+            Names of models.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If the budget or the target cannot be met; it names the nearest feasible
+            one.
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If an argument is not as described.
+
+        Notes
+        -----
+        Without cross-fitted estimates from training (a router of a third party that was
+        fitted by `fit` alone), the price is found on the rows of this call.
+        """
+        decider = BudgetDecider(
+            budget,
+            scope=scope,
+            min_quality=min_quality,
+            price=price,
+            tolerance=tolerance,
+            on_infeasible=on_infeasible,
+        )
+        return self.models_[self._decide(X, decider, available)]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Estimate quality and cost of every model on every query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2 * n_models)
+            Expected qualities, then expected costs.
+        """
+        return np.hstack([self.predict_quality(X), self.predict_cost(X)])
+
+    def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
+        """Fit, and estimate the training queries by cross-fitting.
+
+        As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
+        ``fit(X, y).transform(X)``: every query is estimated by a router that did not
+        see its outcomes, so that a :class:`~skroute.BudgetDecider` behind it is tuned
+        on honest numbers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        y : array-like of shape (n_queries, n_models)
+            Qualities, ``NaN`` where a model was not run.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2 * n_models)
+            Cross-fitted qualities, then costs.
+        """
+        with all_or_nothing(self):
+            self.fit(X, y, costs=costs)
+            quality = check_quality(y)
+            estimates = np.empty((len(quality), 2 * len(self.models_)))
+            for train, test in folds(len(quality), random_state=0):
+                fold = clone(self)
+                known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
+                fold.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
+                estimates[test] = fold.transform(_safe_indexing(X, test))
+            if costs is not None:
+                costs = check_costs(costs, quality.shape, self.models_)
+            self._keep_path(estimates, quality, costs)
+        return estimates
+
+    def score(self, X: Any, y: Any, *, costs: Any = None) -> float:
+        """Normalised area under the quality-cost curve; higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities. Queries with an unknown quality or cost are left out.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Observed costs. May be left out only if the router was fitted on per-model
+            prices (or without costs): these then count.
+
+        Returns
+        -------
+        float
+            :func:`skroute.metrics.normalized_auc` of the router's estimates.
+        """
+        estimates = self.transform(X)
+        quality = check_quality(y, models=self.models_)
+        if costs is None:
+            costs = self._known_prices()
+        else:
+            costs = check_costs(costs, quality.shape, self.models_)
+        return normalized_auc(quality, costs, *np.hsplit(estimates, 2))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : None or array-like of str, default=None
+            Ignored beyond its length; present for scikit-learn.
+
+        Returns
+        -------
+        ndarray of str of shape (2 * n_models,)
+            ``quality__<model>``, then ``cost__<model>``.
+        """
+        check_is_fitted(self)
+        if input_features is not None and len(input_features) != self.n_features_in_:
+            raise ValueError(
+                f"input_features should have length equal to {self.n_features_in_}; "
+                f"got {len(input_features)}."
+            )
+        return estimate_names(self.models_)
+
+    def __sklearn_tags__(self) -> Any:
+        # Neither a classifier nor a regressor: y is a table of qualities, and with
+        # single_output the common checks would feed it a vector.
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _decide(self, X: Any, decider: BudgetDecider, available: Any) -> np.ndarray:
+        """Let a decider decide the estimates of X; the one way to a decision."""
+        check_is_fitted(self)
+        decider._check_parameters()
+        quality, cost = self.predict_quality(X), self.predict_cost(X)
+        path = getattr(self, "price_path_", None)
+        if path is None:
+            path = PricePath.from_estimates(quality, cost)
+        best_single = getattr(self, "best_single_quality_", None)
+        if best_single is None:
+            best_single = best_single_quality(quality)
+        decider._settle(self.models_, path, best_single)
+        return decider._decide(quality, cost, available)
+
+    def _known_prices(self) -> np.ndarray:
+        """Per-model prices that hold for any query, or an error."""
+        if getattr(self, "_per_query_costs", False):
+            raise ValueError(
+                "score needs costs: this router was fitted on per-query costs, so give "
+                "those of these queries as costs=... (in cross-validation, with "
+                "sklearn.set_config(enable_metadata_routing=True))."
+            )
+        return self.costs_
+
+    def _keep_path(
+        self, estimates: np.ndarray, quality: np.ndarray, costs: np.ndarray | None
+    ) -> None:
+        """Keep what mean budgets and quality targets are settled on."""
+        self.price_path_ = PricePath.from_estimates(
+            *np.hsplit(estimates, 2), true_quality=quality, true_cost=costs
+        )
+        self.best_single_quality_ = best_single_quality(quality)
+
+
+class CrossFittedRouter(BaseRouter):
+    """Base of the routers of this package: `fit` itself cross-fits.
+
+    A subclass gives ``_fit_table(table)``, which fits it on a checked
+    :class:`~skroute.validation.RoutingTable` and returns out-of-fold estimates.
+
+    Attributes
+    ----------
+    price_path_ : PricePath
+        Mean spend and quality of the cross-fitted decisions at every price of money.
+    best_single_quality_ : float
+        Mean training quality of the best single model.
+    """
+
+    def fit(self, X: Any, y: Any, *, costs: Any = None) -> Self:
+        """Fit the router on a table of outcomes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings, float32 or float64.
+        y : array-like of shape (n_queries, n_models)
+            Quality of every model on every query, higher is better; ``NaN`` where a
+            model was not run. Columns of a DataFrame name the models.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call, ``NaN`` where unknown. Prices per model are given in the
+            constructor instead.
+
+        Returns
+        -------
+        self : estimator
+            The fitted router.
+
+        Raises
+        ------
+        ValueError
+            If a shape, a name or a value is not as described; the router is then left
+            as it was.
+        """
+        self._fit(X, y, costs)
+        return self
+
+    def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
+        """Fit, and estimate the training queries by cross-fitting.
+
+        As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
+        ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
+        its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
+        tuned on honest numbers. Only where at least 50 queries share one embedding (an
+        encoder that truncates long prompts) they are estimated as they will be served:
+        their own outcome weighs little in that, and a budget must know the block.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        y : array-like of shape (n_queries, n_models)
+            Qualities, ``NaN`` where a model was not run.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2 * n_models)
+            Cross-fitted qualities, then costs.
+        """
+        return self._fit(X, y, costs)
+
+    def _fit(self, X: Any, y: Any, costs: Any) -> np.ndarray:
+        with all_or_nothing(self):
+            table = check_routing_table(self, X, y, costs)
+            estimates = self._fit_table(table)
+            block = _repeated(table.X)
+            if block.any():
+                estimates[block] = self.transform(table.X[block])
+            self._keep_path(estimates, table.quality, table.costs)
+        return estimates
+
+
+def _repeated(X: np.ndarray, least: int = 50) -> np.ndarray:
+    """Mask of the rows that stand in X at least so often, bit by bit."""
+    if len(X) < least:
+        return np.zeros(len(X), dtype=bool)
+    X = np.ascontiguousarray(X)
+    rows = X.view(np.dtype((np.void, X.itemsize * X.shape[1]))).ravel()
+    _, which, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    return counts[which] >= least
+
+
+def folds(
+    n_queries: int, n_splits: int = 5, random_state: Any = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Shuffled K-fold splits of the queries; fewer folds where there are fewer rows.
+
+    Parameters
+    ----------
+    n_queries : int
+        Number of rows.
+    n_splits : int, default=5
+        Number of folds.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the shuffle.
+
+    Returns
+    -------
+    list of (train, test)
+        Row indices. A single query is its own training and test row.
+    """
+    if n_queries == 1:
+        return [(np.array([0]), np.array([0]))]
+    splitter = KFold(min(n_splits, n_queries), shuffle=True, random_state=random_state)
+    return list(splitter.split(np.empty((n_queries, 1))))

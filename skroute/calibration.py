@@ -1,0 +1,51 @@
+r"""From rank scores to expected quality, without losing what the ranker learned.
+
+LambdaRank learns from pairs of models that differ on a query, so the difference of two
+of its scores is the log-odds of who wins *if* one wins; it says nothing on how often
+they differ. With :math:`p` the expected qualities scaled to [0, 1], two models differ
+with probability :math:`d_{ij} = p_i (1 - p_j) + p_j (1 - p_i)`, and model :math:`i` is
+expected to be better than the average model by the mean over :math:`j` of
+:math:`d_{ij} \tanh((s_i - s_j) / 2)`. For scores that are just the log-odds of
+:math:`p` this is exactly :math:`p_i` less the mean: a ranker that starts there, and
+learns nothing, changes nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["log_odds", "rank_utility"]
+
+# Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
+_MARGIN = 0.02
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """Log-odds of probabilities, kept away from certainty."""
+    p = np.clip(p, _MARGIN, 1.0 - _MARGIN)
+    return np.log(p / (1.0 - p))
+
+
+def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Expected advantage of each model over the average model of the pool.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_queries, n_models)
+        Rank scores.
+    p : ndarray of shape (n_queries, n_models)
+        Expected qualities scaled to [0, 1].
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        In the scale of `p`; sums to 0 over the models.
+    """
+    p = np.clip(p, _MARGIN, 1.0 - _MARGIN)
+    utility = np.empty_like(p)
+    for i in range(p.shape[1]):
+        mine = p[:, [i]]
+        differ = mine * (1.0 - p) + p * (1.0 - mine)
+        wins = np.tanh((scores[:, [i]] - scores) / 2.0)
+        utility[:, i] = (differ * wins).mean(axis=1)
+    return utility

@@ -1,0 +1,500 @@
+"""BudgetDecider: from estimated qualities and costs to the model that is called."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skroute.exceptions import InfeasibleBudgetError
+from skroute.prices import Price, PricePath, choose, decide, hull_steps
+from skroute.validation import (
+    all_or_nothing,
+    check_available,
+    check_costs,
+    check_number,
+    check_quality,
+    default_names,
+    model_names,
+)
+
+__all__ = ["BudgetDecider"]
+
+_SCOPES = ("mean", "query", "batch")
+
+
+class BudgetDecider(TransformerMixin, BaseEstimator):
+    """Decide which model each query is sent to, under a budget or a quality target.
+
+    A transformer from a router's estimates (the output of ``router.transform``) to
+    one-hot decisions, and the last step of a ``Pipeline`` that starts with a router.
+    With no parameter set it takes the model of the highest expected quality, ties to
+    the cheaper one.
+
+    Parameters
+    ----------
+    budget : float or None, default=None
+        Money, in the unit of the costs; what it limits is said by `scope`.
+    scope : {"mean", "query", "batch"}, default="mean"
+        ``"mean"``: average money per query over the traffic. `fit` finds the price of
+        money at which the training queries spend it; every query is then decided on its
+        own. ``"query"``: hard cap, no query is sent to a model whose expected cost is
+        above `budget`. ``"batch"``: total expected money over the rows of one call,
+        solved for that batch and never exceeded.
+    min_quality : float, str or None, default=None
+        The cheapest decisions whose expected mean quality reaches this. A string such
+        as ``"95%"`` is a share of the mean quality of the best single model in
+        `fit`. Not together with a mean or batch budget, nor with `price`. Solved on the
+        rows of `fit`, or with ``scope="batch"`` on the rows of each call.
+    price : float or None, default=None
+        The price of money itself: ``argmax quality - price * cost``. Not together with
+        a mean or batch budget.
+    tolerance : float, default=0.0
+        Among the models within this much expected quality of the best one, none dearer
+        than the cheapest is called. 0 keeps every model in play.
+    on_infeasible : {"raise", "cheapest"}, default="raise"
+        What to do when nothing fits the budget: raise
+        :class:`~skroute.exceptions.InfeasibleBudgetError`, or send the queries
+        concerned to their cheapest model. A `min_quality` that cannot be reached then
+        takes the best models there are.
+
+    Attributes
+    ----------
+    price_ : float
+        The price of money in force; 0 where money only matters through a cap.
+    price_path_ : PricePath
+        Mean spend and quality of the rows of `fit` at every price.
+    quality_target_ : float or None
+        `min_quality` as a number.
+    models_ : ndarray of str of shape (n_models,)
+        Names of the models.
+    n_features_in_ : int
+        ``2 * n_models``.
+    feature_names_in_ : ndarray of str of shape (2 * n_models,)
+        Names of the columns of the estimates, where they had names.
+
+    Notes
+    -----
+    A mask of available models does not move `price_`: an outage changes what can be
+    called, not what a unit of quality is worth.
+
+    Every query is decided on its own, with one exception: where many training queries
+    share one embedding, no price spends a mean budget, and the queries of a call on
+    which two neighbouring prices disagree are split between them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skroute import BudgetDecider
+    >>> quality = np.array([[0.9, 0.95], [0.2, 0.9], [0.5, 0.6]])
+    >>> cost = np.array([[1.0, 10.0], [1.0, 10.0], [1.0, 10.0]])
+    >>> decider = BudgetDecider(budget=4.0).fit(np.hstack([quality, cost]))
+    >>> decider.predict(np.hstack([quality, cost]))
+    array([0, 1, 0])
+    """
+
+    __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
+
+    def __init__(
+        self,
+        budget: float | None = None,
+        *,
+        scope: Literal["mean", "query", "batch"] = "mean",
+        min_quality: float | str | None = None,
+        price: float | None = None,
+        tolerance: float = 0.0,
+        on_infeasible: Literal["raise", "cheapest"] = "raise",
+    ) -> None:
+        self.budget = budget
+        self.scope = scope
+        self.min_quality = min_quality
+        self.price = price
+        self.tolerance = tolerance
+        self.on_infeasible = on_infeasible
+
+    def fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
+        """Find the price of money on training traffic.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Expected qualities, then expected costs: preferably cross-fitted ones, as
+            ``router.fit_transform`` gives them in a pipeline.
+        y : array-like of shape (n_queries, n_models), default=None
+            Qualities that were observed. Where known they count in place of the
+            estimates when a price is judged; the decisions rest on `Z` alone. A 1-D
+            target, as scikit-learn's generic tools pass it, says nothing about models
+            and is ignored.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Costs that were observed, used likewise.
+
+        Returns
+        -------
+        self : BudgetDecider
+            The fitted decider.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If the budget or the quality target cannot be met on `Z`.
+        ValueError
+            If a parameter or an argument is not as described.
+        """
+        with all_or_nothing(self):
+            self._check_parameters()
+            Z = validate_data(self, Z, dtype=(np.float64, np.float32))
+            quality, cost = self._split(Z)
+            models = self._model_names(y, costs, quality.shape[1])
+            y = _table_or_none(y)
+            if y is not None and y.shape != quality.shape:
+                raise ValueError(
+                    f"y must have shape {quality.shape}, one quality per query and "
+                    f"model of Z; got {y.shape}."
+                )
+            if costs is not None:
+                costs = check_costs(costs, quality.shape, models)
+            path = PricePath.from_estimates(
+                quality,
+                cost,
+                allowed=self._allowed(quality, cost, np.ones((1, len(models)), bool)),
+                true_quality=y,
+                true_cost=costs,
+            )
+            best_single = best_single_quality(quality if y is None else y)
+            return self._settle(models, path, best_single)
+
+    def transform(self, Z: Any) -> np.ndarray:
+        """Decide every query; one-hot.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            1.0 in the column of the model that is called.
+        """
+        choice = self.predict(Z)
+        decisions = np.zeros((len(choice), len(self.models_)))
+        decisions[np.arange(len(choice)), choice] = 1.0
+        return decisions
+
+    def predict(self, Z: Any) -> np.ndarray:
+        """Decide every query.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates.
+
+        Returns
+        -------
+        ndarray of int of shape (n_queries,)
+            Index into ``models_``.
+        """
+        return self._decide(*self._check_estimates(Z), None)
+
+    def route(self, Z: Any, available: Any = None) -> np.ndarray:
+        """Decide every query by name, among the models that may be called.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates.
+        available : array-like of bool or list of str, default=None
+            Models that may be called: (n_models,) or (n_queries, n_models), or names.
+            ``None`` allows all.
+
+        Returns
+        -------
+        ndarray of str of shape (n_queries,)
+            Name of the model for each query.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If no available model fits a query cap or a batch budget.
+        ValueError
+            If `available` is of the wrong shape, names an unknown model or leaves a
+            query without any.
+        """
+        return self.models_[self._decide(*self._check_estimates(Z), available)]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns of `transform`: the models.
+
+        Parameters
+        ----------
+        input_features : None or array-like of str, default=None
+            Ignored beyond its length; present for scikit-learn.
+
+        Returns
+        -------
+        ndarray of str of shape (n_models,)
+            The model names.
+        """
+        check_is_fitted(self)
+        if input_features is not None and len(input_features) != self.n_features_in_:
+            raise ValueError(
+                f"input_features should have length equal to {self.n_features_in_}; "
+                f"got {len(input_features)}."
+            )
+        return self.models_.copy()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    # The parts that ``router.route`` shares: it settles a decider on the path that the
+    # router keeps, and decides its own estimates.
+
+    def _settle(
+        self, models: np.ndarray, path: PricePath, best_single: float
+    ) -> BudgetDecider:
+        """Find the price on a path; all fitted attributes are set here, or none."""
+        target = self._quality_target(best_single)
+        price = Price(0.0 if self.price is None else float(self.price))
+        try:
+            if target is not None and self.scope != "batch":
+                price = path.price_for_quality(target)
+            elif self.budget is not None and self.scope == "mean":
+                price = path.price_for_budget(self.budget)
+        except InfeasibleBudgetError:
+            if self.on_infeasible == "raise":
+                raise
+            price = Price(0.0 if target is not None else np.inf)
+        self.models_ = models
+        self.price_path_ = path
+        self.quality_target_ = target
+        self.price_ = price.high
+        self._price = price
+        return self
+
+    def _decide(
+        self, quality: np.ndarray, cost: np.ndarray, available: Any
+    ) -> np.ndarray:
+        """Indices of the models that are called."""
+        mask = check_available(available, self.models_, len(quality))
+        allowed = self._allowed(quality, cost, mask)
+        if self.scope == "batch" and self.budget is not None:
+            try:
+                return solve_batch(quality, cost, allowed, float(self.budget))
+            except InfeasibleBudgetError:
+                if self.on_infeasible == "raise":
+                    raise
+                return choose(quality, cost, np.inf, allowed)
+        price = self._price
+        if self.scope == "batch" and self.quality_target_ is not None:
+            path = PricePath.from_estimates(quality, cost, allowed=allowed)
+            try:
+                price = path.price_for_quality(self.quality_target_)
+            except InfeasibleBudgetError:
+                if self.on_infeasible == "raise":
+                    raise
+                price = Price(0.0)
+        return decide(quality, cost, price, allowed)
+
+    def _allowed(
+        self, quality: np.ndarray, cost: np.ndarray, mask: np.ndarray
+    ) -> np.ndarray:
+        """Models in play: available, under the cap, not dearer than good enough."""
+        if self.budget is not None and self.scope == "query":
+            affordable = mask & (cost <= self.budget)
+            stuck = np.logical_not(affordable.any(axis=1))
+            if stuck.any():
+                floor = np.where(mask, cost, np.inf).min(axis=1, keepdims=True)
+                if self.on_infeasible == "raise":
+                    smallest = float(floor.max())
+                    raise InfeasibleBudgetError(
+                        f"budget={self.budget:g} is below the cheapest model of "
+                        f"{stuck.sum()} queries; the smallest feasible budget is "
+                        f"{smallest!r}. Raise it, or set on_infeasible='cheapest'.",
+                        smallest_budget=smallest,
+                    )
+                affordable |= stuck[:, None] & mask & (cost == floor)
+            mask = affordable
+        if self.tolerance > 0:
+            best = np.where(mask, quality, -np.inf).max(axis=1, keepdims=True)
+            enough = mask & (quality >= best - self.tolerance)
+            limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
+            mask = mask & (cost <= limit)
+        return mask
+
+    def _quality_target(self, best_single: float) -> float | None:
+        if not isinstance(self.min_quality, str):
+            return None if self.min_quality is None else float(self.min_quality)
+        if best_single <= 0:
+            raise ValueError(
+                f"min_quality={self.min_quality!r} is a share of the best single "
+                f"model's mean quality, which is {best_single:g}: a share needs a "
+                "positive one. Give min_quality as a number."
+            )
+        return _percentage(self.min_quality) * best_single
+
+    def _check_parameters(self) -> None:
+        if self.scope not in _SCOPES:
+            raise ValueError(f"scope must be one of {_SCOPES}; got {self.scope!r}.")
+        if self.on_infeasible not in ("raise", "cheapest"):
+            raise ValueError(
+                "on_infeasible must be 'raise' or 'cheapest'; got "
+                f"{self.on_infeasible!r}."
+            )
+        for name in ("budget", "price"):
+            if getattr(self, name) is not None:
+                check_number(getattr(self, name), name, low=0.0)
+        check_number(self.tolerance, "tolerance", low=0.0)
+        if isinstance(self.min_quality, str):
+            _percentage(self.min_quality)
+        elif self.min_quality is not None:
+            check_number(self.min_quality, "min_quality")
+        fixed = [
+            name
+            for name, set_ in (
+                ("budget", self.budget is not None and self.scope != "query"),
+                ("min_quality", self.min_quality is not None),
+                ("price", self.price is not None),
+            )
+            if set_
+        ]
+        if len(fixed) > 1:
+            raise ValueError(
+                f"{' and '.join(fixed)} each fix the price of money: give one of them "
+                f"(scope={self.scope!r}), or a budget with scope='query' as a cap."
+            )
+
+    def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
+        check_is_fitted(self)
+        Z = validate_data(self, Z, dtype=(np.float64, np.float32), reset=False)
+        return self._split(Z)
+
+    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Halves of the estimates: qualities and costs."""
+        if Z.shape[1] % 2:
+            raise ValueError(
+                "Z must hold the qualities and then the costs of the same models, an "
+                f"even number of columns; got {Z.shape[1]} feature(s). Give it what a "
+                "router's transform returns."
+            )
+        quality, cost = np.hsplit(Z, 2)
+        if (cost < 0).any():
+            raise ValueError(
+                "Z must hold costs, which are not negative, in the second half of its "
+                f"columns; the smallest there is {cost.min():g}."
+            )
+        return quality, cost
+
+    def _model_names(self, y: Any, costs: Any, n_models: int) -> np.ndarray:
+        """Names from y, else costs, else the columns of Z, else numbered ones."""
+        for table, name in ((y, "y"), (costs, "costs")):
+            names = model_names(table, name)
+            if names is not None and len(names) == n_models:
+                return names
+        columns = getattr(self, "feature_names_in_", None)
+        if columns is not None and all(
+            column.startswith("quality__") for column in columns[:n_models]
+        ):
+            prefix = len("quality__")
+            return np.array([c[prefix:] for c in columns[:n_models]], dtype=object)
+        return default_names(n_models)
+
+
+def solve_batch(
+    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, budget: float
+) -> np.ndarray:
+    """Best decisions of one batch whose total expected cost stays within `budget`.
+
+    Lagrange relaxation of a multiple-choice knapsack: the steps of all queries up their
+    concave hulls are taken from the steepest on while the total allows it, then what is
+    left over buys the largest single improvement that still fits. The result is at most
+    one step short of the relaxed optimum, and more budget never gives less expected
+    quality: the leftover can never buy more than the step that did not fit.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen.
+    budget : float
+        Total money.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        The decisions.
+
+    Raises
+    ------
+    InfeasibleBudgetError
+        If the cheapest decisions cost more than `budget`.
+
+    References
+    ----------
+    .. [1] P. Sinha and A. A. Zoltners, "The multiple-choice knapsack problem",
+       Operations Research 27(3), 1979.
+    """
+    quality = np.asarray(quality, dtype=np.float64)
+    cost = np.asarray(cost, dtype=np.float64)
+    steps = hull_steps(quality, cost, allowed)
+    rows = np.arange(len(quality))
+    cheapest = cost[rows, steps.start].sum()
+    if cheapest > budget:
+        raise InfeasibleBudgetError(
+            f"budget={budget:g} for this batch is below what its cheapest models cost; "
+            f"the smallest feasible budget is {float(cheapest)!r}.",
+            smallest_budget=float(cheapest),
+        )
+    n_steps = int(np.searchsorted(steps.walk(cost), budget, side="right")) - 1
+    # The running sum rounds differently from a plain one: what counts is the latter.
+    n_steps = max(n_steps, 0)
+    choice = steps.choice_after(n_steps)
+    while n_steps and cost[rows, choice].sum() > budget:
+        n_steps -= 1
+        choice = steps.choice_after(n_steps)
+    left = budget - cost[rows, choice].sum()
+    extra = cost - cost[rows, choice][:, None]
+    gain = quality - quality[rows, choice][:, None]
+    fits = allowed & (extra <= left) & (gain > 0)
+    if fits.any():
+        row, model = np.unravel_index(np.where(fits, gain, 0).argmax(), gain.shape)
+        improved = choice.copy()
+        improved[row] = model
+        if cost[rows, improved].sum() <= budget:
+            choice = improved
+    return choice
+
+
+def _table_or_none(y: Any) -> np.ndarray | None:
+    """Qualities, or nothing where y is absent or only a vector."""
+    if y is None or np.asarray(y).ndim < 2:
+        return None
+    return check_quality(y)
+
+
+def best_single_quality(quality: np.ndarray) -> float:
+    """Mean quality of the model that is best on average, over what was observed."""
+    observed = np.isfinite(quality)
+    total = np.where(observed, quality, 0.0).sum(axis=0)
+    count = observed.sum(axis=0)
+    return float((total[count > 0] / count[count > 0]).max())
+
+
+def _percentage(text: str) -> float:
+    """``"95%"`` as 0.95."""
+    try:
+        if not text.endswith("%"):
+            raise ValueError(text)
+        share = float(text[:-1]) / 100
+    except ValueError:
+        share = np.nan
+    if not (np.isfinite(share) and share > 0):
+        raise ValueError(
+            "min_quality as a string must be a positive percentage such as '95%'; got "
+            f"{text!r}."
+        )
+    return share

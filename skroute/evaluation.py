@@ -1,0 +1,426 @@
+"""Comparing routers on one table: paired splits, and what each gives and spends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils import _safe_indexing
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from skroute._defaults import default_routers
+from skroute.base import BaseRouter
+from skroute.metrics import (
+    RoutingCurve,
+    best_single,
+    normalized_auc,
+    oracle_choice,
+    quality_neutral_cost,
+    routing_collapse_index,
+    routing_curve,
+    strongest_call_share,
+)
+from skroute.validation import (
+    check_prices,
+    check_quality,
+    check_spend,
+    default_names,
+    model_names,
+)
+
+__all__ = [
+    "BUDGET_SHARES",
+    "METRICS",
+    "ORACLE",
+    "Comparison",
+    "RouterResult",
+    "compare_routers",
+    "default_routers",
+]
+
+#: Budgets that are checked, from the cheapest (0) to the dearest (1) calls.
+BUDGET_SHARES = (0.25, 0.5, 0.75)
+#: What is measured of every router, in the order of a report.
+METRICS = (
+    "quality",
+    "cost",
+    "relative_quality",
+    "relative_cost",
+    "normalized_auc",
+    "quality_neutral_cost",
+    "routing_collapse_index",
+    "strongest_call_share",
+    "fit_seconds",
+)
+#: Name of the row that decides with hindsight.
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class RouterResult:
+    """What one router reached on every split.
+
+    Attributes
+    ----------
+    name : str
+        Name of the router.
+    scores : dict of str to ndarray of shape (n_splits,)
+        One entry for each of `METRICS`. ``NaN`` where one is undefined, infinity where
+        the best single model's quality was never reached (``quality_neutral_cost``).
+    spent : ndarray of shape (n_splits, n_budgets)
+        Money per query that was really spent where ``Comparison.budgets`` were asked.
+    curves : tuple of RoutingCurve
+        The router's curve on each test part.
+    """
+
+    name: str
+    scores: dict[str, np.ndarray]
+    spent: np.ndarray
+    curves: tuple[RoutingCurve, ...]
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the splits."""
+        return float(self.scores[metric].mean())
+
+    def standard_error(self, metric: str) -> float:
+        """Return the standard error; ``NaN`` for one split or infinite values.
+
+        Splits share queries, so it says how much the mean depends on the splits drawn,
+        not how it would vary over other traffic.
+        """
+        values = self.scores[metric]
+        if len(values) < 2 or not np.isfinite(values).all():
+            return float("nan")
+        return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Routers compared on the same splits of one table.
+
+    Attributes
+    ----------
+    results : dict of str to RouterResult
+        By name, in the order in which the routers were given; the oracle is last.
+    budgets : ndarray of shape (n_splits, n_budgets)
+        Money per query that was asked for: `BUDGET_SHARES` of the way from calling each
+        training query's cheapest model to calling its dearest.
+    models : ndarray of str of shape (n_models,)
+        Names of the models.
+    seeds : tuple of int
+        Seed of each split.
+    test_size : float
+        Share of the queries in the test part.
+    n_queries : int
+        Rows of the table.
+    n_incomplete : int
+        Rows without every quality and cost: used in training, left out of testing.
+    """
+
+    results: dict[str, RouterResult]
+    budgets: np.ndarray
+    models: np.ndarray
+    seeds: tuple[int, ...]
+    test_size: float
+    n_queries: int
+    n_incomplete: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the comparison into lists, numbers and strings, as JSON knows them.
+
+        Returns
+        -------
+        dict
+            Without the curves; ``None`` where a number is undefined or infinite.
+        """
+        return {
+            "n_queries": self.n_queries,
+            "n_incomplete": self.n_incomplete,
+            "models": self.models.tolist(),
+            "seeds": list(self.seeds),
+            "test_size": self.test_size,
+            "budgets": _plain(self.budgets),
+            "routers": {
+                name: {
+                    **{
+                        metric: {
+                            "mean": _plain(result.mean(metric)),
+                            "standard_error": _plain(result.standard_error(metric)),
+                            "splits": _plain(result.scores[metric]),
+                        }
+                        for metric in METRICS
+                    },
+                    "spent": _plain(result.spent),
+                }
+                for name, result in self.results.items()
+            },
+        }
+
+
+def compare_routers(
+    X: Any,
+    y: Any,
+    costs: Any,
+    routers: Mapping[str, BaseRouter] | None = None,
+    *,
+    models: Any = None,
+    encoder: Callable[[Any], Any] | None = None,
+    groups: Any = None,
+    test_size: float = 0.3,
+    seeds: int | Iterable[int] = 5,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Fit routers on the same training parts, and judge them on the same test parts.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_queries, n_features)
+        Embeddings, or anything with one row per query that `encoder` reads.
+    y : array-like of shape (n_queries, n_models)
+        Qualities, ``NaN`` where a model was not run. Rows with an unknown quality or
+        cost are used in training and left out of testing.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or dict
+        Money per call: one price per model, or what every call cost.
+    routers : dict of str to router, default=None
+        Routers to compare; they are cloned. Those whose ``costs`` are ``None`` are
+        given the prices, where costs are prices. ``None`` takes :func:`default_routers`
+        with the first of the seeds.
+    models : array-like of str of shape (n_models,), default=None
+        Names of the models, where `y` has none.
+    encoder : callable, default=None
+        Called with the training rows of `X`; returns a fitted transformer that embeds
+        the rows of both parts.
+    groups : array-like of shape (n_queries,), default=None
+        Queries of one group, such as repeats of a prompt, stay on one side of a split.
+    test_size : float, default=0.3
+        Share of the queries (or groups) that is tested on.
+    seeds : int or iterable of int, default=5
+        Number of splits (seeds 0, 1, ...), or their seeds.
+    progress : callable, default=None
+        Called with a router's name, the number of fits that are done, and their total.
+
+    Returns
+    -------
+    Comparison
+        The scores of every router, and of the oracle that decides with hindsight.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, or a test part has no complete row.
+
+    Notes
+    -----
+    ``quality``, ``cost`` and their shares of those of the best single model (the best
+    on the training part) are those of ``router.predict``: money is no object. The
+    seeds draw the splits; a router's own randomness is its own parameter. Everything
+    runs on one thread, unless a router starts more itself.
+
+    Examples
+    --------
+    >>> from skroute import DummyRouter
+    >>> from skroute.datasets import make_routing
+    >>> from skroute.evaluation import compare_routers
+    >>> data = make_routing(n_queries=200, random_state=0)
+    >>> comparison = compare_routers(
+    ...     data.data, data.quality, data.costs, {"static": DummyRouter()}, seeds=2
+    ... )
+    >>> list(comparison.results)
+    ['static', 'oracle']
+    >>> comparison.results["static"].mean("relative_cost")
+    1.0
+    """
+    table = _Table.checked(X, y, costs, models)
+    if isinstance(seeds, int | np.integer):
+        seeds = range(seeds)
+    seeds = tuple(seeds)
+    if not seeds:
+        raise ValueError("seeds must be at least 1 split; got none.")
+    if routers is None:
+        routers = default_routers(random_state=seeds[0])
+    if ORACLE in routers:
+        raise ValueError(f"routers must not be called {ORACLE!r}: that row is taken.")
+    measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}
+    budgets, fits = [], count()
+    for seed in seeds:
+        split = _Split.drawn(table, seed, test_size, groups, encoder)
+        for name, router in routers.items():
+            if progress is not None:
+                progress(name, next(fits), len(seeds) * len(routers))
+            # Sums do not then depend on the cores, and fit times can be compared; on a
+            # busy machine, threads that wait for each other cost ten times as much.
+            with threadpool_limits(limits=1):
+                measured[name].append(split.measure(router))
+        measured[ORACLE].append(split.measure_oracle())
+        budgets.append(split.budgets)
+    return Comparison(
+        results={name: _gathered(name, parts) for name, parts in measured.items()},
+        budgets=np.array(budgets),
+        models=table.models,
+        seeds=seeds,
+        test_size=test_size,
+        n_queries=len(table.quality),
+        n_incomplete=int((~table.complete).sum()),
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one router reached on one split."""
+
+    scores: dict[str, float]
+    spent: np.ndarray
+    curve: RoutingCurve
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The table as it was given, which is what routers are fitted on, and checked."""
+
+    X: Any
+    y: Any
+    costs: Any
+    quality: np.ndarray
+    spend: np.ndarray
+    complete: np.ndarray
+    models: np.ndarray
+
+    @classmethod
+    def checked(cls, X: Any, y: Any, costs: Any, models: Any) -> _Table:
+        named = model_names(y)
+        quality = check_quality(y)
+        if named is not None:
+            models = named
+        elif models is None:
+            models = default_names(quality.shape[1])
+        models = np.asarray(models, dtype=object)
+        if isinstance(costs, Mapping):
+            costs = check_prices(costs, models)
+        spend = check_spend(costs, quality.shape, named)
+        complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
+        return cls(X, y, costs, quality, spend, complete, models)
+
+    def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
+        """Fit a clone: the one place where prices and costs per query part."""
+        router = clone(router)
+        y = _safe_indexing(self.y, rows)
+        if np.ndim(self.costs) == 2:
+            return router.fit(X, y, costs=_safe_indexing(self.costs, rows))
+        if router.get_params().get("costs") is None:
+            router.set_params(costs=self.costs)
+        return router.fit(X, y)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One training and one test part."""
+
+    table: _Table
+    train: np.ndarray
+    test: np.ndarray
+    X_train: Any
+    X_test: Any
+    budgets: np.ndarray
+
+    @classmethod
+    def drawn(
+        cls, table: _Table, seed: int, test_size: float, groups: Any, encoder: Any
+    ) -> _Split:
+        rows = np.arange(len(table.quality))
+        splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
+        groups = rows if groups is None else groups
+        train, test = next(splitter.split(rows, groups=groups))
+        test = test[table.complete[test]]
+        if len(test) == 0:
+            raise ValueError(
+                f"the test part of seed {seed} has no query on which every model's "
+                "quality and cost is known; the comparison needs complete rows."
+            )
+        X_train, X_test = (_safe_indexing(table.X, part) for part in (train, test))
+        if encoder is not None:
+            encoder = encoder(X_train)
+            X_train, X_test = encoder.transform(X_train), encoder.transform(X_test)
+        return cls(table, train, test, X_train, X_test, _budgets(table.spend[train]))
+
+    def measure(self, router: BaseRouter) -> _Measured:
+        """Fit a router on the training part and try it on the test part."""
+        started = perf_counter()
+        router = self.table.fit(router, self.X_train, self.train)
+        fit_seconds = perf_counter() - started
+        index = {model: i for i, model in enumerate(router.models_)}
+        spent = []
+        for budget in self.budgets:
+            names = router.route(self.X_test, budget=budget, on_infeasible="cheapest")
+            spent.append(self._mean(self.table.spend, [index[name] for name in names]))
+        return self._measured(
+            router.predict(self.X_test),
+            np.hsplit(router.transform(self.X_test), 2),
+            np.array(spent),
+            fit_seconds,
+        )
+
+    def measure_oracle(self) -> _Measured:
+        """Decide with hindsight; the oracle is not asked to keep a budget."""
+        truth = self.table.quality[self.test], self.table.spend[self.test]
+        spent = np.full(len(self.budgets), np.nan)
+        return self._measured(oracle_choice(*truth), truth, spent, np.nan)
+
+    def _measured(
+        self, choice: Any, estimates: Any, spent: np.ndarray, fit_seconds: float
+    ) -> _Measured:
+        y, costs = self.table.quality, self.table.spend
+        reference = best_single(y[self.train], costs[self.train])
+        quality, cost = self._mean(y, choice), self._mean(costs, choice)
+        curve = routing_curve(
+            y[self.test], costs[self.test], *estimates, models=self.table.models
+        )
+        scores = (
+            quality,
+            cost,
+            _ratio(quality, self._mean(y, reference)),
+            _ratio(cost, self._mean(costs, reference)),
+            normalized_auc(curve),
+            quality_neutral_cost(curve),
+            routing_collapse_index(curve),
+            strongest_call_share(curve),
+            fit_seconds,
+        )
+        return _Measured(dict(zip(METRICS, scores, strict=True)), spent, curve)
+
+    def _mean(self, values: np.ndarray, choice: Any) -> float:
+        """Mean over the test part of what the decisions have in a table."""
+        return float(values[self.test, choice].mean())
+
+
+def _budgets(spend: np.ndarray) -> np.ndarray:
+    """Budgets between each query's cheapest and its dearest model, on average."""
+    spend = spend[np.isfinite(spend).any(axis=1)]
+    low, high = np.nanmin(spend, axis=1).mean(), np.nanmax(spend, axis=1).mean()
+    return low + np.array(BUDGET_SHARES) * (high - low)
+
+
+def _gathered(name: str, parts: list[_Measured]) -> RouterResult:
+    return RouterResult(
+        name,
+        {key: np.array([part.scores[key] for part in parts]) for key in METRICS},
+        np.array([part.spent for part in parts]),
+        tuple(part.curve for part in parts),
+    )
+
+
+def _ratio(value: float, reference: float) -> float:
+    """Share of a reference; undefined where that is not positive."""
+    return value / reference if reference > 0 else float("nan")
+
+
+def _plain(values: Any) -> Any:
+    """Numbers for JSON, which knows neither NaN nor infinity."""
+    if np.ndim(values):
+        return [_plain(value) for value in values]
+    return float(values) if np.isfinite(values) else None

@@ -1,0 +1,49 @@
+"""Errors and warnings that are skroute's own."""
+
+from __future__ import annotations
+
+import pickle
+
+__all__ = ["InfeasibleBudgetError", "NoCostWarning", "UnsafePickleError"]
+
+
+class InfeasibleBudgetError(ValueError):
+    """No decision satisfies the budget or the quality target that was asked for.
+
+    Parameters
+    ----------
+    message : str
+        What was asked for, and the nearest that can be had.
+    smallest_budget : float or None, default=None
+        The smallest feasible budget, in the unit of the costs; ``None`` where a
+        quality target failed.
+    largest_quality : float or None, default=None
+        The largest quality that can be promised; ``None`` where a budget failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        smallest_budget: float | None = None,
+        largest_quality: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.smallest_budget = smallest_budget
+        self.largest_quality = largest_quality
+
+    def __reduce__(self) -> tuple:
+        """Keep the attributes when the error crosses a process boundary."""
+        state = {
+            "smallest_budget": self.smallest_budget,
+            "largest_quality": self.largest_quality,
+        }
+        return type(self), self.args, state
+
+
+class NoCostWarning(UserWarning):
+    """A router was fitted without any costs, so every model is taken to cost 1."""
+
+
+class UnsafePickleError(pickle.UnpicklingError):
+    """A pickled table names a function or class that no table needs."""

@@ -1,0 +1,33 @@
+"""Metrics that tell what a router costs, what it gives, and whether it collapsed."""
+
+from skroute.metrics._curve import RoutingCurve, routing_curve
+from skroute.metrics._scorer import make_routing_scorer
+from skroute.metrics._scores import (
+    apgr,
+    average_improvement_in_quality,
+    call_performance_threshold,
+    normalized_auc,
+    peak_quality,
+    quality_neutral_cost,
+    routing_collapse_index,
+    strongest_call_share,
+)
+from skroute.metrics._tables import best_single, oracle_choice, regret, top2_margin
+
+__all__ = [
+    "RoutingCurve",
+    "apgr",
+    "average_improvement_in_quality",
+    "best_single",
+    "call_performance_threshold",
+    "make_routing_scorer",
+    "normalized_auc",
+    "oracle_choice",
+    "peak_quality",
+    "quality_neutral_cost",
+    "regret",
+    "routing_collapse_index",
+    "routing_curve",
+    "strongest_call_share",
+    "top2_margin",
+]

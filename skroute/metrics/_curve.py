@@ -1,0 +1,265 @@
+"""The quality-cost curve of a router, from which all curve metrics are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from skroute.prices import choose, hull_steps
+from skroute.validation import (
+    check_estimates,
+    check_quality,
+    check_spend,
+    default_names,
+    model_names,
+)
+
+# Points of the sweep over per-query caps, as ORBIT takes them.
+_N_CAPS = 100
+# Points kept of the sweep over prices; the exact one has a step per query and model.
+_N_PRICES = 1000
+
+
+@dataclass(frozen=True)
+class RoutingCurve:
+    """What a router reaches at every budget, on queries whose outcomes are known.
+
+    Attributes
+    ----------
+    budget : ndarray of shape (n_points,)
+        Increasing: the expected mean spend (``scope="mean"``) or the cap on the
+        expected cost of a query (``scope="query"``).
+    cost : ndarray of shape (n_points,)
+        Money per query that was really spent.
+    quality : ndarray of shape (n_points,)
+        Mean quality that was really had.
+    call_share : ndarray of shape (n_points, n_models)
+        Share of the queries that each model was called for.
+    collapse : ndarray of shape (n_points,)
+        Routing collapse index of the decisions at each point.
+    model_quality, model_cost : ndarray of shape (n_models,)
+        Mean quality and cost of each model, called for every query.
+    floor : tuple of float
+        Cost and quality of calling each query's truly cheapest model.
+    ceiling : float
+        Mean cost of calling each query's truly dearest model.
+    models : ndarray of str of shape (n_models,)
+        Names of the models.
+    scope : {"mean", "query"}
+        How the budget was swept.
+    n_queries : int
+        Queries with complete outcomes, on which the curve rests.
+    """
+
+    budget: np.ndarray
+    cost: np.ndarray
+    quality: np.ndarray
+    call_share: np.ndarray
+    collapse: np.ndarray
+    model_quality: np.ndarray
+    model_cost: np.ndarray
+    floor: tuple[float, float]
+    ceiling: float
+    models: np.ndarray
+    scope: str
+    n_queries: int
+
+    @property
+    def strongest(self) -> int:
+        """Index of the dearest model by mean cost."""
+        return int(self.model_cost.argmax())
+
+    @property
+    def best_single(self) -> int:
+        """Index of the best model by mean quality, ties to the cheaper."""
+        ties = self.model_quality == self.model_quality.max()
+        return int(np.where(ties, self.model_cost, np.inf).argmin())
+
+    def envelope(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pareto envelope of the points and the floor.
+
+        Returns
+        -------
+        cost, quality : ndarray
+            Both increasing: the points that no cheaper point matches in quality.
+        """
+        cost = np.r_[self.floor[0], self.cost]
+        quality = np.r_[self.floor[1], self.quality]
+        order = np.lexsort((-quality, cost))
+        cost, quality = cost[order], quality[order]
+        reached = np.r_[-np.inf, np.maximum.accumulate(quality)[:-1]]
+        kept = quality > reached
+        return cost[kept], quality[kept]
+
+
+def routing_curve(
+    y: Any,
+    costs: Any,
+    quality: Any,
+    cost: Any,
+    *,
+    scope: Literal["mean", "query"] = "mean",
+    models: Any = None,
+) -> RoutingCurve:
+    """Sweep the budget, and count what the decisions really give and cost.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Observed qualities. Queries with an unknown quality or cost are left out: what
+        a decision there gives cannot be known. Columns of a DataFrame name the models.
+    costs : array-like of shape (n_models,) or (n_queries, n_models)
+        Observed costs.
+    quality, cost : array-like of shape (n_queries, n_models)
+        A router's estimates, on which its decisions rest.
+    scope : {"mean", "query"}, default="mean"
+        ``"mean"``: one price of money, from infinity to 0, exactly; at most 1,000 of
+        the points are kept. ``"query"``: a cap on the expected cost of each query, at
+        most 100 quantiles of the distinct expected costs; the best model under the
+        cap, else the cheapest [1]_.
+    models : array-like of str of shape (n_models,), default=None
+        Names of the models, where `y` has none.
+
+    Returns
+    -------
+    RoutingCurve
+        The curve.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a value is wrong, or no query has complete outcomes.
+
+    References
+    ----------
+    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
+       of LLM Routers", arXiv:2602.03478, 2026.
+
+    Examples
+    --------
+    >>> from skroute.metrics import routing_curve
+    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    >>> curve = routing_curve(y, costs, y, [costs, costs])
+    >>> curve.cost.tolist(), curve.quality.tolist()
+    ([1.0, 2.0], [0.5, 1.0])
+    """
+    if scope not in ("mean", "query"):
+        raise ValueError(f"scope must be 'mean' or 'query'; got {scope!r}.")
+    named = model_names(y)
+    y = check_quality(y)
+    costs = check_spend(costs, y.shape, named)
+    quality, cost = check_estimates(quality, cost)
+    if quality.shape != y.shape:
+        raise ValueError(
+            f"quality and cost must have the shape of y, {y.shape}; got "
+            f"{quality.shape}."
+        )
+    if named is None:
+        named = default_names(y.shape[1]) if models is None else np.asarray(models)
+    if named.shape != (y.shape[1],):
+        raise ValueError(
+            f"models must name the {y.shape[1]} columns of y; got {len(named)} names."
+        )
+    known = np.isfinite(y).all(axis=1) & np.isfinite(costs).all(axis=1)
+    if not known.any():
+        raise ValueError(
+            "y and costs have no query on which every model's quality and cost is "
+            "known; a curve needs complete rows."
+        )
+    y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
+    rows = np.arange(len(y))
+    cheapest = np.lexsort((-y, costs), axis=1)[:, 0]
+    strongest = int(costs.mean(axis=0).argmax())
+    counted = _Counted(y, costs, cost, _well_chosen(y, strongest))
+    sweep = _sweep_prices if scope == "mean" else _sweep_caps
+    budget, spent, gained, share, collapse = sweep(quality, cost, counted)
+    return RoutingCurve(
+        budget=budget,
+        cost=spent,
+        quality=gained,
+        call_share=share,
+        collapse=collapse,
+        model_quality=y.mean(axis=0),
+        model_cost=costs.mean(axis=0),
+        floor=(float(costs[rows, cheapest].mean()), float(y[rows, cheapest].mean())),
+        ceiling=float(costs.max(axis=1).mean()),
+        models=named,
+        scope=scope,
+        n_queries=len(y),
+    )
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Tables that are summed over the decisions."""
+
+    y: np.ndarray
+    costs: np.ndarray
+    expected_cost: np.ndarray
+    well_chosen: np.ndarray
+
+
+def _well_chosen(y: np.ndarray, strongest: int) -> np.ndarray:
+    """Whether calling a model is no sign of collapse, (n_queries, n_models).
+
+    It is among the best, and not the dearest unless only that one is best.
+    """
+    best = y == y.max(axis=1, keepdims=True)
+    needed = best.sum(axis=1) == 1
+    best[:, strongest] &= needed
+    return best.astype(np.float64)
+
+
+def _sweep_prices(
+    quality: np.ndarray, cost: np.ndarray, counted: _Counted
+) -> tuple[np.ndarray, ...]:
+    steps = hull_steps(quality, cost)
+    levels, _ = steps.levels()
+    if len(levels) > _N_PRICES:
+        kept = np.linspace(0, len(levels) - 1, _N_PRICES).round().astype(int)
+        levels = levels[kept]
+    n_queries, n_models = quality.shape
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return steps.walk(values)[levels] / n_queries
+
+    calls = np.empty((len(levels), n_models))
+    for model in range(n_models):
+        change = (steps.new == model).astype(int) - (steps.old == model)
+        first = np.count_nonzero(steps.start == model)
+        calls[:, model] = first + np.r_[0, np.cumsum(change)][levels]
+    return (
+        mean(counted.expected_cost),
+        mean(counted.costs),
+        mean(counted.y),
+        calls / n_queries,
+        1.0 - mean(counted.well_chosen),
+    )
+
+
+def _sweep_caps(
+    quality: np.ndarray, cost: np.ndarray, counted: _Counted
+) -> tuple[np.ndarray, ...]:
+    caps = np.unique(cost)
+    if len(caps) > _N_CAPS:
+        caps = np.unique(np.quantile(caps, np.linspace(0, 1, _N_CAPS)))
+    rows = np.arange(len(quality))
+    cheapest = cost == cost.min(axis=1, keepdims=True)
+    points = []
+    for cap in caps:
+        choice = choose(quality, cost, 0.0, (cost <= cap) | cheapest)
+        share = np.bincount(choice, minlength=quality.shape[1]) / len(rows)
+        points.append(
+            (
+                counted.costs[rows, choice].mean(),
+                counted.y[rows, choice].mean(),
+                share,
+                1.0 - counted.well_chosen[rows, choice].mean(),
+            )
+        )
+    spent, gained, share, collapse = (
+        np.array(part) for part in zip(*points, strict=True)
+    )
+    return caps, spent, gained, share, collapse

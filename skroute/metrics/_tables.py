@@ -1,0 +1,161 @@
+"""What a table of outcomes says by itself, or about given decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skroute.validation import (
+    check_choice,
+    check_number,
+    check_quality,
+    check_spend,
+    model_names,
+)
+
+
+def best_single(y: Any, costs: Any = None) -> int:
+    """Find the model with the highest mean quality.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Qualities; ``NaN`` where a model was not run.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+        Money per call; equal means are resolved to the cheaper model.
+
+    Returns
+    -------
+    int
+        Index of the model.
+
+    Examples
+    --------
+    >>> from skroute.metrics import best_single
+    >>> best_single([[0, 1, 1], [1, 1, 1]], costs=[1.0, 5.0, 2.0])
+    2
+    """
+    quality = check_quality(y)
+    means = _column_means(quality)
+    ties = means == means.max()
+    if costs is not None:
+        spend = _column_means(
+            check_spend(costs, quality.shape, model_names(y)), empty=np.inf
+        )
+        ties &= spend == spend[ties].min()
+    return int(ties.argmax())
+
+
+def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:
+    """Decide with hindsight: the cheapest of the best models of every query.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Qualities; a model that was not run (``NaN``) is not chosen while another was.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+        Money per call; ``NaN`` counts as the dearest.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Model indices.
+
+    Examples
+    --------
+    >>> from skroute.metrics import oracle_choice
+    >>> oracle_choice([[0, 1, 1], [0, 0, 0]], costs=[1.0, 5.0, 2.0])
+    array([2, 0])
+    """
+    quality = check_quality(y)
+    quality = np.where(np.isnan(quality), -np.inf, quality)
+    ties = quality == quality.max(axis=1, keepdims=True)
+    if costs is None:
+        return ties.argmax(axis=1)
+    spend = check_spend(costs, quality.shape, model_names(y))
+    spend = np.where(np.isnan(spend), np.finfo(np.float64).max, spend)
+    return np.where(ties, spend, np.inf).argmin(axis=1)
+
+
+def top2_margin(quality: Any) -> np.ndarray:
+    """Distance of the best model from the second best, for every query.
+
+    Small margins are where a small error of a score flips a decision.
+
+    Parameters
+    ----------
+    quality : array-like of shape (n_queries, n_models)
+        Qualities, observed or expected; at least two known ones in each row.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        Best minus second best; ``NaN`` for a row with fewer than two known qualities.
+
+    Examples
+    --------
+    >>> from skroute.metrics import top2_margin
+    >>> top2_margin([[0.5, 0.75, 0.0], [1.0, 1.0, 0.0]])
+    array([0.25, 0.  ])
+    """
+    quality = check_quality(quality, "quality")
+    if quality.shape[1] < 2:
+        raise ValueError(
+            "quality must have at least two models (columns) for a margin; got "
+            f"{quality.shape[1]}."
+        )
+    known = np.isfinite(quality).sum(axis=1) >= 2
+    margin = np.full(len(quality), np.nan)
+    top = np.sort(np.where(np.isnan(quality), -np.inf, quality)[known], axis=1)[:, -2:]
+    margin[known] = top[:, 1] - top[:, 0]
+    return margin
+
+
+def regret(y: Any, choice: Any, *, costs: Any = None, price: float = 0.0) -> float:
+    """Mean quality lost against the best decision in hindsight.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Qualities. Queries with an unknown one are left out.
+    choice : array-like of int of shape (n_queries,)
+        Model indices, as ``router.predict`` gives them.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+        Money per call; needed where `price` is not 0.
+    price : float, default=0.0
+        Quality that one unit of money is worth: the regret is then that of
+        ``quality - price * cost``.
+
+    Returns
+    -------
+    float
+        At least 0; lower is better.
+
+    Examples
+    --------
+    >>> from skroute.metrics import regret
+    >>> regret([[0.0, 1.0], [1.0, 1.0]], [0, 0])
+    0.5
+    """
+    value = check_quality(y)
+    choice = check_choice(choice, value.shape)
+    price = check_number(price, "price", low=0.0)
+    if price > 0:
+        if costs is None:
+            raise ValueError(f"costs must be given to price them at price={price:g}.")
+        value = value - price * check_spend(costs, value.shape, model_names(y))
+    known = np.isfinite(value).all(axis=1)
+    if not known.any():
+        raise ValueError("y has no query on which every quality and cost is known.")
+    value, choice = value[known], choice[known]
+    chosen = value[np.arange(len(value)), choice]
+    return float(np.mean(value.max(axis=1) - chosen))
+
+
+def _column_means(table: np.ndarray, empty: float = -np.inf) -> np.ndarray:
+    """Means of the known values of each column; `empty` where there are none."""
+    known = np.isfinite(table)
+    count = known.sum(axis=0)
+    total = np.where(known, table, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(len(total), empty), where=count > 0)

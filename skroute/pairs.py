@@ -1,0 +1,210 @@
+"""Features of a (query, model) pair: cross-fitted quality estimates and the query.
+
+LambdaRank learns from a few dozen numbers per pair, not from the raw embedding: what
+a linear and two kernel regressions expect of this model on this query, at three
+strengths of smoothing each, what they expect of the pool as a whole, the leading
+principal components of the embedding, and which model it is. Nothing stored grows with
+the number of training queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.optimize import nnls
+from sklearn.decomposition import PCA
+
+from skroute.linear import RidgeFit, chunks, fit_ridge
+
+__all__ = ["PairEstimates", "PairFeatures"]
+
+# Widths of the two kernels, for embeddings scaled to unit mean squared distance from
+# their centre: one about as wide as the cloud of queries, one narrower.
+_GAMMAS = (1.0, 2.0)
+# Strengths used as features: the best one, and two grid steps to either side.
+_AROUND = (-2, 0, 2)
+_BEST = _AROUND.index(0)
+
+
+@dataclass(frozen=True)
+class PairEstimates:
+    """Estimates and features of some queries.
+
+    Attributes
+    ----------
+    quality : ndarray of shape (n_queries, n_models)
+        Expected quality by the regressions alone.
+    features : ndarray of shape (n_queries, n_models, n_features)
+        Features of pairs, the model's index last.
+    """
+
+    quality: np.ndarray
+    features: np.ndarray
+
+
+class PairFeatures:
+    """Learns the regressions, and turns queries into features of pairs.
+
+    Parameters
+    ----------
+    n_components : int
+        Principal components of the embedding among the features.
+    n_landmarks : int
+        Queries that span the kernel regressions, at most.
+    """
+
+    def __init__(self, n_components: int, n_landmarks: int) -> None:
+        self.n_components = n_components
+        self.n_landmarks = n_landmarks
+
+    def fit_transform(
+        self,
+        X: np.ndarray,
+        quality: np.ndarray,
+        fold: np.ndarray,
+        rng: np.random.RandomState,
+    ) -> PairEstimates:
+        """Fit on all queries, and estimate each without its fold.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Embeddings.
+        quality : ndarray of shape (n_queries, n_models)
+            Qualities; ``NaN`` where unknown, no model without any.
+        fold : ndarray of int of shape (n_queries,)
+            Fold of each query.
+        rng : RandomState
+            Draws the landmarks.
+
+        Returns
+        -------
+        PairEstimates
+            Out-of-fold estimates of the training queries.
+        """
+        n_queries = len(X)
+        self.means_ = np.nanmean(quality, axis=0)
+        self.low_ = float(np.nanmin(quality))
+        self.range_ = float(np.nanmax(quality)) - self.low_ or 1.0
+        self.centre_ = X.mean(axis=0, dtype=np.float64)
+        total = sum(
+            float(((X[part] - self.centre_) ** 2).sum()) for part in chunks(n_queries)
+        )
+        self.scale_ = np.sqrt(total / n_queries) or 1.0
+        n_components = min(self.n_components, *X.shape)
+        self.components_ = np.zeros((0, X.shape[1]))
+        if n_components and total > 0:
+            pca = PCA(n_components, svd_solver="covariance_eigh").fit(X)
+            self.components_ = pca.components_.astype(np.float64)
+        # A block of identical queries is worth one landmark.
+        distinct = np.unique(X[rng.permutation(n_queries)[:8192]], axis=0)
+        rng.shuffle(distinct)
+        self.landmarks_ = self.scaled(distinct[: self.n_landmarks])
+        self._squares = (self.landmarks_**2).sum(axis=1)
+        between = self._distances(self.landmarks_)
+        whiten = [None, *(_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS)]
+
+        spread = np.full(quality.shape[1], np.nanstd(quality) or 1.0)
+        self.fits_ = []
+        estimates = np.empty((*quality.shape, len(whiten), len(_AROUND)))
+        for f, root in enumerate(whiten):
+
+            def features(rows: np.ndarray, f: int = f, root: Any = root) -> np.ndarray:
+                Phi = self._maps(rows)[f]
+                return Phi if root is None else Phi @ root
+
+            fit, estimates[:, :, f] = fit_ridge(
+                X,
+                quality,
+                fold,
+                features,
+                scale=spread,
+                differences=True,
+                around=_AROUND,
+            )
+            if root is not None:
+                fit = RidgeFit(np.tensordot(root, fit.coef, 1), fit.intercept)
+            self.fits_.append(fit)
+        self.weights_ = _combine(
+            estimates[..., _BEST] - self.means_[:, None],
+            quality - self.means_,
+        )
+        return self._assemble(X, estimates)
+
+    def transform(self, X: np.ndarray) -> PairEstimates:
+        """Estimate queries that were not trained on.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        PairEstimates
+            Estimates and features.
+        """
+        estimates = np.stack(
+            [
+                fit.predict(Phi)
+                for fit, Phi in zip(self.fits_, self._maps(X), strict=True)
+            ],
+            axis=2,
+        )
+        return self._assemble(X, estimates)
+
+    def _assemble(self, X: np.ndarray, estimates: np.ndarray) -> PairEstimates:
+        best = estimates[..., _BEST] - self.means_[:, None]
+        quality = self.means_ + best @ self.weights_
+        n_queries, n_models = quality.shape
+        level = quality.mean(axis=1, keepdims=True)
+        query = (X - self.centre_) @ self.components_.T
+        model = np.arange(n_models, dtype=np.float64)
+        columns = [
+            self.in_unit(estimates.reshape(n_queries, n_models, -1)),
+            self.in_unit(quality)[:, :, None],
+            ((quality - level) / self.range_)[:, :, None],
+            np.broadcast_to(self.in_unit(level)[:, :, None], (n_queries, n_models, 1)),
+            np.broadcast_to(query[:, None, :], (n_queries, n_models, query.shape[1])),
+            np.broadcast_to(
+                np.stack([self.in_unit(self.means_), model], axis=1),
+                (n_queries, n_models, 2),
+            ),
+        ]
+        return PairEstimates(quality, np.concatenate(columns, axis=2))
+
+    def in_unit(self, quality: np.ndarray) -> np.ndarray:
+        """Quality scaled so that the worst observed is 0 and the best 1."""
+        return (quality - self.low_) / self.range_
+
+    def scaled(self, X: np.ndarray) -> np.ndarray:
+        """Embeddings centred, and scaled to unit mean squared length."""
+        return (X - self.centre_) / self.scale_
+
+    def _distances(self, scaled: np.ndarray) -> np.ndarray:
+        """Squared distances to the landmarks."""
+        squares = (scaled**2).sum(axis=1)[:, None]
+        product = scaled @ self.landmarks_.T
+        return np.maximum(squares - 2.0 * product + self._squares, 0.0)
+
+    def _maps(self, X: np.ndarray) -> list[np.ndarray]:
+        """Inputs of the linear and of each kernel regression."""
+        scaled = self.scaled(X)
+        distance = self._distances(scaled)
+        return [scaled, *(np.exp(-gamma * distance) for gamma in _GAMMAS)]
+
+
+def _inverse_root(kernel: np.ndarray) -> np.ndarray:
+    """Map under which a ridge on landmarks is a ridge in the kernel's own space."""
+    values, vectors = eigh(kernel)
+    return vectors / np.sqrt(np.maximum(values, 1e-6))
+
+
+def _combine(estimates: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Non-negative weights of the regressions, by out-of-fold squared error."""
+    known = np.isfinite(target)
+    weights, _ = nnls(estimates[known], target[known])
+    return weights

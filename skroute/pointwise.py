@@ -1,0 +1,181 @@
+"""PointwiseRouter: any regressor, trained on scores; the objective that collapses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import get_tags
+
+from skroute.base import CrossFittedRouter, folds
+from skroute.validation import RoutingTable, check_queries
+
+__all__ = ["PointwiseRouter"]
+
+
+class PointwiseRouter(CrossFittedRouter):
+    """Route by the scores of a regressor: the honest comparison.
+
+    One scikit-learn regressor learns the quality of every model from the embedding. Its
+    objective is the error of a score, while the decision is a comparison of scores;
+    that mismatch is what makes routers collapse [1]_. Priced by the same
+    :class:`~skroute.BudgetDecider` as everything else, a tuned ridge or k-nearest
+    neighbours is a strong baseline all the same.
+
+    Parameters
+    ----------
+    estimator : regressor
+        Any scikit-learn regressor; one with several outputs is fitted once for all
+        models, others once per model. Where outcomes are missing, one clone per model
+        is fitted on the queries on which it was run.
+    cost_estimator : regressor, default=None
+        Learns per-query costs. ``None`` clones `estimator`. Not used with per-model
+        prices.
+    costs : array-like of shape (n_models,) or dict, default=None
+        Prices per model, by position or by name. Also fill in for unknown per-query
+        costs.
+    cv : int, default=5
+        Folds of the cross-fitted estimates on which mean budgets and quality targets
+        are tuned; `estimator` is fitted ``cv + 1`` times.
+    random_state : int, RandomState instance or None, default=None
+        Shuffles the folds.
+
+    Attributes
+    ----------
+    estimators_ : list of (ndarray of int, regressor)
+        Columns of `y`, and the regressor fitted on them.
+    cost_estimators_ : list of (ndarray of int, regressor)
+        The same for costs; empty where prices are fixed.
+
+    References
+    ----------
+    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
+       of LLM Routers", arXiv:2602.03478, 2026.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KNeighborsRegressor
+    >>> from skroute import PointwiseRouter
+    >>> from skroute.datasets import make_routing
+    >>> data = make_routing(n_queries=200, random_state=0)
+    >>> router = PointwiseRouter(KNeighborsRegressor(20), random_state=0)
+    >>> router.fit(data.data, data.quality, costs=data.costs).predict(data.data).shape
+    (200,)
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        cost_estimator: BaseEstimator | None = None,
+        *,
+        costs: Any = None,
+        cv: int = 5,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.cost_estimator = cost_estimator
+        self.costs = costs
+        self.cv = cv
+        self.random_state = random_state
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Rank scores; here the expected quality itself.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            Scores; their order within a row is the ranking.
+        """
+        return self.predict_quality(X)
+
+    def predict_quality(self, X: Any) -> np.ndarray:
+        """Quality of every model as the regressor expects it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            In the unit of `y`.
+        """
+        X = check_queries(self, X)
+        return _predict_columns(self.estimators_, X, self._mean_quality)
+
+    def predict_cost(self, X: Any) -> np.ndarray:
+        """Cost of every model as the regressor expects it, or its price.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            In the unit of `costs`, within the range seen in training.
+        """
+        X = check_queries(self, X)
+        cost = _predict_columns(self.cost_estimators_, X, self.costs_)
+        return np.clip(cost, *self._cost_range)
+
+    def _fit_table(self, table: RoutingTable) -> np.ndarray:
+        X, quality, costs, per_query = table
+        cost_estimator = self.estimator
+        if self.cost_estimator is not None:
+            cost_estimator = self.cost_estimator
+        self._mean_quality = np.nanmean(quality, axis=0)
+        self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
+        expected, expense = np.empty(quality.shape), np.empty(quality.shape)
+        for train, test in folds(len(X), self.cv, self.random_state):
+            fitted = _fit_columns(self.estimator, X[train], quality[train])
+            expected[test] = _predict_columns(fitted, X[test], self._mean_quality)
+            fitted = []
+            if per_query:
+                fitted = _fit_columns(cost_estimator, X[train], costs[train])
+            expense[test] = _predict_columns(fitted, X[test], self.costs_)
+        self.estimators_ = _fit_columns(self.estimator, X, quality)
+        self.cost_estimators_ = (
+            _fit_columns(cost_estimator, X, costs) if per_query else []
+        )
+        return np.hstack([expected, np.clip(expense, *self._cost_range)])
+
+
+Columns = list[tuple[np.ndarray, BaseEstimator]]
+
+
+def _fit_columns(estimator: BaseEstimator, X: np.ndarray, table: np.ndarray) -> Columns:
+    """Fit clones of `estimator` to the columns of a table with holes.
+
+    Models that were run on the same queries share a clone, if it has several outputs.
+    """
+    known = np.isfinite(table)
+    patterns, group = np.unique(known, axis=1, return_inverse=True)
+    group = group.ravel()
+    if not get_tags(estimator).target_tags.multi_output:
+        patterns, group = known, np.arange(table.shape[1])
+    fitted = []
+    for i, rows in enumerate(patterns.T):
+        columns = np.flatnonzero(group == i)
+        if rows.any():
+            target = table[np.ix_(rows, columns)]
+            if len(columns) == 1:
+                target = target.ravel()
+            fitted.append((columns, clone(estimator).fit(X[rows], target)))
+    return fitted
+
+
+def _predict_columns(fitted: Columns, X: np.ndarray, default: np.ndarray) -> np.ndarray:
+    """Predict a table; a column without a regressor keeps its default."""
+    table = np.tile(default, (len(X), 1))
+    for columns, estimator in fitted:
+        table[:, columns] = estimator.predict(X).reshape(len(X), len(columns))
+    return table

@@ -1,0 +1,383 @@
+r"""The price of money: what the Lagrange relaxation of a budget says.
+
+Maximising the mean quality under a mean budget separates, for a given price of money
+:math:`\lambda \ge 0`, into one decision per query: the model with the largest
+``quality - price * cost``. As the price falls, each query climbs the upper concave hull
+of its (cost, quality) points, from its cheapest model to its best. All such climbs of
+all queries, sorted by slope, are the whole trade-off: every budget, quality target or
+batch is a place on that walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skroute.exceptions import InfeasibleBudgetError
+
+__all__ = ["HullSteps", "Price", "PricePath", "choose", "decide", "hull_steps"]
+
+# Steps kept of a price path: enough that a budget is met to 0.1% of the range.
+_MAX_LEVELS = 2048
+# Part of a budget that may stay unspent before a block of queries is split.
+_NEGLIGIBLE = 0.005
+
+
+def choose(
+    quality: np.ndarray, cost: np.ndarray, price: float, allowed: np.ndarray
+) -> np.ndarray:
+    """Decide every query at one price of money.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    price : float
+        Quality that one unit of money is worth, at least 0; infinity means the
+        cheapest model.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Index of the model with the largest ``quality - price * cost``; ties go to the
+        cheaper model, then to the better one, then to the first.
+    """
+    if np.isinf(price):
+        gain = -cost
+    elif price == 0:
+        gain = quality
+    else:
+        gain = quality - price * cost
+    gain = np.where(allowed, gain, -np.inf)
+    ties = gain == gain.max(axis=1, keepdims=True)
+    spend = np.where(ties, cost, np.inf)
+    ties &= spend == spend.min(axis=1, keepdims=True)
+    return np.where(ties, quality, -np.inf).argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class Price:
+    """A price of money, or a mixture of two neighbouring ones.
+
+    Queries with the same estimates step at the same price. Where such a block is large
+    (an encoder that truncates long prompts makes them), no single price spends the
+    budget: a share of the block has to step.
+
+    Attributes
+    ----------
+    high : float
+        The price at which queries are decided.
+    low : float or None
+        The next lower price; ``None`` where nothing is mixed.
+    share : float
+        Share of the queries on which the two disagree that is decided at `low`.
+    """
+
+    high: float
+    low: float | None = None
+    share: float = 0.0
+
+
+def decide(
+    quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
+) -> np.ndarray:
+    """Decide every query at a price or a mixture of two.
+
+    Where the two prices of a mixture disagree, the queries are put in order of what
+    they gain and cost, and every so many-th is decided at the lower one: a systematic
+    sample, without chance. A query alone goes with the larger share.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    price : Price
+        The price in force.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Model indices.
+    """
+    choice = choose(quality, cost, price.high, allowed)
+    if price.low is None:
+        return choice
+    other = choose(quality, cost, price.low, allowed)
+    rows = np.flatnonzero(choice != other)
+    gain = quality[rows, other[rows]] - quality[rows, choice[rows]]
+    extra = cost[rows, other[rows]] - cost[rows, choice[rows]]
+    rows = rows[np.lexsort((gain, extra))]
+    quota = np.floor(np.arange(len(rows) + 1) * price.share + 0.5)
+    sampled = rows[np.diff(quota) > 0]
+    choice[sampled] = other[sampled]
+    return choice
+
+
+@dataclass(frozen=True)
+class HullSteps:
+    """Every climb of every query, from the highest price to the lowest.
+
+    Attributes
+    ----------
+    start : ndarray of int of shape (n_queries,)
+        The cheapest model of each query: the decisions at an infinite price.
+    row, old, new : ndarray of int of shape (n_steps,)
+        At a step, query ``row`` leaves model ``old`` for model ``new``.
+    price : ndarray of shape (n_steps,)
+        The price below which the step is taken, non-increasing.
+    """
+
+    start: np.ndarray
+    row: np.ndarray
+    old: np.ndarray
+    new: np.ndarray
+    price: np.ndarray
+
+    def walk(self, values: np.ndarray) -> np.ndarray:
+        """Sum of `values` over the decisions, before any step and after each.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_queries, n_models)
+            Anything that adds up over queries: costs, qualities, indicators.
+
+        Returns
+        -------
+        ndarray of shape (n_steps + 1,)
+            The running sum.
+        """
+        first = values[np.arange(len(self.start)), self.start].sum()
+        change = values[self.row, self.new] - values[self.row, self.old]
+        return first + np.concatenate([[0.0], np.cumsum(change)])
+
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places where a price can stop the walk: equal prices step together.
+
+        Returns
+        -------
+        n_steps : ndarray of int of shape (n_levels,)
+            Number of steps taken at each level, from 0 to all.
+        price : ndarray of shape (n_levels,)
+            A price that stops there: infinity, then halfway between the steps on either
+            side (no rounding moves a decision), and 0 after the last one.
+        """
+        if self.price.size == 0:
+            return np.array([0]), np.array([np.inf])
+        falls = self.price[:-1] > self.price[1:] * (1 + 1e-9)
+        ends = np.r_[np.flatnonzero(falls) + 1, len(self.price)]
+        between = (self.price[ends[:-1] - 1] + self.price[ends[:-1]]) / 2
+        return np.r_[0, ends], np.r_[np.inf, between, 0.0]
+
+    def choice_after(self, n_steps: int) -> np.ndarray:
+        """Decisions, of shape (n_queries,), after the first `n_steps` steps."""
+        choice = self.start.copy()
+        # Later steps of a query overwrite earlier ones: they come in order.
+        choice[self.row[:n_steps]] = self.new[:n_steps]
+        return choice
+
+
+def hull_steps(
+    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray | None = None
+) -> HullSteps:
+    """Climb the upper concave hull of every query's (cost, quality) points.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    HullSteps
+        The climbs of all queries in the order in which a falling price takes them.
+    """
+    if allowed is None:
+        allowed = np.ones((1, quality.shape[1]), dtype=bool)
+    allowed = np.broadcast_to(allowed, quality.shape)
+    start = choose(quality, cost, np.inf, allowed)
+    rows = np.arange(len(start))
+    here = start.copy()
+    ceiling = np.full(len(start), np.inf)
+    taken: list[tuple[np.ndarray, ...]] = []
+    while len(rows):
+        gain = quality[rows] - quality[rows, here][:, None]
+        extra = cost[rows] - cost[rows, here][:, None]
+        better = allowed[rows] & (gain > 0) & (extra > 0)
+        climbs = better.any(axis=1)
+        rows, here, ceiling = rows[climbs], here[climbs], ceiling[climbs]
+        gain, extra, better = gain[climbs], extra[climbs], better[climbs]
+        slope = np.divide(gain, extra, out=np.full(gain.shape, -np.inf), where=better)
+        steepest = slope.max(axis=1, keepdims=True)
+        # On a straight stretch of the hull take its far end at once.
+        there = np.where(slope == steepest, gain, -np.inf).argmax(axis=1)
+        # Slopes fall along a hull; rounding may lift one by an ulp, and the steps of a
+        # query must stay in order.
+        ceiling = np.minimum(ceiling, steepest[:, 0])
+        taken.append((rows, here, there, ceiling))
+        here = there
+    if not taken:
+        nothing = np.empty(0, dtype=np.intp)
+        return HullSteps(start, nothing, nothing, nothing, np.empty(0))
+    row, old, new, price = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+    turn = np.repeat(np.arange(len(taken)), [len(part[0]) for part in taken])
+    order = np.lexsort((row, turn, -price))
+    return HullSteps(start, row[order], old[order], new[order], price[order])
+
+
+@dataclass(frozen=True)
+class PricePath:
+    """Mean spend and quality of the decisions at every price of money.
+
+    Built once from (preferably cross-fitted) estimates; it then answers which price
+    meets a budget or a quality target, in a size that does not grow with the traffic.
+
+    Attributes
+    ----------
+    price : ndarray of shape (n_levels,)
+        Decreasing, from infinity (every query to its cheapest model) to 0 (every query
+        to its best model).
+    cost : ndarray of shape (n_levels,)
+        Mean money per query at that price, non-decreasing.
+    quality : ndarray of shape (n_levels,)
+        Mean quality per query at that price, non-decreasing.
+    block : ndarray of int of shape (n_levels,)
+        Number of queries that step to this level together, at one price.
+    """
+
+    price: np.ndarray
+    cost: np.ndarray
+    quality: np.ndarray
+    block: np.ndarray
+
+    @classmethod
+    def from_estimates(
+        cls,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        *,
+        allowed: np.ndarray | None = None,
+        true_quality: np.ndarray | None = None,
+        true_cost: np.ndarray | None = None,
+    ) -> PricePath:
+        """Walk the price from infinity to 0.
+
+        Parameters
+        ----------
+        quality, cost : ndarray of shape (n_queries, n_models)
+            Estimates, on which the decisions rest.
+        allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
+            Models that may be chosen.
+        true_quality, true_cost : ndarray of shape (n_queries, n_models), default=None
+            What the calls really gave and cost, counted in place of the estimates
+            where known (not ``NaN``).
+
+        Returns
+        -------
+        PricePath
+            The trade-off.
+        """
+        steps = hull_steps(quality, cost, allowed)
+        n_queries = len(quality)
+        spent = steps.walk(_known(true_cost, cost)) / n_queries
+        gained = steps.walk(_known(true_quality, quality)) / n_queries
+        levels, price = steps.levels()
+        # True outcomes can fall where estimates rise; on the envelope the first level
+        # that leaves a budget, or reaches a target, is found by bisection.
+        spent = np.maximum.accumulate(spent[levels])
+        gained = np.maximum.accumulate(gained[levels])
+        block = np.diff(levels, prepend=0)
+        kept = np.arange(len(price))
+        if len(price) > _MAX_LEVELS:
+            kept = np.linspace(0, len(price) - 1, _MAX_LEVELS).round().astype(int)
+        return cls(price[kept], spent[kept], gained[kept], block[kept])
+
+    def price_for_budget(self, budget: float) -> Price:
+        """Price at which the mean spend is `budget`.
+
+        Parameters
+        ----------
+        budget : float
+            Money per query.
+
+        Returns
+        -------
+        Price
+            The lowest price that stays within the budget; where a block of queries that
+            all step at once would leave much of it unspent, the block is split.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If even the cheapest decisions spend more.
+        """
+        level = int(np.searchsorted(self.cost, budget, side="right")) - 1
+        if level < 0:
+            raise InfeasibleBudgetError(
+                f"budget={budget:g} per query is below what the cheapest models cost; "
+                f"the smallest feasible budget is {float(self.cost[0])!r}.",
+                smallest_budget=float(self.cost[0]),
+            )
+        unspent = budget - self.cost[level]
+        if level == len(self.cost) - 1 or not self._worth_splitting(
+            level + 1, unspent / budget if budget else 0.0
+        ):
+            return Price(float(self.price[level]))
+        share = unspent / (self.cost[level + 1] - self.cost[level])
+        return self._between(level, share)
+
+    def price_for_quality(self, target: float) -> Price:
+        """Price of the cheapest decisions whose mean quality is `target`.
+
+        Parameters
+        ----------
+        target : float
+            Mean quality.
+
+        Returns
+        -------
+        Price
+            The highest price that reaches the target; where a block of queries that all
+            step at once would overshoot it at a cost, the block is split.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If no price reaches it.
+        """
+        level = int(np.searchsorted(self.quality, target, side="left"))
+        if level == len(self.quality):
+            raise InfeasibleBudgetError(
+                f"min_quality={target:g} cannot be promised; the largest expected mean "
+                f"quality is {float(self.quality[-1])!r}.",
+                largest_quality=float(self.quality[-1]),
+            )
+        if level == 0:
+            return Price(float(self.price[0]))
+        jump = self.quality[level] - self.quality[level - 1]
+        share = (target - self.quality[level - 1]) / jump
+        saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
+        if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
+            return self._between(level - 1, share)
+        return Price(float(self.price[level]))
+
+    def _worth_splitting(self, level: int, part: float) -> bool:
+        """Whether a block steps to this level, and it matters for the budget."""
+        return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
+
+    def _between(self, level: int, share: float) -> Price:
+        high, low = self.price[level : level + 2]
+        return Price(float(high), float(low), float(share))
+
+
+def _known(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
+    """The truth where it is known, the estimate elsewhere."""
+    if truth is None:
+        return estimate
+    return np.where(np.isnan(truth), estimate, truth)

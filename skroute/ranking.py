@@ -1,0 +1,366 @@
+"""RankingRouter: LambdaRank over pair features, calibrated to expected quality."""
+
+from __future__ import annotations
+
+import logging
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.utils import check_random_state
+
+from skroute.base import CrossFittedRouter
+from skroute.boosting import PairRanker
+from skroute.calibration import log_odds, rank_utility
+from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.pairs import PairEstimates, PairFeatures
+from skroute.relevance import graded_relevance
+from skroute.validation import RoutingTable, check_number, check_queries
+
+__all__ = ["RankingRouter"]
+
+_logger = logging.getLogger(__name__)
+
+# Fewer queries on which models differ than this give a ranker nothing to learn.
+_MIN_RANKED = 25
+
+
+class RankingRouter(CrossFittedRouter):
+    """Learn to rank the models for a query, and what the ranks are worth.
+
+    Three regressions (linear and kernel) estimate the quality of every model by
+    cross-fitting; LightGBM's ``lambdarank`` [1]_ corrects their order from features of
+    each (query, model) pair, a query being a group and a model a row. The corrected
+    order is turned back into expected quality by the chance that two models differ,
+    and its share is set by out-of-fold error, so that :meth:`predict_quality` is
+    calibrated and its differences can be priced against cost. Training on the
+    comparison and not on scores is what keeps a router from collapsing [2]_.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_models,) or dict, default=None
+        Prices per model, by position or by name. Also fill in for unknown per-query
+        costs.
+    n_estimators : int, default=100
+        Boosting rounds. The ranker corrects estimates that are already good, and more
+        rounds only followed noise on the tables measured. 0 leaves the ranker out.
+    learning_rate : float, default=0.05
+        Shrinkage of each round; with 100 rounds, enough to converge.
+    num_leaves : int, default=7
+        Leaves per tree: few, because outcomes are noisy and features are already
+        estimates.
+    min_child_samples : int, default=100
+        Pairs in a leaf, at least: the mean of fewer right-or-wrong outcomes is noise.
+    colsample_bytree : float, default=0.6
+        Share of the features that each tree may use; the estimates among them are
+        alike, and trees that see all of them lean on one.
+    tie_gain : float, default=0.0
+        Gain of the cheapest model over the dearest where two are equally good, on a
+        scale where the best quality gains 1 over the worst. A dial towards cheap
+        models: cost is priced by the decision, so the ranking need not be bent.
+    n_components : int, default=8
+        Principal components of the embedding among the features.
+    n_landmarks : int, default=512
+        Queries that span the kernel regressions. The fitted size grows with it, and
+        not with the number of queries; twice as many gained nothing measurable.
+    cv : int, default=5
+        Folds of the cross-fitting.
+    n_jobs : int or None, default=None
+        Threads of LightGBM; ``None`` is 1, -1 is all cores. The fit does not depend
+        on it.
+    random_state : int, RandomState instance or None, default=None
+        Draws the folds, the landmarks and the columns of the trees.
+    verbose : int, default=0
+        Above 0, the stages of `fit` are logged at level INFO.
+
+    Attributes
+    ----------
+    models_ : ndarray of str of shape (n_models,)
+        Names of the models.
+    costs_ : ndarray of shape (n_models,)
+        Mean money per call of each model.
+    ranker_ : PairRanker or None
+        The LambdaRank model; ``None`` where too few queries tell the models apart.
+    rank_weight_ : float
+        Share of the ranker in the differences between models; the rest is the
+        regressions'.
+    price_path_ : PricePath
+        Mean spend and quality of the cross-fitted decisions at every price of money.
+    best_single_quality_ : float
+        Mean training quality of the best single model.
+    n_features_in_ : int
+        Width of the embeddings.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the features, where `X` had string column names.
+
+    See Also
+    --------
+    PointwiseRouter : Any regressor as a router.
+    BudgetDecider : Decisions under a budget, as a pipeline step.
+
+    References
+    ----------
+    .. [1] C. J. C. Burges, "From RankNet to LambdaRank to LambdaMART: An Overview",
+       Microsoft Research MSR-TR-2010-82, 2010.
+    .. [2] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
+       of LLM Routers", arXiv:2602.03478, 2026.
+
+    Examples
+    --------
+    >>> from skroute import RankingRouter
+    >>> from skroute.datasets import make_routing
+    >>> data = make_routing(n_queries=300, n_models=3, random_state=0)
+    >>> router = RankingRouter(random_state=0)
+    >>> router = router.fit(data.data, data.quality, costs=data.costs)
+    >>> router.route(data.data[:2], min_quality="95%").shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        costs: Any = None,
+        *,
+        n_estimators: int = 100,
+        learning_rate: float = 0.05,
+        num_leaves: int = 7,
+        min_child_samples: int = 100,
+        colsample_bytree: float = 0.6,
+        tie_gain: float = 0.0,
+        n_components: int = 8,
+        n_landmarks: int = 512,
+        cv: int = 5,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.costs = costs
+        self.n_estimators = n_estimators
+        self.learning_rate = learning_rate
+        self.num_leaves = num_leaves
+        self.min_child_samples = min_child_samples
+        self.colsample_bytree = colsample_bytree
+        self.tie_gain = tie_gain
+        self.n_components = n_components
+        self.n_landmarks = n_landmarks
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Rank scores: how much better than the average model each is expected to be.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            Scores; their order within a row is the ranking that `predict` follows.
+        """
+        quality = self.predict_quality(X)
+        return quality - quality.mean(axis=1, keepdims=True)
+
+    def predict_quality(self, X: Any) -> np.ndarray:
+        """Calibrated expected quality of every model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            In the unit of `y`, comparable across models and queries.
+        """
+        X = check_queries(self, X)
+        quality = np.empty((len(X), len(self.models_)))
+        for part in chunks(len(X)):
+            pairs = self._pairs.transform(X[part])
+            scores = self._start(pairs)
+            if self.ranker_ is not None:
+                scores += self.ranker_.predict(pairs.features)
+            quality[part] = self._blend(pairs, scores, self.rank_weight_)
+        return quality[:, self._place]
+
+    def predict_cost(self, X: Any) -> np.ndarray:
+        """Expected cost of every model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            In the unit of `costs`: the price, or a ridge regression on per-query costs
+            kept within the range that each model showed in training.
+        """
+        X = check_queries(self, X)
+        if self._cost_fit is None:
+            return np.tile(self.costs_, (len(X), 1))
+        cost = np.empty((len(X), len(self.models_)))
+        for part in chunks(len(X)):
+            cost[part] = self._cost_fit.predict(self._pairs.scaled(X[part]))[..., 0]
+        return np.clip(cost[:, self._place], *self._cost_range)
+
+    def _fit_table(self, table: RoutingTable) -> np.ndarray:
+        self._check_parameters()
+        rng = check_random_state(self.random_state)
+        # Everything is learned with the models in an order of their own, so that the
+        # order of the columns of y changes no decision.
+        order = _own_order(table.quality, self.costs_)
+        self._place = np.argsort(order)
+        quality = table.quality[:, order]
+        fold = rng.permutation(len(quality)) % min(self.cv, len(quality))
+        seed = int(rng.randint(2**31 - 1))
+
+        self._log("estimating qualities", len(quality))
+        self._pairs = PairFeatures(self.n_components, self.n_landmarks)
+        pairs = self._pairs.fit_transform(table.X, quality, fold, rng)
+        self._log("ranking models", len(quality))
+        scores, self.ranker_ = self._rank(
+            pairs, quality, self.costs_[order], fold, seed
+        )
+        self.rank_weight_ = 0.0
+        if self.ranker_ is not None:
+            self.rank_weight_ = self._choose_weight(pairs, scores, quality)
+        expected = self._blend(pairs, scores, self.rank_weight_)
+        self._log("estimating costs", len(quality))
+        expense = self._fit_costs(table, fold, order)
+        return np.hstack([expected[:, self._place], expense])
+
+    def _rank(
+        self,
+        pairs: PairEstimates,
+        quality: np.ndarray,
+        costs: np.ndarray,
+        fold: np.ndarray,
+        seed: int,
+    ) -> tuple[np.ndarray, PairRanker | None]:
+        """Out-of-fold scores, and a ranker trained on all queries."""
+        scores = self._start(pairs)
+        known = np.isfinite(quality)
+        best = np.where(known, quality, -np.inf).max(axis=1)
+        worst = np.where(known, quality, np.inf).min(axis=1)
+        telling = best > worst
+        if self.n_estimators == 0 or telling.sum() < _MIN_RANKED:
+            return scores, None
+        labels, gains = graded_relevance(quality, costs, tie_gain=self.tie_gain)
+        # A query on which only one model was run has nothing to rank.
+        observed = known & (known.sum(axis=1, keepdims=True) > 1)
+        start = scores.copy()
+
+        def train(rows: np.ndarray) -> PairRanker:
+            return PairRanker.train(
+                pairs.features[rows],
+                labels[rows],
+                gains,
+                observed[rows],
+                start[rows],
+                n_estimators=self.n_estimators,
+                seed=seed,
+                n_threads=effective_n_jobs(self.n_jobs),
+                params={
+                    "learning_rate": self.learning_rate,
+                    "num_leaves": self.num_leaves,
+                    "min_data_in_leaf": self.min_child_samples,
+                    "feature_fraction": self.colsample_bytree,
+                },
+            )
+
+        for k in np.unique(fold):
+            rest = fold != k
+            if (telling & rest).any():
+                held_out = pairs.features[~rest]
+                scores[~rest] += train(rest).predict(held_out)
+        return scores, train(np.ones(len(fold), dtype=bool))
+
+    def _start(self, pairs: PairEstimates) -> np.ndarray:
+        """Scores from which boosting starts: the regressions' log-odds."""
+        return log_odds(self._pairs.in_unit(pairs.quality))
+
+    def _blend(
+        self, pairs: PairEstimates, scores: np.ndarray, weight: float
+    ) -> np.ndarray:
+        """Level of the regressions, differences of ranker and regressions."""
+        level = pairs.quality.mean(axis=1, keepdims=True)
+        utility = rank_utility(scores, self._pairs.in_unit(pairs.quality))
+        ranked = level + self._pairs.range_ * utility
+        return weight * ranked + (1.0 - weight) * pairs.quality
+
+    def _choose_weight(
+        self, pairs: PairEstimates, scores: np.ndarray, quality: np.ndarray
+    ) -> float:
+        """Weight of the ranker with the least error on differences between models."""
+        known = np.isfinite(quality)
+
+        def centred(values: np.ndarray) -> np.ndarray:
+            count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+            mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
+            return (values - mean)[known]
+
+        regressed = centred(pairs.quality)
+        change = centred(self._blend(pairs, scores, 1.0)) - regressed
+        error = centred(np.where(known, quality, 0.0)) - regressed
+        size = float(change @ change)
+        return float(np.clip(change @ error / size, 0.0, 1.0)) if size > 0 else 0.0
+
+    def _fit_costs(
+        self, table: RoutingTable, fold: np.ndarray, order: np.ndarray
+    ) -> np.ndarray:
+        """Fit the costs; returns out-of-fold estimates in the order of `models_`."""
+        self._cost_fit: RidgeFit | None = None
+        if not table.per_query:
+            return np.tile(self.costs_, (len(table.X), 1))
+        costs = table.costs[:, order]
+        spread = np.nanstd(costs, axis=0)
+        spread[spread == 0] = 1.0
+        low, high = np.nanmin(table.costs, axis=0), np.nanmax(table.costs, axis=0)
+        self._cost_range = low, high
+        self._cost_fit, expense = fit_ridge(
+            table.X, costs, fold, self._pairs.scaled, scale=spread
+        )
+        return np.clip(expense[:, self._place, 0], *self._cost_range)
+
+    def _check_parameters(self) -> None:
+        for name, low in (
+            ("n_estimators", 0),
+            ("num_leaves", 2),
+            ("min_child_samples", 1),
+            ("n_components", 0),
+            ("n_landmarks", 1),
+            ("cv", 2),
+            ("verbose", 0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise ValueError(f"{name} must be an integer; got {value!r}.")
+            check_number(value, name, low=low)
+        check_number(self.tie_gain, "tie_gain", low=0.0)
+        for name in ("learning_rate", "colsample_bytree"):
+            value = check_number(getattr(self, name), name)
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must be in (0, 1]; got {value!r}.")
+
+    def _log(self, stage: str, n_queries: int) -> None:
+        if self.verbose:
+            _logger.info(
+                "%s: %s of %d models on %d queries",
+                type(self).__name__,
+                stage,
+                len(self.models_),
+                n_queries,
+            )
+
+
+def _own_order(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Order the models by what they are, not by where they stand."""
+    known = np.where(np.isnan(quality), -1.0, quality)
+    fingerprint = np.arange(1.0, len(quality) + 1) @ known
+    return np.lexsort((fingerprint, costs, np.nanmean(quality, axis=0)))

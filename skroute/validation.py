@@ -1,0 +1,520 @@
+"""Checks of quality tables, costs, model names and masks.
+
+Everything that enters the package is checked here, once, and named in the error if
+it is wrong. This is the only module that touches scikit-learn's validation helpers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from skroute.exceptions import NoCostWarning
+
+__all__ = [
+    "RoutingTable",
+    "all_or_nothing",
+    "check_available",
+    "check_choice",
+    "check_costs",
+    "check_estimates",
+    "check_number",
+    "check_prices",
+    "check_quality",
+    "check_queries",
+    "check_routing_table",
+    "check_spend",
+    "estimate_names",
+    "model_names",
+]
+
+# Embeddings keep their precision; anything else becomes float64.
+_FLOATS = (np.float64, np.float32)
+
+
+class RoutingTable(NamedTuple):
+    """A checked training table.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings, float32 or float64.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities, float64; ``NaN`` where a model was not run.
+    costs : ndarray of shape (n_queries, n_models)
+        Money per call, float64; ``NaN`` where unknown.
+    per_query : bool
+        Whether the costs were given per query, or are one price per model.
+    """
+
+    X: np.ndarray
+    quality: np.ndarray
+    costs: np.ndarray
+    per_query: bool
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave `estimator` as it was if the block fails or is interrupted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that the block fits.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def check_routing_table(
+    router: BaseEstimator, X: Any, y: Any, costs: Any = None
+) -> RoutingTable:
+    """Check what a router is fitted on, and set the attributes that follow from it.
+
+    Sets ``n_features_in_``, ``feature_names_in_`` (where `X` has column names),
+    ``models_`` and ``costs_`` on `router`.
+
+    Parameters
+    ----------
+    router : estimator
+        The router that is being fitted; its ``costs`` parameter holds the per-model
+        prices, if any.
+    X : array-like of shape (n_queries, n_features)
+        Embeddings of the queries.
+    y : array-like of shape (n_queries, n_models)
+        Quality of every model on every query, ``NaN`` where it was not run. Columns
+        of a pandas or polars DataFrame name the models.
+    costs : array-like of shape (n_queries, n_models), default=None
+        Money per call, ``NaN`` where unknown.
+
+    Returns
+    -------
+    RoutingTable
+        The checked arrays.
+
+    Raises
+    ------
+    ValueError
+        If a shape, a name or a value is not as described.
+    """
+    models = model_names(y)
+    quality = check_quality(y)
+    if models is None:
+        models = default_names(quality.shape[1])
+    observed = np.isfinite(quality).any(axis=0)
+    if not observed.all():
+        raise ValueError(
+            f"y has no observed quality for the models {_listed(models[~observed])}: "
+            "their column is all NaN; drop it or add outcomes."
+        )
+    given = getattr(router, "costs", None)
+    prices = None if given is None else check_prices(given, models)
+    if costs is None:
+        if prices is None:
+            warnings.warn(
+                f"{type(router).__name__} was given no costs: every model is taken to "
+                "cost 1. Give prices as costs=... in the constructor or per-query "
+                "costs to fit.",
+                NoCostWarning,
+                stacklevel=3,
+            )
+            prices = np.ones(len(models))
+        if np.isnan(prices).any():
+            raise ValueError(
+                f"costs has no price for the models {_listed(models[np.isnan(prices)])}"
+                " and no per-query costs were given to fit."
+            )
+        mean_costs = prices
+        table = np.broadcast_to(prices, quality.shape)
+    else:
+        table = check_costs(costs, quality.shape, models)
+        if prices is not None:
+            # A known price stands in for a call whose cost was not recorded.
+            table = np.where(np.isnan(table), prices, table)
+        unknown = np.isnan(table).all(axis=0)
+        if unknown.any():
+            raise ValueError(
+                f"costs has no known cost for the models {_listed(models[unknown])}: "
+                "their column is all NaN; give a price for them in the constructor."
+            )
+        mean_costs = np.nanmean(table, axis=0)
+    check_consistent_length(X, quality)
+    X = validate_data(router, X, dtype=_FLOATS, ensure_min_samples=1)
+    router.models_ = models
+    router.costs_ = np.array(mean_costs)
+    router._per_query_costs = costs is not None
+    return RoutingTable(X, quality, table, costs is not None)
+
+
+def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
+    """Check embeddings given to a fitted router.
+
+    Parameters
+    ----------
+    router : estimator
+        A fitted router.
+    X : array-like of shape (n_queries, n_features)
+        Embeddings.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_features)
+        The embeddings, float32 or float64.
+
+    Raises
+    ------
+    NotFittedError
+        If the router is not fitted.
+    ValueError
+        If the width, the shape or a value is wrong.
+    """
+    check_is_fitted(router)
+    return validate_data(router, X, dtype=_FLOATS, reset=False)
+
+
+def check_quality(
+    y: Any, name: str = "y", *, models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check a quality table.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Qualities, ``NaN`` where unknown. A vector is the column of a single model.
+    name : str, default="y"
+        How errors call the argument.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models; a DataFrame's columns are put in this order.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The qualities, float64.
+    """
+    if y is None:
+        raise ValueError(
+            f"this estimator requires {name} to be passed, but the target {name} is "
+            "None; give qualities of shape (n_queries, n_models)."
+        )
+    table = check_array(
+        y,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name=name,
+    )
+    if table.ndim == 0:
+        raise ValueError(f"{name} must have shape (n_queries, n_models); got a scalar.")
+    table = table.reshape(len(table), -1)
+    return _by_name(table, model_names(y, name), models, name)
+
+
+def check_costs(
+    costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
+) -> np.ndarray:
+    """Check per-query costs of the given shape; columns are matched by name.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_queries, n_models)
+        Money per call, ``NaN`` where unknown.
+    shape : tuple of int
+        The expected shape.
+    models : ndarray of shape (n_models,)
+        Names of the models; a DataFrame's columns are put in this order.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The costs, float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape, a column name or a value is wrong.
+    """
+    columns = model_names(costs, name)
+    table = check_array(
+        costs,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name=name,
+    )
+    if table.shape != tuple(shape):
+        raise ValueError(
+            f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
+            f"{table.shape}. Prices per model belong in the constructor: costs=..."
+        )
+    table = _by_name(table, columns, models, name)
+    negative = (table < 0).any(axis=0)
+    if negative.any():
+        raise ValueError(
+            f"{name} must not be negative; got negative costs for the models "
+            f"{_listed(models[negative])}."
+        )
+    return table
+
+
+def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:
+    """Check per-model prices; returns float64 of shape (n_models,).
+
+    Parameters
+    ----------
+    prices : array-like of shape (n_models,) or mapping from model name to price
+        Money per call, ``NaN`` where unknown.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_models,)
+        The prices in the order of `models`.
+
+    Raises
+    ------
+    ValueError
+        If the length, a name or a value is wrong.
+    """
+    if isinstance(prices, Mapping):
+        unknown = [key for key in prices if key not in set(models)]
+        absent = [model for model in models if model not in prices]
+        if unknown or absent:
+            raise ValueError(
+                f"{name} must price exactly the models of y; unknown: "
+                f"{_listed(unknown)}; without a price: {_listed(absent)}."
+            )
+        prices = [prices[model] for model in models]
+    vector = np.asarray(prices, dtype=np.float64)
+    if vector.shape != (len(models),):
+        raise ValueError(
+            f"{name} in the constructor must be one price per model, of shape "
+            f"({len(models)},); got shape {vector.shape}. Per-query costs go to "
+            "fit(X, y, costs=...)."
+        )
+    bad = np.isinf(vector) | (vector < 0)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite and not negative; got {vector[bad].tolist()} for "
+            f"the models {_listed(models[bad])}."
+        )
+    return vector
+
+
+def check_spend(
+    costs: Any, shape: tuple[int, int], models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check observed costs, per model or per query; returns them per query.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_models,) or (n_queries, n_models)
+        Money per call, ``NaN`` where unknown.
+    shape : tuple of int
+        Shape of the qualities.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models; a DataFrame's columns are put in this order.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The costs.
+    """
+    if costs is None:
+        raise ValueError(
+            f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
+            "is judged without them."
+        )
+    table = check_array(
+        costs,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name="costs",
+    )
+    if table.shape not in ((shape[1],), tuple(shape)):
+        raise ValueError(
+            f"costs must have shape ({shape[1]},) or {tuple(shape)}; got {table.shape}."
+        )
+    if (table < 0).any():
+        raise ValueError(
+            f"costs must not be negative; the smallest is {np.nanmin(table):g}."
+        )
+    table = np.broadcast_to(table, shape)
+    return _by_name(table, model_names(costs, "costs"), models, "costs")
+
+
+def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
+    """Turn `available` into a mask of shape (1 or n_queries, n_models).
+
+    Parameters
+    ----------
+    available : None, array-like of bool, or list of str
+        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    n_queries : int
+        Number of rows that are decided.
+
+    Returns
+    -------
+    ndarray of bool
+        The mask; no row is empty.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the shape is wrong or a row has no model left.
+    """
+    n_models = len(models)
+    if available is None:
+        return np.ones((1, n_models), dtype=bool)
+    mask = np.asarray(available)
+    if mask.dtype.kind in "OUS" and mask.ndim <= 1:
+        names = np.atleast_1d(mask).tolist()
+        unknown = [name for name in names if name not in set(models)]
+        if unknown:
+            raise ValueError(
+                f"available names unknown models {_listed(unknown)}; the router knows "
+                f"{_listed(models)}."
+            )
+        mask = np.isin(models.astype(str), np.asarray(names, dtype=str))
+    elif mask.dtype != bool:
+        raise ValueError(
+            "available must be bool of shape (n_models,) or (n_queries, n_models), or "
+            f"a list of model names; got dtype {mask.dtype}."
+        )
+    if mask.shape not in ((n_models,), (n_queries, n_models)):
+        raise ValueError(
+            f"available must have shape ({n_models},) or ({n_queries}, {n_models}); "
+            f"got {mask.shape}."
+        )
+    mask = np.atleast_2d(mask)
+    empty = np.flatnonzero(~mask.any(axis=1))
+    if len(empty):
+        rows = "every query" if len(mask) == 1 else f"the queries {_listed(empty)}"
+        raise ValueError(f"available leaves no model for {rows}; allow at least one.")
+    return mask
+
+
+def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check estimated qualities and costs of shape (n_queries, n_models)."""
+    quality = check_array(quality, dtype=_FLOATS, input_name="quality")
+    cost = check_array(cost, dtype=_FLOATS, input_name="cost")
+    if quality.shape != cost.shape:
+        raise ValueError(
+            "quality and cost must have the same shape (n_queries, n_models); got "
+            f"{quality.shape} and {cost.shape}."
+        )
+    if (cost < 0).any():
+        raise ValueError(
+            f"cost must not be negative; its smallest value is {cost.min():g}."
+        )
+    return quality, cost
+
+
+def check_choice(choice: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Check decisions: (n_queries,) int, each the index of a model."""
+    choice = np.asarray(choice)
+    if choice.shape != (shape[0],) or choice.dtype.kind not in "iu":
+        raise ValueError(
+            f"choice must be integer model indices of shape ({shape[0]},); got shape "
+            f"{choice.shape} and dtype {choice.dtype}."
+        )
+    if len(choice) and (choice.min() < 0 or choice.max() >= shape[1]):
+        raise ValueError(
+            f"choice must lie in 0..{shape[1] - 1}; got values from {choice.min()} to "
+            f"{choice.max()}."
+        )
+    return choice
+
+
+def check_number(value: Any, name: str, *, low: float | None = None) -> float:
+    """Check that `value` is a finite real number, at least `low` if that is given."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number; got {value!r}.")
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite; got {value!r}.")
+    if low is not None and number < low:
+        raise ValueError(f"{name} must be at least {low:g}; got {value!r}.")
+    return number
+
+
+def model_names(table: Any, name: str = "y") -> np.ndarray | None:
+    """Column names of a DataFrame as an object array; ``None`` for anything else."""
+    columns = getattr(table, "columns", None)
+    if columns is None:
+        return None
+    names = np.array([str(column) for column in columns], dtype=object)
+    values, counts = np.unique(names.astype(str), return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"the columns of {name} must be unique model names; more than one is "
+            f"called {_listed(values[counts > 1])}."
+        )
+    return names
+
+
+def default_names(n_models: int) -> np.ndarray:
+    """Names of models that came without any: model_0, model_1, ..."""
+    return np.array([f"model_{i}" for i in range(n_models)], dtype=object)
+
+
+def estimate_names(models: np.ndarray) -> np.ndarray:
+    """Column names of a router's estimates: qualities first, then costs."""
+    return np.array(
+        [f"{kind}__{model}" for kind in ("quality", "cost") for model in models],
+        dtype=object,
+    )
+
+
+def _by_name(
+    table: np.ndarray,
+    columns: np.ndarray | None,
+    models: np.ndarray | None,
+    name: str,
+) -> np.ndarray:
+    """Put the named columns of a table in the order of the models."""
+    if columns is None or models is None:
+        return table
+    if set(columns) != set(models):
+        raise ValueError(
+            f"{name} must name the same models as the rest of the table; only one of "
+            f"them has {_listed(sorted(set(columns) ^ set(models)))}."
+        )
+    where = {column: i for i, column in enumerate(columns)}
+    return np.ascontiguousarray(table[:, [where[model] for model in models]])
+
+
+def _listed(names: Any, most: int = 5) -> str:
+    """Write names out in an error, the first few of them."""
+    names = [str(name) for name in names]
+    if not names:
+        return "none"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

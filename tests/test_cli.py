@@ -1,0 +1,309 @@
+"""The command line: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import threadpool_limits
+from typer.testing import CliRunner
+
+import skroute
+from skroute import __main__ as entry
+from skroute.cli import app
+from skroute.datasets import load_digits_pool, make_routing
+
+ROWS = ["RankingRouter", "kNN", "ridge", "best single", "cheapest", "random", "oracle"]
+MODELS = ["small", "middle", "large [7B]"]
+
+
+def run(*arguments: object, stdin: str | None = None):
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+
+
+def succeed(*arguments: object, stdin: str | None = None) -> str:
+    result = run(*arguments, stdin=stdin)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def refuse(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def write_table(folder: Path, *, costs: bool = True, n_queries: int = 160) -> Path:
+    data = make_routing(n_queries=n_queries, n_models=3, random_state=0)
+    topics = ["add the numbers", "write a poem", "translate this text", "sort a list"]
+    table = pd.DataFrame(data.quality, columns=MODELS)
+    table.insert(0, "prompt", [f"{topics[i % 4]} no {i}" for i in range(n_queries)])
+    if costs:
+        for i, model in enumerate(MODELS):
+            table[f"{model}|total_cost"] = data.costs[:, i]
+    file = folder / "table.csv"
+    table.to_csv(file, index=False)
+    np.save(folder / "e.npy", data.data)
+    return file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Keep small fits from waiting for threads where tests run side by side."""
+    with threadpool_limits(limits=1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory) -> Path:
+    """A folder with a table and two routers: on embeddings and on prompts."""
+    folder = tmp_path_factory.mktemp("fitted")
+    table = write_table(folder)
+    succeed(
+        "fit", table, "--embeddings", folder / "e.npy", "--out", folder / "v.joblib"
+    )
+    succeed("fit", table, "--out", folder / "t.joblib", "--param", "n_estimators=5")
+    return folder
+
+
+def test_version():
+    assert succeed("--version") == f"skroute {skroute.__version__}\n"
+
+
+def test_help_without_a_command():
+    assert "evaluate" in run().output
+
+
+def test_route_help_warns_of_pickles():
+    help_ = " ".join(succeed("route", "--help").replace("│", " ").split())
+    assert "files that you trust" in help_
+
+
+def test_demo_in_a_process_of_its_own(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "skroute", "demo", "--seeds", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    table = done.stdout.split("Routers compared")[1]
+    assert all(f"\n{name} " in table for name in ROWS)
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    assert [file.name for file in tmp_path.iterdir()] == ["router.joblib"]
+    router = joblib.load(tmp_path / "router.joblib")
+    pool = load_digits_pool()
+    assert set(router.route(pool.data[:20], min_quality="90%")) <= set(pool.models)
+
+
+def test_evaluate_with_embeddings(tmp_path):
+    table, out = write_table(tmp_path), tmp_path / "o.json"
+    stdout = succeed(
+        *("evaluate", table, "--embeddings", tmp_path / "e.npy"),
+        *("--seeds", 2, "--seed", 3, "--test-size", 0.4, "--json", out),
+    )
+    assert "160 queries, 3 models, 0 queries without" in stdout
+    assert "asked" in stdout
+    assert all(f"\n{name} " in stdout for name in ROWS)
+    assert "TF-IDF" not in stdout
+    numbers = json.loads(out.read_text())
+    assert numbers["seeds"] == [3, 4]
+    assert numbers["test_size"] == 0.4
+    assert numbers["models"] == MODELS
+
+
+def test_evaluate_on_prompts_with_prices(tmp_path):
+    table, prices = write_table(tmp_path, costs=False), tmp_path / "prices.json"
+    prices.write_text(json.dumps(dict(zip(MODELS, [0.1, 1.0, 5.0], strict=True))))
+    stdout = succeed("evaluate", table, "--prices", prices, "--seeds", 1)
+    assert "TF-IDF" in stdout
+    assert "list prices" in stdout
+
+
+def test_evaluate_notes_repeated_embeddings(tmp_path):
+    table = write_table(tmp_path)
+    X = np.load(tmp_path / "e.npy")
+    X[:60] = X[0]
+    np.save(tmp_path / "e.npy", X)
+    result = run("evaluate", table, "--embeddings", tmp_path / "e.npy", "--seeds", 1)
+    assert result.exit_code == 0
+    assert "60 of 160 queries share their embedding" in " ".join(result.stderr.split())
+
+
+def test_evaluate_a_real_table(shared_data, tmp_path):
+    frame = pd.read_csv(shared_data / "routerbench3.csv.gz", nrows=400)
+    X = np.load(shared_data / "routerbench3_minilm.npy")[:400]
+    frame.to_csv(tmp_path / "part.csv", index=False)
+    np.save(tmp_path / "part.npy", X)
+    stdout = succeed(
+        *("evaluate", tmp_path / "part.csv", "--embeddings", tmp_path / "part.npy"),
+        *("--seeds", 1),
+    )
+    assert "400 queries, 11 models" in stdout
+    assert all(f"\n{name} " in stdout for name in ROWS)
+
+
+def test_wide_terminals_show_more(tmp_path, monkeypatch):
+    table = write_table(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    stdout = succeed("evaluate", table, "--seeds", 1)
+    assert "Of best" in stdout
+    assert "Fit s" in stdout
+
+
+def test_fit_and_route_embeddings(fitted, tmp_path):
+    out = tmp_path / "routed.csv"
+    stdout = succeed(
+        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("--min-quality", "95%", "--out", out),
+    )
+    assert stdout == ""
+    routed = pd.read_csv(out)
+    assert routed.columns.tolist() == [
+        *("query", "model", "expected_quality", "expected_cost")
+    ]
+    router = joblib.load(fitted / "v.joblib")
+    expected = router.route(np.load(fitted / "e.npy"), min_quality="95%")
+    assert routed["model"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("q.txt", "add the numbers no 3\n\nwrite a poem\r\n"),
+        (
+            "q.jsonl",
+            '{"prompt": "add the numbers no 3"}\n{"prompt": "write a poem"}\n',
+        ),
+        ("q.csv", "id,prompt\n1,add the numbers no 3\n2,write a poem\n"),
+        ("-", "add the numbers no 3\nwrite a poem\n"),
+    ],
+)
+def test_route_prompts(fitted, tmp_path, name, text):
+    source: object = name
+    if name != "-":
+        source = tmp_path / name
+        (tmp_path / name).write_bytes(text.encode())
+    stdout = succeed(
+        *("route", fitted / "t.joblib", source, "--available", "small, large [7B]"),
+        stdin=text if name == "-" else None,
+    )
+    (tmp_path / "r.csv").write_text(stdout)
+    routed = pd.read_csv(tmp_path / "r.csv")
+    assert routed["prompt"].tolist() == ["add the numbers no 3", "write a poem"]
+    assert set(routed["model"]) <= {"small", "large [7B]"}
+
+
+def test_route_within_a_batch_budget(fitted):
+    router = joblib.load(fitted / "v.joblib")
+    X = np.load(fitted / "e.npy")
+    budget = 1.5 * router.predict_cost(X).min(axis=1).sum()
+    stdout = succeed(
+        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("--budget", budget, "--scope", "batch"),
+    )
+    costs = [float(line.rsplit(",", 1)[1]) for line in stdout.splitlines()[1:]]
+    assert sum(costs) <= budget * (1 + 1e-5)
+
+
+def test_an_infeasible_budget_names_the_smallest(fitted):
+    error = refuse(
+        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("--budget", 1e-9),
+    )
+    assert "smallest feasible budget" in error
+
+
+def test_prices_are_named_where_costs_are_missing(tmp_path):
+    assert "--prices" in refuse("evaluate", write_table(tmp_path, costs=False))
+
+
+def test_wrong_files(fitted, tmp_path):
+    (tmp_path / "junk.joblib").write_bytes(b"junk")
+    joblib.dump([1, 2], tmp_path / "list.joblib")
+    (tmp_path / "q.jsonl").write_text('{"text": "no prompt"}\n')
+    (tmp_path / "bad.jsonl").write_text("no json\n")
+    text = fitted / "t.joblib"
+    assert "absent.csv" in refuse("evaluate", tmp_path / "absent.csv")
+    assert "cannot be loaded" in refuse("route", tmp_path / "junk.joblib", "-")
+    assert "holds a list" in refuse("route", tmp_path / "list.joblib", "-")
+    assert "is not a file" in refuse("route", tmp_path / "absent.joblib", "-")
+    assert "called prompt" in refuse("route", text, tmp_path / "q.jsonl")
+    assert "not a JSON record" in refuse("route", text, tmp_path / "bad.jsonl")
+
+
+def test_wrong_arguments(fitted, tmp_path):
+    text, vectors, e = fitted / "t.joblib", fitted / "v.joblib", fitted / "e.npy"
+    (tmp_path / "q.txt").write_text("one\n")
+    q = tmp_path / "q.txt"
+    assert "leave --embeddings out" in refuse("route", text, q, "--embeddings", e)
+    assert "give QUERIES" in refuse("route", text)
+    assert "--embeddings" in refuse("route", vectors, q)
+    assert "1 prompts" in refuse("route", vectors, q, "--embeddings", e)
+    assert "--min-quality" in refuse("route", text, q, "--min-quality", "good")
+    assert "unknown models" in refuse("route", text, q, "--available", "gpt-9")
+    fit = ("fit", fitted / "table.csv", "--out")
+    assert "NAME=VALUE" in refuse(*fit, tmp_path / "r.joblib", "--param", "seed")
+    assert "depth" in refuse(*fit, tmp_path / "r.joblib", "--param", "depth=3")
+    assert "does not exist" in refuse(*fit, tmp_path / "no" / "r.joblib")
+    assert "is a folder" in refuse(*fit, tmp_path)
+    assert not (tmp_path / "r.joblib").exists()
+
+
+def test_a_table_without_prompts_needs_embeddings(tmp_path):
+    file = write_table(tmp_path)
+    pd.read_csv(file).drop(columns="prompt").to_csv(file, index=False)
+    assert "--embeddings" in refuse("evaluate", file)
+    succeed("fit", file, "--embeddings", tmp_path / "e.npy", "--out", tmp_path / "r")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = run("--debug", "evaluate", tmp_path / "absent.csv")
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    out = tmp_path / "r.joblib"
+    out.write_text("old")
+
+    def full_disk(router, file):
+        file.write_text("half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(joblib, "dump", full_disk)
+    table = write_table(tmp_path)
+    assert "no space" in refuse("fit", table, "--out", out, "--param", "n_estimators=0")
+    assert out.read_text() == "old"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich", "pandas"])
+def test_missing_extras(missing, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit) as exit_:
+        entry.main()
+    assert exit_.value.code == 1
+    error = capsys.readouterr().err
+    assert missing in error
+    assert "pip install 'skroute[cli]'" in error
+    assert error.count("\n") == 1
+
+
+def test_entry_point(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["skroute", "--version"])
+    with pytest.raises(SystemExit) as exit_:
+        entry.main()
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"skroute {skroute.__version__}\n"

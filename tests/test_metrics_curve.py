@@ -1,0 +1,283 @@
+"""The quality-cost curve: both sweeps, its envelope and what it counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from skroute.metrics import routing_curve
+
+quick = settings(max_examples=50, deadline=None)
+
+Y = np.array([[0, 1], [1, 1]])
+PRICES = np.array([1.0, 3.0])
+ESTIMATED_COST = np.tile(PRICES, (2, 1))
+
+
+@st.composite
+def tables(draw, max_rows=6, max_models=4):
+    """Outcomes, costs and estimates of both in quarters: sums are exact."""
+    shape = draw(st.integers(1, max_rows)), draw(st.integers(1, max_models))
+    quarters = arrays(np.int64, shape, elements=st.integers(0, 8))
+    return tuple(draw(quarters) / 4 for _ in range(4))
+
+
+def pick(candidates, quality, cost):
+    """The best candidate of one row: ties to the cheaper, then the first."""
+    return max(candidates, key=lambda m: (quality[m], -cost[m], -m))
+
+
+def summary(choice, y, costs):
+    """Cost, quality and call shares of decisions, rounded to compare as sets."""
+    rows = np.arange(len(y))
+    share = np.bincount(choice, minlength=y.shape[1]) / len(y)
+    values = [costs[rows, choice].mean(), y[rows, choice].mean(), *share]
+    return tuple(np.round(values, 9) + 0.0)
+
+
+def points(curve):
+    """The same of every point of a curve."""
+    table = np.column_stack([curve.cost, curve.quality, curve.call_share])
+    return [tuple(row) for row in np.round(table, 9) + 0.0]
+
+
+# scope="mean"
+
+
+def test_prices_from_infinity_to_zero_by_hand():
+    # Slopes: row 0 climbs at (1 - 0) / (3 - 1), row 1 (0.5 to 0.75) at 1/8.
+    y = np.array([[0.0, 1.0], [1.0, 0.0]])
+    costs = np.array([[2.0, 4.0], [1.0, 5.0]])
+    curve = routing_curve(y, costs, [[0, 1], [0.5, 0.75]], ESTIMATED_COST)
+    assert curve.budget.tolist() == [1, 2, 3]  # the expected costs 1 and 3
+    assert curve.cost.tolist() == [(2 + 1) / 2, (4 + 1) / 2, (4 + 5) / 2]
+    assert curve.quality.tolist() == [(0 + 1) / 2, (1 + 1) / 2, (1 + 0) / 2]
+    assert curve.call_share.tolist() == [[1, 0], [0.5, 0.5], [0, 1]]
+    # Well chosen: among the best, and model 1 (the dearest, 4.5) only where alone.
+    assert curve.collapse.tolist() == [0.5, 0, 0.5]
+    assert curve.model_quality.tolist() == [0.5, 0.5]
+    assert curve.model_cost.tolist() == [1.5, 4.5]
+    assert curve.floor == (1.5, 0.5)
+    assert curve.ceiling == 4.5
+    assert curve.strongest == 1
+    assert curve.best_single == 0
+    assert curve.n_queries == 2
+    assert curve.scope == "mean"
+
+
+@quick
+@given(tables())
+def test_every_price_of_a_brute_force_is_a_point_of_the_curve_and_no_other(table):
+    y, costs, quality, cost = table
+    gain = quality[:, :, None] - quality[:, None]
+    extra = cost[:, :, None] - cost[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.unique(np.round((gain / extra)[extra > 0], 9))
+    slopes = np.r_[0, slopes[slopes > 0], 1e6]
+    expected = []
+    for price in (slopes[:-1] + slopes[1:]) / 2:
+        gains = quality - price * cost
+        choice = [
+            pick(range(y.shape[1]), g, c) for g, c in zip(gains, cost, strict=True)
+        ]
+        expected.append(summary(np.array(choice), y, costs))
+    assert set(points(routing_curve(y, costs, quality, cost))) == set(expected)
+
+
+def test_many_levels_are_thinned_and_keep_both_ends():
+    rng = np.random.default_rng(0)
+    y, costs, quality, cost = rng.random((4, 3000, 3))
+    curve = routing_curve(y, costs, quality, cost)
+    assert len(curve.budget) == 1000
+    rows = np.arange(3000)
+    for end, choice in ((0, cost.argmin(axis=1)), (-1, quality.argmax(axis=1))):
+        assert curve.cost[end] == pytest.approx(costs[rows, choice].mean())
+        assert curve.quality[end] == pytest.approx(y[rows, choice].mean())
+
+
+# scope="query"
+
+
+def test_caps_by_hand():
+    # Caps 1, 2, 3. Row 1 has nothing under 1: its cheapest.
+    cost = np.array([[1.0, 3.0], [2.0, 3.0]])
+    quality = np.array([[0.0, 1.0], [0.75, 0.5]])
+    curve = routing_curve(Y, PRICES, quality, cost, scope="query")
+    assert curve.budget.tolist() == [1, 2, 3]
+    assert curve.cost.tolist() == [1, 1, 2]
+    assert curve.quality.tolist() == [0.5, 0.5, 1]
+    assert curve.call_share.tolist() == [[1, 0], [1, 0], [0.5, 0.5]]
+
+
+@quick
+@given(tables())
+def test_caps_take_the_best_model_under_the_cap_else_the_cheapest(table):
+    y, costs, quality, cost = table
+    curve = routing_curve(y, costs, quality, cost, scope="query")
+    expected = []
+    for cap in sorted(set(cost.ravel())):
+        choice = []
+        for q, c in zip(quality, cost, strict=True):
+            under = np.flatnonzero(c <= max(cap, c.min()))
+            choice.append(pick(under, q, c))
+        expected.append(summary(np.array(choice), y, costs))
+    assert points(curve) == expected
+
+
+def test_more_than_a_hundred_distinct_costs_give_a_hundred_caps():
+    y, costs, quality, cost = np.random.default_rng(0).random((4, 60, 3))
+    curve = routing_curve(y, costs, quality, cost, scope="query")
+    assert len(curve.budget) == 100
+    assert (np.diff(curve.budget) > 0).all()
+    assert curve.budget[[0, -1]].tolist() == [cost.min(), cost.max()]
+    best = y[np.arange(60), quality.argmax(axis=1)]
+    assert curve.quality[-1] == pytest.approx(best.mean())
+
+
+# Both
+
+
+@pytest.mark.parametrize("scope", ["mean", "query"])
+@quick
+@given(table=tables())
+def test_points_of_any_curve_hold_together(scope, table):
+    y, costs, quality, cost = table
+    curve = routing_curve(y, costs, quality, cost, scope=scope)
+    assert (np.diff(curve.budget) > 0).all()
+    np.testing.assert_allclose(curve.call_share.sum(axis=1), 1, rtol=1e-12)
+    assert (curve.call_share >= 0).all()
+    assert ((curve.collapse >= -1e-12) & (curve.collapse <= 1 + 1e-12)).all()
+    assert (curve.cost >= curve.floor[0] - 1e-12).all()
+    assert (curve.cost <= curve.ceiling + 1e-12).all()
+    spent, gained = curve.envelope()
+    assert (np.diff(spent) > 0).all()
+    assert (np.diff(gained) > 0).all()
+    assert spent[0] == curve.floor[0]
+    # No point lies above the envelope.
+    for c, q in zip(curve.cost, curve.quality, strict=True):
+        assert gained[spent <= c].max() >= q
+
+
+def test_one_model_is_one_point():
+    curve = routing_curve([[0.5], [1.0]], [2.0], [[0.1], [0.2]], [[2.0], [2.0]])
+    assert curve.cost.tolist() == [2]
+    assert curve.quality.tolist() == [0.75]
+    assert curve.call_share.tolist() == [[1]]
+    assert curve.floor == (2, 0.75)
+
+
+@pytest.mark.parametrize("scope", ["mean", "query"])
+def test_models_of_the_same_cost_are_one_point_of_the_best(scope):
+    cost = np.full((2, 2), 3.0)
+    curve = routing_curve([[0, 1], [1, 0]], [3, 3], [[0, 1], [1, 0]], cost, scope=scope)
+    assert curve.cost.tolist() == [3]
+    assert curve.quality.tolist() == [1]
+
+
+def test_rows_with_an_unknown_outcome_or_cost_are_left_out():
+    y = np.vstack([Y, [[1.0, np.nan]], [[0.0, 0.0]]])
+    costs = np.vstack([ESTIMATED_COST, [[1.0, 1.0]], [[np.nan, 9.0]]])
+    quality = np.vstack([Y, [[5, 6]], [[7, 9]]])
+    cost = np.vstack([ESTIMATED_COST, [[7.0, 8.0]], [[1.0, 9.0]]])
+    curve = routing_curve(y, costs, quality, cost)
+    complete = routing_curve(Y, PRICES, Y, ESTIMATED_COST)
+    assert curve.n_queries == 2
+    assert points(curve) == points(complete)
+    assert curve.ceiling == complete.ceiling
+
+
+@pytest.mark.parametrize(
+    ("y", "costs"),
+    [
+        ([[np.nan, 1.0], [0.0, np.nan]], PRICES),
+        (Y, [1.0, np.nan]),
+        ([[np.nan, 1.0], [0.0, 1.0]], [[1.0, 2.0], [np.nan, 2.0]]),
+    ],
+)
+def test_without_a_complete_row_there_is_no_curve(y, costs):
+    with pytest.raises(ValueError, match="complete rows"):
+        routing_curve(y, costs, Y, ESTIMATED_COST)
+
+
+def test_prices_per_model_hold_for_every_query():
+    by_price = routing_curve(Y, PRICES, Y, ESTIMATED_COST)
+    by_query = routing_curve(Y, ESTIMATED_COST, Y, ESTIMATED_COST)
+    assert points(by_price) == points(by_query)
+
+
+@quick
+@given(tables(), st.randoms(use_true_random=False))
+def test_the_order_of_queries_does_not_matter(table, random):
+    order = random.sample(range(len(table[0])), len(table[0]))
+    for scope in ("mean", "query"):
+        curve = routing_curve(*table, scope=scope)
+        turned = routing_curve(*(part[order] for part in table), scope=scope)
+        assert points(curve) == points(turned)
+        np.testing.assert_allclose(turned.collapse, curve.collapse, atol=1e-12)
+        np.testing.assert_allclose(turned.floor, curve.floor)
+
+
+# Names
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_costs_are_matched_to_outcomes_by_name(frame):
+    y = frame({"small": [0, 1], "large": [1, 1]})
+    costs = frame({"large": [3.0, 3.0], "small": [1.0, 1.0]})
+    curve = routing_curve(y, costs, Y, ESTIMATED_COST)
+    assert curve.models.tolist() == ["small", "large"]
+    assert curve.model_cost.tolist() == [1, 3]
+    assert points(curve) == points(routing_curve(Y, PRICES, Y, ESTIMATED_COST))
+
+
+def test_costs_of_other_models_are_refused():
+    y = pd.DataFrame(Y, columns=["small", "large"])
+    costs = pd.DataFrame(ESTIMATED_COST, columns=["small", "huge"])
+    with pytest.raises(ValueError, match="huge, large"):
+        routing_curve(y, costs, Y, ESTIMATED_COST)
+
+
+def test_outcomes_without_names_are_named_by_models_or_numbered():
+    plain = routing_curve(Y, PRICES, Y, ESTIMATED_COST)
+    assert plain.models.tolist() == ["model_0", "model_1"]
+    named = routing_curve(Y, PRICES, Y, ESTIMATED_COST, models=["a", "b"])
+    assert named.models.tolist() == ["a", "b"]
+
+
+def test_costs_are_matched_to_the_names_given_as_models():
+    costs = pd.DataFrame({"large": [3.0, 3.0], "small": [1.0, 1.0]})
+    curve = routing_curve(Y, costs, Y, ESTIMATED_COST, models=["small", "large"])
+    assert curve.model_cost.tolist() == [1, 3]
+
+
+# Nonsense
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(scope="batch"), "scope"),
+        (dict(scope=None), "scope"),
+        (dict(y=None), "y"),
+        (dict(y=[[0, np.inf], [1, 1]]), "y"),
+        (dict(costs=None), "costs"),
+        (dict(costs=[1.0]), "costs"),
+        (dict(costs=[1.0, -3.0]), "costs must not be negative"),
+        (dict(costs=[[1.0, 3.0]] * 3), "costs"),
+        (dict(quality=[[0.5, np.nan], [1, 1]]), "quality"),
+        (dict(quality=[[0.5], [1]]), "quality"),
+        (dict(cost=[[1.0, -3.0], [1.0, 3.0]]), "cost must not be negative"),
+        (dict(cost=[[1.0, np.nan], [1.0, 3.0]]), "cost"),
+        (dict(quality=[[0, 1]], cost=[[1, 3]]), "quality and cost"),
+        (dict(models=["a"]), "models"),
+    ],
+)
+def test_nonsense_is_named(change, message):
+    arguments = dict(y=Y, costs=PRICES, quality=Y, cost=ESTIMATED_COST) | change
+    with pytest.raises(ValueError, match=message):
+        routing_curve(**arguments)

@@ -1,0 +1,391 @@
+"""Routing scorers in scikit-learn's cross-validation and searches."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skroute import BudgetDecider, PointwiseRouter, metrics
+from skroute.metrics import (
+    apgr,
+    average_improvement_in_quality,
+    call_performance_threshold,
+    make_routing_scorer,
+    normalized_auc,
+    peak_quality,
+    quality_neutral_cost,
+    regret,
+    routing_curve,
+)
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(90, 3))
+# Model 0 is cheap and good where the first feature is positive, model 1 everywhere.
+NOISE = RNG.normal(size=90)
+Y = np.column_stack([X[:, 0] + NOISE > 0, RNG.random(90) < 0.75]).astype(float)
+COSTS = np.array([1.0, 5.0]) * RNG.uniform(0.5, 1.5, size=(90, 1))
+PRICES = [1.0, 5.0]
+SPLITS = KFold(3)
+
+LOWER_IS_BETTER = [
+    "quality_neutral_cost",
+    "routing_collapse_index",
+    "strongest_call_share",
+    "call_performance_threshold",
+    "regret",
+]
+HIGHER_IS_BETTER = [
+    "normalized_auc",
+    "peak_quality",
+    "average_improvement_in_quality",
+    "apgr",
+]
+
+
+def ridge_router():
+    return PointwiseRouter(Ridge(), random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return ridge_router().fit(X[:60], Y[:60], costs=COSTS[:60])
+
+
+def curve_of(router, rows=slice(60, None), costs=COSTS, **keywords):
+    """The curve of a router on some rows, without a scorer."""
+    estimates = np.hsplit(router.transform(X[rows]), 2)
+    costs = costs[rows] if costs is COSTS else costs
+    return routing_curve(Y[rows], costs, *estimates, **keywords)
+
+
+def score(scorer, estimator, **keywords):
+    return scorer(estimator, X[60:], Y[60:], **keywords)
+
+
+# A single call
+
+
+@pytest.mark.parametrize("metric", HIGHER_IS_BETTER + LOWER_IS_BETTER)
+def test_a_named_metric_is_negated_where_lower_is_better(fitted, metric):
+    function = getattr(metrics, metric)
+    if metric == "regret":
+        value = regret(Y[60:], fitted.predict(X[60:]))
+    else:
+        value = function(curve_of(fitted))
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    assert value != 0
+    by_name = score(make_routing_scorer(metric), fitted, costs=COSTS[60:])
+    by_function = score(make_routing_scorer(function), fitted, costs=COSTS[60:])
+    assert by_name == by_function == pytest.approx(sign * value)
+
+
+def test_the_default_metric_is_the_score_of_a_router(fitted):
+    expected = fitted.score(X[60:], Y[60:], costs=COSTS[60:])
+    assert score(make_routing_scorer(), fitted, costs=COSTS[60:]) == expected
+
+
+def test_scope_and_keywords_reach_the_metric(fitted):
+    metric = average_improvement_in_quality
+    scorer = make_routing_scorer(metric, scope="query", max_cost=20.0)
+    expected = metric(curve_of(fitted, scope="query"), max_cost=20.0)
+    assert score(scorer, fitted, costs=COSTS[60:]) == expected
+    assert expected != metric(curve_of(fitted, scope="query"))
+    assert expected != metric(curve_of(fitted), max_cost=20.0)
+
+
+def test_prices_of_the_scorer_stand_in_for_costs(fitted):
+    scorer = make_routing_scorer("normalized_auc", costs=PRICES)
+    expected = normalized_auc(curve_of(fitted, costs=PRICES))
+    assert score(scorer, fitted) == pytest.approx(expected)
+    # Costs that come with the queries come first.
+    routed = normalized_auc(curve_of(fitted))
+    assert score(scorer, fitted, costs=COSTS[60:]) == pytest.approx(routed)
+
+
+def test_a_pipeline_is_scored_by_its_router(fitted):
+    decided = make_pipeline(fitted, BudgetDecider(2.0))
+    decided[-1].fit(fitted.transform(X[:60]))
+    scorer = make_routing_scorer()
+    expected = score(scorer, fitted, costs=COSTS[60:])
+    assert score(scorer, decided, costs=COSTS[60:]) == expected
+    assert score(scorer, make_pipeline(fitted), costs=COSTS[60:]) == expected
+
+
+def test_regret_is_that_of_the_decisions_under_the_budget(fitted):
+    thrifty = make_pipeline(fitted, BudgetDecider(price=10.0))
+    thrifty[-1].fit(fitted.transform(X[:60]))
+    choice = thrifty.predict(X[60:])
+    assert set(choice) == {0}
+    plain = make_routing_scorer("regret")
+    assert score(plain, thrifty) == -regret(Y[60:], choice)
+    assert score(plain, thrifty) < score(plain, fitted)
+    priced = make_routing_scorer("regret", price=0.1)
+    expected = regret(Y[60:], choice, costs=COSTS[60:], price=0.1)
+    assert score(priced, thrifty, costs=COSTS[60:]) == -expected
+
+
+def test_a_function_of_a_curve_is_a_metric(fitted):
+    def cheapest_point(curve, factor):
+        return factor * curve.cost[0]
+
+    expected = 2 * curve_of(fitted).cost[0]
+    scorer = make_routing_scorer(cheapest_point, factor=2)
+    assert score(scorer, fitted, costs=COSTS[60:]) == expected
+    lower = make_routing_scorer(cheapest_point, greater_is_better=False, factor=2)
+    assert score(lower, fitted, costs=COSTS[60:]) == -expected
+
+
+def test_a_function_of_decisions_is_a_metric(fitted):
+    def spent(y, choice, *, costs):
+        assert y.shape == costs.shape
+        return costs[np.arange(len(choice)), choice].mean()
+
+    scorer = make_routing_scorer(spent, response="decisions", greater_is_better=False)
+    choice = fitted.predict(X[60:])
+    expected = COSTS[60:][np.arange(30), choice].mean()
+    assert score(scorer, fitted, costs=COSTS[60:]) == -expected
+
+
+def test_outcomes_are_matched_to_the_models_of_the_router_by_name():
+    y = pd.DataFrame(Y, columns=["small", "large"])
+    costs = pd.DataFrame(COSTS, columns=["small", "large"])
+    router = ridge_router().fit(X[:60], y[:60], costs=costs[:60])
+    for metric in ("normalized_auc", "regret"):
+        scorer = make_routing_scorer(metric)
+        straight = scorer(router, X[60:], y[60:], costs=costs[60:])
+        turned = scorer(router, X[60:], y[["large", "small"]][60:], costs=costs[60:])
+        assert turned == straight
+
+
+def test_scores_are_plain_floats(fitted):
+    assert type(score(make_routing_scorer(), fitted, costs=COSTS[60:])) is float
+
+
+# Without costs
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        *HIGHER_IS_BETTER,
+        "quality_neutral_cost",
+        lambda curve: 1.0,
+        functools.partial(call_performance_threshold, recovered=0.8),
+    ],
+)
+def test_no_curve_is_scored_without_costs(fitted, metric):
+    with pytest.raises(ValueError, match="costs"):
+        score(make_routing_scorer(metric), fitted)
+
+
+def test_no_priced_regret_without_costs(fitted):
+    with pytest.raises(ValueError, match="costs"):
+        score(make_routing_scorer("regret", price=1.0), fitted)
+
+
+def test_cross_validation_without_routing_never_scores_silently():
+    # With metadata routing off, params reach fit alone.
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        cross_validate(
+            ridge_router(),
+            X,
+            Y,
+            scoring=make_routing_scorer(),
+            params={"costs": COSTS},
+            error_score="raise",
+        )
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_cross_validation_without_costs_never_scores_silently():
+    with pytest.raises(ValueError, match="costs"):
+        cross_validate(
+            PointwiseRouter(Ridge(), costs=PRICES),
+            X,
+            Y,
+            scoring=make_routing_scorer(),
+            error_score="raise",
+        )
+
+
+# In cross-validation and searches
+
+
+def by_hand(estimator, metric):
+    """The score of every split, without scikit-learn's tools."""
+    found = []
+    for train, test in SPLITS.split(X):
+        router = clone(estimator).fit(X[train], Y[train], costs=COSTS[train])
+        found.append(metric(curve_of(router, test)))
+    return found
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_cross_validate_routes_costs_to_fit_and_scorers():
+    found = cross_validate(
+        ridge_router(),
+        X,
+        Y,
+        cv=SPLITS,
+        scoring={
+            "auc": make_routing_scorer(),
+            "neutral": make_routing_scorer("quality_neutral_cost"),
+        },
+        params={"costs": COSTS},
+        error_score="raise",
+    )
+    np.testing.assert_allclose(
+        found["test_auc"], by_hand(ridge_router(), normalized_auc)
+    )
+    neutral = by_hand(ridge_router(), quality_neutral_cost)
+    np.testing.assert_allclose(found["test_neutral"], np.negative(neutral))
+
+
+def test_prices_of_router_and_scorer_need_no_routing():
+    router = PointwiseRouter(Ridge(), costs=PRICES, random_state=0)
+    found = cross_val_score(
+        router,
+        X,
+        Y,
+        cv=SPLITS,
+        scoring=make_routing_scorer("peak_quality", costs=PRICES),
+        error_score="raise",
+    )
+    expected = []
+    for train, test in SPLITS.split(X):
+        fitted_ = clone(router).fit(X[train], Y[train])
+        expected.append(peak_quality(curve_of(fitted_, test, costs=PRICES)))
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_grid_search_over_a_router():
+    alphas = [1e-2, 1e4]
+    search = GridSearchCV(
+        ridge_router(),
+        {"estimator__alpha": alphas},
+        cv=SPLITS,
+        scoring=make_routing_scorer(),
+        error_score="raise",
+    ).fit(X, Y, costs=COSTS)
+    expected = [
+        np.mean(by_hand(ridge_router().set_params(estimator__alpha=a), normalized_auc))
+        for a in alphas
+    ]
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
+    assert search.best_params_ == {"estimator__alpha": alphas[np.argmax(expected)]}
+    best = curve_of(search.best_estimator_, slice(None))
+    assert search.score(X, Y, costs=COSTS) == pytest.approx(normalized_auc(best))
+    assert make_routing_scorer()(search, X, Y, costs=COSTS) == search.score(
+        X, Y, costs=COSTS
+    )
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_grid_search_over_a_router_and_its_decider():
+    chain = make_pipeline(ridge_router(), BudgetDecider())
+    prices = [0.0, 0.1, 10.0]
+    search = GridSearchCV(
+        chain,
+        {"budgetdecider__price": prices},
+        cv=SPLITS,
+        scoring={
+            "regret": make_routing_scorer("regret", price=0.1),
+            "auc": make_routing_scorer(),
+        },
+        refit="regret",
+        error_score="raise",
+    ).fit(X, Y, costs=COSTS)
+    expected = []
+    for price in prices:
+        lost = []
+        for train, test in SPLITS.split(X):
+            router = ridge_router().fit(X[train], Y[train], costs=COSTS[train])
+            choice = BudgetDecider(price=price).fit(router.transform(X[train]))
+            choice = choice.predict(router.transform(X[test]))
+            lost.append(regret(Y[test], choice, costs=COSTS[test], price=0.1))
+        expected.append(-np.mean(lost))
+    np.testing.assert_allclose(search.cv_results_["mean_test_regret"], expected)
+    assert search.best_params_ == {"budgetdecider__price": 0.1}
+    # The curve is the router's: what the decider does is no matter.
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_auc"],
+        np.mean(by_hand(ridge_router(), normalized_auc)),
+    )
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_cross_validate_over_a_router_and_its_decider():
+    chain = make_pipeline(StandardScaler(), ridge_router(), BudgetDecider(2.0))
+    found = cross_validate(
+        chain,
+        X,
+        Y,
+        cv=SPLITS,
+        scoring=make_routing_scorer(),
+        params={"costs": COSTS},
+        error_score="raise",
+    )["test_score"]
+    assert found.shape == (3,)
+    assert ((found > 0.5) & (found <= 1)).all()
+
+
+# The scorer as an object
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(metric="auc"), "metric.*normalized_auc"),
+        (dict(metric=None), "metric"),
+        (dict(metric=3), "metric"),
+        (dict(response="proba"), "response"),
+    ],
+)
+def test_nonsense_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_routing_scorer(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("normalized_auc", "make_routing_scorer(normalized_auc)"),
+        (apgr, "make_routing_scorer(apgr)"),
+        ("regret", "make_routing_scorer(regret, greater_is_better=False)"),
+    ],
+)
+def test_repr_tells_the_metric_and_its_direction(metric, expected):
+    assert repr(make_routing_scorer(metric)) == expected
+
+
+def test_repr_of_a_partial_metric_tells_the_function():
+    metric = functools.partial(call_performance_threshold, recovered=0.8)
+    assert "call_performance_threshold" in repr(make_routing_scorer(metric))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda scorer: clone(scorer, safe=False),
+        lambda scorer: pickle.loads(pickle.dumps(scorer)),
+    ],
+)
+@pytest.mark.parametrize("metric", ["quality_neutral_cost", "regret"])
+def test_a_copied_scorer_scores_the_same(fitted, copied, metric):
+    scorer = make_routing_scorer(metric, costs=PRICES)
+    assert score(copied(scorer), fitted) == score(scorer, fitted)
