@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from skroute.evaluation import BUDGET_SHARES, ORACLE, Comparison, RouterResult
@@ -136,7 +136,6 @@ def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
         console=errors,
         transient=True,
         disable=not errors.is_terminal,
@@ -145,7 +144,7 @@ def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
         task = bar.add_task(description, total=None)
 
         def update(label: str, done: int, total: int) -> None:
-            text = f"{description}: {label}"
+            text = f"{description}: {label} ({done + 1} of {total})"
             bar.update(task, description=text, completed=done, total=total)
 
         yield update

@@ -74,23 +74,12 @@ def load(file: Path) -> Any:
 def read_prompts(source: str) -> list[str]:
     """Read prompts from stdin, or from a file whose ending tells the format."""
     if source == "-":
-        return _lines(sys.stdin.read())
-    text = Path(source).read_text("utf-8-sig")
-    if source.endswith(".csv"):
-        # A prompt that reads "NA" or "007" is a prompt.
-        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-        records: list[Any] = frame.to_dict("records")
-    elif source.endswith((".jsonl", ".ndjson")):
-        try:
-            records = [json.loads(line) for line in _lines(text)]
-        except ValueError as error:
-            raise ValueError(f"{source} is not a JSON record a line: {error}") from None
+        prompts = _lines(sys.stdin.read())
     else:
-        return _lines(text)
-    prompts = [r.get("prompt") if isinstance(r, dict) else None for r in records]
-    if any(not isinstance(prompt, str) for prompt in prompts):
-        raise ValueError(f"{source} must give a text called prompt in every record.")
-    return [str(prompt) for prompt in prompts]
+        prompts = _parsed(source, Path(source).read_text("utf-8-sig"))
+    if not prompts:
+        raise ValueError(f"QUERIES ({source}) holds no prompt.")
+    return prompts
 
 
 def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) -> Any:
@@ -117,3 +106,22 @@ def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) ->
 def _lines(text: str) -> list[str]:
     """Split at line feeds only, and leave blank lines out."""
     return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+
+
+def _parsed(source: str, text: str) -> list[str]:
+    """Take the prompts out of the text of a file."""
+    if source.endswith(".csv"):
+        # A prompt that reads "NA" or "007" is a prompt.
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        records: list[Any] = frame.to_dict("records")
+    elif source.endswith((".jsonl", ".ndjson")):
+        try:
+            records = [json.loads(line) for line in _lines(text)]
+        except ValueError as error:
+            raise ValueError(f"{source} is not a JSON record a line: {error}") from None
+    else:
+        return _lines(text)
+    prompts = [r.get("prompt") if isinstance(r, dict) else None for r in records]
+    if any(not isinstance(prompt, str) for prompt in prompts):
+        raise ValueError(f"{source} must give a text called prompt in every record.")
+    return [str(prompt) for prompt in prompts]

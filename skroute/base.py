@@ -6,17 +6,18 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.model_selection import KFold
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.decision import BudgetDecider, best_single_quality
+from skroute.decision import BudgetDecider
+from skroute.folds import BLOCK, draw_folds, repeats
 from skroute.metrics import normalized_auc
-from skroute.prices import PricePath
+from skroute.prices import PricePath, TrainingDecisions
 from skroute.validation import (
     all_or_nothing,
     check_costs,
     check_quality,
+    check_queries,
     check_routing_table,
     estimate_names,
 )
@@ -160,7 +161,8 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             tolerance=tolerance,
             on_infeasible=on_infeasible,
         )
-        return self.models_[self._decide(X, decider, available)]
+        choice = self._decide(X, decider, available)
+        return self.models_[choice]
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.
@@ -203,14 +205,16 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             self.fit(X, y, costs=costs)
             quality = check_quality(y)
             estimates = np.empty((len(quality), 2 * len(self.models_)))
-            for train, test in folds(len(quality), random_state=0):
-                fold = clone(self)
+            fold = draw_folds(check_queries(self, X), n_folds=5, random_state=0)
+            for k in range(fold.max() + 1):
+                train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
                 known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
-                fold.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
-                estimates[test] = fold.transform(_safe_indexing(X, test))
+                rest = clone(self)
+                rest.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
+                estimates[test] = rest.transform(_safe_indexing(X, test))
             if costs is not None:
                 costs = check_costs(costs, quality.shape, self.models_)
-            self._keep_path(estimates, quality, costs)
+            self._training = TrainingDecisions.of(*_halves(estimates), quality, costs)
         return estimates
 
     def score(self, X: Any, y: Any, *, costs: Any = None) -> float:
@@ -275,13 +279,13 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         decider._check_parameters()
         quality, cost = self.predict_quality(X), self.predict_cost(X)
-        path = getattr(self, "price_path_", None)
-        if path is None:
-            path = PricePath.from_estimates(quality, cost)
-        best_single = getattr(self, "best_single_quality_", None)
-        if best_single is None:
-            best_single = best_single_quality(quality)
-        decider._settle(self.models_, path, best_single)
+        training = getattr(self, "_training", None)
+        if training is None:
+            training = TrainingDecisions.of(quality, cost)
+        path = training.path
+        if decider._narrows() and decider._needs_path():
+            path = training.path_among(decider._allowed)
+        decider._settle(self.models_, path, training.best_single_quality)
         return decider._decide(quality, cost, available)
 
     def _known_prices(self) -> np.ndarray:
@@ -294,15 +298,6 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             )
         return self.costs_
 
-    def _keep_path(
-        self, estimates: np.ndarray, quality: np.ndarray, costs: np.ndarray | None
-    ) -> None:
-        """Keep what mean budgets and quality targets are settled on."""
-        self.price_path_ = PricePath.from_estimates(
-            *np.hsplit(estimates, 2), true_quality=quality, true_cost=costs
-        )
-        self.best_single_quality_ = best_single_quality(quality)
-
 
 class CrossFittedRouter(BaseRouter):
     """Base of the routers of this package: `fit` itself cross-fits.
@@ -314,8 +309,6 @@ class CrossFittedRouter(BaseRouter):
     ----------
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions at every price of money.
-    best_single_quality_ : float
-        Mean training quality of the best single model.
     """
 
     def fit(self, X: Any, y: Any, *, costs: Any = None) -> Self:
@@ -376,43 +369,22 @@ class CrossFittedRouter(BaseRouter):
         with all_or_nothing(self):
             table = check_routing_table(self, X, y, costs)
             estimates = self._fit_table(table)
-            block = _repeated(table.X)
+            block = repeats(table.X)[1] >= BLOCK
             if block.any():
                 estimates[block] = self.transform(table.X[block])
-            self._keep_path(estimates, table.quality, table.costs)
+            self._training = TrainingDecisions.of(
+                *_halves(estimates), table.quality, table.costs
+            )
         return estimates
 
-
-def _repeated(X: np.ndarray, least: int = 50) -> np.ndarray:
-    """Mask of the rows that stand in X at least so often, bit by bit."""
-    if len(X) < least:
-        return np.zeros(len(X), dtype=bool)
-    X = np.ascontiguousarray(X)
-    rows = X.view(np.dtype((np.void, X.itemsize * X.shape[1]))).ravel()
-    _, which, counts = np.unique(rows, return_inverse=True, return_counts=True)
-    return counts[which] >= least
+    @property
+    def price_path_(self) -> PricePath:
+        """Mean spend and quality of the training queries at every price of money."""
+        check_is_fitted(self)
+        return self._training.path
 
 
-def folds(
-    n_queries: int, n_splits: int = 5, random_state: Any = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled K-fold splits of the queries; fewer folds where there are fewer rows.
-
-    Parameters
-    ----------
-    n_queries : int
-        Number of rows.
-    n_splits : int, default=5
-        Number of folds.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the shuffle.
-
-    Returns
-    -------
-    list of (train, test)
-        Row indices. A single query is its own training and test row.
-    """
-    if n_queries == 1:
-        return [(np.array([0]), np.array([0]))]
-    splitter = KFold(min(n_splits, n_queries), shuffle=True, random_state=random_state)
-    return list(splitter.split(np.empty((n_queries, 1))))
+def _halves(estimates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Qualities and costs of estimates."""
+    quality, cost = np.hsplit(estimates, 2)
+    return quality, cost

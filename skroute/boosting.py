@@ -96,7 +96,11 @@ class PairRanker:
         }
         with _TRAINING:
             booster = lgb.train(settings, data, num_boost_round=n_estimators)
-        return cls(booster.model_to_string(), n_threads)
+        # The number of threads is no part of the model.
+        text = booster.model_to_string().replace(
+            f"[num_threads: {n_threads}]", "[num_threads: 0]"
+        )
+        return cls(text, n_threads)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Rank scores of pairs, on top of the scores from which training started.

@@ -15,7 +15,7 @@ import typer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 from typer.core import TyperGroup
 
 import skroute
@@ -29,9 +29,10 @@ from skroute._files import (
     replacing,
     save,
 )
-from skroute.base import BaseRouter, _repeated
+from skroute.base import BaseRouter
 from skroute.datasets import load_digits_pool, read_routerbench
 from skroute.evaluation import compare_routers
+from skroute.folds import BLOCK, repeats
 from skroute.metrics import best_single
 from skroute.ranking import RankingRouter
 
@@ -389,7 +390,7 @@ def _routed(router: BaseRouter, X: Any, **limits: Any) -> pd.DataFrame:
 
 
 def _warn_of_repeats(X: np.ndarray) -> None:
-    repeated = _repeated(X)
+    repeated = repeats(X)[1] >= BLOCK
     if repeated.mean() >= _MANY_REPEATS:
         console.errors.print(
             f"note: {repeated.sum():,} of {len(X):,} queries share their embedding "

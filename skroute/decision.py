@@ -8,8 +8,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.prices import Price, PricePath, choose, decide, hull_steps
+from skroute.prices import (
+    Price,
+    PricePath,
+    best_single_quality,
+    choose,
+    decide,
+)
 from skroute.validation import (
     all_or_nothing,
     check_available,
@@ -147,7 +154,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             Z = validate_data(self, Z, dtype=(np.float64, np.float32))
             quality, cost = self._split(Z)
             models = self._model_names(y, costs, quality.shape[1])
-            y = _table_or_none(y)
+            y = _table_or_none(y, models)
             if y is not None and y.shape != quality.shape:
                 raise ValueError(
                     f"y must have shape {quality.shape}, one quality per query and "
@@ -155,12 +162,12 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
                 )
             if costs is not None:
                 costs = check_costs(costs, quality.shape, models)
+            allowed = None
+            if self._needs_path():
+                every = np.ones((1, len(models)), dtype=bool)
+                allowed = self._allowed(quality, cost, every)
             path = PricePath.from_estimates(
-                quality,
-                cost,
-                allowed=self._allowed(quality, cost, np.ones((1, len(models)), bool)),
-                true_quality=y,
-                true_cost=costs,
+                quality, cost, allowed=allowed, true_quality=y, true_cost=costs
             )
             best_single = best_single_quality(quality if y is None else y)
             return self._settle(models, path, best_single)
@@ -222,7 +229,8 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             If `available` is of the wrong shape, names an unknown model or leaves a
             query without any.
         """
-        return self.models_[self._decide(*self._check_estimates(Z), available)]
+        quality, cost = self._check_estimates(Z)
+        return self.models_[self._decide(quality, cost, available)]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`: the models.
@@ -298,6 +306,17 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
                     raise
                 price = Price(0.0)
         return decide(quality, cost, price, allowed)
+
+    def _narrows(self) -> bool:
+        """Whether a cap or a tolerance takes models out of play."""
+        capped = self.scope == "query" and self.budget is not None
+        return capped or self.tolerance > 0
+
+    def _needs_path(self) -> bool:
+        """Whether the price is to be found on training traffic."""
+        if self.min_quality is not None:
+            return self.scope != "batch"
+        return self.budget is not None and self.scope == "mean"
 
     def _allowed(
         self, quality: np.ndarray, cost: np.ndarray, mask: np.ndarray
@@ -390,98 +409,26 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
 
     def _model_names(self, y: Any, costs: Any, n_models: int) -> np.ndarray:
         """Names from y, else costs, else the columns of Z, else numbered ones."""
-        for table, name in ((y, "y"), (costs, "costs")):
-            names = model_names(table, name)
-            if names is not None and len(names) == n_models:
-                return names
         columns = getattr(self, "feature_names_in_", None)
         if columns is not None and all(
             column.startswith("quality__") for column in columns[:n_models]
         ):
             prefix = len("quality__")
             return np.array([c[prefix:] for c in columns[:n_models]], dtype=object)
+        for table, name in ((y, "y"), (costs, "costs")):
+            names = model_names(table, name)
+            if names is not None and len(names) == n_models:
+                return names
         return default_names(n_models)
 
 
-def solve_batch(
-    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, budget: float
-) -> np.ndarray:
-    """Best decisions of one batch whose total expected cost stays within `budget`.
-
-    Lagrange relaxation of a multiple-choice knapsack: the steps of all queries up their
-    concave hulls are taken from the steepest on while the total allows it, then what is
-    left over buys the largest single improvement that still fits. The result is at most
-    one step short of the relaxed optimum, and more budget never gives less expected
-    quality: the leftover can never buy more than the step that did not fit.
-
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be chosen.
-    budget : float
-        Total money.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,)
-        The decisions.
-
-    Raises
-    ------
-    InfeasibleBudgetError
-        If the cheapest decisions cost more than `budget`.
-
-    References
-    ----------
-    .. [1] P. Sinha and A. A. Zoltners, "The multiple-choice knapsack problem",
-       Operations Research 27(3), 1979.
-    """
-    quality = np.asarray(quality, dtype=np.float64)
-    cost = np.asarray(cost, dtype=np.float64)
-    steps = hull_steps(quality, cost, allowed)
-    rows = np.arange(len(quality))
-    cheapest = cost[rows, steps.start].sum()
-    if cheapest > budget:
-        raise InfeasibleBudgetError(
-            f"budget={budget:g} for this batch is below what its cheapest models cost; "
-            f"the smallest feasible budget is {float(cheapest)!r}.",
-            smallest_budget=float(cheapest),
-        )
-    n_steps = int(np.searchsorted(steps.walk(cost), budget, side="right")) - 1
-    # The running sum rounds differently from a plain one: what counts is the latter.
-    n_steps = max(n_steps, 0)
-    choice = steps.choice_after(n_steps)
-    while n_steps and cost[rows, choice].sum() > budget:
-        n_steps -= 1
-        choice = steps.choice_after(n_steps)
-    left = budget - cost[rows, choice].sum()
-    extra = cost - cost[rows, choice][:, None]
-    gain = quality - quality[rows, choice][:, None]
-    fits = allowed & (extra <= left) & (gain > 0)
-    if fits.any():
-        row, model = np.unravel_index(np.where(fits, gain, 0).argmax(), gain.shape)
-        improved = choice.copy()
-        improved[row] = model
-        if cost[rows, improved].sum() <= budget:
-            choice = improved
-    return choice
-
-
-def _table_or_none(y: Any) -> np.ndarray | None:
+def _table_or_none(y: Any, models: np.ndarray) -> np.ndarray | None:
     """Qualities, or nothing where y is absent or only a vector."""
     if y is None or np.asarray(y).ndim < 2:
         return None
-    return check_quality(y)
-
-
-def best_single_quality(quality: np.ndarray) -> float:
-    """Mean quality of the model that is best on average, over what was observed."""
-    observed = np.isfinite(quality)
-    total = np.where(observed, quality, 0.0).sum(axis=0)
-    count = observed.sum(axis=0)
-    return float((total[count > 0] / count[count > 0]).max())
+    names = model_names(y)
+    named_alike = names is not None and len(names) == len(models)
+    return check_quality(y, models=models if named_alike else None)
 
 
 def _percentage(text: str) -> float:

@@ -99,7 +99,8 @@ class DummyRouter(CrossFittedRouter):
         ndarray of shape (n_queries, n_models)
             In the unit of `costs`.
         """
-        return np.tile(self.costs_, (len(check_queries(self, X)), 1))
+        X = check_queries(self, X)
+        return np.tile(self.costs_, (len(X), 1))
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         if self.strategy not in _STRATEGIES:

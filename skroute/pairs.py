@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import nnls
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from skroute.linear import RidgeFit, chunks, fit_ridge
@@ -27,6 +28,8 @@ _GAMMAS = (1.0, 2.0)
 # Strengths used as features: the best one, and two grid steps to either side.
 _AROUND = (-2, 0, 2)
 _BEST = _AROUND.index(0)
+# Queries that are clustered for landmarks, at most.
+_N_CLUSTERED = 8192
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,7 @@ class PairFeatures:
         if n_components and total > 0:
             pca = PCA(n_components, svd_solver="covariance_eigh").fit(X)
             self.components_ = pca.components_.astype(np.float64)
-        # A block of identical queries is worth one landmark.
-        distinct = np.unique(X[rng.permutation(n_queries)[:8192]], axis=0)
-        rng.shuffle(distinct)
-        self.landmarks_ = self.scaled(distinct[: self.n_landmarks])
+        self.landmarks_ = self._draw_landmarks(X, rng)
         self._squares = (self.landmarks_**2).sum(axis=1)
         between = self._distances(self.landmarks_)
         whiten = [None, *(_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS)]
@@ -155,6 +155,26 @@ class PairFeatures:
             axis=2,
         )
         return self._assemble(X, estimates)
+
+    def _draw_landmarks(self, X: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+        """Centres of clusters of the queries.
+
+        Queries themselves would do as well for quality, but a training query that is
+        its own landmark is estimated unlike any query to come.
+        """
+        sample = X[rng.permutation(len(X))[:_N_CLUSTERED]]
+        # A block of identical queries is worth one landmark.
+        distinct = self.scaled(np.unique(sample, axis=0))
+        if len(distinct) <= self.n_landmarks:
+            return distinct
+        clusters = KMeans(
+            self.n_landmarks,
+            init="random",
+            n_init=1,
+            max_iter=10,
+            random_state=rng.randint(2**31 - 1),
+        )
+        return clusters.fit(distinct).cluster_centers_
 
     def _assemble(self, X: np.ndarray, estimates: np.ndarray) -> PairEstimates:
         best = estimates[..., _BEST] - self.means_[:, None]

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 
-from skroute.base import CrossFittedRouter, folds
+from skroute.base import CrossFittedRouter
+from skroute.folds import draw_folds
 from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["PointwiseRouter"]
@@ -135,7 +136,9 @@ class PointwiseRouter(CrossFittedRouter):
         self._mean_quality = np.nanmean(quality, axis=0)
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
         expected, expense = np.empty(quality.shape), np.empty(quality.shape)
-        for train, test in folds(len(X), self.cv, self.random_state):
+        fold = draw_folds(X, self.cv, self.random_state)
+        for k in range(fold.max() + 1):
+            train, test = fold != k, fold == k
             fitted = _fit_columns(self.estimator, X[train], quality[train])
             expected[test] = _predict_columns(fitted, X[test], self._mean_quality)
             fitted = []

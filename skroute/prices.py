@@ -10,16 +10,28 @@ batch is a place on that walk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["HullSteps", "Price", "PricePath", "choose", "decide", "hull_steps"]
+__all__ = [
+    "HullSteps",
+    "Price",
+    "PricePath",
+    "TrainingDecisions",
+    "best_single_quality",
+    "choose",
+    "decide",
+    "hull_steps",
+]
 
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
 _MAX_LEVELS = 2048
+# Training queries kept to settle a budget among fewer models than all.
+_N_KEPT = 4096
 # Part of a budget that may stay unspent before a block of queries is split.
 _NEGLIGIBLE = 0.005
 
@@ -73,12 +85,16 @@ class Price:
     low : float or None
         The next lower price; ``None`` where nothing is mixed.
     share : float
-        Share of the queries on which the two disagree that is decided at `low`.
+        Share of the extra money, over the queries on which the two disagree, that is
+        spent by deciding some of them at `low`.
+    reach : bool
+        Whether that share is to be reached (a quality target), or kept to (a budget).
     """
 
     high: float
     low: float | None = None
     share: float = 0.0
+    reach: bool = False
 
 
 def decide(
@@ -86,9 +102,10 @@ def decide(
 ) -> np.ndarray:
     """Decide every query at a price or a mixture of two.
 
-    Where the two prices of a mixture disagree, the queries are put in order of what
-    they gain and cost, and every so many-th is decided at the lower one: a systematic
-    sample, without chance. A query alone goes with the larger share.
+    Where the two prices of a mixture disagree, the queries are put in one evenly spread
+    order, and as many of the first as the share allows are decided at the lower one: a
+    systematic sample without chance, and a larger share only adds to it. A query alone
+    goes with the larger share.
 
     Parameters
     ----------
@@ -111,11 +128,29 @@ def decide(
     rows = np.flatnonzero(choice != other)
     gain = quality[rows, other[rows]] - quality[rows, choice[rows]]
     extra = cost[rows, other[rows]] - cost[rows, choice[rows]]
-    rows = rows[np.lexsort((gain, extra))]
-    quota = np.floor(np.arange(len(rows) + 1) * price.share + 0.5)
-    sampled = rows[np.diff(quota) > 0]
+    if len(rows) == 1:
+        sampled = rows[: int(price.share >= 0.5)]
+    else:
+        order = np.lexsort((gain, extra))
+        order = order[np.argsort(_spread(len(order)), kind="stable")]
+        weight = np.r_[0.0, np.cumsum(extra[order], dtype=np.float64)]
+        if price.reach:
+            count = np.searchsorted(weight, price.share * weight[-1] * (1 - 1e-12))
+        else:
+            most = price.share * weight[-1] * (1 + 1e-12)
+            count = np.searchsorted(weight, most, side="right") - 1
+        sampled = rows[order[:count]]
     choice[sampled] = other[sampled]
     return choice
+
+
+def _spread(n: int) -> np.ndarray:
+    """Van der Corput numbers: any prefix of their order is spread evenly."""
+    index, value, base = np.arange(n), np.zeros(n), 0.5
+    while index.any():
+        value += base * (index & 1)
+        index, base = index >> 1, base / 2
+    return value
 
 
 @dataclass(frozen=True)
@@ -292,11 +327,12 @@ class PricePath:
         # that leaves a budget, or reaches a target, is found by bisection.
         spent = np.maximum.accumulate(spent[levels])
         gained = np.maximum.accumulate(gained[levels])
-        block = np.diff(levels, prepend=0)
         kept = np.arange(len(price))
         if len(price) > _MAX_LEVELS:
             kept = np.linspace(0, len(price) - 1, _MAX_LEVELS).round().astype(int)
-        return cls(price[kept], spent[kept], gained[kept], block[kept])
+        return cls(
+            price[kept], spent[kept], gained[kept], np.diff(levels[kept], prepend=0)
+        )
 
     def price_for_budget(self, budget: float) -> Price:
         """Price at which the mean spend is `budget`.
@@ -364,16 +400,16 @@ class PricePath:
         share = (target - self.quality[level - 1]) / jump
         saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
         if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
-            return self._between(level - 1, share)
+            return self._between(level - 1, share, reach=True)
         return Price(float(self.price[level]))
 
     def _worth_splitting(self, level: int, part: float) -> bool:
         """Whether a block steps to this level, and it matters for the budget."""
         return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
 
-    def _between(self, level: int, share: float) -> Price:
+    def _between(self, level: int, share: float, reach: bool = False) -> Price:
         high, low = self.price[level : level + 2]
-        return Price(float(high), float(low), float(share))
+        return Price(float(high), float(low), float(share), reach)
 
 
 def _known(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
@@ -381,3 +417,62 @@ def _known(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
     if truth is None:
         return estimate
     return np.where(np.isnan(truth), estimate, truth)
+
+
+@dataclass(frozen=True)
+class TrainingDecisions:
+    """What a router remembers of its training queries, to settle budgets on.
+
+    Attributes
+    ----------
+    path : PricePath
+        Mean spend and quality at every price, of all training queries.
+    best_single_quality : float
+        Mean quality of the best single model.
+    kept : tuple of ndarray
+        Estimated quality and cost, true quality and cost, of at most 4,096 queries at
+        even distances; enough where a cap or a tolerance changes the path.
+    """
+
+    path: PricePath
+    best_single_quality: float
+    kept: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(
+        cls,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        true_quality: np.ndarray | None = None,
+        true_cost: np.ndarray | None = None,
+    ) -> TrainingDecisions:
+        """Remember estimates, and the outcomes as far as they are known."""
+        true_quality = quality if true_quality is None else true_quality
+        true_cost = cost if true_cost is None else true_cost
+        path = PricePath.from_estimates(
+            quality, cost, true_quality=true_quality, true_cost=true_cost
+        )
+        n_kept = min(len(quality), _N_KEPT)
+        rows = np.linspace(0, len(quality) - 1, n_kept).round().astype(int)
+        kept = (quality[rows], cost[rows], true_quality[rows], true_cost[rows])
+        return cls(path, best_single_quality(true_quality), kept)
+
+    def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
+        """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
+        quality, cost, true_quality, true_cost = self.kept
+        every = np.ones((1, quality.shape[1]), dtype=bool)
+        return PricePath.from_estimates(
+            quality,
+            cost,
+            allowed=allowed(quality, cost, every),
+            true_quality=true_quality,
+            true_cost=true_cost,
+        )
+
+
+def best_single_quality(quality: np.ndarray) -> float:
+    """Mean quality of the model that is best on average, over what was observed."""
+    observed = np.isfinite(quality)
+    total = np.where(observed, quality, 0.0).sum(axis=0)
+    count = observed.sum(axis=0)
+    return float((total[count > 0] / count[count > 0]).max())

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits  # scikit-learn depends on it
 
 from skroute.base import CrossFittedRouter
 from skroute.boosting import PairRanker
 from skroute.calibration import log_odds, rank_utility
+from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, chunks, fit_ridge
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.relevance import graded_relevance
@@ -55,10 +57,10 @@ class RankingRouter(CrossFittedRouter):
     colsample_bytree : float, default=0.6
         Share of the features that each tree may use; the estimates among them are
         alike, and trees that see all of them lean on one.
-    tie_gain : float, default=0.0
+    tie_gain : float, default=0.001
         Gain of the cheapest model over the dearest where two are equally good, on a
-        scale where the best quality gains 1 over the worst. A dial towards cheap
-        models: cost is priced by the decision, so the ranking need not be bent.
+        scale where the best quality gains 1 over the worst: just enough to order them.
+        A dial towards cheap models without a budget; from 0.01 on it costs quality.
     n_components : int, default=8
         Principal components of the embedding among the features.
     n_landmarks : int, default=512
@@ -87,8 +89,6 @@ class RankingRouter(CrossFittedRouter):
         regressions'.
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions at every price of money.
-    best_single_quality_ : float
-        Mean training quality of the best single model.
     n_features_in_ : int
         Width of the embeddings.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -126,7 +126,7 @@ class RankingRouter(CrossFittedRouter):
         num_leaves: int = 7,
         min_child_samples: int = 100,
         colsample_bytree: float = 0.6,
-        tie_gain: float = 0.0,
+        tie_gain: float = 0.001,
         n_components: int = 8,
         n_landmarks: int = 512,
         cv: int = 5,
@@ -211,13 +211,18 @@ class RankingRouter(CrossFittedRouter):
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         self._check_parameters()
+        # One thread of BLAS and of k-means: sums in another order are another fit.
+        with threadpool_limits(1):
+            return self._fit_stages(table)
+
+    def _fit_stages(self, table: RoutingTable) -> np.ndarray:
         rng = check_random_state(self.random_state)
         # Everything is learned with the models in an order of their own, so that the
         # order of the columns of y changes no decision.
         order = _own_order(table.quality, self.costs_)
         self._place = np.argsort(order)
         quality = table.quality[:, order]
-        fold = rng.permutation(len(quality)) % min(self.cv, len(quality))
+        fold = draw_folds(table.X, self.cv, rng)
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", len(quality))
@@ -252,8 +257,9 @@ class RankingRouter(CrossFittedRouter):
         if self.n_estimators == 0 or telling.sum() < _MIN_RANKED:
             return scores, None
         labels, gains = graded_relevance(quality, costs, tie_gain=self.tie_gain)
-        # A query on which only one model was run has nothing to rank.
-        observed = known & (known.sum(axis=1, keepdims=True) > 1)
+        # Where all models tie there is nothing to rank, and the smallest gain for the
+        # cheaper one would weigh as much as a right answer elsewhere.
+        observed = known & telling[:, None]
         start = scores.copy()
 
         def train(rows: np.ndarray) -> PairRanker:

@@ -155,8 +155,8 @@ def check_routing_table(
                 "their column is all NaN; give a price for them in the constructor."
             )
         mean_costs = np.nanmean(table, axis=0)
+    X = validate_data(router, X, dtype=_FLOATS)
     check_consistent_length(X, quality)
-    X = validate_data(router, X, dtype=_FLOATS, ensure_min_samples=1)
     router.models_ = models
     router.costs_ = np.array(mean_costs)
     router._per_query_costs = costs is not None
@@ -213,6 +213,10 @@ def check_quality(
             f"this estimator requires {name} to be passed, but the target {name} is "
             "None; give qualities of shape (n_queries, n_models)."
         )
+    if np.isscalar(y):
+        raise ValueError(
+            f"{name} must have shape (n_queries, n_models); got a scalar, {y!r}."
+        )
     table = check_array(
         y,
         dtype=np.float64,
@@ -221,8 +225,6 @@ def check_quality(
         order="C",  # sums must not depend on the layout
         input_name=name,
     )
-    if table.ndim == 0:
-        raise ValueError(f"{name} must have shape (n_queries, n_models); got a scalar.")
     table = table.reshape(len(table), -1)
     return _by_name(table, model_names(y, name), models, name)
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import skroute
 from skroute import __main__ as entry
+from skroute._console import output
 from skroute.cli import app
 from skroute.datasets import load_digits_pool, make_routing
 
@@ -157,7 +158,7 @@ def test_evaluate_a_real_table(shared_data, tmp_path):
 
 def test_wide_terminals_show_more(tmp_path, monkeypatch):
     table = write_table(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(output, "width", 120)
     stdout = succeed("evaluate", table, "--seeds", 1)
     assert "Of best" in stdout
     assert "Fit s" in stdout
@@ -235,12 +236,14 @@ def test_wrong_files(fitted, tmp_path):
     joblib.dump([1, 2], tmp_path / "list.joblib")
     (tmp_path / "q.jsonl").write_text('{"text": "no prompt"}\n')
     (tmp_path / "bad.jsonl").write_text("no json\n")
+    (tmp_path / "empty.csv").write_text("prompt\n")
     text = fitted / "t.joblib"
     assert "absent.csv" in refuse("evaluate", tmp_path / "absent.csv")
     assert "cannot be loaded" in refuse("route", tmp_path / "junk.joblib", "-")
     assert "holds a list" in refuse("route", tmp_path / "list.joblib", "-")
     assert "is not a file" in refuse("route", tmp_path / "absent.joblib", "-")
     assert "called prompt" in refuse("route", text, tmp_path / "q.jsonl")
+    assert "holds no prompt" in refuse("route", text, tmp_path / "empty.csv")
     assert "not a JSON record" in refuse("route", text, tmp_path / "bad.jsonl")
 
 

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.preprocessing import FunctionTransformer
+from threadpoolctl import threadpool_limits
 
 from skroute import DummyRouter, PointwiseRouter
 from skroute.datasets import load_digits_pool, make_routing
@@ -24,6 +25,13 @@ from skroute.evaluation import (
 from skroute.metrics import best_single, oracle_choice
 
 ROWS = ["RankingRouter", "kNN", "ridge", "best single", "cheapest", "random", "oracle"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Keep small fits from waiting for threads where tests run side by side."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -149,6 +149,14 @@ def test_a_function_of_a_curve_is_a_metric(fitted):
     assert score(lower, fitted, costs=COSTS[60:]) == -expected
 
 
+def test_a_partial_metric_keeps_the_direction_of_its_function(fitted):
+    partial = functools.partial(call_performance_threshold, recovered=0.8)
+    plain = make_routing_scorer("call_performance_threshold", recovered=0.8)
+    expected = score(plain, fitted, costs=COSTS[60:])
+    assert expected < 0
+    assert score(make_routing_scorer(partial), fitted, costs=COSTS[60:]) == expected
+
+
 def test_a_function_of_decisions_is_a_metric(fitted):
     def spent(y, choice, *, costs):
         assert y.shape == costs.shape

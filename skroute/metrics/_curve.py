@@ -148,7 +148,13 @@ def routing_curve(
     if scope not in ("mean", "query"):
         raise ValueError(f"scope must be 'mean' or 'query'; got {scope!r}.")
     named = model_names(y)
+    if named is None and models is not None:
+        named = np.asarray(models, dtype=object)
     y = check_quality(y)
+    if named is not None and named.shape != (y.shape[1],):
+        raise ValueError(
+            f"models must name the {y.shape[1]} columns of y; got {len(named)} names."
+        )
     costs = check_spend(costs, y.shape, named)
     quality, cost = check_estimates(quality, cost)
     if quality.shape != y.shape:
@@ -157,11 +163,7 @@ def routing_curve(
             f"{quality.shape}."
         )
     if named is None:
-        named = default_names(y.shape[1]) if models is None else np.asarray(models)
-    if named.shape != (y.shape[1],):
-        raise ValueError(
-            f"models must name the {y.shape[1]} columns of y; got {len(named)} names."
-        )
+        named = default_names(y.shape[1])
     known = np.isfinite(y).all(axis=1) & np.isfinite(costs).all(axis=1)
     if not known.any():
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from skroute.decision import BudgetDecider
 from skroute.metrics import _scores
 from skroute.metrics._curve import RoutingCurve, routing_curve
 from skroute.metrics._tables import regret
+from skroute.validation import check_quality, check_spend
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {
@@ -93,13 +95,14 @@ def make_routing_scorer(
     if not callable(metric):
         raise ValueError(f"metric must be a name or a function; got {metric!r}.")
     if response is None:
-        response = "decisions" if metric is regret else "curve"
+        response = "decisions" if _function(metric) is regret else "curve"
     if response not in ("curve", "decisions"):
         raise ValueError(
             f"response must be 'curve', 'decisions' or None; got {response!r}."
         )
     if greater_is_better is None:
-        greater_is_better = metric is not regret and _CURVE_METRICS.get(metric, True)
+        known = _function(metric)
+        greater_is_better = known is not regret and _CURVE_METRICS.get(known, True)
     return RoutingScorer(metric, costs, scope, response, greater_is_better, kwargs)
 
 
@@ -145,6 +148,10 @@ class RoutingScorer:
             The metric; negated where lower is better.
         """
         costs = self.costs if costs is None else costs
+        models = _models_of(estimator)
+        y_true = check_quality(y_true, models=models)
+        if costs is not None:
+            costs = check_spend(costs, y_true.shape, models)
         if self.response == "decisions":
             choice = estimator.predict(X)
             value = self.metric(y_true, choice, costs=costs, **self.kwargs)
@@ -155,7 +162,7 @@ class RoutingScorer:
     def _curve(self, estimator: Any, X: Any, y: Any, costs: Any) -> RoutingCurve:
         if costs is None:
             raise ValueError(
-                f"{self.metric.__name__} needs costs, and none reached the scorer: "
+                f"{_name(self.metric)} needs costs, and none reached the scorer: "
                 "give prices to make_routing_scorer(costs=...), or pass per-query "
                 "costs as metadata, params={'costs': costs}, with "
                 "sklearn.set_config(enable_metadata_routing=True)."
@@ -177,7 +184,7 @@ class RoutingScorer:
 
     def __repr__(self) -> str:
         sign = "" if self.greater_is_better else ", greater_is_better=False"
-        return f"make_routing_scorer({self.metric.__name__}{sign})"
+        return f"make_routing_scorer({_name(self.metric)}{sign})"
 
 
 def _router_of(estimator: Any) -> Any:
@@ -186,3 +193,22 @@ def _router_of(estimator: Any) -> Any:
     if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BudgetDecider):
         return estimator[:-1]
     return estimator
+
+
+def _models_of(estimator: Any) -> Any:
+    """Names of the models in the order of the decisions, if they are known."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return getattr(estimator, "models_", None)
+
+
+def _function(metric: Any) -> Any:
+    """The function of a partial."""
+    while isinstance(metric, partial):
+        metric = metric.func
+    return metric
+
+
+def _name(metric: Any) -> str:
+    return getattr(_function(metric), "__name__", repr(metric))

@@ -1,0 +1,76 @@
+"""A total budget for one batch of queries: a multiple-choice knapsack."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skroute.exceptions import InfeasibleBudgetError
+from skroute.prices import hull_steps
+
+__all__ = ["solve_batch"]
+
+
+def solve_batch(
+    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, budget: float
+) -> np.ndarray:
+    """Best decisions of one batch whose total expected cost stays within `budget`.
+
+    Lagrange relaxation of a multiple-choice knapsack: the steps of all queries up their
+    concave hulls are taken from the steepest on while the total allows it, then what is
+    left over buys the largest single improvement that still fits. The result is at most
+    one step short of the relaxed optimum, and more budget never gives less expected
+    quality: the leftover can never buy more than the step that did not fit.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen.
+    budget : float
+        Total money.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        The decisions.
+
+    Raises
+    ------
+    InfeasibleBudgetError
+        If the cheapest decisions cost more than `budget`.
+
+    References
+    ----------
+    .. [1] P. Sinha and A. A. Zoltners, "The multiple-choice knapsack problem",
+       Operations Research 27(3), 1979.
+    """
+    quality = np.asarray(quality, dtype=np.float64)
+    cost = np.asarray(cost, dtype=np.float64)
+    steps = hull_steps(quality, cost, allowed)
+    rows = np.arange(len(quality))
+    cheapest = cost[rows, steps.start].sum()
+    if cheapest > budget:
+        raise InfeasibleBudgetError(
+            f"budget={budget:g} for this batch is below what its cheapest models cost; "
+            f"the smallest feasible budget is {float(cheapest)!r}.",
+            smallest_budget=float(cheapest),
+        )
+    n_steps = int(np.searchsorted(steps.walk(cost), budget, side="right")) - 1
+    # The running sum rounds differently from a plain one: what counts is the latter.
+    n_steps = max(n_steps, 0)
+    choice = steps.choice_after(n_steps)
+    while n_steps and cost[rows, choice].sum() > budget:
+        n_steps -= 1
+        choice = steps.choice_after(n_steps)
+    left = budget - cost[rows, choice].sum()
+    extra = cost - cost[rows, choice][:, None]
+    gain = quality - quality[rows, choice][:, None]
+    fits = allowed & (extra <= left) & (gain > 0)
+    if fits.any():
+        row, model = np.unravel_index(np.where(fits, gain, 0).argmax(), gain.shape)
+        improved = choice.copy()
+        improved[row] = model
+        if cost[rows, improved].sum() <= budget:
+            choice = improved
+    return choice

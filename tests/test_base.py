@@ -1,0 +1,244 @@
+"""What a third party gets from the base, and routers inside scikit-learn's tools."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import Pipeline, make_pipeline
+
+import skroute
+from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
+from skroute.base import BaseRouter
+from skroute.datasets import make_routing
+from skroute.metrics import make_routing_scorer, normalized_auc, routing_curve
+from skroute.validation import check_queries, check_routing_table
+
+DATA = make_routing(240, n_models=3, random_state=0)
+X, Y, C = DATA.data, DATA.quality, DATA.costs
+FRAME = pd.DataFrame(Y, columns=["small", "medium", "large"])
+
+
+class LinearRouter(BaseRouter):
+    """A router of a third party: the four methods, and nothing else."""
+
+    def __init__(self, costs: Any = None) -> None:
+        self.costs = costs
+
+    def fit(self, X: Any, y: Any, *, costs: Any = None) -> LinearRouter:
+        table = check_routing_table(self, X, y, costs)
+        self.model_ = Ridge().fit(table.X, table.quality)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        return self.predict_quality(X)
+
+    def predict_quality(self, X: Any) -> np.ndarray:
+        return self.model_.predict(check_queries(self, X))
+
+    def predict_cost(self, X: Any) -> np.ndarray:
+        return np.tile(self.costs_, (len(check_queries(self, X)), 1))
+
+
+def test_four_methods_make_a_router() -> None:
+    router = LinearRouter().fit(X, FRAME, costs=C)
+    assert router.models_.tolist() == ["small", "medium", "large"]
+    np.testing.assert_array_equal(
+        router.predict(X), router.predict_quality(X).argmax(axis=1)
+    )
+    assert router.transform(X).shape == (240, 6)
+    assert router.get_feature_names_out()[-1] == "cost__large"
+    curve = routing_curve(Y, C, router.predict_quality(X), router.predict_cost(X))
+    assert router.score(X, FRAME, costs=C) == normalized_auc(curve)
+
+
+def test_a_third_party_router_spends_its_budget() -> None:
+    budget = float(C.mean())
+    router = LinearRouter().fit(X, FRAME, costs=C)
+    for scope, limit in (("mean", budget), ("batch", 240 * budget)):
+        names = router.route(X, budget=limit, scope=scope)
+        spent = router.costs_[[router.models_.tolist().index(name) for name in names]]
+        total = spent.mean() if scope == "mean" else spent.sum()
+        assert 0.9 * limit <= total <= limit * (1 + 1e-12)
+
+
+def test_a_third_party_router_is_cross_fitted_by_clones() -> None:
+    router = LinearRouter()
+    estimates = router.fit_transform(X, FRAME, costs=C)
+    in_sample = router.transform(X)
+
+    def error(guess: np.ndarray) -> float:
+        return float(((guess[:, :3] - Y) ** 2).mean())
+
+    assert error(estimates) > error(in_sample)
+    decider = BudgetDecider(budget=float(C.mean())).fit(estimates, FRAME, costs=C)
+    np.testing.assert_array_equal(
+        router.route(X, budget=float(C.mean())), decider.route(in_sample)
+    )
+
+
+def test_estimates_come_as_dataframes_where_asked() -> None:
+    router = LinearRouter().set_output(transform="pandas").fit(X, FRAME, costs=C)
+    estimates = router.transform(X)
+    assert estimates.columns.tolist() == router.get_feature_names_out().tolist()
+    decider = BudgetDecider().fit(estimates)
+    assert decider.models_.tolist() == ["small", "medium", "large"]
+
+
+def test_repeated_twins_of_a_block_are_split_by_a_mean_budget() -> None:
+    blocks = np.repeat([[0.0], [1.0]], 120, axis=0)
+    quality = np.repeat([[0.2, 0.9], [0.5, 0.6]], 120, axis=0)
+    router = PointwiseRouter(Ridge(1e-6), costs=[1.0, 3.0], random_state=0)
+    router.fit(blocks, quality)
+    for budget in (1.5, 2.0, 2.5):
+        spent = np.where(router.route(blocks, budget=budget) == "model_1", 3.0, 1.0)
+        assert spent.mean() == pytest.approx(budget, rel=0.02)
+
+
+def test_a_cap_or_a_tolerance_is_known_when_a_price_is_found() -> None:
+    router = RankingRouter(n_estimators=10, random_state=0)
+    estimates = router.fit_transform(X, Y, costs=C)
+    served = router.transform(X)
+    cap = float(np.quantile(estimates[:, 3:], 0.6))
+    for settings in (
+        {"min_quality": 0.5, "tolerance": 0.1, "on_infeasible": "cheapest"},
+        {"budget": float(C.mean()), "tolerance": 0.1},
+        {
+            "budget": cap,
+            "scope": "query",
+            "min_quality": 0.5,
+            "on_infeasible": "cheapest",
+        },
+    ):
+        decider = BudgetDecider(**settings).fit(estimates, Y, costs=C)
+        np.testing.assert_array_equal(
+            router.route(X, **settings), decider.route(served)
+        )
+
+
+# Inside scikit-learn's tools.
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_a_pipeline_of_three_takes_costs_as_metadata() -> None:
+    budget = float(C.mean())
+    pipeline = Pipeline(
+        [
+            ("pca", PCA(8, random_state=0)),
+            ("router", RankingRouter(n_estimators=10, random_state=0)),
+            ("decider", BudgetDecider(budget=budget)),
+        ]
+    )
+    pipeline.fit(X, FRAME, costs=C)
+    choice = pipeline.predict(X)
+    assert pipeline.transform(X).sum(axis=1).tolist() == [1.0] * 240
+    assert pipeline[-1].models_.tolist() == ["small", "medium", "large"]
+    assert C[np.arange(240), choice].mean() < 1.25 * budget
+
+
+@pytest.mark.usefixtures("metadata_routing")
+def test_grid_search_tunes_a_pipeline_with_costs() -> None:
+    pipeline = make_pipeline(
+        PCA(random_state=0),
+        RankingRouter(n_estimators=5, random_state=0),
+        BudgetDecider(),
+    )
+    search = GridSearchCV(
+        pipeline,
+        {"pca__n_components": [2, 8], "budgetdecider__tolerance": [0.0, 0.05]},
+        scoring={
+            "nauc": make_routing_scorer("normalized_auc"),
+            "collapse": make_routing_scorer("routing_collapse_index"),
+            "regret": make_routing_scorer("regret"),
+        },
+        refit="nauc",
+        cv=3,
+        error_score="raise",
+    )
+    search.fit(X, FRAME, costs=C)
+    results = search.cv_results_
+    assert np.isfinite(results["mean_test_nauc"]).all()
+    assert (results["mean_test_collapse"] <= 0).all()
+    assert (results["mean_test_regret"] <= 0).all()
+    assert search.best_score_ == results["mean_test_nauc"].max()
+    assert search.predict(X).shape == (240,)
+
+
+@pytest.mark.usefixtures("metadata_routing")
+@pytest.mark.parametrize(
+    "router", [RankingRouter(n_estimators=5, random_state=0), DummyRouter()], ids=repr
+)
+def test_cross_validate_scores_routers_with_costs(router: Any) -> None:
+    scores = cross_validate(
+        router,
+        X,
+        Y,
+        params={"costs": C},
+        scoring=make_routing_scorer("normalized_auc"),
+        cv=3,
+        error_score="raise",
+    )["test_score"]
+    own = cross_validate(router, X, Y, params={"costs": C}, cv=3, error_score="raise")
+    np.testing.assert_array_equal(scores, own["test_score"])
+    with pytest.raises(ValueError, match="needs costs"):
+        cross_validate(
+            router.set_params(costs=[1.0, 2.0, 3.0]),
+            X,
+            Y,
+            scoring=make_routing_scorer("normalized_auc"),
+            cv=3,
+            error_score="raise",
+        )
+
+
+def test_prices_need_no_metadata() -> None:
+    router = PointwiseRouter(Ridge(), costs=[1.0, 2.0, 3.0])
+    scores = cross_validate(router, X, Y, cv=3, error_score="raise")["test_score"]
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_a_public_name_is_importable_from_the_top() -> None:
+    for name in skroute.__all__:
+        assert getattr(skroute, name) is not None
+    assert sklearn.base.is_regressor(RankingRouter()) is False
+
+
+def test_the_core_works_without_any_extra() -> None:
+    code = textwrap.dedent(
+        """
+        import sys
+
+        class NoExtras:
+            def find_spec(self, name, path=None, target=None):
+                if name in {"pandas", "polars", "pooch", "pyarrow", "typer", "rich"}:
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        sys.meta_path.insert(0, NoExtras())
+        import skroute.metrics
+        from skroute import RankingRouter
+        from skroute.datasets import make_routing
+        data = make_routing(100, n_models=3, random_state=0)
+        router = RankingRouter(random_state=0)
+        router.fit(data.data, data.quality, costs=data.costs)
+        print(*router.route(data.data[:3], min_quality="90%"))
+        """
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(skroute.__file__).parents[1])},
+        check=True,
+    )
+    assert len(result.stdout.split()) == 3

@@ -1,0 +1,318 @@
+"""RankingRouter and its parts: regressions, relevance, calibration."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.base import clone
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import train_test_split
+
+from skroute import PointwiseRouter, RankingRouter
+from skroute.calibration import log_odds, rank_utility
+from skroute.datasets import make_routing, read_routerbench
+from skroute.folds import draw_folds
+from skroute.linear import ALPHAS, fit_ridge
+from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
+from skroute.pairs import PairFeatures
+from skroute.relevance import graded_relevance
+
+
+@pytest.fixture(scope="module")
+def pool9(shared_data: Any) -> Any:
+    return read_routerbench(
+        shared_data / "pool9.csv.gz",
+        prices=shared_data / "pool9_prices.json",
+        embeddings=shared_data / "pool9_minilm.npy",
+    )
+
+
+@pytest.fixture(scope="module")
+def routerbench3(shared_data: Any) -> Any:
+    return read_routerbench(
+        shared_data / "routerbench3.csv.gz",
+        embeddings=shared_data / "routerbench3_minilm.npy",
+    )
+
+
+class Split:
+    """A table, a router fitted on 70% of it, and the rest."""
+
+    def __init__(self, table: Any, router: Any) -> None:
+        self.train, self.test = train_test_split(
+            np.arange(len(table.data)), test_size=0.3, random_state=0
+        )
+        self.X, self.y = table.data[self.test], table.quality[self.test]
+        per_query = np.ndim(table.costs) == 2
+        self.costs = np.broadcast_to(table.costs, table.quality.shape)[self.test]
+        self.router = clone(router)
+        if not per_query:
+            self.router.set_params(costs=table.costs)
+        self.router.fit(
+            table.data[self.train],
+            table.quality[self.train],
+            costs=table.costs[self.train] if per_query else None,
+        )
+        self.estimates = np.hsplit(self.router.transform(self.X), 2)
+
+    def score(self, metric: Any) -> float:
+        return metric(self.y, self.costs, *self.estimates)
+
+
+@pytest.fixture(scope="module")
+def ranked(pool9: Any) -> Iterator[Split]:
+    return Split(pool9, RankingRouter(random_state=0))
+
+
+def test_ranking_beats_a_tuned_ridge_on_a_real_pool(pool9: Any, ranked: Split) -> None:
+    ridge = Split(pool9, PointwiseRouter(RidgeCV(ALPHAS), random_state=0))
+    assert ranked.score(normalized_auc) > ridge.score(normalized_auc)
+    assert ranked.score(quality_neutral_cost) < 0.75
+
+
+def test_expected_quality_is_calibrated_on_a_real_pool(ranked: Split) -> None:
+    expected, observed = ranked.estimates[0].ravel(), ranked.y.ravel()
+    tenth = np.digitize(expected, np.quantile(expected, np.linspace(0.1, 0.9, 9)))
+    error = [
+        abs(expected[tenth == k].mean() - observed[tenth == k].mean())
+        * np.mean(tenth == k)
+        for k in range(10)
+    ]
+    assert sum(error) < 0.04
+
+
+def test_calling_the_best_model_loses_nothing_to_the_best_single(
+    pool9: Any, ranked: Split
+) -> None:
+    single = best_single(pool9.quality[ranked.train])
+    chosen = ranked.y[np.arange(len(ranked.y)), ranked.router.predict(ranked.X)]
+    assert chosen.mean() > ranked.y[:, single].mean()
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("table", ["pool9", "routerbench3"])
+def test_a_mean_budget_is_spent_on_queries_to_come(
+    table: str, share: float, request: pytest.FixtureRequest
+) -> None:
+    split = (
+        request.getfixturevalue("ranked")
+        if table == "pool9"
+        else request.getfixturevalue("ranked_routerbench3")
+    )
+    cheapest, dearest = split.router.price_path_.cost[[0, -1]]
+    budget = cheapest + share * (dearest - cheapest)
+    names = split.router.route(split.X, budget=budget)
+    choice = np.searchsorted(
+        split.router.models_,
+        names,
+        sorter=np.argsort(split.router.models_),
+    )
+    choice = np.argsort(split.router.models_)[choice]
+    spent = split.costs[np.arange(len(choice)), choice].mean()
+    # One split of 900 queries; benchmarks average many, and tell the error.
+    assert spent == pytest.approx(budget, rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def ranked_routerbench3(routerbench3: Any) -> Split:
+    return Split(routerbench3, RankingRouter(random_state=0))
+
+
+def test_costs_are_told_apart_by_query(ranked_routerbench3: Split) -> None:
+    expected, observed = ranked_routerbench3.estimates[1], ranked_routerbench3.costs
+    error = ((expected - observed) ** 2).sum(axis=0)
+    spread = ((observed - observed.mean(axis=0)) ** 2).sum(axis=0)
+    assert (error < 0.7 * spread).all()
+
+
+def test_the_size_does_not_grow_with_the_queries() -> None:
+    sizes = []
+    for n_queries in (4500, 9000):
+        data = make_routing(n_queries, n_models=3, random_state=0)
+        router = RankingRouter(n_estimators=5, n_landmarks=32, random_state=0)
+        router.fit(data.data, data.quality, costs=data.costs)
+        sizes.append(len(pickle.dumps(router)))
+    assert sizes[1] < 1.02 * sizes[0]
+
+
+def test_threads_do_not_change_the_fit() -> None:
+    data = make_routing(400, n_models=4, random_state=0)
+    one, two = (
+        RankingRouter(n_jobs=n_jobs, random_state=0).fit(
+            data.data, data.quality, costs=data.costs
+        )
+        for n_jobs in (1, 2)
+    )
+    assert one.ranker_.text == two.ranker_.text
+    np.testing.assert_array_equal(one.transform(data.data), two.transform(data.data))
+
+
+def test_the_ranker_can_be_left_out() -> None:
+    data = make_routing(200, n_models=3, random_state=0)
+    router = RankingRouter(n_estimators=0, random_state=0)
+    router.fit(data.data, data.quality, costs=data.costs)
+    assert router.ranker_ is None
+    assert router.rank_weight_ == 0.0
+    assert router.score(data.data, data.quality, costs=data.costs) > 0.5
+
+
+def test_too_few_telling_queries_leave_the_ranker_out() -> None:
+    data = make_routing(200, n_models=3, random_state=0)
+    data.quality[24:] = 1.0
+    router = RankingRouter(random_state=0)
+    router.fit(data.data, data.quality, costs=data.costs)
+    assert router.ranker_ is None
+
+
+def test_a_large_tie_gain_calls_cheaper_models() -> None:
+    data = make_routing(600, n_models=4, random_state=0)
+    spends = []
+    for tie_gain in (0.001, 0.5):
+        router = RankingRouter(tie_gain=tie_gain, random_state=0)
+        router.fit(data.data, data.quality, costs=data.costs)
+        spends.append(router.costs_[router.predict(data.data)].mean())
+    assert spends[1] < spends[0]
+
+
+def test_scores_order_the_models_as_predict_does() -> None:
+    data = make_routing(300, n_models=4, random_state=0)
+    router = RankingRouter(random_state=0)
+    router.fit(data.data, data.quality, costs=data.costs)
+    scores = router.decision_function(data.data)
+    np.testing.assert_array_equal(scores.argmax(axis=1), router.predict(data.data))
+    np.testing.assert_allclose(scores.sum(axis=1), 0.0, atol=1e-9)
+
+
+def test_verbose_fits_log_their_stages(caplog: pytest.LogCaptureFixture) -> None:
+    data = make_routing(50, n_models=2, random_state=0)
+    with caplog.at_level(logging.INFO, "skroute"):
+        RankingRouter(random_state=0).fit(data.data, data.quality, costs=data.costs)
+        assert not caplog.messages
+        RankingRouter(random_state=0, verbose=1).fit(
+            data.data, data.quality, costs=data.costs
+        )
+    assert len(caplog.messages) == 3
+    assert "ranking models of 2 models on 50 queries" in caplog.messages[1]
+
+
+# The regressions.
+
+
+def test_ridge_matches_scikit_learn_with_and_without_each_fold() -> None:
+    rng = np.random.RandomState(0)
+    X, Y = rng.normal(size=(80, 5)), rng.normal(size=(80, 3))
+    Y[rng.uniform(size=Y.shape) < 0.3] = np.nan
+    fold = np.arange(80) % 4
+    fit, out_of_fold = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(3))
+    distance = []
+    for alpha in ALPHAS:
+        expected = np.empty(Y.shape)
+        for m in range(3):
+            for k in range(4):
+                rows = (fold != k) & np.isfinite(Y[:, m])
+                model = Ridge(alpha).fit(X[rows], Y[rows, m])
+                expected[fold == k, m] = model.predict(X[fold == k])
+        distance.append(np.abs(out_of_fold[:, :, 0] - expected).max())
+    # The chosen strength is one of the grid, and its fits are scikit-learn's.
+    assert min(distance) < 1e-9
+    alpha = ALPHAS[int(np.argmin(distance))]
+    for m in range(3):
+        rows = np.isfinite(Y[:, m])
+        model = Ridge(alpha).fit(X[rows], Y[rows, m])
+        np.testing.assert_allclose(fit.coef[:, m, 0], model.coef_, atol=1e-9)
+        np.testing.assert_allclose(fit.intercept[m, 0], model.intercept_)
+
+
+def test_noise_is_smoothed_and_signal_is_kept() -> None:
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(300, 4))
+    signal, noise = X @ rng.normal(size=(4, 2)), rng.normal(size=(300, 2))
+    fold = np.arange(300) % 5
+
+    def slope(Y: np.ndarray) -> float:
+        fit, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(2))
+        return float(np.abs(fit.coef).max())
+
+    assert slope(signal) > 0.5
+    assert slope(noise) < 0.1
+
+
+def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
+    data = make_routing(150, n_models=3, random_state=0)
+    fold = draw_folds(data.data, 5, 0)
+    turned = data.quality.copy()
+    turned[7] = 1.0 - turned[7]
+    estimates = []
+    for quality in (data.quality, turned):
+        features = PairFeatures(n_components=4, n_landmarks=20)
+        pairs = features.fit_transform(
+            data.data, quality, fold, np.random.RandomState(0)
+        )
+        estimates.append(pairs.features[:, :, :9])
+    moved = np.abs(estimates[0] - estimates[1]).max(axis=(1, 2))
+    np.testing.assert_allclose(moved[fold == fold[7]], 0.0, atol=1e-12)
+    assert (moved[fold != fold[7]] > 1e-6).all()
+
+
+def test_twins_share_a_fold_and_blocks_are_spread() -> None:
+    X = np.random.RandomState(0).normal(size=(300, 3))
+    X[1] = X[0]
+    X[100:200] = X[100]
+    fold = draw_folds(X, 5, 0)
+    assert fold[0] == fold[1]
+    assert np.bincount(fold[100:200], minlength=5).min() > 5
+    assert np.bincount(fold).min() >= 55
+
+
+# Relevance and calibration.
+
+
+def test_labels_follow_quality_and_then_cheapness() -> None:
+    quality = np.array([[0.0, 1.0, 1.0], [0.5, 0.5, np.nan]])
+    labels, gains = graded_relevance(quality, np.array([1.0, 2.0, 5.0]), tie_gain=0.01)
+    gain = gains[labels]
+    np.testing.assert_allclose(gain[0], [0.01, 1.005, 1.0])
+    np.testing.assert_allclose(gain[1, :2], [0.51, 0.505])
+    assert (np.diff(gains) > 0).all()
+
+
+def test_a_large_tie_gain_keeps_labels_in_the_order_of_gains() -> None:
+    quality = np.array([[0.0, 0.25, 1.0]])
+    labels, gains = graded_relevance(quality, np.array([1.0, 2.0, 5.0]), tie_gain=0.5)
+    np.testing.assert_allclose(gains[labels], [[0.5, 0.5, 1.0]])
+    assert labels[0, 0] == labels[0, 1] < labels[0, 2]
+
+
+def test_graded_qualities_are_rounded_to_few_labels() -> None:
+    quality = np.linspace(-3.0, 5.0, 1000).reshape(-1, 2)
+    labels, gains = graded_relevance(quality, np.ones(2), tie_gain=0.0)
+    assert len(gains) == 31
+    np.testing.assert_allclose(gains[labels], (quality + 3.0) / 8.0, atol=0.5 / 30)
+
+
+probabilities = arrays(float, (4, 3), elements=st.floats(0.03, 0.97))
+
+
+@settings(max_examples=50, deadline=None)
+@given(probabilities)
+def test_a_ranker_that_learns_nothing_changes_nothing(p: np.ndarray) -> None:
+    expected = p - p.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(rank_utility(log_odds(p), p), expected, atol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(probabilities, arrays(float, (4, 3), elements=st.floats(-5, 5)))
+def test_a_higher_score_never_lowers_the_utility(p: np.ndarray, s: np.ndarray) -> None:
+    raised = s.copy()
+    raised[:, 0] += 1.0
+    before, after = rank_utility(s, p), rank_utility(raised, p)
+    assert (after[:, 0] >= before[:, 0]).all()
+    np.testing.assert_allclose(after.sum(axis=1), 0.0, atol=1e-9)
