@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.decision import BudgetDecider
 from skroute.folds import BLOCK, draw_folds, repeats
 from skroute.metrics import normalized_auc
+from skroute.names import estimate_names
 from skroute.prices import PricePath, TrainingDecisions
 from skroute.validation import (
     all_or_nothing,
@@ -19,7 +20,6 @@ from skroute.validation import (
     check_quality,
     check_queries,
     check_routing_table,
-    estimate_names,
 )
 
 __all__ = ["BaseRouter", "CrossFittedRouter"]

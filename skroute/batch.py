@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.prices import hull_steps
+from skroute.hull import hull_steps
 
 __all__ = ["solve_batch"]
 

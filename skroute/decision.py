@@ -10,21 +10,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.prices import (
-    Price,
-    PricePath,
-    best_single_quality,
-    choose,
-    decide,
-)
+from skroute.hull import choose
+from skroute.names import default_names, model_names
+from skroute.prices import Price, PricePath, best_single_quality, decide
 from skroute.validation import (
     all_or_nothing,
     check_available,
     check_costs,
     check_number,
     check_quality,
-    default_names,
-    model_names,
 )
 
 __all__ = ["BudgetDecider"]

@@ -26,13 +26,8 @@ from skroute.metrics import (
     routing_curve,
     strongest_call_share,
 )
-from skroute.validation import (
-    check_prices,
-    check_quality,
-    check_spend,
-    default_names,
-    model_names,
-)
+from skroute.names import default_names, model_names
+from skroute.validation import check_prices, check_quality, check_spend
 
 __all__ = [
     "BUDGET_SHARES",

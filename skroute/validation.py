@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from skroute.exceptions import NoCostWarning
+from skroute.names import by_name, default_names, listed, model_names
 
 __all__ = [
     "RoutingTable",
@@ -36,8 +37,6 @@ __all__ = [
     "check_queries",
     "check_routing_table",
     "check_spend",
-    "estimate_names",
-    "model_names",
 ]
 
 # Embeddings keep their precision; anything else becomes float64.
@@ -121,7 +120,7 @@ def check_routing_table(
     observed = np.isfinite(quality).any(axis=0)
     if not observed.all():
         raise ValueError(
-            f"y has no observed quality for the models {_listed(models[~observed])}: "
+            f"y has no observed quality for the models {listed(models[~observed])}: "
             "their column is all NaN; drop it or add outcomes."
         )
     given = getattr(router, "costs", None)
@@ -138,7 +137,7 @@ def check_routing_table(
             prices = np.ones(len(models))
         if np.isnan(prices).any():
             raise ValueError(
-                f"costs has no price for the models {_listed(models[np.isnan(prices)])}"
+                f"costs has no price for the models {listed(models[np.isnan(prices)])}"
                 " and no per-query costs were given to fit."
             )
         mean_costs = prices
@@ -151,7 +150,7 @@ def check_routing_table(
         unknown = np.isnan(table).all(axis=0)
         if unknown.any():
             raise ValueError(
-                f"costs has no known cost for the models {_listed(models[unknown])}: "
+                f"costs has no known cost for the models {listed(models[unknown])}: "
                 "their column is all NaN; give a price for them in the constructor."
             )
         mean_costs = np.nanmean(table, axis=0)
@@ -226,7 +225,7 @@ def check_quality(
         input_name=name,
     )
     table = table.reshape(len(table), -1)
-    return _by_name(table, model_names(y, name), models, name)
+    return by_name(table, model_names(y, name), models, name)
 
 
 def check_costs(
@@ -269,12 +268,12 @@ def check_costs(
             f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
             f"{table.shape}. Prices per model belong in the constructor: costs=..."
         )
-    table = _by_name(table, columns, models, name)
+    table = by_name(table, columns, models, name)
     negative = (table < 0).any(axis=0)
     if negative.any():
         raise ValueError(
             f"{name} must not be negative; got negative costs for the models "
-            f"{_listed(models[negative])}."
+            f"{listed(models[negative])}."
         )
     return table
 
@@ -307,7 +306,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
         if unknown or absent:
             raise ValueError(
                 f"{name} must price exactly the models of y; unknown: "
-                f"{_listed(unknown)}; without a price: {_listed(absent)}."
+                f"{listed(unknown)}; without a price: {listed(absent)}."
             )
         prices = [prices[model] for model in models]
     vector = np.asarray(prices, dtype=np.float64)
@@ -321,7 +320,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     if bad.any():
         raise ValueError(
             f"{name} must be finite and not negative; got {vector[bad].tolist()} for "
-            f"the models {_listed(models[bad])}."
+            f"the models {listed(models[bad])}."
         )
     return vector
 
@@ -367,7 +366,7 @@ def check_spend(
             f"costs must not be negative; the smallest is {np.nanmin(table):g}."
         )
     table = np.broadcast_to(table, shape)
-    return _by_name(table, model_names(costs, "costs"), models, "costs")
+    return by_name(table, model_names(costs, "costs"), models, "costs")
 
 
 def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
@@ -401,8 +400,8 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
         unknown = [name for name in names if name not in set(models)]
         if unknown:
             raise ValueError(
-                f"available names unknown models {_listed(unknown)}; the router knows "
-                f"{_listed(models)}."
+                f"available names unknown models {listed(unknown)}; the router knows "
+                f"{listed(models)}."
             )
         mask = np.isin(models.astype(str), np.asarray(names, dtype=str))
     elif mask.dtype != bool:
@@ -418,7 +417,7 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     mask = np.atleast_2d(mask)
     empty = np.flatnonzero(~mask.any(axis=1))
     if len(empty):
-        rows = "every query" if len(mask) == 1 else f"the queries {_listed(empty)}"
+        rows = "every query" if len(mask) == 1 else f"the queries {listed(empty)}"
         raise ValueError(f"available leaves no model for {rows}; allow at least one.")
     return mask
 
@@ -465,58 +464,3 @@ def check_number(value: Any, name: str, *, low: float | None = None) -> float:
     if low is not None and number < low:
         raise ValueError(f"{name} must be at least {low:g}; got {value!r}.")
     return number
-
-
-def model_names(table: Any, name: str = "y") -> np.ndarray | None:
-    """Column names of a DataFrame as an object array; ``None`` for anything else."""
-    columns = getattr(table, "columns", None)
-    if columns is None:
-        return None
-    names = np.array([str(column) for column in columns], dtype=object)
-    values, counts = np.unique(names.astype(str), return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(
-            f"the columns of {name} must be unique model names; more than one is "
-            f"called {_listed(values[counts > 1])}."
-        )
-    return names
-
-
-def default_names(n_models: int) -> np.ndarray:
-    """Names of models that came without any: model_0, model_1, ..."""
-    return np.array([f"model_{i}" for i in range(n_models)], dtype=object)
-
-
-def estimate_names(models: np.ndarray) -> np.ndarray:
-    """Column names of a router's estimates: qualities first, then costs."""
-    return np.array(
-        [f"{kind}__{model}" for kind in ("quality", "cost") for model in models],
-        dtype=object,
-    )
-
-
-def _by_name(
-    table: np.ndarray,
-    columns: np.ndarray | None,
-    models: np.ndarray | None,
-    name: str,
-) -> np.ndarray:
-    """Put the named columns of a table in the order of the models."""
-    if columns is None or models is None:
-        return table
-    if set(columns) != set(models):
-        raise ValueError(
-            f"{name} must name the same models as the rest of the table; only one of "
-            f"them has {_listed(sorted(set(columns) ^ set(models)))}."
-        )
-    where = {column: i for i, column in enumerate(columns)}
-    return np.ascontiguousarray(table[:, [where[model] for model in models]])
-
-
-def _listed(names: Any, most: int = 5) -> str:
-    """Write names out in an error, the first few of them."""
-    names = [str(name) for name in names]
-    if not names:
-        return "none"
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.prices import Price, PricePath, choose, decide, hull_steps
+from skroute.hull import choose, hull_steps
+from skroute.prices import Price, PricePath, decide
 
 quick = settings(max_examples=60, deadline=None)
 ALL = np.array([[True]])

@@ -3,9 +3,7 @@
 from skroute.metrics._curve import RoutingCurve, routing_curve
 from skroute.metrics._scorer import make_routing_scorer
 from skroute.metrics._scores import (
-    apgr,
     average_improvement_in_quality,
-    call_performance_threshold,
     normalized_auc,
     peak_quality,
     quality_neutral_cost,
@@ -13,6 +11,7 @@ from skroute.metrics._scores import (
     strongest_call_share,
 )
 from skroute.metrics._tables import best_single, oracle_choice, regret, top2_margin
+from skroute.metrics._two_models import apgr, call_performance_threshold
 
 __all__ = [
     "RoutingCurve",

@@ -7,14 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skroute.prices import choose, hull_steps
-from skroute.validation import (
-    check_estimates,
-    check_quality,
-    check_spend,
-    default_names,
-    model_names,
-)
+from skroute.hull import choose, hull_steps
+from skroute.names import default_names, model_names
+from skroute.validation import check_estimates, check_quality, check_spend
 
 # Points of the sweep over per-query caps, as ORBIT takes them.
 _N_CAPS = 100
@@ -191,6 +186,17 @@ def routing_curve(
         scope=scope,
         n_queries=len(y),
     )
+
+
+def as_curve(y: Any, costs: Any, quality: Any, cost: Any, scope: Any) -> RoutingCurve:
+    """Take the curve, or draw it."""
+    if not isinstance(y, RoutingCurve):
+        return routing_curve(y, costs, quality, cost, scope=scope)
+    if costs is not None or quality is not None or cost is not None:
+        raise ValueError(
+            "a RoutingCurve already holds costs, quality and cost: give it alone."
+        )
+    return y
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute.decision import BudgetDecider
-from skroute.metrics import _scores
+from skroute.metrics import _scores, _two_models
 from skroute.metrics._curve import RoutingCurve, routing_curve
 from skroute.metrics._tables import regret
 from skroute.validation import check_quality, check_spend
@@ -21,11 +21,11 @@ _CURVE_METRICS: dict[Callable[..., float], bool] = {
     _scores.normalized_auc: True,
     _scores.peak_quality: True,
     _scores.average_improvement_in_quality: True,
-    _scores.apgr: True,
+    _two_models.apgr: True,
     _scores.quality_neutral_cost: False,
     _scores.routing_collapse_index: False,
     _scores.strongest_call_share: False,
-    _scores.call_performance_threshold: False,
+    _two_models.call_performance_threshold: False,
 }
 _NAMED: dict[str, Callable[..., float]] = {
     metric.__name__: metric for metric in (*_CURVE_METRICS, regret)

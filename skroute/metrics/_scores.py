@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.integrate import trapezoid
 
-from skroute.metrics._curve import RoutingCurve, routing_curve
+from skroute.metrics._curve import as_curve
 from skroute.validation import check_number
 
 Scope = Literal["mean", "query"]
@@ -58,7 +58,7 @@ def normalized_auc(
     >>> normalized_auc(y, costs, y, [costs, costs])
     0.875
     """
-    curve = _as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope)
     spent, gained = curve.envelope()
     low, high = curve.floor[0], curve.ceiling
     if high <= low:
@@ -108,7 +108,7 @@ def quality_neutral_cost(
     >>> round(quality_neutral_cost(y, costs, y, [costs, costs]), 3)
     0.667
     """
-    curve = _as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope)
     spent, gained = curve.envelope()
     target = curve.model_quality[curve.best_single]
     # Means of the same numbers in another order differ in the last digits.
@@ -153,7 +153,7 @@ def peak_quality(
     >>> peak_quality(y, costs, y, [costs, costs])
     1.0
     """
-    _, gained = _as_curve(y, costs, quality, cost, scope).envelope()
+    _, gained = as_curve(y, costs, quality, cost, scope).envelope()
     return float(gained[-1])
 
 
@@ -198,7 +198,7 @@ def routing_collapse_index(
     >>> routing_collapse_index(y, costs, [[0, 1], [0, 1]], [costs, costs])
     0.5
     """
-    curve = _as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope)
     return float(curve.collapse[-1])
 
 
@@ -234,7 +234,7 @@ def strongest_call_share(
     >>> strongest_call_share(y, costs, [[0, 1], [0, 1]], [costs, costs])
     1.0
     """
-    curve = _as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope)
     return float(curve.call_share[-1, curve.strongest])
 
 
@@ -280,7 +280,7 @@ def average_improvement_in_quality(
     >>> average_improvement_in_quality(y, costs, y, [costs, costs], max_cost=4.0)
     0.6875
     """
-    curve = _as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope)
     spent, gained = _concave_hull(curve.cost, curve.quality)
     if max_cost is None:
         max_cost = float(curve.cost.max())
@@ -293,122 +293,6 @@ def average_improvement_in_quality(
         return float(gained[-1])
     area = trapezoid(np.r_[gained, gained[-1]], np.r_[spent, max_cost])
     return float(area / max_cost)
-
-
-def apgr(
-    y: Any,
-    costs: Any = None,
-    quality: Any = None,
-    cost: Any = None,
-    *,
-    scope: Scope = "mean",
-) -> float:
-    """Average performance gap recovered, of RouteLLM: for a weak and a strong model.
-
-    The area under the quality over the share of calls to the strong (dearer) model,
-    less the weak model's quality, over the gap between the two.
-
-    Parameters
-    ----------
-    y : RoutingCurve, or array-like of shape (n_queries, 2)
-        A curve, or the observed qualities, of exactly two models.
-    costs, quality, cost : array-like, default=None
-        Observed costs, expected qualities and expected costs, as in
-        :func:`~skroute.metrics.routing_curve`; not with a curve.
-    scope : {"mean", "query"}, default="mean"
-        How the budget is swept; not with a curve.
-
-    Returns
-    -------
-    float
-        0.5 for a random router, higher is better.
-
-    Raises
-    ------
-    ValueError
-        If there are not two models, or the dearer one is not the better one.
-
-    References
-    ----------
-    .. [1] I. Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data",
-       arXiv:2406.18665, 2024.
-
-    Examples
-    --------
-    >>> from skroute.metrics import apgr
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
-    >>> apgr(y, costs, y, [costs, costs])
-    0.75
-    """
-    share, recovered = _gap_recovered(_as_curve(y, costs, quality, cost, scope))
-    return float(trapezoid(recovered, share))
-
-
-def call_performance_threshold(
-    y: Any,
-    costs: Any = None,
-    quality: Any = None,
-    cost: Any = None,
-    *,
-    scope: Scope = "mean",
-    recovered: float = 0.5,
-) -> float:
-    """CPT of RouteLLM: share of strong calls that recovers part of the quality gap.
-
-    Parameters
-    ----------
-    y : RoutingCurve, or array-like of shape (n_queries, 2)
-        A curve, or the observed qualities, of exactly two models.
-    costs, quality, cost : array-like, default=None
-        Observed costs, expected qualities and expected costs, as in
-        :func:`~skroute.metrics.routing_curve`; not with a curve.
-    scope : {"mean", "query"}, default="mean"
-        How the budget is swept; not with a curve.
-    recovered : float, default=0.5
-        The part of the gap, between 0 and 1.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; lower is better.
-
-    Raises
-    ------
-    ValueError
-        If there are not two models, the dearer one is not the better one, or
-        `recovered` is out of range.
-
-    References
-    ----------
-    .. [1] I. Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data",
-       arXiv:2406.18665, 2024.
-
-    Examples
-    --------
-    >>> from skroute.metrics import call_performance_threshold
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
-    >>> call_performance_threshold(y, costs, y, [costs, costs], recovered=0.5)
-    0.25
-    """
-    if not 0 <= check_number(recovered, "recovered") <= 1:
-        raise ValueError(f"recovered must be between 0 and 1; got {recovered!r}.")
-    share, gap = _gap_recovered(_as_curve(y, costs, quality, cost, scope))
-    after = int(np.argmax(gap >= recovered))
-    if after == 0:
-        return float(share[0])
-    rise = (recovered - gap[after - 1]) / (gap[after] - gap[after - 1])
-    return float(share[after - 1] + rise * (share[after] - share[after - 1]))
-
-
-def _as_curve(y: Any, costs: Any, quality: Any, cost: Any, scope: Any) -> RoutingCurve:
-    """Take the curve, or draw it."""
-    if not isinstance(y, RoutingCurve):
-        return routing_curve(y, costs, quality, cost, scope=scope)
-    if costs is not None or quality is not None or cost is not None:
-        raise ValueError(
-            "a RoutingCurve already holds costs, quality and cost: give it alone."
-        )
-    return y
 
 
 def _concave_hull(
@@ -431,26 +315,3 @@ def _is_under(cost: np.ndarray, quality: np.ndarray, a: int, b: int, c: int) -> 
     return (quality[b] - quality[a]) * (cost[c] - cost[a]) <= (
         quality[c] - quality[a]
     ) * (cost[b] - cost[a])
-
-
-def _gap_recovered(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
-    """Share of strong calls, and the part of the quality gap it recovers."""
-    if len(curve.models) != 2:
-        raise ValueError(
-            "y must have exactly two models, a weak and a strong one; got "
-            f"{len(curve.models)}."
-        )
-    strong = curve.strongest
-    weak_quality, strong_quality = curve.model_quality[[1 - strong, strong]]
-    gap = strong_quality - weak_quality
-    if gap <= 0:
-        raise ValueError(
-            f"the dearer model ({curve.models[strong]}) must be the better one: mean "
-            f"quality {strong_quality:g} against {weak_quality:g} leaves no gap to "
-            "recover."
-        )
-    # All weak and all strong calls can always be had.
-    share = np.r_[0.0, curve.call_share[:, strong], 1.0]
-    quality = np.r_[weak_quality, curve.quality, strong_quality]
-    order = np.argsort(share, kind="stable")
-    return share[order], (quality[order] - weak_quality) / gap

@@ -6,13 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from skroute.validation import (
-    check_choice,
-    check_number,
-    check_quality,
-    check_spend,
-    model_names,
-)
+from skroute.names import model_names
+from skroute.validation import check_choice, check_number, check_quality, check_spend
 
 
 def best_single(y: Any, costs: Any = None) -> int:

@@ -1,0 +1,160 @@
+"""Decisions at a price of money, and how they change as the price falls.
+
+As the price falls, each query climbs the upper concave hull of its (cost, quality)
+points, from its cheapest model to its best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["HullSteps", "choose", "hull_steps"]
+
+
+def choose(
+    quality: np.ndarray, cost: np.ndarray, price: float, allowed: np.ndarray
+) -> np.ndarray:
+    """Decide every query at one price of money.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    price : float
+        Quality that one unit of money is worth, at least 0; infinity means the
+        cheapest model.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Index of the model with the largest ``quality - price * cost``; ties go to the
+        cheaper model, then to the better one, then to the first.
+    """
+    if np.isinf(price):
+        gain = -cost
+    elif price == 0:
+        gain = quality
+    else:
+        gain = quality - price * cost
+    gain = np.where(allowed, gain, -np.inf)
+    ties = gain == gain.max(axis=1, keepdims=True)
+    spend = np.where(ties, cost, np.inf)
+    ties &= spend == spend.min(axis=1, keepdims=True)
+    return np.where(ties, quality, -np.inf).argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class HullSteps:
+    """Every climb of every query, from the highest price to the lowest.
+
+    Attributes
+    ----------
+    start : ndarray of int of shape (n_queries,)
+        The cheapest model of each query: the decisions at an infinite price.
+    row, old, new : ndarray of int of shape (n_steps,)
+        At a step, query ``row`` leaves model ``old`` for model ``new``.
+    price : ndarray of shape (n_steps,)
+        The price below which the step is taken, non-increasing.
+    """
+
+    start: np.ndarray
+    row: np.ndarray
+    old: np.ndarray
+    new: np.ndarray
+    price: np.ndarray
+
+    def walk(self, values: np.ndarray) -> np.ndarray:
+        """Sum of `values` over the decisions, before any step and after each.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_queries, n_models)
+            Anything that adds up over queries: costs, qualities, indicators.
+
+        Returns
+        -------
+        ndarray of shape (n_steps + 1,)
+            The running sum.
+        """
+        first = values[np.arange(len(self.start)), self.start].sum()
+        change = values[self.row, self.new] - values[self.row, self.old]
+        return first + np.concatenate([[0.0], np.cumsum(change)])
+
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places where a price can stop the walk: equal prices step together.
+
+        Returns
+        -------
+        n_steps : ndarray of int of shape (n_levels,)
+            Number of steps taken at each level, from 0 to all.
+        price : ndarray of shape (n_levels,)
+            A price that stops there: infinity, then halfway between the steps on either
+            side (no rounding moves a decision), and 0 after the last one.
+        """
+        if self.price.size == 0:
+            return np.array([0]), np.array([np.inf])
+        falls = self.price[:-1] > self.price[1:] * (1 + 1e-9)
+        ends = np.r_[np.flatnonzero(falls) + 1, len(self.price)]
+        between = (self.price[ends[:-1] - 1] + self.price[ends[:-1]]) / 2
+        return np.r_[0, ends], np.r_[np.inf, between, 0.0]
+
+    def choice_after(self, n_steps: int) -> np.ndarray:
+        """Decisions, of shape (n_queries,), after the first `n_steps` steps."""
+        choice = self.start.copy()
+        # Later steps of a query overwrite earlier ones: they come in order.
+        choice[self.row[:n_steps]] = self.new[:n_steps]
+        return choice
+
+
+def hull_steps(
+    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray | None = None
+) -> HullSteps:
+    """Climb the upper concave hull of every query's (cost, quality) points.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    HullSteps
+        The climbs of all queries in the order in which a falling price takes them.
+    """
+    if allowed is None:
+        allowed = np.ones((1, quality.shape[1]), dtype=bool)
+    allowed = np.broadcast_to(allowed, quality.shape)
+    start = choose(quality, cost, np.inf, allowed)
+    rows = np.arange(len(start))
+    here = start.copy()
+    ceiling = np.full(len(start), np.inf)
+    taken: list[tuple[np.ndarray, ...]] = []
+    while len(rows):
+        gain = quality[rows] - quality[rows, here][:, None]
+        extra = cost[rows] - cost[rows, here][:, None]
+        better = allowed[rows] & (gain > 0) & (extra > 0)
+        climbs = better.any(axis=1)
+        rows, here, ceiling = rows[climbs], here[climbs], ceiling[climbs]
+        gain, extra, better = gain[climbs], extra[climbs], better[climbs]
+        slope = np.divide(gain, extra, out=np.full(gain.shape, -np.inf), where=better)
+        steepest = slope.max(axis=1, keepdims=True)
+        # On a straight stretch of the hull take its far end at once.
+        there = np.where(slope == steepest, gain, -np.inf).argmax(axis=1)
+        # Slopes fall along a hull; rounding may lift one by an ulp, and the steps of a
+        # query must stay in order.
+        ceiling = np.minimum(ceiling, steepest[:, 0])
+        taken.append((rows, here, there, ceiling))
+        here = there
+    if not taken:
+        nothing = np.empty(0, dtype=np.intp)
+        return HullSteps(start, nothing, nothing, nothing, np.empty(0))
+    row, old, new, price = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+    turn = np.repeat(np.arange(len(taken)), [len(part[0]) for part in taken])
+    order = np.lexsort((row, turn, -price))
+    return HullSteps(start, row[order], old[order], new[order], price[order])
