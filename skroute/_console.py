@@ -133,12 +133,14 @@ def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
     callable
         Told a label, the number of steps that are done, and their total.
     """
+    if not errors.is_terminal:
+        yield lambda label, done, total: None
+        return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         console=errors,
         transient=True,
-        disable=not errors.is_terminal,
     )
     with bar:
         task = bar.add_task(description, total=None)

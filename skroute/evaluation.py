@@ -80,14 +80,35 @@ class RouterResult:
     curves: tuple[RoutingCurve, ...]
 
     def mean(self, metric: str) -> float:
-        """Return the mean of a metric over the splits."""
+        """Average a metric over the splits.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+
+        Returns
+        -------
+        float
+            The mean.
+        """
         return float(self.scores[metric].mean())
 
     def standard_error(self, metric: str) -> float:
-        """Return the standard error; ``NaN`` for one split or infinite values.
+        """Tell how much the mean of a metric depends on the splits drawn.
 
-        Splits share queries, so it says how much the mean depends on the splits drawn,
-        not how it would vary over other traffic.
+        Splits share queries, so it does not tell how the mean would vary over other
+        traffic.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+
+        Returns
+        -------
+        float
+            The standard error; ``NaN`` for one split or infinite values.
         """
         values = self.scores[metric]
         if len(values) < 2 or not np.isfinite(values).all():
