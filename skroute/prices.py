@@ -169,6 +169,9 @@ class PricePath:
         PricePath
             The trade-off.
         """
+        # Sums over many queries need more digits than single estimates do.
+        quality = np.asarray(quality, dtype=np.float64)
+        cost = np.asarray(cost, dtype=np.float64)
         steps = hull_steps(quality, cost, allowed)
         n_queries = len(quality)
         spent = steps.walk(_known(true_cost, cost)) / n_queries

@@ -283,7 +283,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
 
     Parameters
     ----------
-    prices : array-like of shape (n_models,) or mapping from model name to price
+    prices : array-like of shape (n_models,), or mapping or Series by model name
         Money per call, ``NaN`` where unknown.
     models : ndarray of shape (n_models,)
         Names of the models.
@@ -300,6 +300,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     ValueError
         If the length, a name or a value is wrong.
     """
+    prices = _as_mapping(prices)
     if isinstance(prices, Mapping):
         unknown = [key for key in prices if key not in set(models)]
         absent = [model for model in models if model not in prices]
@@ -332,8 +333,8 @@ def check_spend(
 
     Parameters
     ----------
-    costs : array-like of shape (n_models,) or (n_queries, n_models)
-        Money per call, ``NaN`` where unknown.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or mapping
+        Money per call, ``NaN`` where unknown; a mapping or Series goes by model name.
     shape : tuple of int
         Shape of the qualities.
     models : ndarray of shape (n_models,), default=None
@@ -349,6 +350,14 @@ def check_spend(
             f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
             "is judged without them."
         )
+    costs = _as_mapping(costs)
+    if isinstance(costs, Mapping):
+        if models is None:
+            raise ValueError(
+                "costs by model name need a y whose columns name the models; give "
+                "them by position instead."
+            )
+        costs = check_prices(costs, models)
     table = check_array(
         costs,
         dtype=np.float64,
@@ -394,7 +403,8 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     n_models = len(models)
     if available is None:
         return np.ones((1, n_models), dtype=bool)
-    mask = np.asarray(available)
+    columns = model_names(available, "available")
+    mask = by_name(np.asarray(available), columns, models, "available")
     if mask.dtype.kind in "OUS" and mask.ndim <= 1:
         names = np.atleast_1d(mask).tolist()
         unknown = [name for name in names if name not in set(models)]
@@ -436,6 +446,14 @@ def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
             f"cost must not be negative; its smallest value is {cost.min():g}."
         )
     return quality, cost
+
+
+def _as_mapping(prices: Any) -> Any:
+    """Turn a Series that is indexed by names into a dict; leave the rest alone."""
+    index = getattr(prices, "index", None)
+    if index is None or callable(index) or getattr(prices, "ndim", 0) != 1:
+        return prices
+    return prices.to_dict() if all(isinstance(name, str) for name in index) else prices
 
 
 def check_choice(choice: Any, shape: tuple[int, int]) -> np.ndarray:

@@ -242,3 +242,26 @@ def test_the_core_works_without_any_extra() -> None:
         check=True,
     )
     assert len(result.stdout.split()) == 3
+
+
+def test_prices_go_by_name_where_they_have_names() -> None:
+    prices = {"large": 9.0, "small": 1.0, "medium": 3.0}
+    by_dict = PointwiseRouter(Ridge(), costs=prices).fit(X, FRAME)
+    by_series = PointwiseRouter(Ridge(), costs=pd.Series(prices)).fit(X, FRAME)
+    assert by_dict.costs_.tolist() == by_series.costs_.tolist() == [1.0, 3.0, 9.0]
+    estimates = np.hsplit(by_dict.transform(X), 2)
+    scores = [
+        normalized_auc(FRAME, costs, *estimates)
+        for costs in (prices, pd.Series(prices), by_dict.costs_)
+    ]
+    assert scores[0] == scores[1] == scores[2]
+    with pytest.raises(ValueError, match="by position instead"):
+        normalized_auc(Y, prices, *estimates)
+
+
+def test_a_mask_with_names_goes_by_name() -> None:
+    router = DummyRouter(costs=[1.0, 2.0, 3.0]).fit(X, FRAME)
+    mask = pd.DataFrame(
+        {"large": [False] * 240, "small": [True] * 240, "medium": [False] * 240}
+    )
+    assert set(router.route(X, available=mask)) == {"small"}

@@ -33,6 +33,8 @@ def best_single(y: Any, costs: Any = None) -> int:
     """
     quality = check_quality(y)
     means = _column_means(quality)
+    if np.isneginf(means).all():
+        raise ValueError("y has no observed quality: every value is NaN.")
     ties = means == means.max()
     if costs is not None:
         spend = _column_means(
