@@ -177,7 +177,7 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         ndarray of shape (n_queries, 2 * n_models)
             Expected qualities, then expected costs.
         """
-        return np.hstack([self.predict_quality(X), self.predict_cost(X)])
+        return np.hstack(self._estimates(X))
 
     def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
@@ -274,11 +274,15 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
+    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Quality and cost; to override where both share work."""
+        return self.predict_quality(X), self.predict_cost(X)
+
     def _decide(self, X: Any, decider: BudgetDecider, available: Any) -> np.ndarray:
         """Let a decider decide the estimates of X; the one way to a decision."""
         check_is_fitted(self)
         decider._check_parameters()
-        quality, cost = self.predict_quality(X), self.predict_cost(X)
+        quality, cost = self._estimates(X)
         training = getattr(self, "_training", None)
         if training is None:
             training = TrainingDecisions.of(quality, cost)

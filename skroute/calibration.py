@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from skroute.linear import chunks
+
 __all__ = ["log_odds", "rank_utility"]
 
 # Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
 _MARGIN = 0.02
+# Pairs of models that are compared at once.
+_MAX_PAIRS = 500_000
 
 
 def log_odds(p: np.ndarray) -> np.ndarray:
@@ -43,9 +47,10 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     """
     p = np.clip(p, _MARGIN, 1.0 - _MARGIN)
     utility = np.empty_like(p)
-    for i in range(p.shape[1]):
-        mine = p[:, [i]]
-        differ = mine * (1.0 - p) + p * (1.0 - mine)
-        wins = np.tanh((scores[:, [i]] - scores) / 2.0)
-        utility[:, i] = (differ * wins).mean(axis=1)
+    n_queries, n_models = p.shape
+    for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
+        mine, other = p[part, :, None], p[part, None, :]
+        differ = mine + other - 2.0 * mine * other
+        lead = scores[part, :, None] - scores[part, None, :]
+        utility[part] = (differ * np.tanh(lead / 2.0)).mean(axis=2)
     return utility

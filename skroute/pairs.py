@@ -129,8 +129,7 @@ class PairFeatures:
                 fit = RidgeFit(np.tensordot(root, fit.coef, 1), fit.intercept)
             self.fits_.append(fit)
         self.weights_ = _combine(
-            estimates[..., _BEST] - self.means_[:, None],
-            quality - self.means_,
+            estimates[..., _BEST] - self.means_[:, None], quality - self.means_
         )
         return self._assemble(X, estimates)
 
@@ -159,8 +158,8 @@ class PairFeatures:
     def _draw_landmarks(self, X: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         """Centres of clusters of the queries.
 
-        Queries themselves would do as well for quality, but a training query that is
-        its own landmark is estimated unlike any query to come.
+        Drawing queries instead routes a little worse, and budgets are missed: a
+        training query that is its own landmark is estimated unlike any to come.
         """
         sample = X[rng.permutation(len(X))[:_N_CLUSTERED]]
         # A block of identical queries is worth one landmark.

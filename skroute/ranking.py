@@ -177,15 +177,7 @@ class RankingRouter(CrossFittedRouter):
         ndarray of shape (n_queries, n_models)
             In the unit of `y`, comparable across models and queries.
         """
-        X = check_queries(self, X)
-        quality = np.empty((len(X), len(self.models_)))
-        for part in chunks(len(X)):
-            pairs = self._pairs.transform(X[part])
-            scores = self._start(pairs)
-            if self.ranker_ is not None:
-                scores += self.ranker_.predict(pairs.features)
-            quality[part] = self._blend(pairs, scores, self.rank_weight_)
-        return quality[:, self._place]
+        return self._quality(check_queries(self, X))
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Expected cost of every model.
@@ -201,7 +193,23 @@ class RankingRouter(CrossFittedRouter):
             In the unit of `costs`: the price, or a ridge regression on per-query costs
             kept within the range that each model showed in training.
         """
+        return self._cost(check_queries(self, X))
+
+    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         X = check_queries(self, X)
+        return self._quality(X), self._cost(X)
+
+    def _quality(self, X: np.ndarray) -> np.ndarray:
+        quality = np.empty((len(X), len(self.models_)))
+        for part in chunks(len(X)):
+            pairs = self._pairs.transform(X[part])
+            scores = self._start(pairs)
+            if self.ranker_ is not None:
+                scores += self.ranker_.predict(pairs.features)
+            quality[part] = self._blend(pairs, scores, self.rank_weight_)
+        return quality[:, self._place]
+
+    def _cost(self, X: np.ndarray) -> np.ndarray:
         if self._cost_fit is None:
             return np.tile(self.costs_, (len(X), 1))
         cost = np.empty((len(X), len(self.models_)))
