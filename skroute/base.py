@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skroute.decision import BudgetDecider
+from skroute.exceptions import NoCostWarning
 from skroute.folds import BLOCK, draw_folds, repeats
 from skroute.metrics import normalized_auc
 from skroute.names import estimate_names
@@ -17,6 +19,7 @@ from skroute.prices import PricePath, TrainingDecisions
 from skroute.validation import (
     all_or_nothing,
     check_costs,
+    check_estimates,
     check_quality,
     check_queries,
     check_routing_table,
@@ -150,6 +153,11 @@ class BaseRouter(TransformerMixin, BaseEstimator):
 
         Notes
         -----
+        Every query is decided on its own, with one exception: where many training
+        queries share one embedding (an encoder that truncates long prompts), a mean
+        budget splits those of a call between two models. One at a time, they all go
+        with the larger share.
+
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone), the price is found on the rows of this call.
         """
@@ -210,8 +218,13 @@ class BaseRouter(TransformerMixin, BaseEstimator):
                 train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
                 known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
                 rest = clone(self)
-                rest.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
-                estimates[test] = rest.transform(_safe_indexing(X, test))
+                with warnings.catch_warnings():
+                    # It has been said once, of the fit on all queries.
+                    warnings.filterwarnings("ignore", category=NoCostWarning)
+                    rest.fit(
+                        _safe_indexing(X, train), _safe_indexing(y, train), **known
+                    )
+                estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
             if costs is not None:
                 costs = check_costs(costs, quality.shape, self.models_)
             self._training = TrainingDecisions.of(*_halves(estimates), quality, costs)
@@ -235,13 +248,13 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         float
             :func:`skroute.metrics.normalized_auc` of the router's estimates.
         """
-        estimates = self.transform(X)
+        estimates = self._estimates(X)
         quality = check_quality(y, models=self.models_)
         if costs is None:
             costs = self._known_prices()
         else:
             costs = check_costs(costs, quality.shape, self.models_)
-        return normalized_auc(quality, costs, *np.hsplit(estimates, 2))
+        return normalized_auc(quality, costs, *estimates)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`.
@@ -275,12 +288,17 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         return tags
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Quality and cost; to override where both share work."""
-        return self.predict_quality(X), self.predict_cost(X)
+        """Quality and cost, checked; to override where both share work."""
+        quality, cost = check_estimates(self.predict_quality(X), self.predict_cost(X))
+        if quality.shape[1] != len(self.models_):
+            raise ValueError(
+                f"predict_quality must give one column per model, {len(self.models_)}; "
+                f"got {quality.shape[1]}."
+            )
+        return quality, cost
 
     def _decide(self, X: Any, decider: BudgetDecider, available: Any) -> np.ndarray:
         """Let a decider decide the estimates of X; the one way to a decision."""
-        check_is_fitted(self)
         decider._check_parameters()
         quality, cost = self._estimates(X)
         training = getattr(self, "_training", None)
@@ -375,7 +393,7 @@ class CrossFittedRouter(BaseRouter):
             estimates = self._fit_table(table)
             block = repeats(table.X)[1] >= BLOCK
             if block.any():
-                estimates[block] = self.transform(table.X[block])
+                estimates[block] = np.hstack(self._estimates(table.X[block]))
             self._training = TrainingDecisions.of(
                 *_halves(estimates), table.quality, table.costs
             )

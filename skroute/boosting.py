@@ -120,7 +120,8 @@ class PairRanker:
         n_queries, n_models, n_features = features.shape
         scores = self._booster.predict(
             features.reshape(n_queries * n_models, n_features),
-            num_threads=self.n_threads,
+            # Waking threads for a handful of rows takes longer than the rows.
+            num_threads=self.n_threads if len(features) > 100 else 1,
         )
         return np.asarray(scores).reshape(n_queries, n_models)
 

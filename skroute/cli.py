@@ -15,7 +15,6 @@ import typer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
-from threadpoolctl import threadpool_limits
 from typer.core import TyperGroup
 
 import skroute
@@ -35,6 +34,7 @@ from skroute.evaluation import compare_routers
 from skroute.folds import BLOCK, repeats
 from skroute.metrics import best_single
 from skroute.ranking import RankingRouter
+from skroute.threads import single_threaded
 
 __all__ = ["app"]
 
@@ -161,7 +161,7 @@ def demo(
     )
     router = RankingRouter(random_state=seed)
     y = pd.DataFrame(pool.quality[train], columns=pool.models)
-    with console.progress("Fitting"), threadpool_limits(limits=1):
+    with console.progress("Fitting"), single_threaded():
         router.fit(pool.data[train], y, costs=pool.costs[train])
     save(router, out)
     best = best_single(pool.quality[train], pool.costs[train])

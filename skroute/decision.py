@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose
-from skroute.names import default_names, model_names
+from skroute.names import default_names, estimate_names, listed, model_names
 from skroute.prices import Price, PricePath, best_single_quality, decide
 from skroute.validation import (
     all_or_nothing,
@@ -145,7 +145,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         """
         with all_or_nothing(self):
             self._check_parameters()
-            Z = validate_data(self, Z, dtype=(np.float64, np.float32))
+            Z = validate_data(self, Z, dtype=np.float64)
             quality, cost = self._split(Z)
             models = self._model_names(y, costs, quality.shape[1])
             y = _table_or_none(y, models)
@@ -382,7 +382,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
-        Z = validate_data(self, Z, dtype=(np.float64, np.float32), reset=False)
+        Z = validate_data(self, Z, dtype=np.float64, reset=False)
         return self._split(Z)
 
     def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -404,11 +404,17 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
     def _model_names(self, y: Any, costs: Any, n_models: int) -> np.ndarray:
         """Names from y, else costs, else the columns of Z, else numbered ones."""
         columns = getattr(self, "feature_names_in_", None)
-        if columns is not None and all(
-            column.startswith("quality__") for column in columns[:n_models]
-        ):
+        if columns is not None and columns[0].startswith("quality__"):
             prefix = len("quality__")
-            return np.array([c[prefix:] for c in columns[:n_models]], dtype=object)
+            models = np.array([c[prefix:] for c in columns[:n_models]], dtype=object)
+            expected = estimate_names(models)
+            if (columns != expected).any():
+                raise ValueError(
+                    "Z must have the columns of a router's transform, "
+                    f"{listed(expected, 2 * n_models)}; got "
+                    f"{listed(columns, 2 * n_models)}."
+                )
+            return models
         for table, name in ((y, "y"), (costs, "costs")):
             names = model_names(table, name)
             if names is not None and len(names) == n_models:

@@ -30,7 +30,8 @@ class DummyRouter(CrossFittedRouter):
     costs : array-like of shape (n_models,) or dict, default=None
         Prices per model, by position or by name.
     random_state : int, RandomState instance or None, default=None
-        Seed of ``strategy="random"``; an int gives the same draws in every call.
+        Seed of ``strategy="random"``; an int gives the same draws in every call, so a
+        query on its own always the first of them.
 
     Attributes
     ----------

@@ -12,7 +12,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import _safe_indexing
-from threadpoolctl import threadpool_limits
 
 from skroute._defaults import default_routers
 from skroute.base import BaseRouter
@@ -27,6 +26,7 @@ from skroute.metrics import (
     strongest_call_share,
 )
 from skroute.names import default_names, model_names
+from skroute.threads import single_threaded
 from skroute.validation import check_prices, check_quality, check_spend
 
 __all__ = [
@@ -271,7 +271,7 @@ def compare_routers(
                 progress(name, next(fits), len(seeds) * len(routers))
             # Sums do not then depend on the cores, and fit times can be compared; on a
             # busy machine, threads that wait for each other cost ten times as much.
-            with threadpool_limits(limits=1):
+            with single_threaded():
                 measured[name].append(split.measure(router))
         measured[ORACLE].append(split.measure_oracle())
         budgets.append(split.budgets)

@@ -41,7 +41,8 @@ def choose(
     else:
         gain = quality - price * cost
     gain = np.where(allowed, gain, -np.inf)
-    ties = gain == gain.max(axis=1, keepdims=True)
+    # Where a price overflows, all that is left to tell apart is what is allowed.
+    ties = allowed & (gain == gain.max(axis=1, keepdims=True))
     spend = np.where(ties, cost, np.inf)
     ties &= spend == spend.min(axis=1, keepdims=True)
     return np.where(ties, quality, -np.inf).argmax(axis=1)
@@ -142,7 +143,11 @@ def hull_steps(
         climbs = better.any(axis=1)
         rows, here, ceiling = rows[climbs], here[climbs], ceiling[climbs]
         gain, extra, better = gain[climbs], extra[climbs], better[climbs]
-        slope = np.divide(gain, extra, out=np.full(gain.shape, -np.inf), where=better)
+        slope = np.full(gain.shape, -np.inf)
+        with np.errstate(
+            over="ignore"
+        ):  # a step of next to no cost is infinitely steep
+            np.divide(gain, extra, out=slope, where=better)
         steepest = slope.max(axis=1, keepdims=True)
         # On a straight stretch of the hull take its far end at once.
         there = np.where(slope == steepest, gain, -np.inf).argmax(axis=1)

@@ -136,7 +136,10 @@ def fit_ridge(
             residual = np.where(known, residual - _row_mean(residual, known), 0)
         error += (residual**2).sum(axis=(0, 1))
     kept = np.clip(error.argmin() + np.array(around), 0, len(ALPHAS) - 1)
-    fits = [RidgeFit(path.coef[:, :, kept], path.intercept[:, kept]) for path in paths]
+    fits = [
+        RidgeFit(np.ascontiguousarray(path.coef[:, :, kept]), path.intercept[:, kept])
+        for path in paths
+    ]
     out_of_fold = np.empty((*Y.shape, len(around)))
     for part, rows, predicted in _held_out(X, fold, feature_map, fits):
         out_of_fold[part.start + rows] = predicted

@@ -15,6 +15,11 @@ def model_names(table: Any, name: str = "y") -> np.ndarray | None:
     if columns is None:
         return None
     names = np.array([str(column) for column in columns], dtype=object)
+    if "Unnamed: 0" in names:
+        raise ValueError(
+            f"{name} has a column 'Unnamed: 0', which is a row index that was saved "
+            "with the table, and no model: read it with index_col=0, or drop it."
+        )
     values, counts = np.unique(names.astype(str), return_counts=True)
     if (counts > 1).any():
         raise ValueError(

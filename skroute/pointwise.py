@@ -10,7 +10,7 @@ from sklearn.utils import get_tags
 
 from skroute.base import CrossFittedRouter
 from skroute.folds import draw_folds
-from skroute.validation import RoutingTable, check_queries
+from skroute.validation import RoutingTable, check_integer, check_queries
 
 __all__ = ["PointwiseRouter"]
 
@@ -129,6 +129,7 @@ class PointwiseRouter(CrossFittedRouter):
         return np.clip(cost, *self._cost_range)
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
+        check_integer(self.cv, "cv", low=2)
         X, quality, costs, per_query = table
         cost_estimator = self.estimator
         if self.cost_estimator is not None:

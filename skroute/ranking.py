@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
-from threadpoolctl import threadpool_limits  # scikit-learn depends on it
 
 from skroute.base import CrossFittedRouter
 from skroute.boosting import PairRanker
@@ -18,7 +16,13 @@ from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, chunks, fit_ridge
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.relevance import graded_relevance
-from skroute.validation import RoutingTable, check_number, check_queries
+from skroute.threads import single_threaded
+from skroute.validation import (
+    RoutingTable,
+    check_integer,
+    check_number,
+    check_queries,
+)
 
 __all__ = ["RankingRouter"]
 
@@ -220,7 +224,7 @@ class RankingRouter(CrossFittedRouter):
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         self._check_parameters()
         # One thread of BLAS and of k-means: sums in another order are another fit.
-        with threadpool_limits(1):
+        with single_threaded():
             return self._fit_stages(table)
 
     def _fit_stages(self, table: RoutingTable) -> np.ndarray:
@@ -352,10 +356,7 @@ class RankingRouter(CrossFittedRouter):
             ("cv", 2),
             ("verbose", 0),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral):
-                raise ValueError(f"{name} must be an integer; got {value!r}.")
-            check_number(value, name, low=low)
+            check_integer(getattr(self, name), name, low=low)
         check_number(self.tie_gain, "tie_gain", low=0.0)
         for name in ("learning_rate", "colsample_bytree"):
             value = check_number(getattr(self, name), name)

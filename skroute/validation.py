@@ -6,10 +6,11 @@ it is wrong. This is the only module that touches scikit-learn's validation help
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "check_choice",
     "check_costs",
     "check_estimates",
+    "check_integer",
     "check_number",
     "check_prices",
     "check_quality",
@@ -62,6 +64,16 @@ class RoutingTable(NamedTuple):
     quality: np.ndarray
     costs: np.ndarray
     per_query: bool
+
+
+def _outside() -> int:
+    """Level of the first caller outside of this package, for `warnings.warn`."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(
+        "skroute."
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 @contextmanager
@@ -113,6 +125,13 @@ def check_routing_table(
     ValueError
         If a shape, a name or a value is not as described.
     """
+    with all_or_nothing(router):
+        return _check_routing_table(router, X, y, costs)
+
+
+def _check_routing_table(
+    router: BaseEstimator, X: Any, y: Any, costs: Any
+) -> RoutingTable:
     models = model_names(y)
     quality = check_quality(y)
     if models is None:
@@ -132,7 +151,7 @@ def check_routing_table(
                 "cost 1. Give prices as costs=... in the constructor or per-query "
                 "costs to fit.",
                 NoCostWarning,
-                stacklevel=3,
+                stacklevel=_outside(),
             )
             prices = np.ones(len(models))
         if np.isnan(prices).any():
@@ -159,6 +178,8 @@ def check_routing_table(
     router.models_ = models
     router.costs_ = np.array(mean_costs)
     router._per_query_costs = costs is not None
+    # What an earlier fit knew of its training queries holds no more.
+    vars(router).pop("_training", None)
     return RoutingTable(X, quality, table, costs is not None)
 
 
@@ -302,6 +323,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     """
     prices = _as_mapping(prices)
     if isinstance(prices, Mapping):
+        prices = {str(name): price for name, price in prices.items()}
         unknown = [key for key in prices if key not in set(models)]
         absent = [model for model in models if model not in prices]
         if unknown or absent:
@@ -403,10 +425,16 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     n_models = len(models)
     if available is None:
         return np.ones((1, n_models), dtype=bool)
-    columns = model_names(available, "available")
-    mask = by_name(np.asarray(available), columns, models, "available")
+    mask = by_name(
+        np.asarray(_plain_mask(available, models)),
+        model_names(available, "available"),
+        models,
+        "available",
+    )
+    if mask.shape == (0,):
+        raise ValueError("available leaves no model for every query: it is empty.")
     if mask.dtype.kind in "OUS" and mask.ndim <= 1:
-        names = np.atleast_1d(mask).tolist()
+        names = [str(name) for name in np.atleast_1d(mask)]
         unknown = [name for name in names if name not in set(models)]
         if unknown:
             raise ValueError(
@@ -446,6 +474,29 @@ def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
             f"cost must not be negative; its smallest value is {cost.min():g}."
         )
     return quality, cost
+
+
+def _plain_mask(available: Any, models: np.ndarray) -> Any:
+    """Turn sets into lists of names, and masks by name into masks by position."""
+    if isinstance(available, Set):
+        return sorted(available, key=str)
+    by_model = _as_mapping(available)
+    if not isinstance(by_model, Mapping):
+        return available
+    if set(map(str, by_model)) != set(models):
+        raise ValueError(
+            "available by name must say of every model whether it may be called; it "
+            f"names {listed(by_model)}, the router knows {listed(models)}."
+        )
+    return [by_model[model] for model in models]
+
+
+def check_integer(value: Any, name: str, *, low: int) -> int:
+    """Check that `value` is an integer, at least `low`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise ValueError(f"{name} must be an integer; got {value!r}.")
+    check_number(value, name, low=low)
+    return int(value)
 
 
 def _as_mapping(prices: Any) -> Any:

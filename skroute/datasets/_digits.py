@@ -15,9 +15,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Bunch
-from threadpoolctl import threadpool_limits
 
 from skroute.datasets._extras import require
+from skroute.threads import single_threaded
 
 __all__ = ["load_digits_pool"]
 
@@ -151,7 +151,7 @@ def _fitted_pool() -> tuple[
     quality, costs = [], []
     pool = _untrained_pool()
     # How a sum is split among threads changes its last bits, and so could one answer.
-    with threadpool_limits(limits=1):
+    with single_threaded():
         for name, model in pool.items():
             model.fit(*(_with_shifts(X, y) if name == "svc" else (X, y)))
             quality.append(model.predict(queries) == shown[rows])
