@@ -144,9 +144,8 @@ def hull_steps(
         rows, here, ceiling = rows[climbs], here[climbs], ceiling[climbs]
         gain, extra, better = gain[climbs], extra[climbs], better[climbs]
         slope = np.full(gain.shape, -np.inf)
-        with np.errstate(
-            over="ignore"
-        ):  # a step of next to no cost is infinitely steep
+        # A step that costs next to nothing is infinitely steep.
+        with np.errstate(over="ignore"):
             np.divide(gain, extra, out=slope, where=better)
         steepest = slope.max(axis=1, keepdims=True)
         # On a straight stretch of the hull take its far end at once.

@@ -28,8 +28,11 @@ _GAMMAS = (1.0, 2.0)
 # Strengths used as features: the best one, and two grid steps to either side.
 _AROUND = (-2, 0, 2)
 _BEST = _AROUND.index(0)
-# Queries that are clustered for landmarks, at most.
-_N_CLUSTERED = 8192
+# Queries on which directions and landmarks are found, at most.
+_N_SAMPLED = 8192
+# Wider embeddings are projected on so many of their leading directions.
+_MAX_WIDTH = 512
+_EPSILON = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class PairEstimates:
     Attributes
     ----------
     quality : ndarray of shape (n_queries, n_models)
-        Expected quality by the regressions alone.
+        Expected quality by the regressions alone, scaled to [0, 1].
     features : ndarray of shape (n_queries, n_models, n_features)
         Features of pairs, the model's index last.
     """
@@ -77,7 +80,7 @@ class PairFeatures:
         X : ndarray of shape (n_queries, n_features)
             Embeddings.
         quality : ndarray of shape (n_queries, n_models)
-            Qualities; ``NaN`` where unknown, no model without any.
+            Qualities, scaled to [0, 1]; ``NaN`` where unknown, no model without any.
         fold : ndarray of int of shape (n_queries,)
             Fold of each query.
         rng : RandomState
@@ -88,21 +91,9 @@ class PairFeatures:
         PairEstimates
             Out-of-fold estimates of the training queries.
         """
-        n_queries = len(X)
         self.means_ = np.nanmean(quality, axis=0)
-        self.low_ = float(np.nanmin(quality))
-        self.range_ = float(np.nanmax(quality)) - self.low_ or 1.0
-        self.centre_ = X.mean(axis=0, dtype=np.float64)
-        total = sum(
-            float(((X[part] - self.centre_) ** 2).sum()) for part in chunks(n_queries)
-        )
-        self.scale_ = np.sqrt(total / n_queries) or 1.0
-        n_components = min(self.n_components, *X.shape)
-        self.components_ = np.zeros((0, X.shape[1]))
-        if n_components and total > 0:
-            pca = PCA(n_components, svd_solver="covariance_eigh").fit(X)
-            self.components_ = pca.components_.astype(np.float64)
-        self.landmarks_ = self._draw_landmarks(X, rng)
+        sample = self._fit_scaling(X, rng)
+        self.landmarks_ = self._draw_landmarks(sample, rng)
         self._squares = (self.landmarks_**2).sum(axis=1)
         between = self._distances(self.landmarks_)
         whiten = [None, *(_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS)]
@@ -155,15 +146,44 @@ class PairFeatures:
         )
         return self._assemble(X, estimates)
 
-    def _draw_landmarks(self, X: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    def _fit_scaling(self, X: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+        """Learn centre, scale and leading directions; returns some scaled queries."""
+        n_queries, width = X.shape
+        self.centre_ = X.mean(axis=0, dtype=np.float64)
+        total = sum(
+            float(((X[part] - self.centre_) ** 2).sum()) for part in chunks(n_queries)
+        )
+        rounding = n_queries * float(np.sum((_EPSILON * self.centre_) ** 2))
+        varied = total > rounding
+        self.scale_ = np.sqrt(total / n_queries) if varied else 1.0
+        self.basis_: np.ndarray | None = None
+        sample = self.scaled(X[rng.permutation(n_queries)[:_N_SAMPLED]])
+        if width > _MAX_WIDTH:
+            # The time to solve a regression grows with the cube of the width.
+            pca = PCA(
+                min(_MAX_WIDTH, len(sample)),
+                svd_solver="randomized",
+                random_state=rng.randint(2**31 - 1),
+            )
+            self.basis_ = pca.fit(sample).components_.T
+            sample = sample @ self.basis_
+        n_components = min(self.n_components, *sample.shape)
+        self.components_ = np.zeros((sample.shape[1], 0))
+        if n_components and varied:
+            pca = PCA(n_components, svd_solver="covariance_eigh").fit(sample)
+            self.components_ = pca.components_.T
+        return sample
+
+    def _draw_landmarks(
+        self, sample: np.ndarray, rng: np.random.RandomState
+    ) -> np.ndarray:
         """Centres of clusters of the queries.
 
         Drawing queries instead routes a little worse, and budgets are missed: a
         training query that is its own landmark is estimated unlike any to come.
         """
-        sample = X[rng.permutation(len(X))[:_N_CLUSTERED]]
         # A block of identical queries is worth one landmark.
-        distinct = self.scaled(np.unique(sample, axis=0))
+        distinct = np.unique(sample, axis=0)
         if len(distinct) <= self.n_landmarks:
             return distinct
         clusters = KMeans(
@@ -180,28 +200,24 @@ class PairFeatures:
         quality = self.means_ + best @ self.weights_
         n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
-        query = (X - self.centre_) @ self.components_.T
+        query = self.scaled(X) @ self.components_
         model = np.arange(n_models, dtype=np.float64)
         columns = [
-            self.in_unit(estimates.reshape(n_queries, n_models, -1)),
-            self.in_unit(quality)[:, :, None],
-            ((quality - level) / self.range_)[:, :, None],
-            np.broadcast_to(self.in_unit(level)[:, :, None], (n_queries, n_models, 1)),
+            estimates.reshape(n_queries, n_models, -1),
+            quality[:, :, None],
+            (quality - level)[:, :, None],
+            np.broadcast_to(level[:, :, None], (n_queries, n_models, 1)),
             np.broadcast_to(query[:, None, :], (n_queries, n_models, query.shape[1])),
             np.broadcast_to(
-                np.stack([self.in_unit(self.means_), model], axis=1),
-                (n_queries, n_models, 2),
+                np.stack([self.means_, model], axis=1), (n_queries, n_models, 2)
             ),
         ]
         return PairEstimates(quality, np.concatenate(columns, axis=2))
 
-    def in_unit(self, quality: np.ndarray) -> np.ndarray:
-        """Quality scaled so that the worst observed is 0 and the best 1."""
-        return (quality - self.low_) / self.range_
-
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
-        return (X - self.centre_) / self.scale_
+        scaled = (X - self.centre_) / self.scale_
+        return scaled if self.basis_ is None else scaled @ self.basis_
 
     def _distances(self, scaled: np.ndarray) -> np.ndarray:
         """Squared distances to the landmarks."""

@@ -207,11 +207,11 @@ class RankingRouter(CrossFittedRouter):
         quality = np.empty((len(X), len(self.models_)))
         for part in chunks(len(X)):
             pairs = self._pairs.transform(X[part])
-            scores = self._start(pairs)
+            scores = log_odds(pairs.quality)
             if self.ranker_ is not None:
                 scores += self.ranker_.predict(pairs.features)
-            quality[part] = self._blend(pairs, scores, self.rank_weight_)
-        return quality[:, self._place]
+            quality[part] = _blend(pairs, scores, self.rank_weight_)
+        return self._worst + self._range * quality[:, self._place]
 
     def _cost(self, X: np.ndarray) -> np.ndarray:
         if self._cost_fit is None:
@@ -233,7 +233,10 @@ class RankingRouter(CrossFittedRouter):
         # order of the columns of y changes no decision.
         order = _own_order(table.quality, self.costs_)
         self._place = np.argsort(order)
-        quality = table.quality[:, order]
+        # The worst quality observed is 0 and the best 1, whatever the unit.
+        self._worst = float(np.nanmin(table.quality))
+        self._range = float(np.nanmax(table.quality)) - self._worst or 1.0
+        quality = (table.quality[:, order] - self._worst) / self._range
         fold = draw_folds(table.X, self.cv, rng)
         seed = int(rng.randint(2**31 - 1))
 
@@ -246,8 +249,8 @@ class RankingRouter(CrossFittedRouter):
         )
         self.rank_weight_ = 0.0
         if self.ranker_ is not None:
-            self.rank_weight_ = self._choose_weight(pairs, scores, quality)
-        expected = self._blend(pairs, scores, self.rank_weight_)
+            self.rank_weight_ = _choose_weight(pairs, scores, quality)
+        expected = self._worst + self._range * _blend(pairs, scores, self.rank_weight_)
         self._log("estimating costs", len(quality))
         expense = self._fit_costs(table, fold, order)
         return np.hstack([expected[:, self._place], expense])
@@ -261,7 +264,7 @@ class RankingRouter(CrossFittedRouter):
         seed: int,
     ) -> tuple[np.ndarray, PairRanker | None]:
         """Out-of-fold scores, and a ranker trained on all queries."""
-        scores = self._start(pairs)
+        scores = log_odds(pairs.quality)
         known = np.isfinite(quality)
         best = np.where(known, quality, -np.inf).max(axis=1)
         worst = np.where(known, quality, np.inf).min(axis=1)
@@ -299,36 +302,6 @@ class RankingRouter(CrossFittedRouter):
                 scores[~rest] += train(rest).predict(held_out)
         return scores, train(np.ones(len(fold), dtype=bool))
 
-    def _start(self, pairs: PairEstimates) -> np.ndarray:
-        """Scores from which boosting starts: the regressions' log-odds."""
-        return log_odds(self._pairs.in_unit(pairs.quality))
-
-    def _blend(
-        self, pairs: PairEstimates, scores: np.ndarray, weight: float
-    ) -> np.ndarray:
-        """Level of the regressions, differences of ranker and regressions."""
-        level = pairs.quality.mean(axis=1, keepdims=True)
-        utility = rank_utility(scores, self._pairs.in_unit(pairs.quality))
-        ranked = level + self._pairs.range_ * utility
-        return weight * ranked + (1.0 - weight) * pairs.quality
-
-    def _choose_weight(
-        self, pairs: PairEstimates, scores: np.ndarray, quality: np.ndarray
-    ) -> float:
-        """Weight of the ranker with the least error on differences between models."""
-        known = np.isfinite(quality)
-
-        def centred(values: np.ndarray) -> np.ndarray:
-            count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-            mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
-            return (values - mean)[known]
-
-        regressed = centred(pairs.quality)
-        change = centred(self._blend(pairs, scores, 1.0)) - regressed
-        error = centred(np.where(known, quality, 0.0)) - regressed
-        size = float(change @ change)
-        return float(np.clip(change @ error / size, 0.0, 1.0)) if size > 0 else 0.0
-
     def _fit_costs(
         self, table: RoutingTable, fold: np.ndarray, order: np.ndarray
     ) -> np.ndarray:
@@ -337,7 +310,10 @@ class RankingRouter(CrossFittedRouter):
         if not table.per_query:
             return np.tile(self.costs_, (len(table.X), 1))
         costs = table.costs[:, order]
-        spread = np.nanstd(costs, axis=0)
+        # The dearest call as a unit keeps the squares of extreme costs finite.
+        unit = np.nanmax(costs, axis=0)
+        unit[unit == 0] = 1.0
+        spread = unit * np.nanstd(costs / unit, axis=0)
         spread[spread == 0] = 1.0
         low, high = np.nanmin(table.costs, axis=0), np.nanmax(table.costs, axis=0)
         self._cost_range = low, high
@@ -379,3 +355,28 @@ def _own_order(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
     known = np.where(np.isnan(quality), -1.0, quality)
     fingerprint = np.arange(1.0, len(quality) + 1) @ known
     return np.lexsort((fingerprint, costs, np.nanmean(quality, axis=0)))
+
+
+def _blend(pairs: PairEstimates, scores: np.ndarray, weight: float) -> np.ndarray:
+    """Level of the regressions, differences of ranker and regressions."""
+    level = pairs.quality.mean(axis=1, keepdims=True)
+    ranked = level + rank_utility(scores, pairs.quality)
+    return weight * ranked + (1.0 - weight) * pairs.quality
+
+
+def _choose_weight(
+    pairs: PairEstimates, scores: np.ndarray, quality: np.ndarray
+) -> float:
+    """Weight of the ranker with the least error on differences between models."""
+    known = np.isfinite(quality)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
+        return (values - mean)[known]
+
+    regressed = centred(pairs.quality)
+    change = centred(_blend(pairs, scores, 1.0)) - regressed
+    error = centred(quality) - regressed
+    size = float(change @ change)
+    return float(np.clip(change @ error / size, 0.0, 1.0)) if size > 0 else 0.0

@@ -67,10 +67,10 @@ class RoutingTable(NamedTuple):
 
 
 def _outside() -> int:
-    """Level of the first caller outside of this package, for `warnings.warn`."""
+    """Level of the caller of this package, for `warnings.warn`."""
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(
-        "skroute."
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(
+        ("skroute.", "sklearn.")
     ):
         frame, level = frame.f_back, level + 1
     return level

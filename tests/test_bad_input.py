@@ -95,6 +95,12 @@ FIT_ERRORS: list[Case] = [
         ["costs", r"\(60, 3\)", r"\(3,\)", "constructor"],
     ),
     (
+        "a saved row index",
+        lambda r: r.fit(X, NAMED.rename(columns={"small": "Unnamed: 0"})),
+        ValueError,
+        ["y", "Unnamed: 0", "index_col=0"],
+    ),
+    (
         "costs of another shape",
         lambda r: r.fit(X, Y, costs=C[:, :2]),
         ValueError,
@@ -250,6 +256,18 @@ USE_ERRORS: list[Case] = [
         ["available", "bool", "int"],
     ),
     (
+        "available is empty",
+        lambda r: r.route(X, available=[]),
+        ValueError,
+        ["available", "no model"],
+    ),
+    (
+        "available says nothing of a model",
+        lambda r: r.route(X, available={"model_0": True, "model_1": False}),
+        ValueError,
+        ["available", "names model_0, model_1", "model_0, model_1, model_2"],
+    ),
+    (
         "no model available",
         lambda r: r.route(X, available=[False] * 3),
         ValueError,
@@ -361,6 +379,12 @@ def test_unfitted_decider_says_so() -> None:
 def test_parameters_out_of_range_are_named(name: str, value: Any) -> None:
     router = RankingRouter(costs=PRICES).set_params(**{name: value})
     raises(lambda: router.fit(X, Y), ValueError, [name, re.escape(repr(value))])
+
+
+@pytest.mark.parametrize("cv", [0, 1, 2.5, "5"])
+def test_folds_out_of_range_are_named(cv: Any) -> None:
+    router = PointwiseRouter(Ridge(), costs=PRICES, cv=cv)
+    raises(lambda: router.fit(X, Y), ValueError, ["cv", re.escape(repr(cv))])
 
 
 def test_an_unknown_strategy_is_named() -> None:

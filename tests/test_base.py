@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
+from threadpoolctl import threadpool_info
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
@@ -265,3 +267,72 @@ def test_a_mask_with_names_goes_by_name() -> None:
         {"large": [False] * 240, "small": [True] * 240, "medium": [False] * 240}
     )
     assert set(router.route(X, available=mask)) == {"small"}
+
+
+@pytest.mark.parametrize(
+    "available",
+    [
+        {"small"},
+        {"large": False, "small": True, "medium": False},
+        pd.Series({"large": False, "small": True, "medium": False}),
+    ],
+    ids=["set", "dict", "series"],
+)
+def test_available_models_go_by_name(available: Any) -> None:
+    router = DummyRouter(costs=[1.0, 2.0, 3.0]).fit(X, FRAME)
+    assert set(router.route(X, available=available)) == {"small"}
+
+
+def test_models_may_have_numbers_for_names() -> None:
+    frame = pd.DataFrame(Y, columns=[10, 20, 30])
+    router = DummyRouter(costs={10: 1.0, 20: 2.0, 30: 3.0}).fit(X, frame)
+    assert router.models_.tolist() == ["10", "20", "30"]
+    assert set(router.route(X, available=["20"])) == {"20"}
+
+
+class BrokenRouter(LinearRouter):
+    """A third party's mistake: no estimate for the first model."""
+
+    def predict_quality(self, X: Any) -> np.ndarray:
+        quality = super().predict_quality(X)
+        quality[:, 0] = np.nan
+        return quality
+
+
+def test_estimates_of_third_parties_are_checked() -> None:
+    router = BrokenRouter().fit(X, FRAME, costs=C)
+    with pytest.raises(ValueError, match="quality contains NaN"):
+        router.route(X, available=["medium", "large"])
+
+
+def test_a_refit_forgets_earlier_budgets() -> None:
+    router = LinearRouter()
+    router.fit_transform(X, FRAME, costs=C)
+    router.fit(X, FRAME, costs=1e6 * C)
+    with pytest.raises(skroute.InfeasibleBudgetError):
+        router.route(X, budget=float(C.mean()))
+
+
+def test_the_warning_of_no_costs_comes_once_and_from_the_caller() -> None:
+    for router in (LinearRouter(), PointwiseRouter(Ridge())):
+        with pytest.warns(skroute.NoCostWarning) as told:
+            router.fit_transform(X, Y)
+        assert [Path(warning.filename).name for warning in told] == ["test_base.py"]
+
+
+def test_overlapping_fits_give_the_cores_back() -> None:
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    routers = [RankingRouter(n_estimators=5, random_state=0) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda router: router.fit(X, Y, costs=C), routers))
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
+    for router in fitted[1:]:
+        np.testing.assert_array_equal(router.transform(X), fitted[0].transform(X))
+
+
+def test_scores_do_not_depend_on_the_output_container() -> None:
+    router = RankingRouter(n_estimators=5, random_state=0).fit(X, FRAME, costs=C)
+    score = router.score(X, FRAME, costs=C)
+    for container in ("pandas", "polars"):
+        wrapped = router.set_output(transform=container)
+        assert wrapped.score(X, FRAME, costs=C) == score

@@ -718,3 +718,17 @@ def test_fit_does_not_write_to_its_arguments():
     decider.fit(estimates, y, costs=costs).predict(estimates)
     for argument, original in zip(arguments, (Z, QUALITY, COST), strict=True):
         np.testing.assert_array_equal(argument, original)
+
+
+def test_a_cap_holds_for_single_precision_estimates():
+    estimates = np.array([[0.5, 0.6, 0.1, 0.9295293]], dtype=np.float32)
+    decider = BudgetDecider(0.9295293, scope="query").fit(estimates)
+    assert decider.predict(estimates).tolist() == [0]
+
+
+def test_costs_of_other_models_than_the_qualities_are_refused():
+    frame = pd.DataFrame(
+        np.ones((3, 4)), columns=["quality__a", "quality__b", "cost__b", "cost__a"]
+    )
+    with pytest.raises(ValueError, match="quality__a, quality__b, cost__a, cost__b"):
+        BudgetDecider().fit(frame)

@@ -203,6 +203,33 @@ def test_verbose_fits_log_their_stages(caplog: pytest.LogCaptureFixture) -> None
     assert "ranking models of 2 models on 50 queries" in caplog.messages[1]
 
 
+def test_wide_embeddings_are_projected_and_route_alike() -> None:
+    data = make_routing(400, n_features=40, n_models=3, random_state=0)
+    turn = np.linalg.qr(np.random.RandomState(0).normal(size=(1500, 40)))[0].T
+    narrow, wide = (
+        RankingRouter(random_state=0).fit(table, data.quality, costs=data.costs)
+        for table in (data.data, data.data @ turn)
+    )
+    scores = [
+        narrow.score(data.data, data.quality, costs=data.costs),
+        wide.score(data.data @ turn, data.quality, costs=data.costs),
+    ]
+    assert scores[1] == pytest.approx(scores[0], abs=0.02)
+
+
+def test_the_unit_of_quality_changes_no_decision() -> None:
+    data = make_routing(300, n_models=3, random_state=0)
+    plain, scaled = (
+        RankingRouter(random_state=0).fit(data.data, y, costs=data.costs)
+        for y in (data.quality, 2.0**300 * (data.quality - 1.0))
+    )
+    np.testing.assert_array_equal(plain.predict(data.data), scaled.predict(data.data))
+    np.testing.assert_allclose(
+        2.0**300 * (plain.predict_quality(data.data) - 1.0),
+        scaled.predict_quality(data.data),
+    )
+
+
 # The regressions.
 
 
