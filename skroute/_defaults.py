@@ -46,7 +46,7 @@ def default_routers(
     shared = {"costs": costs, "random_state": random_state}
     neighbors = _MultiOutputSearch(
         _CappedNeighbors(),
-        {"n_neighbors": [5, 10, 20, 40, 80]},
+        {"n_neighbors": [5, 10, 20, 40, 80, 160]},
         scoring="neg_mean_squared_error",
     )
     return {

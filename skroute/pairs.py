@@ -196,8 +196,11 @@ class PairFeatures:
         return clusters.fit(distinct).cluster_centers_
 
     def _assemble(self, X: np.ndarray, estimates: np.ndarray) -> PairEstimates:
-        best = estimates[..., _BEST] - self.means_[:, None]
-        quality = self.means_ + best @ self.weights_
+        deviation = estimates[..., _BEST] - self.means_[:, None]
+        common = deviation.mean(axis=1, keepdims=True)
+        on_level, on_differences = self.weights_
+        quality = self.means_ + common @ on_level
+        quality += (deviation - common) @ on_differences
         n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
         query = self.scaled(X) @ self.components_
@@ -238,8 +241,34 @@ def _inverse_root(kernel: np.ndarray) -> np.ndarray:
     return vectors / np.sqrt(np.maximum(values, 1e-6))
 
 
-def _combine(estimates: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Non-negative weights of the regressions, by out-of-fold squared error."""
+def _combine(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Weigh the regressions, by out-of-fold squared error.
+
+    What a query's models have in common (its difficulty) and what tells them apart are
+    weighed by themselves: the regression that knows the one best need not know the
+    other best, and only the other decides.
+
+    Parameters
+    ----------
+    deviation : ndarray of shape (n_queries, n_models, n_regressions)
+        Estimates, less the mean of each model.
+    target : ndarray of shape (n_queries, n_models)
+        Qualities, less the mean of each model; ``NaN`` where unknown.
+
+    Returns
+    -------
+    ndarray of shape (2, n_regressions)
+        Non-negative weights for the level of a query, and for the differences.
+    """
     known = np.isfinite(target)
-    weights, _ = nnls(estimates[known], target[known])
-    return weights
+    some = known.any(axis=1)
+    count = np.maximum(known.sum(axis=1), 1)[:, None]
+    estimated = np.where(known[:, :, None], deviation, 0.0)
+    observed = np.where(known, target, 0.0)
+    level = estimated.sum(axis=1) / count
+    target_level = observed.sum(axis=1, keepdims=True) / count
+    on_level, _ = nnls(level[some], target_level[some, 0])
+    on_differences, _ = nnls(
+        (estimated - level[:, None])[known], (observed - target_level)[known]
+    )
+    return np.stack([on_level, on_differences])

@@ -37,7 +37,8 @@ class RoutingCurve:
     model_quality, model_cost : ndarray of shape (n_models,)
         Mean quality and cost of each model, called for every query.
     floor : tuple of float
-        Cost and quality of calling each query's truly cheapest model.
+        Cost and quality of calling each query's truly cheapest model, or any of
+        several.
     ceiling : float
         Mean cost of calling each query's truly dearest model.
     models : ndarray of str of shape (n_models,)
@@ -166,8 +167,9 @@ def routing_curve(
             "known; a curve needs complete rows."
         )
     y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
-    rows = np.arange(len(y))
-    cheapest = np.lexsort((-y, costs), axis=1)[:, 0]
+    # Of equally cheap models any may be called: which is best is known in hindsight.
+    cheapest = costs == costs.min(axis=1, keepdims=True)
+    floor_quality = np.where(cheapest, y, 0.0).sum(axis=1) / cheapest.sum(axis=1)
     strongest = int(costs.mean(axis=0).argmax())
     counted = _Counted(y, costs, cost, _well_chosen(y, strongest))
     sweep = _sweep_prices if scope == "mean" else _sweep_caps
@@ -180,7 +182,7 @@ def routing_curve(
         collapse=collapse,
         model_quality=y.mean(axis=0),
         model_cost=costs.mean(axis=0),
-        floor=(float(costs[rows, cheapest].mean()), float(y[rows, cheapest].mean())),
+        floor=(float(costs.min(axis=1).mean()), float(floor_quality.mean())),
         ceiling=float(costs.max(axis=1).mean()),
         models=named,
         scope=scope,
