@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from skroute.base import BaseRouter
+from skroute.decision import BudgetDecider
 
 __all__ = [
     "check_folder",
@@ -54,7 +55,7 @@ def save(router: Any, file: Path) -> None:
 
 
 def load(file: Path) -> Any:
-    """Load a router, or a pipeline that ends in one."""
+    """Load a router, or a pipeline that ends in one or in a decider behind one."""
     if not file.is_file():
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
     try:
@@ -62,6 +63,9 @@ def load(file: Path) -> Any:
     except Exception as error:
         # A damaged or foreign pickle fails in as many ways as there are opcodes.
         raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
+    if isinstance(loaded, Pipeline) and isinstance(loaded[-1], BudgetDecider):
+        # How to decide is said anew in every call.
+        loaded = loaded[:-1]
     last = loaded[-1] if isinstance(loaded, Pipeline) else loaded
     if not isinstance(last, BaseRouter):
         raise ValueError(
@@ -84,23 +88,33 @@ def read_prompts(source: str) -> list[str]:
 
 def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) -> Any:
     """Take the vectors of the queries from a file, or from prompts."""
-    if isinstance(fitted, Pipeline):
+    before = fitted[:-1] if isinstance(fitted, Pipeline) else None
+    # Steps that take vectors know how wide they are; those that take text do not.
+    if before and not hasattr(before[0], "n_features_in_"):
         if embeddings is not None:
             raise ValueError("this router reads prompts: leave --embeddings out.")
         if prompts is None:
             raise ValueError("this router reads prompts: give QUERIES, or - for stdin.")
-        return fitted[:-1].transform(prompts)
+        return before.transform(prompts)
     if embeddings is None:
         raise ValueError(
             "this router was fitted on embeddings: give those of the queries with "
             "--embeddings E.npy."
         )
-    X = np.load(embeddings, allow_pickle=False)
+    try:
+        with embeddings.open("rb") as stream:
+            X = np.load(stream, allow_pickle=False)
+    except ValueError:
+        X = None
+    if not isinstance(X, np.ndarray):
+        raise ValueError(
+            f"--embeddings {str(embeddings)!r} is not an array as numpy.save writes it."
+        )
     if prompts is not None and len(prompts) != len(X):
         raise ValueError(
             f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."
         )
-    return X
+    return before.transform(X) if before else X
 
 
 def _lines(text: str) -> list[str]:

@@ -11,10 +11,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
 import skroute
+from skroute import BudgetDecider, RankingRouter
 from skroute import __main__ as entry
 from skroute._console import output
 from skroute.cli import app
@@ -310,3 +314,31 @@ def test_entry_point(monkeypatch, capsys):
         entry.main()
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"skroute {skroute.__version__}\n"
+
+
+def test_route_takes_pipelines_on_embeddings(tmp_path):
+    data = make_routing(80, n_models=3, random_state=0)
+    pipeline = make_pipeline(
+        PCA(4), RankingRouter(n_estimators=5, random_state=0), BudgetDecider()
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline.fit(data.data, data.quality, costs=data.costs)
+    joblib.dump(pipeline, tmp_path / "pipeline.joblib")
+    np.save(tmp_path / "e.npy", data.data)
+    stdout = succeed(
+        *("route", tmp_path / "pipeline.joblib", "--embeddings", tmp_path / "e.npy")
+    )
+    named = pipeline[-1].models_[pipeline.predict(data.data)]
+    assert [line.split(",")[1] for line in stdout.splitlines()[1:]] == named.tolist()
+
+
+@pytest.mark.parametrize("content", ["archive", "text"])
+def test_embeddings_of_another_format_are_refused(fitted, tmp_path, content):
+    file = tmp_path / "e.npy"
+    if content == "archive":
+        with file.open("wb") as stream:
+            np.savez(stream, a=np.ones(3))
+    else:
+        file.write_text("1,2,3")
+    stderr = refuse("route", fitted / "v.joblib", "--embeddings", file)
+    assert "numpy.save" in stderr
