@@ -5,8 +5,7 @@ is priced by the same decision layer. Writes a table in Markdown and scores as J
 
     python benchmarks/core.py --data FOLDER --seeds 10
 
-FOLDER holds ``routerbench3`` and ``pool9`` (tables, embeddings, prices); without it
-only the tables that ship with the package, or are made, are measured.
+Without FOLDER only the tables that ship with the package, or are made, are measured.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import bootstrap
-from sklearn.utils import Bunch
+from tables import tables
 
-from skroute.datasets import load_digits_pool, make_routing, read_routerbench
 from skroute.evaluation import BUDGET_SHARES, Comparison, compare_routers
 
+REAL = ("pool9", "routerbench3")
+BUNDLED = ("digits", "synthetic")
 OURS = "RankingRouter"
 PEERS = ("kNN", "ridge")
 METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -31,23 +31,6 @@ METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "quality_neutral_cost": lambda values: np.minimum(values, 1.0),
     "routing_collapse_index": lambda values: values,
 }
-
-
-def tables(folder: Path | None) -> Iterator[tuple[str, Bunch]]:
-    """Yield the tables that can be had."""
-    if folder is not None:
-        for name in ("pool9", "routerbench3"):
-            prices = folder / f"{name}_prices.json"
-            yield (
-                name,
-                read_routerbench(
-                    folder / f"{name}.csv.gz",
-                    prices=prices if prices.exists() else None,
-                    embeddings=folder / f"{name}_minilm.npy",
-                ),
-            )
-    yield "digits pool", load_digits_pool()
-    yield "make_routing", make_routing(3000, n_models=6, random_state=0)
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
@@ -108,7 +91,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     scores = {}
-    for name, table in tables(arguments.data):
+    for name, table in tables(
+        arguments.data, BUNDLED if arguments.data is None else REAL + BUNDLED
+    ):
         comparison = compare_routers(
             table.data,
             table.quality,
