@@ -20,6 +20,7 @@ from skroute.validation import (
     all_or_nothing,
     check_costs,
     check_estimates,
+    check_input_features,
     check_quality,
     check_queries,
     check_routing_table,
@@ -270,11 +271,7 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             ``quality__<model>``, then ``cost__<model>``.
         """
         check_is_fitted(self)
-        if input_features is not None and len(input_features) != self.n_features_in_:
-            raise ValueError(
-                f"input_features should have length equal to {self.n_features_in_}; "
-                f"got {len(input_features)}."
-            )
+        check_input_features(input_features, self.n_features_in_)
         return estimate_names(self.models_)
 
     def __sklearn_tags__(self) -> Any:

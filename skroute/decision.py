@@ -11,12 +11,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose
+from skroute.masks import check_available
 from skroute.names import default_names, estimate_names, listed, model_names
 from skroute.prices import Price, PricePath, best_single_quality, decide
 from skroute.validation import (
     all_or_nothing,
-    check_available,
     check_costs,
+    check_input_features,
     check_number,
     check_quality,
 )
@@ -240,11 +241,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             The model names.
         """
         check_is_fitted(self)
-        if input_features is not None and len(input_features) != self.n_features_in_:
-            raise ValueError(
-                f"input_features should have length equal to {self.n_features_in_}; "
-                f"got {len(input_features)}."
-            )
+        check_input_features(input_features, self.n_features_in_)
         return self.models_.copy()
 
     def __sklearn_tags__(self) -> Any:

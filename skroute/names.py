@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["by_name", "default_names", "estimate_names", "listed", "model_names"]
+__all__ = [
+    "by_model",
+    "by_name",
+    "default_names",
+    "estimate_names",
+    "listed",
+    "model_names",
+]
 
 
 def model_names(table: Any, name: str = "y") -> np.ndarray | None:
@@ -40,6 +47,14 @@ def estimate_names(models: np.ndarray) -> np.ndarray:
         [f"{kind}__{model}" for kind in ("quality", "cost") for model in models],
         dtype=object,
     )
+
+
+def by_model(prices: Any) -> Any:
+    """Turn a Series that is indexed by names into a dict; leave the rest alone."""
+    index = getattr(prices, "index", None)
+    if index is None or callable(index) or getattr(prices, "ndim", 0) != 1:
+        return prices
+    return prices.to_dict() if all(isinstance(name, str) for name in index) else prices
 
 
 def by_name(

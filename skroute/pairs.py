@@ -96,16 +96,19 @@ class PairFeatures:
         self.landmarks_ = self._draw_landmarks(sample, rng)
         self._squares = (self.landmarks_**2).sum(axis=1)
         between = self._distances(self.landmarks_)
-        whiten = [None, *(_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS)]
+        # The linear regression first, then one for each kernel.
+        roots = [None, *(_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS)]
 
         spread = np.full(quality.shape[1], np.nanstd(quality) or 1.0)
         self.fits_ = []
-        estimates = np.empty((*quality.shape, len(whiten), len(_AROUND)))
-        for f, root in enumerate(whiten):
+        estimates = np.empty((*quality.shape, len(roots), len(_AROUND)))
+        for f, root in enumerate(roots):
 
             def features(rows: np.ndarray, f: int = f, root: Any = root) -> np.ndarray:
-                Phi = self._maps(rows)[f]
-                return Phi if root is None else Phi @ root
+                scaled = self.scaled(rows)
+                if root is None:
+                    return scaled
+                return np.exp(-_GAMMAS[f - 1] * self._distances(scaled)) @ root
 
             fit, estimates[:, :, f] = fit_ridge(
                 X,
@@ -122,7 +125,7 @@ class PairFeatures:
         self.weights_ = _combine(
             estimates[..., _BEST] - self.means_[:, None], quality - self.means_
         )
-        return self._assemble(X, estimates)
+        return self._assemble(self.scaled(X), estimates)
 
     def transform(self, X: np.ndarray) -> PairEstimates:
         """Estimate queries that were not trained on.
@@ -137,14 +140,14 @@ class PairFeatures:
         PairEstimates
             Estimates and features.
         """
+        scaled = self.scaled(X)
+        distance = self._distances(scaled)
+        maps = [scaled, *(np.exp(-gamma * distance) for gamma in _GAMMAS)]
         estimates = np.stack(
-            [
-                fit.predict(Phi)
-                for fit, Phi in zip(self.fits_, self._maps(X), strict=True)
-            ],
+            [fit.predict(Phi) for fit, Phi in zip(self.fits_, maps, strict=True)],
             axis=2,
         )
-        return self._assemble(X, estimates)
+        return self._assemble(scaled, estimates)
 
     def _fit_scaling(self, X: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         """Learn centre, scale and leading directions; returns some scaled queries."""
@@ -195,7 +198,8 @@ class PairFeatures:
         )
         return clusters.fit(distinct).cluster_centers_
 
-    def _assemble(self, X: np.ndarray, estimates: np.ndarray) -> PairEstimates:
+    def _assemble(self, scaled: np.ndarray, estimates: np.ndarray) -> PairEstimates:
+        """Features of pairs, from scaled queries and the regressions' estimates."""
         deviation = estimates[..., _BEST] - self.means_[:, None]
         common = deviation.mean(axis=1, keepdims=True)
         on_level, on_differences = self.weights_
@@ -203,7 +207,7 @@ class PairFeatures:
         quality += (deviation - common) @ on_differences
         n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
-        query = self.scaled(X) @ self.components_
+        query = scaled @ self.components_
         model = np.arange(n_models, dtype=np.float64)
         columns = [
             estimates.reshape(n_queries, n_models, -1),
@@ -227,12 +231,6 @@ class PairFeatures:
         squares = (scaled**2).sum(axis=1)[:, None]
         product = scaled @ self.landmarks_.T
         return np.maximum(squares - 2.0 * product + self._squares, 0.0)
-
-    def _maps(self, X: np.ndarray) -> list[np.ndarray]:
-        """Inputs of the linear and of each kernel regression."""
-        scaled = self.scaled(X)
-        distance = self._distances(scaled)
-        return [scaled, *(np.exp(-gamma * distance) for gamma in _GAMMAS)]
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:

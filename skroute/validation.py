@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -23,15 +23,15 @@ from sklearn.utils.validation import (
 )
 
 from skroute.exceptions import NoCostWarning
-from skroute.names import by_name, default_names, listed, model_names
+from skroute.names import by_model, by_name, default_names, listed, model_names
 
 __all__ = [
     "RoutingTable",
     "all_or_nothing",
-    "check_available",
     "check_choice",
     "check_costs",
     "check_estimates",
+    "check_input_features",
     "check_integer",
     "check_number",
     "check_prices",
@@ -321,7 +321,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     ValueError
         If the length, a name or a value is wrong.
     """
-    prices = _as_mapping(prices)
+    prices = by_model(prices)
     if isinstance(prices, Mapping):
         prices = {str(name): price for name, price in prices.items()}
         unknown = [key for key in prices if key not in set(models)]
@@ -372,7 +372,7 @@ def check_spend(
             f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
             "is judged without them."
         )
-    costs = _as_mapping(costs)
+    costs = by_model(costs)
     if isinstance(costs, Mapping):
         if models is None:
             raise ValueError(
@@ -400,66 +400,6 @@ def check_spend(
     return by_name(table, model_names(costs, "costs"), models, "costs")
 
 
-def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
-    """Turn `available` into a mask of shape (1 or n_queries, n_models).
-
-    Parameters
-    ----------
-    available : None, array-like of bool, or list of str
-        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-    n_queries : int
-        Number of rows that are decided.
-
-    Returns
-    -------
-    ndarray of bool
-        The mask; no row is empty.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, the shape is wrong or a row has no model left.
-    """
-    n_models = len(models)
-    if available is None:
-        return np.ones((1, n_models), dtype=bool)
-    mask = by_name(
-        np.asarray(_plain_mask(available, models)),
-        model_names(available, "available"),
-        models,
-        "available",
-    )
-    if mask.shape == (0,):
-        raise ValueError("available leaves no model for every query: it is empty.")
-    if mask.dtype.kind in "OUS" and mask.ndim <= 1:
-        names = [str(name) for name in np.atleast_1d(mask)]
-        unknown = [name for name in names if name not in set(models)]
-        if unknown:
-            raise ValueError(
-                f"available names unknown models {listed(unknown)}; the router knows "
-                f"{listed(models)}."
-            )
-        mask = np.isin(models.astype(str), np.asarray(names, dtype=str))
-    elif mask.dtype != bool:
-        raise ValueError(
-            "available must be bool of shape (n_models,) or (n_queries, n_models), or "
-            f"a list of model names; got dtype {mask.dtype}."
-        )
-    if mask.shape not in ((n_models,), (n_queries, n_models)):
-        raise ValueError(
-            f"available must have shape ({n_models},) or ({n_queries}, {n_models}); "
-            f"got {mask.shape}."
-        )
-    mask = np.atleast_2d(mask)
-    empty = np.flatnonzero(~mask.any(axis=1))
-    if len(empty):
-        rows = "every query" if len(mask) == 1 else f"the queries {listed(empty)}"
-        raise ValueError(f"available leaves no model for {rows}; allow at least one.")
-    return mask
-
-
 def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
     """Check estimated qualities and costs of shape (n_queries, n_models)."""
     quality = check_array(quality, dtype=_FLOATS, input_name="quality")
@@ -476,19 +416,13 @@ def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
     return quality, cost
 
 
-def _plain_mask(available: Any, models: np.ndarray) -> Any:
-    """Turn sets into lists of names, and masks by name into masks by position."""
-    if isinstance(available, Set):
-        return sorted(available, key=str)
-    by_model = _as_mapping(available)
-    if not isinstance(by_model, Mapping):
-        return available
-    if set(map(str, by_model)) != set(models):
+def check_input_features(input_features: Any, n_features: int) -> None:
+    """Check names that scikit-learn hands to `get_feature_names_out`; only counted."""
+    if input_features is not None and len(input_features) != n_features:
         raise ValueError(
-            "available by name must say of every model whether it may be called; it "
-            f"names {listed(by_model)}, the router knows {listed(models)}."
+            f"input_features should have length equal to {n_features}; got "
+            f"{len(input_features)}."
         )
-    return [by_model[model] for model in models]
 
 
 def check_integer(value: Any, name: str, *, low: int) -> int:
@@ -497,14 +431,6 @@ def check_integer(value: Any, name: str, *, low: int) -> int:
         raise ValueError(f"{name} must be an integer; got {value!r}.")
     check_number(value, name, low=low)
     return int(value)
-
-
-def _as_mapping(prices: Any) -> Any:
-    """Turn a Series that is indexed by names into a dict; leave the rest alone."""
-    index = getattr(prices, "index", None)
-    if index is None or callable(index) or getattr(prices, "ndim", 0) != 1:
-        return prices
-    return prices.to_dict() if all(isinstance(name, str) for name in index) else prices
 
 
 def check_choice(choice: Any, shape: tuple[int, int]) -> np.ndarray:
