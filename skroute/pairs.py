@@ -1,38 +1,31 @@
 """Features of a (query, model) pair: cross-fitted quality estimates and the query.
 
 LambdaRank learns from a few dozen numbers per pair, not from the raw embedding: what
-a linear and two kernel regressions expect of this model on this query, at three
-strengths of smoothing each, what they expect of the pool as a whole, the leading
-principal components of the embedding, and which model it is. Nothing stored grows with
-the number of training queries.
+regressions on several views of the query expect of this model, at several strengths of
+smoothing, what they expect of the pool as a whole, the leading principal components of
+the embedding, and which model it is. Nothing stored grows with the number of training
+queries.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import nnls
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
 from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.views import QueryViews
 
 __all__ = ["PairEstimates", "PairFeatures"]
 
-# Widths of the two kernels, for embeddings scaled to unit mean squared distance from
-# their centre: one about as wide as the cloud of queries, one narrower.
-_GAMMAS = (1.0, 2.0)
-# Strengths used as features: the best one, and two grid steps to either side.
-_AROUND = (-2, 0, 2)
-_BEST = _AROUND.index(0)
-# Queries on which directions and landmarks are found, at most.
-_N_SAMPLED = 8192
-# Wider embeddings are projected on so many of their leading directions.
-_MAX_WIDTH = 512
-_EPSILON = float(np.finfo(np.float64).eps)
+# Strengths of each regression that are weighed, as steps on the grid around the best:
+# a factor of 16 to either side. The smoother ones earn weight where the best strength
+# for most queries is too faint for some.
+_WEIGHED = (-4, -2, 0, 2, 4)
+# Of these, the strengths that the ranker sees.
+_FEATURES = slice(1, 4)
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class PairFeatures:
     n_components : int
         Principal components of the embedding among the features.
     n_landmarks : int
-        Queries that span the kernel regressions, at most.
+        Centres of clusters that span the kernel regressions, at most.
     """
 
     def __init__(self, n_components: int, n_landmarks: int) -> None:
@@ -84,7 +77,7 @@ class PairFeatures:
         fold : ndarray of int of shape (n_queries,)
             Fold of each query.
         rng : RandomState
-            Draws the landmarks.
+            Draws the views.
 
         Returns
         -------
@@ -92,40 +85,45 @@ class PairFeatures:
             Out-of-fold estimates of the training queries.
         """
         self.means_ = np.nanmean(quality, axis=0)
-        sample = self._fit_scaling(X, rng)
-        self.landmarks_ = self._draw_landmarks(sample, rng)
-        self._squares = (self.landmarks_**2).sum(axis=1)
-        between = self._distances(self.landmarks_)
-        # The linear regression first, then one for each kernel.
-        roots = [None, *(_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS)]
-
+        self.views_ = QueryViews(X, self.n_components, self.n_landmarks, rng)
         spread = np.full(quality.shape[1], np.nanstd(quality) or 1.0)
-        self.fits_ = []
-        estimates = np.empty((*quality.shape, len(roots), len(_AROUND)))
-        for f, root in enumerate(roots):
+        fits = []
+        estimates = np.empty((*quality.shape, len(self.views_), len(_WEIGHED)))
+        for view in range(len(self.views_)):
 
-            def features(rows: np.ndarray, f: int = f, root: Any = root) -> np.ndarray:
-                scaled = self.scaled(rows)
-                if root is None:
-                    return scaled
-                return np.exp(-_GAMMAS[f - 1] * self._distances(scaled)) @ root
+            def features(rows: np.ndarray, view: int = view) -> np.ndarray:
+                return self.views_.of(self.scaled(rows), view)
 
-            fit, estimates[:, :, f] = fit_ridge(
+            fit, estimates[:, :, view] = fit_ridge(
                 X,
                 quality,
                 fold,
                 features,
                 scale=spread,
                 differences=True,
-                around=_AROUND,
+                around=_WEIGHED,
             )
-            if root is not None:
-                fit = RidgeFit(np.tensordot(root, fit.coef, 1), fit.intercept)
-            self.fits_.append(fit)
-        self.weights_ = _combine(
-            estimates[..., _BEST] - self.means_[:, None], quality - self.means_
+            fits.append(self.views_.served(view, fit))
+        self.views_.forget_maps()
+        weights = _combine(
+            (estimates - self.means_[:, None, None]).reshape(*quality.shape, -1),
+            quality - self.means_,
+        ).reshape(2, len(fits), len(_WEIGHED))
+        # Regressions are linear: their weighted sum is one more output of each.
+        self.fits_ = [
+            RidgeFit(
+                _with_share(fit.coef, weights[:, view]),
+                _with_share(fit.intercept, weights[:, view], self.means_),
+            )
+            for view, fit in enumerate(fits)
+        ]
+        return self._assemble(
+            self.scaled(X),
+            [
+                _with_share(estimates[:, :, view], weights[:, view], self.means_)
+                for view in range(len(fits))
+            ],
         )
-        return self._assemble(self.scaled(X), estimates)
 
     def transform(self, X: np.ndarray) -> PairEstimates:
         """Estimate queries that were not trained on.
@@ -141,76 +139,25 @@ class PairFeatures:
             Estimates and features.
         """
         scaled = self.scaled(X)
-        distance = self._distances(scaled)
-        maps = [scaled, *(np.exp(-gamma * distance) for gamma in _GAMMAS)]
-        estimates = np.stack(
-            [fit.predict(Phi) for fit, Phi in zip(self.fits_, maps, strict=True)],
-            axis=2,
+        views = self.views_.all_of(scaled)
+        return self._assemble(
+            scaled,
+            [fit.predict(view) for fit, view in zip(self.fits_, views, strict=True)],
         )
-        return self._assemble(scaled, estimates)
 
-    def _fit_scaling(self, X: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-        """Learn centre, scale and leading directions; returns some scaled queries."""
-        n_queries, width = X.shape
-        self.centre_ = X.mean(axis=0, dtype=np.float64)
-        total = sum(
-            float(((X[part] - self.centre_) ** 2).sum()) for part in chunks(n_queries)
-        )
-        rounding = n_queries * float(np.sum((_EPSILON * self.centre_) ** 2))
-        varied = total > rounding
-        self.scale_ = np.sqrt(total / n_queries) if varied else 1.0
-        self.basis_: np.ndarray | None = None
-        sample = self.scaled(X[rng.permutation(n_queries)[:_N_SAMPLED]])
-        if width > _MAX_WIDTH:
-            # The time to solve a regression grows with the cube of the width.
-            pca = PCA(
-                min(_MAX_WIDTH, len(sample)),
-                svd_solver="randomized",
-                random_state=rng.randint(2**31 - 1),
-            )
-            self.basis_ = pca.fit(sample).components_.T
-            sample = sample @ self.basis_
-        n_components = min(self.n_components, *sample.shape)
-        self.components_ = np.zeros((sample.shape[1], 0))
-        if n_components and varied:
-            pca = PCA(n_components, svd_solver="covariance_eigh").fit(sample)
-            self.components_ = pca.components_.T
-        return sample
+    def scaled(self, X: np.ndarray) -> np.ndarray:
+        """Embeddings centred, and scaled to unit mean squared length."""
+        return self.views_.scaled(X)
 
-    def _draw_landmarks(
-        self, sample: np.ndarray, rng: np.random.RandomState
-    ) -> np.ndarray:
-        """Centres of clusters of the queries.
-
-        Drawing queries instead routes a little worse, and budgets are missed: a
-        training query that is its own landmark is estimated unlike any to come.
-        """
-        # A block of identical queries is worth one landmark.
-        distinct = np.unique(sample, axis=0)
-        if len(distinct) <= self.n_landmarks:
-            return distinct
-        clusters = KMeans(
-            self.n_landmarks,
-            init="random",
-            n_init=1,
-            max_iter=10,
-            random_state=rng.randint(2**31 - 1),
-        )
-        return clusters.fit(distinct).cluster_centers_
-
-    def _assemble(self, scaled: np.ndarray, estimates: np.ndarray) -> PairEstimates:
-        """Features of pairs, from scaled queries and the regressions' estimates."""
-        deviation = estimates[..., _BEST] - self.means_[:, None]
-        common = deviation.mean(axis=1, keepdims=True)
-        on_level, on_differences = self.weights_
-        quality = self.means_ + common @ on_level
-        quality += (deviation - common) @ on_differences
+    def _assemble(self, scaled: np.ndarray, outputs: list[np.ndarray]) -> PairEstimates:
+        """Features of pairs, from scaled queries and the outputs of `_with_share`."""
+        quality = self.means_ + sum(output[..., -1] for output in outputs)
         n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
-        query = scaled @ self.components_
+        query = scaled @ self.views_.components
         model = np.arange(n_models, dtype=np.float64)
         columns = [
-            estimates.reshape(n_queries, n_models, -1),
+            *(output[..., :-1] for output in outputs),
             quality[:, :, None],
             (quality - level)[:, :, None],
             np.broadcast_to(level[:, :, None], (n_queries, n_models, 1)),
@@ -221,22 +168,31 @@ class PairFeatures:
         ]
         return PairEstimates(quality, np.concatenate(columns, axis=2))
 
-    def scaled(self, X: np.ndarray) -> np.ndarray:
-        """Embeddings centred, and scaled to unit mean squared length."""
-        scaled = (X - self.centre_) / self.scale_
-        return scaled if self.basis_ is None else scaled @ self.basis_
 
-    def _distances(self, scaled: np.ndarray) -> np.ndarray:
-        """Squared distances to the landmarks."""
-        squares = (scaled**2).sum(axis=1)[:, None]
-        product = scaled @ self.landmarks_.T
-        return np.maximum(squares - 2.0 * product + self._squares, 0.0)
+def _with_share(
+    outputs: np.ndarray, weights: np.ndarray, means: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Strengths that are features, and a regression's share in the expected quality.
 
+    Parameters
+    ----------
+    outputs : ndarray of shape (..., n_models, n_strengths)
+        Estimates, or coefficients, which are transformed alike.
+    weights : ndarray of shape (2, n_strengths)
+        Weights for the level of a query, and for the differences.
+    means : ndarray of shape (n_models,) or 0
+        What the estimates deviate from.
 
-def _inverse_root(kernel: np.ndarray) -> np.ndarray:
-    """Map under which a ridge on landmarks is a ridge in the kernel's own space."""
-    values, vectors = eigh(kernel)
-    return vectors / np.sqrt(np.maximum(values, 1e-6))
+    Returns
+    -------
+    ndarray of shape (..., n_models, n_features + 1)
+        The share is last.
+    """
+    deviation = outputs - np.asarray(means)[..., None]
+    common = deviation.mean(axis=-2, keepdims=True)
+    on_level, on_differences = weights
+    share = common @ on_level + (deviation - common) @ on_differences
+    return np.concatenate([outputs[..., _FEATURES], share[..., None]], axis=-1)
 
 
 def _combine(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -258,15 +214,27 @@ def _combine(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
     ndarray of shape (2, n_regressions)
         Non-negative weights for the level of a query, and for the differences.
     """
-    known = np.isfinite(target)
-    some = known.any(axis=1)
-    count = np.maximum(known.sum(axis=1), 1)[:, None]
-    estimated = np.where(known[:, :, None], deviation, 0.0)
-    observed = np.where(known, target, 0.0)
-    level = estimated.sum(axis=1) / count
-    target_level = observed.sum(axis=1, keepdims=True) / count
-    on_level, _ = nnls(level[some], target_level[some, 0])
-    on_differences, _ = nnls(
-        (estimated - level[:, None])[known], (observed - target_level)[known]
-    )
-    return np.stack([on_level, on_differences])
+    n_regressions = deviation.shape[2]
+    squares = np.zeros((2, n_regressions + 1, n_regressions + 1))
+    for part in chunks(len(target)):
+        table = np.concatenate([deviation[part], target[part][:, :, None]], axis=2)
+        known = np.isfinite(target[part])
+        count = np.maximum(known.sum(axis=1), 1)[:, None]
+        table = np.where(known[:, :, None], table, 0.0)
+        level = table.sum(axis=1) / count
+        differences = np.where(known[:, :, None], table - level[:, None], 0.0)
+        differences = differences.reshape(-1, n_regressions + 1)
+        squares += np.stack([level.T @ level, differences.T @ differences])
+    return np.stack([_nnls_of(square) for square in squares])
+
+
+def _nnls_of(squares: np.ndarray) -> np.ndarray:
+    """Non-negative least squares, from the cross products of columns and target."""
+    values, vectors = eigh(squares[:-1, :-1])
+    kept = values > values[-1] * 1e-12
+    if not kept.any():
+        return np.zeros(len(vectors))
+    root = np.sqrt(values[kept])
+    vectors = vectors[:, kept]
+    weights, _ = nnls(root[:, None] * vectors.T, vectors.T @ squares[:-1, -1] / root)
+    return weights

@@ -35,12 +35,12 @@ _MIN_RANKED = 25
 class RankingRouter(CrossFittedRouter):
     """Learn to rank the models for a query, and what the ranks are worth.
 
-    Three regressions (linear and kernel) estimate the quality of every model by
-    cross-fitting; LightGBM's ``lambdarank`` [1]_ corrects their order from features of
-    each (query, model) pair, a query being a group and a model a row. The corrected
-    order is turned back into expected quality by the chance that two models differ,
-    and its share is set by out-of-fold error, so that :meth:`predict_quality` is
-    calibrated and its differences can be priced against cost. Training on the
+    Regressions (linear, kernel and cluster profiles) estimate the quality of every
+    model by cross-fitting; LightGBM's ``lambdarank`` [1]_ corrects their order from
+    features of each (query, model) pair, a query being a group and a model a row. The
+    corrected order is turned back into expected quality by the chance that two models
+    differ, and its share is set by out-of-fold error, so that :meth:`predict_quality`
+    is calibrated and its differences can be priced against cost. Training on the
     comparison and not on scores is what keeps a router from collapsing [2]_.
 
     Parameters
@@ -68,8 +68,8 @@ class RankingRouter(CrossFittedRouter):
     n_components : int, default=8
         Principal components of the embedding among the features.
     n_landmarks : int, default=512
-        Queries that span the kernel regressions. The fitted size grows with it, and
-        not with the number of queries; twice as many gained nothing measurable.
+        Centres of clusters that span the kernel regressions. The fitted size grows with
+        it, and not with the number of queries; twice as many gained nothing measurable.
     cv : int, default=5
         Folds of the cross-fitting.
     n_jobs : int or None, default=None

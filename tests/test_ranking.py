@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import nnls
 from sklearn.base import clone
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import train_test_split
@@ -22,7 +23,7 @@ from skroute.datasets import load_digits_pool, make_routing, read_routerbench
 from skroute.folds import draw_folds
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
-from skroute.pairs import PairFeatures
+from skroute.pairs import PairFeatures, _combine
 from skroute.relevance import graded_relevance
 
 
@@ -287,6 +288,28 @@ def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
     moved = np.abs(estimates[0] - estimates[1]).max(axis=(1, 2))
     np.testing.assert_allclose(moved[fold == fold[7]], 0.0, atol=1e-12)
     assert (moved[fold != fold[7]] > 1e-6).all()
+
+
+def test_regressions_are_weighed_as_non_negative_least_squares_does() -> None:
+    rng = np.random.RandomState(0)
+    deviation = rng.normal(size=(200, 4, 5))
+    deviation[..., 4] = deviation[..., 3]
+    target = deviation @ np.array([0.5, 0.0, -0.3, 0.2, 0.2]) + rng.normal(
+        size=(200, 4)
+    )
+    target[:, 1:][rng.random_sample((200, 3)) < 0.3] = np.nan
+    known = np.isfinite(target)
+    table = np.where(known[:, :, None], deviation, 0.0)
+    level = table.sum(axis=1) / known.sum(axis=1)[:, None]
+    aim = np.nansum(target, axis=1) / known.sum(axis=1)
+    expected = nnls(level, aim)[0]
+    weights = _combine(deviation, target)
+    np.testing.assert_allclose(level @ weights[0], level @ expected, atol=1e-8)
+    expected = nnls(
+        (deviation - level[:, None])[known], (target - aim[:, None])[known]
+    )[0]
+    np.testing.assert_allclose(deviation @ weights[1], deviation @ expected, atol=1e-8)
+    assert (weights >= 0).all()
 
 
 def test_twins_share_a_fold_and_blocks_are_spread() -> None:

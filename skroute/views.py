@@ -1,0 +1,196 @@
+"""Views of a query: the scaled embedding, two kernels, and profiles of clusters.
+
+Regressions on different views of the same embedding err differently, and together
+route better than the best of them. All views are spanned by centres of clusters, so
+that nothing stored grows with the number of training queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+
+from skroute.linear import RidgeFit, chunks
+
+__all__ = ["QueryViews"]
+
+# Widths of the two kernels, for embeddings scaled to unit mean squared distance from
+# their centre: one about as wide as the cloud of queries, one narrower.
+_GAMMAS = (1.0, 2.0)
+# Clusters of the profiles: from tasks to topics.
+_PROFILES = (8, 32, 128)
+# How softly a query belongs to clusters, as a part of their mean squared radius: nearly
+# all to the next one. Softer profiles are smoother kernels, of which there are two.
+_SOFTNESS = 0.1
+# Queries on which directions and landmarks are found, at most.
+_N_SAMPLED = 8192
+# Wider embeddings are projected on so many of their leading directions.
+_MAX_WIDTH = 512
+_EPSILON = float(np.finfo(np.float64).eps)
+
+
+class QueryViews:
+    """Learns from unlabelled queries what the regressions see of a query.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings.
+    n_components : int
+        Leading directions to find.
+    n_landmarks : int
+        Centres that span the kernels, at most.
+    rng : RandomState
+        Draws the sample, the landmarks and the profiles.
+
+    Attributes
+    ----------
+    landmarks : ndarray of shape (n_landmarks, width)
+        Centres of small clusters of scaled queries.
+    components : ndarray of shape (width, n_components)
+        Leading directions of the scaled queries.
+    profiles : list of tuple of (ndarray of shape (n_clusters, width), float)
+        Centres of larger clusters, and how softly queries belong to them.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        n_components: int,
+        n_landmarks: int,
+        rng: np.random.RandomState,
+    ) -> None:
+        sample = self._fit_scaling(X, n_components, rng)
+        self.landmarks = _landmarks(sample, n_landmarks, rng)
+        self._squares = (self.landmarks**2).sum(axis=1)
+        between = self._distances(self.landmarks, self.landmarks, self._squares)
+        self._roots = [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
+        self.profiles = [
+            _profile(sample, n_clusters, rng)
+            for n_clusters in _PROFILES
+            if n_clusters < len(self.landmarks)
+        ]
+
+    def __len__(self) -> int:
+        return 1 + len(_GAMMAS) + len(self.profiles)
+
+    def scaled(self, X: np.ndarray) -> np.ndarray:
+        """Embeddings centred, and scaled to unit mean squared length."""
+        scaled = (X - self._centre) / self._scale
+        return scaled if self._basis is None else scaled @ self._basis
+
+    def of(self, scaled: np.ndarray, view: int) -> np.ndarray:
+        """Features of one view to regress on, (n_queries, n_view_features)."""
+        if 0 < view <= len(_GAMMAS):
+            distance = self._distances(scaled, self.landmarks, self._squares)
+            return np.exp(-_GAMMAS[view - 1] * distance) @ self._roots[view - 1]
+        return self._plain(scaled, view)
+
+    def served(self, view: int, fit: RidgeFit) -> RidgeFit:
+        """Regression on one view as :meth:`all_of` gives it: a kernel's map inside."""
+        if not 0 < view <= len(_GAMMAS):
+            return fit
+        return RidgeFit(np.tensordot(self._roots[view - 1], fit.coef, 1), fit.intercept)
+
+    def forget_maps(self) -> None:
+        """Drop what only :meth:`of` and :meth:`served` need."""
+        self._roots = []
+
+    def all_of(self, scaled: np.ndarray) -> Iterator[np.ndarray]:
+        """All views, with distances to the landmarks computed once."""
+        yield scaled
+        distance = self._distances(scaled, self.landmarks, self._squares)
+        for gamma in _GAMMAS:
+            yield np.exp(-gamma * distance)
+        for view in range(1 + len(_GAMMAS), len(self)):
+            yield self._plain(scaled, view)
+
+    def _plain(self, scaled: np.ndarray, view: int) -> np.ndarray:
+        """A view that needs no map: the embedding, or memberships of clusters."""
+        if view == 0:
+            return scaled
+        centres, softness = self.profiles[view - 1 - len(_GAMMAS)]
+        distance = self._distances(scaled, centres, (centres**2).sum(axis=1))
+        distance -= distance.min(axis=1, keepdims=True)
+        belongs = np.exp(-distance / softness)
+        return belongs / belongs.sum(axis=1, keepdims=True)
+
+    @staticmethod
+    def _distances(
+        scaled: np.ndarray, centres: np.ndarray, squares: np.ndarray
+    ) -> np.ndarray:
+        """Squared distances to centres whose squared lengths are known."""
+        own = (scaled**2).sum(axis=1)[:, None]
+        return np.maximum(own - 2.0 * (scaled @ centres.T) + squares, 0.0)
+
+    def _fit_scaling(
+        self, X: np.ndarray, n_components: int, rng: np.random.RandomState
+    ) -> np.ndarray:
+        """Learn centre, scale and leading directions; returns some scaled queries."""
+        n_queries, width = X.shape
+        self._centre = X.mean(axis=0, dtype=np.float64)
+        total = sum(
+            float(((X[part] - self._centre) ** 2).sum()) for part in chunks(n_queries)
+        )
+        rounding = n_queries * float(np.sum((_EPSILON * self._centre) ** 2))
+        varied = total > rounding
+        self._scale = np.sqrt(total / n_queries) if varied else 1.0
+        self._basis: np.ndarray | None = None
+        sample = self.scaled(X[rng.permutation(n_queries)[:_N_SAMPLED]])
+        if width > _MAX_WIDTH:
+            # The time to solve a regression grows with the cube of the width.
+            pca = PCA(
+                min(_MAX_WIDTH, len(sample)),
+                svd_solver="randomized",
+                random_state=rng.randint(2**31 - 1),
+            )
+            self._basis = pca.fit(sample).components_.T
+            sample = sample @ self._basis
+        n_components = min(n_components, *sample.shape)
+        self.components = np.zeros((sample.shape[1], 0))
+        if n_components and varied:
+            pca = PCA(n_components, svd_solver="covariance_eigh").fit(sample)
+            self.components = pca.components_.T
+        return sample
+
+
+def _landmarks(
+    sample: np.ndarray, n_landmarks: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Centres of small clusters of the queries.
+
+    Drawing queries instead routes a little worse, and budgets are missed: a training
+    query that is its own landmark is estimated unlike any to come.
+    """
+    # A block of identical queries is worth one landmark.
+    distinct = np.unique(sample, axis=0)
+    if len(distinct) <= n_landmarks:
+        return distinct
+    clusters = KMeans(
+        n_landmarks,
+        init="random",
+        n_init=1,
+        max_iter=10,
+        random_state=rng.randint(2**31 - 1),
+    )
+    return clusters.fit(distinct).cluster_centers_
+
+
+def _profile(
+    sample: np.ndarray, n_clusters: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, float]:
+    """Centres of clusters of the queries, and how softly queries belong to them."""
+    clusters = KMeans(n_clusters, n_init=3, random_state=rng.randint(2**31 - 1))
+    clusters.fit(sample)
+    radius = float(clusters.inertia_ / len(sample))
+    return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON)
+
+
+def _inverse_root(kernel: np.ndarray) -> np.ndarray:
+    """Map under which a ridge on landmarks is a ridge in the kernel's own space."""
+    values, vectors = eigh(kernel)
+    return vectors / np.sqrt(np.maximum(values, 1e-6))
