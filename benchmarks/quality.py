@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import product
 from operator import itemgetter
 from pathlib import Path
@@ -286,8 +286,11 @@ def write(records: list[Record], out: Path) -> None:
     out.with_suffix(".md").write_text("\n".join(report(records)) + "\n")
 
 
-def jobs(arguments: argparse.Namespace) -> Iterator[Any]:
-    """One job per (table, split, router): seeds first, so that a part is a result."""
+def jobs(arguments: argparse.Namespace, known: Container[tuple]) -> Iterator[Any]:
+    """One job per (table, split, router): seeds first, so that a part is a result.
+
+    Peers whose records are known are not measured again.
+    """
     found = list(tables(arguments.data, arguments.tables))
     routers = [OURS, STATIC, *arguments.peers]
     for seed, (name, table), protocol in product(
@@ -295,6 +298,9 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Any]:
     ):
         for split in splits(table, protocol, seed):
             for router in routers:
+                identity = (name, split.protocol, split.part, seed, router)
+                if router != OURS and identity in known:
+                    continue
                 reason = why_not(router, len(split.train))
                 if reason is None:
                     yield delayed(measure)(name, table, split, router)
@@ -312,7 +318,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="under 3 minutes")
     parser.add_argument(
-        "--update", action="store_true", help="keep other records of an earlier --out"
+        "--update",
+        action="store_true",
+        help="keep the peers' records of an earlier --out, measure ours and the rest",
     )
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results" / "quality"
@@ -333,7 +341,7 @@ def main() -> None:
         records = {_key(record): record for record in json.loads(file.read_text())}
     started = perf_counter()
     parallel = Parallel(arguments.jobs, return_as="generator_unordered")
-    for record in parallel(jobs(arguments)):
+    for record in parallel(jobs(arguments, set(records))):
         records[_key(record)] = record
         price = record["policies"]["price"]
         print(
