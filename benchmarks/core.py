@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap
+from intervals import interval
 from tables import tables
 
 from skroute.evaluation import BUDGET_SHARES, Comparison, compare_routers
@@ -31,16 +31,6 @@ METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "quality_neutral_cost": lambda values: np.minimum(values, 1.0),
     "routing_collapse_index": lambda values: values,
 }
-
-
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Bootstrap interval, at 95%, of the mean of paired differences."""
-    if np.ptp(differences) == 0:
-        return float(differences[0]), float(differences[0])
-    result = bootstrap(
-        (differences,), np.mean, method="percentile", rng=np.random.default_rng(0)
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def rows(name: str, comparison: Comparison) -> Iterator[str]:

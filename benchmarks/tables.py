@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,13 +202,17 @@ def _drawn(
 
 def _domains(table: Bunch, seed: int, protocol: str) -> Iterator[Split]:
     """Leave out each task in turn; a seed draws 80% of the other rows."""
-    names = [] if table.task is None else np.unique(table.task.astype(str))
+    if table.task is None:
+        return
+    # The training and the test questions of one exam are one domain.
+    task = np.array([re.sub("[-_](train|test)$", "", str(t)) for t in table.task])
+    names = np.unique(task)
     if not 2 <= len(names) <= _MAX_DOMAINS:
         return
     for name in names:
-        rest = np.flatnonzero(table.task != name)
+        rest = np.flatnonzero(task != name)
         train = np.random.default_rng(seed).permutation(rest)[: int(0.8 * len(rest))]
-        test = _complete(table, np.flatnonzero(table.task == name))
+        test = _complete(table, np.flatnonzero(task == name))
         yield Split(protocol, str(name), seed, train, test)
 
 
