@@ -1,6 +1,8 @@
 """Metrics that tell what a router costs, what it gives, and whether it collapsed."""
 
 from skroute.metrics._curve import RoutingCurve, routing_curve
+from skroute.metrics._monitor import CollapseMonitor
+from skroute.metrics._monitor_summary import MonitorSummary
 from skroute.metrics._scorer import make_routing_scorer
 from skroute.metrics._scores import (
     average_improvement_in_quality,
@@ -14,6 +16,8 @@ from skroute.metrics._tables import best_single, oracle_choice, regret, top2_mar
 from skroute.metrics._two_models import apgr, call_performance_threshold
 
 __all__ = [
+    "CollapseMonitor",
+    "MonitorSummary",
     "RoutingCurve",
     "apgr",
     "average_improvement_in_quality",

@@ -1,0 +1,118 @@
+"""How far queries have moved from those a router was trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import ks_2samp
+from sklearn.decomposition import PCA
+from sklearn.utils import check_array, check_random_state
+
+__all__ = ["Reference"]
+
+# Rows kept of the reference, and as many to find its components.
+_N_ROWS = 2000
+_N_COMPONENTS = 16
+_MIN_ROWS = 20
+# Coordinates in units of the reference's standard deviation: equal embeddings stay
+# equal in this many decimals however BLAS rounds a product, or an encoder a batch.
+_DECIMALS = 3
+# Standard deviations below this part of the length of the embeddings are rounding.
+_FLAT = 1e-3
+_FAR = 1e6
+
+
+class Reference:
+    """Principal components of a sample of embeddings, and its distribution on them.
+
+    The components come from one half of the sample and the distribution from the
+    other: rows lie nearer to components that were fitted to them, and fresh rows would
+    seem to have moved.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_queries, n_features)
+        Embeddings, at least 20.
+    random_state : int, RandomState instance or None
+        Draws the halves, at most 2,000 rows each.
+    """
+
+    def __init__(self, X: Any, random_state: Any) -> None:
+        X = check_array(X, dtype=np.float64, input_name="reference")
+        if len(X) < _MIN_ROWS:
+            raise ValueError(
+                f"reference must have at least {_MIN_ROWS} rows to compare queries "
+                f"with; got {len(X)}. Give more training queries, or reference=None "
+                "to leave drift unwatched."
+            )
+        random = check_random_state(random_state)
+        rows = random.permutation(len(X))[: 2 * _N_ROWS]
+        fitted, kept = X[rows[1::2]], X[rows[::2]]
+        self.n_features = X.shape[1]
+        self._pca = PCA(
+            min(_N_COMPONENTS, *fitted.shape),
+            random_state=random.randint(np.iinfo(np.int32).max),
+        )
+        with np.errstate(invalid="ignore"):
+            # Where all rows are equal, the share of variance explained is 0/0.
+            self._pca.fit(fitted)
+        self._centre, self._scale = np.zeros(1), np.ones(1)
+        raw = self._coordinates(kept)
+        floor = _FLAT * np.sqrt(np.mean(np.square(kept).sum(axis=1))) or 1.0
+        self._centre, self._scale = raw.mean(axis=0), raw.std(axis=0)
+        self._scale = np.maximum(self._scale, floor)
+        self._sample = self.project(kept)
+
+    @property
+    def n_coordinates(self) -> int:
+        """Components, and the distance from them."""
+        return self._sample.shape[1]
+
+    def project(self, X: np.ndarray) -> np.ndarray:
+        """Place embeddings on the components, and away from them.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Embeddings, float64.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_coordinates)
+            The components, then the distance from their span, standardised.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            raw = (self._coordinates(X) - self._centre) / self._scale
+        # Embeddings too long for float64 are far away, and nothing else is known.
+        far = np.nan_to_num(raw, nan=_FAR, posinf=_FAR, neginf=-_FAR)
+        return far.clip(-_FAR, _FAR).round(_DECIMALS)
+
+    def drift(self, rows: np.ndarray) -> tuple[float, float]:
+        """Kolmogorov-Smirnov statistic of the coordinate that moved most.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_queries, n_coordinates)
+            Projected embeddings.
+
+        Returns
+        -------
+        statistic, pvalue : float
+            The largest statistic, and the smallest p-value times the number of
+            coordinates (Bonferroni), at most 1.
+        """
+        tests = [
+            ks_2samp(known, new, method="asymp")
+            for known, new in zip(self._sample.T, rows.T, strict=True)
+        ]
+        statistic = max(float(test.statistic) for test in tests)
+        pvalue = min(float(test.pvalue) for test in tests)
+        return statistic, min(1.0, len(tests) * pvalue)
+
+    def _coordinates(self, X: np.ndarray) -> np.ndarray:
+        components = self._pca.components_
+        centred = X - self._pca.mean_
+        along = centred @ components.T
+        away = np.linalg.norm(centred - along @ components, axis=1)
+        return np.column_stack([along, away])

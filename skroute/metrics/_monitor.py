@@ -1,0 +1,503 @@
+"""CollapseMonitor: what a deployed router does, watched while it does it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from scipy.stats import entropy
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skroute.metrics._drift import Reference
+from skroute.metrics._monitor_summary import MonitorSummary, warning_text
+from skroute.names import by_model, listed
+from skroute.validation import check_integer, check_number, check_prices
+
+__all__ = ["CollapseMonitor"]
+
+_logger = logging.getLogger("skroute.metrics.monitor")
+
+# A drift that chance explains more often than this is none, however large.
+_LEVEL = 0.001
+# An alarm is over when its quantity is this part of the limit on the safe side of it:
+# one that hovers at the limit warns once.
+_MARGIN = 0.05
+
+
+class CollapseMonitor:
+    """Watch a deployed router, and warn when it collapses, overspends or is lost.
+
+    It is told every decision, keeps those of a sliding window, and writes one warning
+    to the logger ``"skroute.metrics.monitor"`` when a quantity crosses its limit. It
+    warns of that quantity again only after it came back by 5% of the limit.
+
+    Parameters
+    ----------
+    models : array-like of str of shape (n_models,)
+        Names of the models, at least two.
+    costs : array-like of shape (n_models,), or dict of name to price
+        Money per call of each model. They tell which model is the dearest, and stand
+        in for costs that :meth:`update` is not given.
+    reference : array-like of shape (n_queries, n_features), default=None
+        Embeddings that the router was trained on, or a sample of at least 20 of them;
+        at most 4,000 are used. ``None``: drift is not watched.
+    window : int, default=5000
+        Queries that are remembered.
+    max_strongest_share : float or None, default=0.9
+        Largest share of calls to the dearest model, as in routing collapse [1]_.
+        ``None`` here and below: not watched. Where all models have one price, there is
+        no dearest.
+    min_entropy : float or None, default=0.1
+        Smallest entropy of the calls, as a part of that of a router that calls all
+        models equally often [2]_. At 0.1, one of two models gets 99% of the calls. It
+        also tells of a collapse to a model that is not the dearest.
+    budget : float or None, default=None
+        Mean money per query that was asked for.
+    budget_slack : float, default=0.1
+        Part of `budget` that the mean spend of the window may lie above it.
+    max_drift : float or None, default=0.15
+        Largest Kolmogorov-Smirnov statistic between the embeddings of the window and
+        the reference. To be an alarm it must also have a p-value below 0.001.
+    min_queries : int, default=500
+        Nothing is warned of before this many queries were seen, or a smaller window is
+        full.
+    check_every : int, default=200
+        Limits are checked whenever this many more queries were seen, also in the
+        middle of a batch: how the traffic is cut into calls changes nothing.
+    random_state : int, RandomState instance or None, default=0
+        Draws the sample of `reference`.
+
+    Attributes
+    ----------
+    models : ndarray of str of shape (n_models,)
+        Names of the models.
+    costs : ndarray of shape (n_models,)
+        Their prices.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+
+    See Also
+    --------
+    routing_collapse_index : Collapse where outcomes of all models are known.
+
+    Notes
+    -----
+    Drift is looked for along each of the first 16 principal components of the
+    reference, and in the distance from them; the largest two-sample Kolmogorov-Smirnov
+    statistic counts (:func:`scipy.stats.ks_2samp`), with a Bonferroni-corrected
+    p-value. Of the methods that [3]_ compares, this one is among the most dependable.
+    Equal embeddings, as encoders that truncate give them, are ties and no drift. Half
+    of the sample gives the components and the other half the distribution.
+
+    The number of effective models is the exponential of the entropy [4]_.
+
+    Memory does not grow with the traffic. All methods may be called from several
+    threads, and a monitor can be pickled in the middle of the stream.
+
+    References
+    ----------
+    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
+       of LLM Routers", arXiv:2602.03478, 2026.
+    .. [2] E. C. Pielou, "The measurement of diversity in different types of biological
+       collections", Journal of Theoretical Biology 13, 1966.
+    .. [3] S. Rabanser, S. Günnemann and Z. C. Lipton, "Failing Loudly: An Empirical
+       Study of Methods for Detecting Dataset Shift", NeurIPS 2019.
+    .. [4] M. O. Hill, "Diversity and Evenness: A Unifying Notation and Its
+       Consequences", Ecology 54, 1973.
+
+    Examples
+    --------
+    >>> from skroute.metrics import CollapseMonitor
+    >>> monitor = CollapseMonitor(["small", "large"], [1.0, 9.0], budget=4.0)
+    >>> print(monitor.update(["small", "small", "small", "large"]).summary())
+    4 queries; of the last 4:
+      small   75.0%
+      large   25.0%
+    entropy of the calls: 0.81 of 1, as 1.8 models called equally often (at least 0.1)
+    dearest model (large): 25.0% of the calls (at most 0.9)
+    spend: 3 per query (at most 4.4), 12 since the start
+    drift of the queries: unknown
+    alarms: none
+    """
+
+    def __init__(
+        self,
+        models: Any,
+        costs: Any,
+        *,
+        reference: Any = None,
+        window: int = 5000,
+        max_strongest_share: float | None = 0.9,
+        min_entropy: float | None = 0.1,
+        budget: float | None = None,
+        budget_slack: float = 0.1,
+        max_drift: float | None = 0.15,
+        min_queries: int = 500,
+        check_every: int = 200,
+        random_state: Any = 0,
+    ) -> None:
+        self.models = _check_models(models)
+        self.costs = _check_prices(costs, self.models)
+        self._window = check_integer(window, "window", low=1)
+        self._least = min(check_integer(min_queries, "min_queries", low=1), window)
+        self._check_every = check_integer(check_every, "check_every", low=1)
+        dearest = self.costs == self.costs.max()
+        self._strongest = dearest & (not dearest.all())
+        shares = {
+            "strongest_share": (max_strongest_share, "max_strongest_share"),
+            "entropy": (min_entropy, "min_entropy"),
+            "drift": (max_drift, "max_drift"),
+        }
+        self._limits = {
+            quantity: _check_share(limit, name)
+            for quantity, (limit, name) in shares.items()
+            if limit is not None
+        }
+        slack = check_number(budget_slack, "budget_slack", low=0.0)
+        if budget is not None:
+            budget = check_number(budget, "budget", low=0.0)
+            self._limits["mean_cost"] = budget * (1.0 + slack)
+        if not self._strongest.any():
+            self._limits.pop("strongest_share", None)
+        self._reference = None
+        self._rows = np.empty((0, 0))
+        if reference is None:
+            self._limits.pop("drift", None)
+        else:
+            self._reference = Reference(reference, random_state)
+            self._rows = np.empty((self._window, self._reference.n_coordinates))
+        self._choices = np.empty(self._window, dtype=np.int32)
+        self._spent = np.empty(self._window)
+        self._calls = np.zeros(len(self.models), dtype=np.int64)
+        self._total = 0.0
+        self._n_queries = 0
+        self._n_rows = 0
+        self._alarms: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def for_router(cls, router: Any, X: Any = None, **options: Any) -> Self:
+        """Make a monitor of a fitted router, or of a pipeline with one in it.
+
+        Parameters
+        ----------
+        router : estimator
+            A fitted router, or a :class:`~sklearn.pipeline.Pipeline` with a router as
+            one of its steps; it is only read.
+        X : array-like of shape (n_queries, n_features), default=None
+            Embeddings that it was trained on: the `reference`. Of a pipeline, what goes
+            into its first step.
+        **options : dict
+            Other parameters of the constructor.
+
+        Returns
+        -------
+        CollapseMonitor
+            A monitor of the router's models at their mean costs.
+
+        Raises
+        ------
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If it is no router, or an option is not as described.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import Ridge
+        >>> from skroute import PointwiseRouter
+        >>> from skroute.datasets import make_routing
+        >>> from skroute.metrics import CollapseMonitor
+        >>> data = make_routing(n_queries=300, n_models=3, random_state=0)
+        >>> router = PointwiseRouter(Ridge(), costs=[1.0, 5.0, 20.0])
+        >>> router = router.fit(data.data, data.quality)
+        >>> monitor = CollapseMonitor.for_router(router, data.data, budget=5.0)
+        >>> names = router.route(data.data, budget=5.0)
+        >>> monitor.update(names, X=data.data).summary().alarms
+        ()
+        """
+        steps = [step for _, step in getattr(router, "steps", [("router", router)])]
+        for step in steps:
+            if hasattr(step, "models_") and hasattr(step, "costs_"):
+                return cls(step.models_, step.costs_, reference=X, **options)
+        if hasattr(router, "fit"):
+            check_is_fitted(router)
+        raise ValueError(
+            f"router must have models_ and costs_, or be a pipeline with such a step; "
+            f"got {type(router).__name__}. Give names and prices to "
+            "CollapseMonitor(models, costs) instead."
+        )
+
+    def update(self, decisions: Any, *, X: Any = None, costs: Any = None) -> Self:
+        """Tell the monitor of queries that were routed.
+
+        Parameters
+        ----------
+        decisions : array-like of str or int of shape (n_queries,)
+            Names of the models that were called, as ``route`` gives them, or indices,
+            as ``predict`` does; in the order of the traffic.
+        X : array-like of shape (n_queries, n_features), default=None
+            Embeddings of the queries. Left out, these queries do not count for drift.
+        costs : array-like of shape (n_queries,), default=None
+            Money that each call did cost. ``None``: the prices of the models.
+
+        Returns
+        -------
+        self : CollapseMonitor
+            The monitor.
+
+        Raises
+        ------
+        ValueError
+            If a name, an index, a shape or a value is wrong; the monitor is then left
+            as it was.
+        """
+        choices = _check_decisions(decisions, self.models)
+        spent = self.costs[choices] if costs is None else _check_paid(costs, choices)
+        rows = None if X is None else self._check_rows(X, len(choices))
+        messages: list[tuple[int, str]] = []
+        with self._lock:
+            start = 0
+            while start < len(choices):
+                left = self._check_every - self._n_queries % self._check_every
+                part = slice(start, start + left)
+                self._remember(
+                    choices[part], spent[part], None if rows is None else rows[part]
+                )
+                if self._n_queries % self._check_every == 0:
+                    messages += self._check_limits()
+                start += left
+        # Not under the lock: a handler may want to read the monitor.
+        for level, message in messages:
+            _logger.log(level, "%s", message)
+        return self
+
+    def summary(self) -> MonitorSummary:
+        """Sum up what was seen; the drift is computed here and at the checks.
+
+        Returns
+        -------
+        MonitorSummary
+            Numbers, which ``print`` writes out for a person.
+        """
+        with self._lock:
+            return self._summary()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {len(self.models)} models: "
+            f"{self._n_queries:,} queries, alarms: {listed(self._alarms)}>"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies: pickling goes on after the lock is released.
+        with self._lock:
+            return {
+                name: value.copy() if isinstance(value, np.ndarray) else value
+                for name, value in vars(self).items()
+                if name != "_lock"
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
+    def _check_rows(self, X: Any, n_queries: int) -> np.ndarray:
+        if self._reference is None:
+            raise ValueError(
+                "X was given, but there is nothing to compare it with: give training "
+                "embeddings as reference=... in the constructor, or leave X out."
+            )
+        shape = n_queries, self._reference.n_features
+        X = check_array(X, dtype=np.float64, ensure_min_samples=0, input_name="X")
+        if X.shape != shape:
+            raise ValueError(
+                f"X must have a row per decision and the width of reference, {shape}; "
+                f"got {X.shape}."
+            )
+        return self._reference.project(X)
+
+    def _remember(
+        self, choices: np.ndarray, spent: np.ndarray, rows: np.ndarray | None
+    ) -> None:
+        """Take in queries that lie between two checks."""
+        self._calls += np.bincount(choices, minlength=len(self.models))
+        # One after the other, so that sums do not depend on the size of the batches.
+        self._total = float(np.cumsum(np.r_[self._total, spent])[-1])
+        _push(self._choices, choices, self._n_queries)
+        _push(self._spent, spent, self._n_queries)
+        self._n_queries += len(choices)
+        if rows is not None:
+            _push(self._rows, rows, self._n_rows)
+            self._n_rows += len(rows)
+
+    def _summary(self) -> MonitorSummary:
+        n_window = min(self._n_queries, self._window)
+        n_rows = min(self._n_rows, self._window)
+        calls = np.bincount(self._choices[:n_window], minlength=len(self.models))
+        share = calls / n_window if n_window else np.full(len(calls), np.nan)
+        diversity = float(entropy(share)) if n_window else float("nan")
+        drift = float("nan"), float("nan")
+        if self._reference is not None and n_rows >= self._least:
+            drift = self._reference.drift(self._rows[:n_rows])
+        return MonitorSummary(
+            models=self.models.copy(),
+            n_queries=self._n_queries,
+            n_window=n_window,
+            calls=self._calls.copy(),
+            call_share=share,
+            # Rounding can lift an even split above 1.
+            entropy=float(np.minimum(diversity / np.log(len(share)), 1.0)),
+            effective_models=float(np.exp(diversity)),
+            strongest=tuple(self.models[self._strongest]),
+            strongest_share=(
+                float(share[self._strongest].sum())
+                if self._strongest.any()
+                else float("nan")
+            ),
+            mean_cost=float(self._spent[:n_window].mean()) if n_window else np.nan,
+            total_cost=self._total,
+            drift=drift[0],
+            drift_pvalue=drift[1],
+            limits=dict(self._limits),
+            alarms=self._alarms,
+        )
+
+    def _check_limits(self) -> list[tuple[int, str]]:
+        """Raise and end alarms; returns levels and texts of what is to be logged."""
+        if min(self._n_queries, self._window) < self._least:
+            return []
+        seen = self._summary()
+        messages, alarms = [], []
+        for name, limit in self._limits.items():
+            value = getattr(seen, name)
+            above = value < limit if name == "entropy" else value > limit
+            if name == "drift":
+                above &= seen.drift_pvalue < _LEVEL
+            if name in self._alarms:
+                if above or not _recovered(name, value, limit):
+                    alarms.append(name)
+                else:
+                    text = f"{name} is {value:.4g} again: the alarm is over."
+                    messages.append((logging.INFO, text))
+            elif above:
+                alarms.append(name)
+                messages.append((logging.WARNING, warning_text(name, seen)))
+        self._alarms = tuple(alarms)
+        return messages
+
+
+def _recovered(name: str, value: float, limit: float) -> bool:
+    """Whether a quantity is back, and a margin away from its limit."""
+    if name == "entropy":
+        return value >= min(1.0, limit * (1.0 + _MARGIN))
+    return value <= limit * (1.0 - _MARGIN)
+
+
+def _push(ring: np.ndarray, values: np.ndarray, seen: int) -> None:
+    """Write values behind the `seen` ones before them, over the oldest."""
+    where = np.arange(seen, seen + len(values))[-len(ring) :] % len(ring)
+    ring[where] = values[-len(ring) :]
+
+
+def _check_share(value: Any, name: str) -> float:
+    number = check_number(value, name, low=0.0)
+    if number > 1.0:
+        raise ValueError(f"{name} must lie between 0 and 1, or be None; got {value!r}.")
+    return number
+
+
+def _check_models(models: Any) -> np.ndarray:
+    if isinstance(models, str) or np.ndim(models) != 1:
+        raise ValueError(
+            f"models must be a list of names, such as router.models_; got {models!r}."
+        )
+    names = np.array([str(name) for name in models], dtype=object)
+    if len(names) < 2:
+        raise ValueError(
+            f"models must name at least 2 models; got {len(names)}: with one model "
+            "nothing can collapse."
+        )
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if (names == name).sum() > 1})
+        raise ValueError(f"models must be unique names; got twice: {listed(twice)}.")
+    return names
+
+
+def _check_prices(costs: Any, models: np.ndarray) -> np.ndarray:
+    costs = by_model(costs)
+    if not isinstance(costs, Mapping) and np.shape(costs) != (len(models),):
+        raise ValueError(
+            f"costs must be one price per model, of shape ({len(models)},), or a dict "
+            f"of name to price; got shape {np.shape(costs)}. What each call did cost "
+            "goes to update(decisions, costs=...)."
+        )
+    _numbers(list(costs.values()) if isinstance(costs, Mapping) else costs)
+    prices = check_prices(costs, models)
+    if np.isnan(prices).any():
+        raise ValueError(
+            f"costs has no price for the models {listed(models[np.isnan(prices)])}; "
+            "give their mean cost per call."
+        )
+    return prices
+
+
+def _check_decisions(decisions: Any, models: np.ndarray) -> np.ndarray:
+    """Names or indices of models as indices."""
+    given = np.asarray(decisions)
+    if given.ndim != 1:
+        raise ValueError(
+            f"decisions must be names or indices of models, of shape (n_queries,); got "
+            f"shape {given.shape}. A single decision is [decision]."
+        )
+    if given.dtype.kind in "iu" or all(_is_index(value) for value in given):
+        if len(given) and not 0 <= given.min() <= given.max() < len(models):
+            raise ValueError(
+                f"decisions must lie in 0..{len(models) - 1}, one index per model; got "
+                f"values from {given.min()} to {given.max()}."
+            )
+        return given.astype(np.int64)
+    index = {name: i for i, name in enumerate(models)}
+    unknown = sorted({str(name) for name in given if name not in index})
+    if unknown:
+        raise ValueError(
+            f"decisions must name the models {listed(models)}, or be their integer "
+            f"indices; unknown: {listed(unknown)}. A new model needs a new monitor."
+        )
+    return np.array([index[name] for name in given], dtype=np.int64)
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_paid(costs: Any, choices: np.ndarray) -> np.ndarray:
+    """Money that each call did cost, as float64."""
+    paid = _numbers(costs)
+    if paid.shape != choices.shape:
+        raise ValueError(
+            f"costs must have one value per decision, shape {choices.shape}; got "
+            f"{paid.shape}. Leave it out to take the prices of the models."
+        )
+    if not (np.isfinite(paid) & (paid >= 0)).all():
+        bad = paid[~(np.isfinite(paid) & (paid >= 0))]
+        raise ValueError(
+            f"costs must be finite and not negative; got {listed(bad)}. Where a cost "
+            "is unknown, give the model's price."
+        )
+    return paid
+
+
+def _numbers(costs: Any) -> np.ndarray:
+    try:
+        return np.asarray(costs, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"costs must be numbers; got {costs!r}.") from None

@@ -1,0 +1,601 @@
+"""The monitor of a deployed router: what it counts, and when it warns."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+from dataclasses import asdict
+from itertools import pairwise
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+from skroute import BudgetDecider, PointwiseRouter
+from skroute.datasets import load_digits_pool
+from skroute.metrics import CollapseMonitor
+
+quick = settings(max_examples=50, deadline=None)
+
+MODELS = ["small", "medium", "large"]
+PRICES = [1.0, 2.0, 10.0]
+LOGGER = "skroute.metrics.monitor"
+QUICK = {"window": 100, "min_queries": 20, "check_every": 10}
+
+
+def monitor(**options):
+    return CollapseMonitor(MODELS, PRICES, **{**QUICK, **options})
+
+
+def repeated(**calls):
+    return [name for name, times in calls.items() for _ in range(times)]
+
+
+def warned(caplog):
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == LOGGER and record.levelno == logging.WARNING
+    ]
+
+
+def same(a, b):
+    a, b = asdict(a), asdict(b)
+    for name, value in a.items():
+        np.testing.assert_array_equal(value, b[name], err_msg=name)
+
+
+# What it counts
+
+
+def test_numbers_by_hand():
+    seen = monitor().update(["small", "small", "large", "medium"]).summary()
+    assert seen.n_queries == seen.n_window == 4
+    assert seen.calls.tolist() == [2, 1, 1]
+    assert seen.call_share.tolist() == [0.5, 0.25, 0.25]
+    # 1/2 ln 2 + 2 * 1/4 ln 4 = 3/2 ln 2, of at most ln 3.
+    assert seen.entropy == pytest.approx(1.5 * np.log(2) / np.log(3))
+    assert seen.effective_models == pytest.approx(2**1.5)
+    assert seen.strongest == ("large",)
+    assert seen.strongest_share == 0.25
+    assert seen.mean_cost == 14 / 4
+    assert seen.total_cost == 14
+    assert np.isnan(seen.drift)
+
+
+def test_realised_costs_stand_before_prices():
+    seen = monitor().update(["small", "large"], costs=[0.5, 4.0])
+    assert seen.summary().total_cost == 4.5
+    assert seen.update(["large"]).summary().total_cost == 14.5
+
+
+def test_the_window_forgets_and_the_totals_do_not():
+    seen = monitor(window=3).update(repeated(large=5, small=3)).summary()
+    assert seen.call_share.tolist() == [1, 0, 0]
+    assert (seen.entropy, seen.effective_models, seen.mean_cost) == (0, 1, 1)
+    assert seen.n_window == 3
+    assert seen.n_queries == 8
+    assert seen.calls.tolist() == [3, 0, 5]
+    assert seen.total_cost == 53
+
+
+def test_names_and_indices_are_the_same():
+    by_index = monitor().update(np.array([0, 2, 1], dtype=np.uint8)).summary()
+    for names in (
+        ["small", "large", "medium"],
+        np.array(["small", "large", "medium"]),
+        pd.Series(["small", "large", "medium"]),
+        np.array([0, 2, 1], dtype=object),
+    ):
+        same(monitor().update(names).summary(), by_index)
+
+
+@pytest.mark.parametrize(
+    "costs", [dict(zip(MODELS, PRICES, strict=True)), pd.Series(PRICES, MODELS)]
+)
+def test_prices_by_name(costs):
+    turned = CollapseMonitor(MODELS[::-1], costs)
+    assert turned.update(["large"]).summary().total_cost == 10
+
+
+def test_where_no_query_was_seen_nothing_is_known():
+    seen = monitor().update([]).summary()
+    assert np.isnan(seen.call_share).all()
+    assert np.isnan([seen.entropy, seen.mean_cost, seen.strongest_share]).all()
+    assert seen.total_cost == 0
+    assert str(seen) == "no queries yet"
+
+
+def test_of_equally_dear_models_all_are_the_strongest():
+    seen = CollapseMonitor(MODELS, [1, 5, 5]).update(MODELS).summary()
+    assert seen.strongest == ("medium", "large")
+    assert seen.strongest_share == pytest.approx(2 / 3)
+
+
+def test_where_all_cost_the_same_none_is_the_strongest(caplog):
+    level = CollapseMonitor(MODELS, [2, 2, 2], min_entropy=None, **QUICK)
+    seen = level.update(repeated(large=100)).summary()
+    assert seen.strongest == ()
+    assert np.isnan(seen.strongest_share)
+    assert "all have one price" in str(seen)
+    assert not warned(caplog)
+
+
+@quick
+@given(
+    choices=st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    order=st.permutations(range(4)),
+    window=st.integers(1, 40),
+)
+def test_the_order_of_models_only_orders_the_shares(choices, order, window):
+    names, prices = np.array(list("abcd")), np.array([3.0, 1.0, 3.0, 2.0])
+    seen = CollapseMonitor(names, prices, window=window).update(names[choices])
+    turned = CollapseMonitor(names[order], prices[order], window=window)
+    seen, turned = seen.summary(), turned.update(names[choices]).summary()
+    np.testing.assert_array_equal(turned.call_share, seen.call_share[order])
+    assert set(turned.strongest) == set(seen.strongest)
+    for name in ("entropy", "effective_models", "strongest_share", "mean_cost"):
+        assert getattr(turned, name) == pytest.approx(getattr(seen, name), abs=1e-12)
+    assert seen.call_share.sum() == pytest.approx(1)
+    assert 0 <= seen.entropy <= 1
+    assert 1 <= seen.effective_models <= 4 + 1e-9
+    last = np.array(choices)[-window:]
+    np.testing.assert_allclose(
+        seen.call_share, np.bincount(last, minlength=4) / len(last)
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    choices=st.lists(st.integers(0, 2), max_size=150),
+    cuts=st.lists(st.integers(0, 150), max_size=5),
+    window=st.integers(1, 60),
+    seed=st.integers(0, 5),
+)
+def test_how_the_traffic_is_cut_changes_nothing(choices, cuts, window, seed):
+    random = np.random.default_rng(seed)
+    costs = random.exponential(size=len(choices))
+    X = random.normal(size=(len(choices), 3))
+    X[::3] = X[:1]
+    options = {"window": window, "min_queries": 5, "check_every": 7}
+    reference = np.random.default_rng(9).normal(size=(60, 3))
+    whole, parts, single = (
+        monitor(reference=reference, budget=1.0, **options) for _ in range(3)
+    )
+    whole.update(choices, X=X, costs=costs)
+    bounds = [0, *sorted(min(cut, len(choices)) for cut in cuts), len(choices)]
+    for start, stop in pairwise(bounds):
+        rows = slice(start, stop)
+        parts.update(choices[rows], X=X[rows], costs=costs[rows])
+    for i, choice in enumerate(choices):
+        single.update([choice], X=X[i : i + 1], costs=costs[i : i + 1])
+    same(parts.summary(), whole.summary())
+    same(single.summary(), whole.summary())
+
+
+# When it warns
+
+
+def test_a_collapse_warns_once_and_again_only_after_recovery(caplog):
+    caplog.set_level(logging.INFO, LOGGER)
+    watch = monitor(max_strongest_share=0.8, min_entropy=None)
+    watch.update(repeated(small=50, large=50))
+    assert not warned(caplog)
+    watch.update(repeated(large=300))
+    (message,) = warned(caplog)
+    assert "dearest model (large)" in message
+    assert "max_strongest_share=0.8" in message
+    assert watch.summary().alarms == ("strongest_share",)
+    # At 0.78 it is below the limit, but not by the margin.
+    watch.update(repeated(small=22, large=78))
+    watch.update(repeated(large=100))
+    assert len(warned(caplog)) == 1
+    watch.update(repeated(small=50, large=50))
+    assert watch.summary().alarms == ()
+    assert caplog.records[-1].levelno == logging.INFO
+    watch.update(repeated(large=100))
+    assert len(warned(caplog)) == 2
+
+
+def test_a_collapse_to_the_cheapest_model_is_one_too(caplog):
+    watch = monitor().update(repeated(small=300))
+    (message,) = warned(caplog)
+    assert "min_entropy=0.1" in message
+    assert "small gets 100.0%" in message
+    watch.update(MODELS * 40).update(repeated(small=100))
+    assert len(warned(caplog)) == 2
+
+
+def test_spend_above_the_budget_and_its_slack(caplog):
+    watch = monitor(budget=3.0, budget_slack=0.1)
+    # Mean spends of 3.25 and 3.5 on a limit of 3.3.
+    watch.update(["small", "small", "small", "large"] * 25)
+    assert not warned(caplog)
+    watch.update(["medium", "small", "small", "large"] * 25)
+    (message,) = warned(caplog)
+    assert "3.3" in message
+    assert watch.summary().alarms == ("mean_cost",)
+
+
+def test_without_a_budget_spend_is_counted_and_not_watched(caplog):
+    watch = monitor(max_strongest_share=None, min_entropy=None)
+    watch.update(repeated(large=1000), costs=np.full(1000, 1e9))
+    assert not warned(caplog)
+    assert watch.summary().limits == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [({}, 20), ({"window": 15}, 20), ({"window": 8}, 10), ({"min_queries": 1}, 10)],
+)
+def test_nothing_is_said_before_there_are_enough_queries(caplog, options, least):
+    # Checked at every tenth query.
+    watch = monitor(min_entropy=None, **options)
+    watch.update(repeated(large=least - 1))
+    assert not warned(caplog)
+    watch.update(["large"])
+    assert len(warned(caplog)) == 1
+
+
+def test_two_monitors_know_nothing_of_each_other(caplog):
+    monitor().update(repeated(large=100))
+    first = len(warned(caplog))
+    monitor().update(repeated(large=100))
+    assert len(warned(caplog)) == 2 * first > 0
+
+
+def test_a_handler_may_read_the_monitor():
+    watch, read = monitor(), []
+
+    class Reader(logging.Handler):
+        def emit(self, record):
+            read.append(watch.summary().n_queries)
+
+    logger, handler = logging.getLogger(LOGGER), Reader()
+    logger.addHandler(handler)
+    try:
+        watch.update(repeated(large=100))
+    finally:
+        logger.removeHandler(handler)
+    assert read == [100, 100]
+
+
+# Drift
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits_pool()
+
+
+def alternating(n):
+    return [MODELS[i % 3] for i in range(n)]
+
+
+def drift_of(reference, X, **options):
+    watch = monitor(
+        **{"reference": reference, "window": 2000, "check_every": 100, **options}
+    )
+    return watch.update(alternating(len(X)), X=X).summary()
+
+
+def halves(X, seed):
+    order = np.random.default_rng(seed).permutation(len(X))
+    return X[order[: len(X) // 2]], X[order[len(X) // 2 :]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_held_out_digits_are_no_drift(digits, seed, caplog):
+    seen = drift_of(*halves(digits.data, seed), random_state=seed)
+    assert seen.drift < 0.15
+    assert not warned(caplog)
+
+
+@pytest.mark.parametrize("task", ["digit-0", "digit-3", "digit-8"])
+def test_digits_of_one_kind_are_drift(digits, task, caplog):
+    reference, _ = halves(digits.data, 0)
+    seen = drift_of(reference, digits.data[digits.task == task])
+    assert seen.drift > 0.4
+    assert seen.drift_pvalue < 1e-6
+    assert seen.alarms == ("drift",)
+    (message,) = warned(caplog)
+    assert "max_drift=0.15" in message
+
+
+@pytest.fixture(scope="module")
+def embeddings(shared_data):
+    """Embeddings of three real pools; that of ARC is the same for all its queries."""
+    task = pd.read_csv(shared_data / "routerbench3.csv.gz", usecols=["eval_name"])
+    bench = np.load(shared_data / "routerbench3_minilm.npy")
+    return {
+        "pool9": np.load(shared_data / "pool9_minilm.npy"),
+        **{
+            name: bench[rows]
+            for name, rows in task.groupby("eval_name").indices.items()
+        },
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["pool9", "mbpp", "arc-challenge", "winogrande"])
+def test_held_out_rows_of_a_real_table_are_no_drift(embeddings, name, seed, caplog):
+    seen = drift_of(*halves(embeddings[name], seed))
+    assert seen.drift < 0.25
+    assert not warned(caplog)
+
+
+@pytest.mark.parametrize("name", ["pool9", "mbpp", "arc-challenge", "winogrande"])
+def test_another_task_of_a_real_table_is_drift(embeddings, name, caplog):
+    for other in set(embeddings) - {name}:
+        seen = drift_of(embeddings[name], embeddings[other][:300])
+        assert seen.alarms == ("drift",), other
+        assert seen.drift > 0.5, other
+    assert len(warned(caplog)) == 3
+
+
+def test_a_drift_that_ends_re_arms(digits, caplog):
+    reference, rest = halves(digits.data, 0)
+    watch = monitor(reference=reference, window=500, check_every=50)
+    shifted = rest + 0.5
+    for X in (rest, shifted, rest, shifted):
+        watch.update(alternating(len(X)), X=X)
+    assert len(warned(caplog)) == 2
+
+
+def test_repeated_embeddings_are_ties_and_no_drift():
+    random = np.random.default_rng(0)
+    distinct = random.normal(size=(2000, 40)).astype(np.float32)
+    distinct[random.random(2000) < 0.6] = distinct[0]
+    seen = drift_of(*halves(distinct, 0))
+    assert seen.drift < 0.15
+    # An encoder sums in another order, one query at a time.
+    noise = random.normal(scale=1e-7, size=distinct.shape)
+    assert drift_of(distinct, distinct + noise).drift < 0.15
+    # All from the repeated query: the rest is missing.
+    assert drift_of(distinct, distinct[[0] * 500]).alarms == ("drift",)
+
+
+def test_a_reference_of_equal_rows():
+    assert drift_of(np.ones((50, 4)), np.ones((100, 4))).drift == 0
+    assert drift_of(np.zeros((50, 4)), np.zeros((100, 4))).drift == 0
+    assert drift_of(np.ones((50, 4)), np.zeros((100, 4))).drift == 1
+    noise = np.random.default_rng(0).normal(scale=1e-7, size=(100, 4))
+    assert drift_of(np.ones((50, 4)), np.ones((100, 4)) + noise).drift == 0
+
+
+def test_drift_away_from_the_components_is_seen():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(1000, 60)) * np.r_[np.full(16, 10.0), np.full(44, 0.1)]
+    new = X[:500].copy()
+    new[:, 40:] *= 20
+    assert drift_of(X[500:], new).alarms == ("drift",)
+
+
+def test_drift_in_one_coordinate_is_corrected_for_the_others():
+    random = np.random.default_rng(0)
+    reference, new = random.normal(size=(2, 1000, 30))
+    seen = drift_of(reference, new)
+    assert seen.drift_pvalue > 0.01
+
+
+def test_drift_waits_for_embeddings_and_counts_only_them(digits):
+    reference, rest = halves(digits.data, 0)
+    watch = monitor(reference=reference)
+    watch.update(alternating(500))
+    assert np.isnan(watch.summary().drift)
+    watch.update(alternating(19), X=rest[:19])
+    assert np.isnan(watch.summary().drift)
+    assert watch.update(["small"], X=rest[19:20]).summary().drift >= 0
+
+
+def test_embeddings_that_overflow_are_drift(digits):
+    reference, _ = halves(digits.data, 0)
+    assert drift_of(reference, np.full((100, 64), 1e300)).alarms == ("drift",)
+
+
+def test_the_sample_of_the_reference_is_drawn_by_random_state(digits):
+    reference, rest = halves(digits.data, 0)
+    one, again, other = (
+        drift_of(reference, rest, random_state=seed).drift for seed in (0, 0, 1)
+    )
+    assert one == again != other
+
+
+# In service
+
+
+@pytest.mark.parametrize("how", ["pickle", "joblib"])
+def test_a_pickle_in_mid_stream_goes_on_as_the_original(digits, how, tmp_path, caplog):
+    reference, rest = halves(digits.data, 0)
+    watch = monitor(reference=reference, budget=3.0)
+    watch.update(repeated(large=155), X=rest[:155])
+    if how == "pickle":
+        copy = pickle.loads(pickle.dumps(watch))
+    else:
+        joblib.dump(watch, tmp_path / "monitor.joblib")
+        copy = joblib.load(tmp_path / "monitor.joblib")
+    same(copy.summary(), watch.summary())
+    told = []
+    for each in (watch, copy):
+        caplog.clear()
+        for decisions in (alternating(155), repeated(small=200), repeated(large=155)):
+            each.update(decisions, X=rest[: len(decisions)] + 1)
+        told.append(warned(caplog))
+    same(copy.summary(), watch.summary())
+    assert told[0] == told[1] != []
+
+
+def test_threads_lose_no_query():
+    watch = monitor()
+    threads = [
+        threading.Thread(
+            target=lambda: [watch.update(MODELS) for _ in range(200)],
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert watch.summary().calls.tolist() == [800, 800, 800]
+
+
+def test_a_summary_reads_well(digits):
+    reference, rest = halves(digits.data, 0)
+    watch = monitor(reference=reference, budget=1.0)
+    text = str(watch.update(repeated(small=20, large=80), X=rest[:100]).summary())
+    for part in (
+        "100 queries; of the last 100:\n  large    80.0%\n  small    20.0%",
+        "dearest model (large): 80.0% of the calls (at most 0.9)",
+        "spend: 8.2 per query (at most 1.1), 820 since the start",
+        "drift of the queries: 0.",
+        "alarms: mean_cost",
+    ):
+        assert part in text
+    assert repr(watch) == (
+        "<CollapseMonitor of 3 models: 100 queries, alarms: mean_cost>"
+    )
+
+
+def test_a_summary_of_many_models_is_short():
+    many = CollapseMonitor([f"m{i}" for i in range(100)], range(100))
+    text = str(many.update(np.arange(100)).summary())
+    assert "80 more models  80.0%" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_a_summary_does_not_change_later():
+    watch = monitor().update(["small"])
+    seen = watch.summary()
+    watch.update(["large"])
+    assert seen.calls.tolist() == [1, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def router(digits):
+    fitted = PointwiseRouter(Ridge())
+    return fitted.fit(
+        digits.data,
+        pd.DataFrame(digits.quality, columns=digits.models),
+        costs=digits.costs,
+    )
+
+
+def test_for_a_router(digits, router):
+    budget = float(router.costs_.max() / 2)
+    watch = CollapseMonitor.for_router(router, digits.data, budget=budget)
+    names = router.route(digits.data, budget=budget)
+    seen = watch.update(names, X=digits.data).summary()
+    assert seen.models.tolist() == digits.models.tolist()
+    assert seen.strongest == ("svc",)
+    assert seen.mean_cost == pytest.approx(router.costs_[watch._choices[:1597]].mean())
+    assert seen.alarms == ()
+
+
+def test_a_router_that_spends_freely_is_found_out(digits, router, caplog):
+    watch = CollapseMonitor.for_router(router, max_strongest_share=0.5)
+    watch.update(np.full(1000, router.predict(digits.data).max()))
+    assert any("entropy" in message for message in warned(caplog))
+
+
+def test_for_a_pipeline(digits):
+    prices = digits.costs.mean(axis=0)
+    router = PointwiseRouter(Ridge(), costs=prices)
+    pipeline = make_pipeline(PCA(8), router, BudgetDecider(min_quality="95%"))
+    with pytest.raises(NotFittedError):
+        CollapseMonitor.for_router(pipeline)
+    pipeline.fit(digits.data, digits.quality)
+    watch = CollapseMonitor.for_router(pipeline, digits.data)
+    watch.update(pipeline.predict(digits.data), X=digits.data)
+    np.testing.assert_allclose(watch.costs, prices)
+    assert watch.summary().drift < 0.15
+
+
+@pytest.mark.parametrize("other", [Ridge().fit([[0.0]], [0.0]), "router", None])
+def test_for_what_is_no_router(other):
+    with pytest.raises(ValueError, match="router must have models_ and costs_"):
+        CollapseMonitor.for_router(other)
+
+
+def test_for_a_router_that_is_not_fitted():
+    with pytest.raises(NotFittedError):
+        CollapseMonitor.for_router(PointwiseRouter(Ridge()))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("decisions", "others", "match"),
+    [
+        (["small", "huge"], {}, "decisions.*small, medium, large.*huge"),
+        ([0, 3], {}, r"decisions must lie in 0\.\.2"),
+        ([0, -1], {}, r"decisions must lie in 0\.\.2"),
+        ([0.0, 1.0], {}, "decisions"),
+        ([True, False], {}, "decisions"),
+        ([[0, 1]], {}, "decisions.*shape"),
+        ("small", {}, "decisions.*A single decision"),
+        ([None, "small"], {}, "decisions.*None"),
+        ([0, 1], {"costs": [1.0]}, "costs must have one value per decision"),
+        ([0, 1], {"costs": [[1.0, 2.0]]}, "costs must have one value per decision"),
+        ([0, 1], {"costs": [1.0, np.nan]}, "costs must be finite.*nan"),
+        ([0, 1], {"costs": [1.0, np.inf]}, "costs must be finite"),
+        ([0, 1], {"costs": [1.0, -2.0]}, r"costs.*not negative; got -2\.0"),
+        ([0, 1], {"costs": ["a", "b"]}, "costs must be numbers"),
+        ([0, 1], {"X": np.zeros((2, 63))}, r"X must have.*\(2, 64\); got \(2, 63\)"),
+        ([0, 1], {"X": np.zeros((3, 64))}, r"X must have.*\(2, 64\); got \(3, 64\)"),
+        ([], {"X": np.zeros((3, 64))}, r"X must have.*\(0, 64\)"),
+        ([0, 1], {"X": np.full((2, 64), np.nan)}, "X contains NaN"),
+        ([0], {"X": np.zeros(64)}, "2D array"),
+    ],
+)
+def test_bad_updates_say_why_and_change_nothing(digits, decisions, others, match):
+    watch = monitor(reference=digits.data).update([0, 1], X=digits.data[:2])
+    before = pickle.dumps(watch)
+    with pytest.raises(ValueError, match=match):
+        watch.update(decisions, **others)
+    assert pickle.dumps(watch) == before
+
+
+def test_embeddings_without_a_reference_are_refused():
+    with pytest.raises(ValueError, match=r"reference=.*leave X out"):
+        monitor().update([0], X=[[1.0]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"models": "small"}, "models must be a list"),
+        ({"models": ["small"], "costs": [1]}, "at least 2 models"),
+        ({"models": ["small", "small", "large"]}, "got twice: small"),
+        ({"costs": [1, 2]}, r"costs must be one price per model, of shape \(3,\)"),
+        ({"costs": [1, 2, np.nan]}, "no price for the models large"),
+        ({"costs": [1, 2, -3]}, "costs must be finite and not negative"),
+        ({"costs": ["a", "b", "c"]}, "costs must be numbers"),
+        ({"costs": {"small": 1, "huge": 2}}, "unknown: huge"),
+        ({"window": 0}, "window"),
+        ({"window": 2.5}, "window must be an integer"),
+        ({"min_queries": 0}, "min_queries"),
+        ({"check_every": 0}, "check_every"),
+        ({"max_strongest_share": 1.5}, "max_strongest_share must lie between"),
+        ({"min_entropy": -0.1}, "min_entropy must be at least 0"),
+        ({"max_drift": "much"}, "max_drift must be a number"),
+        ({"budget": -1}, "budget must be at least 0"),
+        ({"budget": 1, "budget_slack": -0.1}, "budget_slack"),
+        ({"reference": np.zeros((19, 2))}, "at least 20 rows"),
+        ({"reference": np.zeros(30)}, "2D array"),
+        ({"reference": np.full((30, 2), np.nan)}, "reference contains NaN"),
+    ],
+)
+def test_bad_parameters_say_why(arguments, match):
+    arguments = {"models": MODELS, "costs": PRICES, **arguments}
+    with pytest.raises(ValueError, match=match):
+        CollapseMonitor(**arguments)
