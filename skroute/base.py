@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
+from skroute.explain import explanation
 from skroute.folds import BLOCK, draw_folds, repeats
 from skroute.metrics import normalized_auc
 from skroute.names import estimate_names
@@ -181,6 +182,84 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         )
         quality, cost, _ = self._settled(X, decider)
         return decider._route(quality, cost, available, top_k)
+
+    def explain(
+        self,
+        X: Any,
+        *,
+        budget: float | Any | None = None,
+        scope: Literal["mean", "query", "batch"] = "mean",
+        min_quality: float | str | None = None,
+        price: float | None = None,
+        tolerance: float = 0.0,
+        available: Any = None,
+        on_infeasible: Literal["raise", "cheapest"] = "raise",
+    ) -> Any:
+        """Say why each query is sent where `route` sends it: one row per query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        budget, scope, min_quality, price, tolerance, available, on_infeasible
+            As in `route`.
+
+        Returns
+        -------
+        DataFrame or Bunch
+            A row for each query, under the row names of `X` if it is a pandas
+            DataFrame; without pandas, a Bunch of arrays, among them `query`, the
+            numbers of the rows. The columns:
+
+            - `chosen`, `runner_up`: names, as `route` gives them with ``top_k=2``.
+            - `expected_quality`, `expected_cost`: estimates of the chosen model.
+            - `runner_up_quality`, `runner_up_cost`: of the runner-up.
+            - `margin`: by how much the choice wins, in quality: the difference of
+              ``quality - price * cost``. It can be below 0 where more than the price
+              decides: with a `tolerance`, with a batch budget (its rest buys one more
+              improvement, and a runner-up is no dearer where there is such a one), or
+              where no model fits a cap and the cheapest is taken.
+            - `price`: the price of money at which the query was decided, in quality
+              per unit of money.
+            - `saved`: expected money that is saved on this query against sending
+              it to the best single model in training, whether that is available or
+              not; below 0 where more is spent.
+
+            Where no other model is available, or under the cap, `runner_up` is ``None``
+            and its numbers and the `margin` are ``NaN``.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            As `route` does.
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If an argument is not as described.
+
+        Notes
+        -----
+        Without cross-fitted estimates from training (see `route`), the best single
+        model is the best one by the estimates of the rows of this call.
+        """
+        decider = BudgetDecider(
+            budget,
+            scope=scope,
+            min_quality=min_quality,
+            price=price,
+            tolerance=tolerance,
+            on_infeasible=on_infeasible,
+        )
+        quality, cost, training = self._settled(X, decider)
+        n_places = min(2, len(self.models_))
+        return explanation(
+            self.models_,
+            quality,
+            cost,
+            decider._decide(quality, cost, available, n_places),
+            training.best_single,
+            X,
+        )
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.

@@ -255,6 +255,18 @@ USE_ERRORS: list[Case] = [
         ["top_k", "integer", "1.5"],
     ),
     (
+        "a budget to explain that is negative",
+        lambda r: r.explain(X, budget=-1.0),
+        ValueError,
+        ["budget", "at least 0", "-1.0"],
+    ),
+    (
+        "a mask to explain that leaves nothing",
+        lambda r: r.explain(X, available=[False] * 3),
+        ValueError,
+        ["available", "no model"],
+    ),
+    (
         "cap below the cheapest",
         lambda r: r.route(X, budget=1e-9, scope="query"),
         InfeasibleBudgetError,
@@ -368,6 +380,7 @@ USE_ERRORS: list[Case] = [
 UNFITTED = [
     "predict",
     "route",
+    "explain",
     "transform",
     "predict_quality",
     "predict_cost",
