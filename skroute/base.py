@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
+from skroute.explain import explanation
 from skroute.folds import BLOCK, draw_folds, repeats
 from skroute.metrics import normalized_auc
 from skroute.names import estimate_names
@@ -96,21 +97,24 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             Index into ``models_`` of the model of the highest expected quality, ties to
             the cheaper: ``y[range(n), pred]`` is what the decisions give.
         """
-        return self._decide(X, BudgetDecider(), None)
+        decider = BudgetDecider()
+        quality, cost, _ = self._settled(X, decider)
+        return decider._decide(quality, cost, None).choice[:, 0]
 
     def route(
         self,
         X: Any,
         *,
-        budget: float | None = None,
+        budget: float | Any | None = None,
         scope: Literal["mean", "query", "batch"] = "mean",
         min_quality: float | str | None = None,
         price: float | None = None,
         tolerance: float = 0.0,
         available: Any = None,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
+        top_k: int | None = None,
     ) -> np.ndarray:
-        """Name of the model to call for each query.
+        """Name of the model to call for each query, and of those to fall back on.
 
         The same as a :class:`~skroute.BudgetDecider` behind this router, in one call. A
         mean budget and a `min_quality` are turned into a price of money on the
@@ -120,8 +124,9 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_queries, n_features)
             Embeddings.
-        budget : float or None, default=None
-            Money, in the unit of the costs; see `scope`.
+        budget : float, array-like of shape (n_queries,) or None, default=None
+            Money, in the unit of the costs; see `scope`. An array holds a cap for each
+            query, with ``scope="query"`` and without `min_quality`; infinity is no cap.
         scope : {"mean", "query", "batch"}, default="mean"
             Whether `budget` is an average per query over the traffic, a hard cap on
             the expected cost of each query, or a total for the rows of this call.
@@ -136,11 +141,16 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             Models that may be called: (n_models,) or (n_queries, n_models), or names.
         on_infeasible : {"raise", "cheapest"}, default="raise"
             What to do when nothing fits the budget.
+        top_k : int or None, default=None
+            Number of models to name per query, at most ``n_models``: the one to call,
+            then those to call in its place, in this order, under the same rule (see
+            :meth:`BudgetDecider.route`). ``None`` names one, in 1-D.
 
         Returns
         -------
-        ndarray of str of shape (n_queries,)
-            Names of models.
+        ndarray of str of shape (n_queries,) or (n_queries, top_k)
+            Names of models; with `top_k`, ``None`` where a query has no more models
+            that are available, or under its cap.
 
         Raises
         ------
@@ -170,8 +180,86 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             tolerance=tolerance,
             on_infeasible=on_infeasible,
         )
-        choice = self._decide(X, decider, available)
-        return self.models_[choice]
+        quality, cost, _ = self._settled(X, decider)
+        return decider._route(quality, cost, available, top_k)
+
+    def explain(
+        self,
+        X: Any,
+        *,
+        budget: float | Any | None = None,
+        scope: Literal["mean", "query", "batch"] = "mean",
+        min_quality: float | str | None = None,
+        price: float | None = None,
+        tolerance: float = 0.0,
+        available: Any = None,
+        on_infeasible: Literal["raise", "cheapest"] = "raise",
+    ) -> Any:
+        """Say why each query is sent where `route` sends it: one row per query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        budget, scope, min_quality, price, tolerance, available, on_infeasible
+            As in `route`.
+
+        Returns
+        -------
+        DataFrame or Bunch
+            A row for each query, under the row names of `X` if it is a pandas
+            DataFrame; without pandas, a Bunch of arrays, among them `query`, the
+            numbers of the rows. The columns:
+
+            - `chosen`, `runner_up`: names, as `route` gives them with ``top_k=2``.
+            - `expected_quality`, `expected_cost`: estimates of the chosen model.
+            - `runner_up_quality`, `runner_up_cost`: of the runner-up.
+            - `margin`: by how much the choice wins, in quality: the difference of
+              ``quality - price * cost``. It can be below 0 where more than the price
+              decides: with a `tolerance`, with a batch budget (its rest buys one more
+              improvement, and a runner-up is no dearer where there is such a one), or
+              where no model fits a cap and the cheapest is taken.
+            - `price`: the price of money at which the query was decided, in quality
+              per unit of money.
+            - `saved`: expected money that is saved on this query against sending
+              it to the best single model in training, whether that is available or
+              not; below 0 where more is spent.
+
+            Where no other model is available, or under the cap, `runner_up` is ``None``
+            and its numbers and the `margin` are ``NaN``.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            As `route` does.
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If an argument is not as described.
+
+        Notes
+        -----
+        Without cross-fitted estimates from training (see `route`), the best single
+        model is the best one by the estimates of the rows of this call.
+        """
+        decider = BudgetDecider(
+            budget,
+            scope=scope,
+            min_quality=min_quality,
+            price=price,
+            tolerance=tolerance,
+            on_infeasible=on_infeasible,
+        )
+        quality, cost, training = self._settled(X, decider)
+        n_places = min(2, len(self.models_))
+        return explanation(
+            self.models_,
+            quality,
+            cost,
+            decider._decide(quality, cost, available, n_places),
+            training.best_single,
+            X,
+        )
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.
@@ -294,8 +382,10 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             )
         return quality, cost
 
-    def _decide(self, X: Any, decider: BudgetDecider, available: Any) -> np.ndarray:
-        """Let a decider decide the estimates of X; the one way to a decision."""
+    def _settled(
+        self, X: Any, decider: BudgetDecider
+    ) -> tuple[np.ndarray, np.ndarray, TrainingDecisions]:
+        """Settle a decider on the training queries; estimates of X for it to decide."""
         decider._check_parameters()
         quality, cost = self._estimates(X)
         training = getattr(self, "_training", None)
@@ -305,7 +395,7 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         if decider._narrows() and decider._needs_path():
             path = training.path_among(decider._allowed)
         decider._settle(self.models_, path, training.best_single_quality)
-        return decider._decide(quality, cost, available)
+        return quality, cost, training
 
     def _known_prices(self) -> np.ndarray:
         """Per-model prices that hold for any query, or an error."""

@@ -12,7 +12,7 @@ __all__ = ["solve_batch"]
 
 def solve_batch(
     quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, budget: float
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """Best decisions of one batch whose total expected cost stays within `budget`.
 
     Lagrange relaxation of a multiple-choice knapsack: the steps of all queries up their
@@ -32,8 +32,11 @@ def solve_batch(
 
     Returns
     -------
-    ndarray of int of shape (n_queries,)
+    choice : ndarray of int of shape (n_queries,)
         The decisions.
+    price : float
+        The price of money that the total implies: what the first step that it does not
+        pay for would gain per unit of money; 0 where it pays for all.
 
     Raises
     ------
@@ -63,6 +66,9 @@ def solve_batch(
     while n_steps and cost[rows, choice].sum() > budget:
         n_steps -= 1
         choice = steps.choice_after(n_steps)
+    # A hair above the step that is not taken: rounding does not take it either.
+    unpaid = steps.price[n_steps : n_steps + 1]
+    price = float(unpaid[0]) * (1 + 1e-9) if len(unpaid) else 0.0
     left = budget - cost[rows, choice].sum()
     extra = cost - cost[rows, choice][:, None]
     gain = quality - quality[rows, choice][:, None]
@@ -73,4 +79,4 @@ def solve_batch(
         improved[row] = model
         if cost[rows, improved].sum() <= budget:
             choice = improved
-    return choice
+    return choice, price

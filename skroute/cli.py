@@ -41,6 +41,14 @@ __all__ = ["app"]
 _EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
 _N_SHOWN = 8
 _N_LETTERS = 60
+_REASONS = [
+    "runner_up",
+    "runner_up_quality",
+    "runner_up_cost",
+    "margin",
+    "price",
+    "saved",
+]
 # An encoder that cuts long prompts off gives all of some benchmark one embedding.
 _MANY_REPEATS = 0.1
 _ON_TEXT = (
@@ -328,6 +336,22 @@ def route(
         str | None,
         typer.Option(metavar="A,B", help="Models that may be called; default: all."),
     ] = None,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Models to name per query: the one to call, then those to fall back "
+            "on, in columns fallback_1, fallback_2, ...",
+        ),
+    ] = 1,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Add the runner-up, the margin, the price of money, and the money "
+            "saved against the best single model.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the CSV here, not to stdout.")
     ] = None,
@@ -339,15 +363,16 @@ def route(
     prompts = None if queries is None else read_prompts(queries)
     X = embedded(fitted, prompts, embeddings)
     decider = fitted[-1] if isinstance(fitted, Pipeline) else fitted
-    routed = _routed(
-        decider,
-        X,
-        budget=budget,
-        scope=scope.value,
-        min_quality=_number_or_text(min_quality),
-        price=price,
-        available=_names(available),
-    )
+    limits = {
+        "budget": budget,
+        "scope": scope.value,
+        "min_quality": _number_or_text(min_quality),
+        "price": price,
+        "available": _names(available),
+    }
+    routed = _routed(decider, X, top_k=top_k, **limits)
+    if explain:
+        routed = routed.join(decider.explain(X, **limits)[_REASONS])
     if prompts is not None:
         previews = [shorten(text, _N_LETTERS, placeholder="...") for text in prompts]
         routed.insert(1, "prompt", previews)
@@ -375,14 +400,19 @@ def _read(table: Path, embeddings: Path | None, prices: Path | None) -> Bunch:
     return data
 
 
-def _routed(router: BaseRouter, X: Any, **limits: Any) -> pd.DataFrame:
+def _routed(
+    router: BaseRouter, X: Any, *, top_k: int = 1, **limits: Any
+) -> pd.DataFrame:
     """Decide queries; a row for each with what its model is expected to do."""
-    names = router.route(X, **limits)
-    chosen = np.arange(len(names)), pd.Index(router.models_).get_indexer(names)
+    names = router.route(X, top_k=top_k, **limits)
+    rows = np.arange(len(names))
+    chosen = rows, pd.Index(router.models_).get_indexer(names[:, 0])
+    fallbacks = {f"fallback_{k}": names[:, k] for k in range(1, top_k)}
     return pd.DataFrame(
         {
-            "query": np.arange(len(names)),
-            "model": names,
+            "query": rows,
+            "model": names[:, 0],
+            **fallbacks,
             "expected_quality": router.predict_quality(X)[chosen],
             "expected_cost": router.predict_cost(X)[chosen],
         }

@@ -8,12 +8,24 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skroute.alternatives import Decisions, check_top_k, named, ranked
 from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.hull import choose
-from skroute.masks import check_available
+from skroute.masks import (
+    check_available,
+    check_caps,
+    good_enough,
+    is_per_query,
+    under_cap,
+)
 from skroute.names import default_names, estimate_names, listed, model_names
-from skroute.prices import Price, PricePath, best_single_quality, decide
+from skroute.prices import (
+    Price,
+    PricePath,
+    best_single_quality,
+    choose_each,
+    row_prices,
+)
 from skroute.validation import (
     all_or_nothing,
     check_costs,
@@ -37,8 +49,10 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    budget : float or None, default=None
-        Money, in the unit of the costs; what it limits is said by `scope`.
+    budget : float, array-like of shape (n_queries,) or None, default=None
+        Money, in the unit of the costs; what it limits is said by `scope`. An array,
+        with ``scope="query"`` only, holds a cap for each row of the next call, in their
+        order; infinity is no cap.
     scope : {"mean", "query", "batch"}, default="mean"
         ``"mean"``: average money per query over the traffic. `fit` finds the price of
         money at which the training queries spend it; every query is then decided on its
@@ -48,7 +62,8 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
     min_quality : float, str or None, default=None
         The cheapest decisions whose expected mean quality reaches this. A string such
         as ``"95%"`` is a share of the mean quality of the best single model in
-        `fit`. Not together with a mean or batch budget, nor with `price`. Solved on the
+        `fit`. Not together with a mean or batch budget, nor with an array of caps
+        (which says nothing of the rows of `fit`), nor with `price`. Solved on the
         rows of `fit`, or with ``scope="batch"`` on the rows of each call.
     price : float or None, default=None
         The price of money itself: ``argmax quality - price * cost``. Not together with
@@ -101,7 +116,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        budget: float | None = None,
+        budget: float | Any | None = None,
         *,
         scope: Literal["mean", "query", "batch"] = "mean",
         min_quality: float | str | None = None,
@@ -198,9 +213,11 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         ndarray of int of shape (n_queries,)
             Index into ``models_``.
         """
-        return self._decide(*self._check_estimates(Z), None)
+        return self._decide(*self._check_estimates(Z), None).choice[:, 0]
 
-    def route(self, Z: Any, available: Any = None) -> np.ndarray:
+    def route(
+        self, Z: Any, available: Any = None, top_k: int | None = None
+    ) -> np.ndarray:
         """Decide every query by name, among the models that may be called.
 
         Parameters
@@ -210,11 +227,15 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         available : array-like of bool or list of str, default=None
             Models that may be called: (n_models,) or (n_queries, n_models), or names.
             ``None`` allows all.
+        top_k : int or None, default=None
+            Number of models to name per query, at most ``n_models``: the one to call,
+            then those to fall back on in this order. ``None`` names one, in 1-D.
 
         Returns
         -------
-        ndarray of str of shape (n_queries,)
-            Name of the model for each query.
+        ndarray of str of shape (n_queries,) or (n_queries, top_k)
+            Name of the model for each query. With `top_k`, ``None`` fills the places
+            of a query for which fewer models are available, or under its cap.
 
         Raises
         ------
@@ -222,10 +243,21 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             If no available model fits a query cap or a batch budget.
         ValueError
             If `available` is of the wrong shape, names an unknown model or leaves a
-            query without any.
+            query without any; if `top_k` is not between 1 and ``n_models``; if there
+            are more or fewer caps than rows.
+
+        Notes
+        -----
+        The next alternative is what the same rule takes where those before it cannot be
+        called: at the same price of money, under the same cap, with the same tolerance.
+        A batch budget is solved for the first column. Alternatives then come in the
+        order of the price that the total implies, but those no dearer than the model
+        that was chosen come before all that are dearer: as long as only such are called
+        in its place (and a failed call costs nothing), the total is kept. Once a dearer
+        one is called it can be exceeded.
         """
         quality, cost = self._check_estimates(Z)
-        return self.models_[self._decide(quality, cost, available)]
+        return self._route(quality, cost, available, top_k)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`: the models.
@@ -274,29 +306,50 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         self._price = price
         return self
 
-    def _decide(
-        self, quality: np.ndarray, cost: np.ndarray, available: Any
+    def _route(
+        self, quality: np.ndarray, cost: np.ndarray, available: Any, top_k: Any
     ) -> np.ndarray:
-        """Indices of the models that are called."""
+        """Names of the models that are called, and of their alternatives."""
+        n_places = check_top_k(top_k, len(self.models_))
+        names = named(
+            self.models_, self._decide(quality, cost, available, n_places).choice
+        )
+        return names[:, 0] if top_k is None else names
+
+    def _decide(
+        self, quality: np.ndarray, cost: np.ndarray, available: Any, top_k: int = 1
+    ) -> Decisions:
+        """Decide every query, and its alternatives at the price of the decision."""
+        budget: Any = self.budget
+        if budget is not None:
+            self._check_budget()  # an array may have been set since fit
         mask = check_available(available, self.models_, len(quality))
         allowed = self._allowed(quality, cost, mask)
-        if self.scope == "batch" and self.budget is not None:
-            try:
-                return solve_batch(quality, cost, allowed, float(self.budget))
-            except InfeasibleBudgetError:
-                if self.on_infeasible == "raise":
-                    raise
-                return choose(quality, cost, np.inf, allowed)
-        price = self._price
-        if self.scope == "batch" and self.quality_target_ is not None:
-            path = PricePath.from_estimates(quality, cost, allowed=allowed)
-            try:
+        keeps_total = self.scope == "batch" and budget is not None
+        price, choice = self._price, None
+        try:
+            if keeps_total:
+                choice, implied = solve_batch(quality, cost, allowed, float(budget))
+                price = Price(implied)
+            elif self.scope == "batch" and self.quality_target_ is not None:
+                path = PricePath.from_estimates(quality, cost, allowed=allowed)
                 price = path.price_for_quality(self.quality_target_)
-            except InfeasibleBudgetError:
-                if self.on_infeasible == "raise":
-                    raise
-                price = Price(0.0)
-        return decide(quality, cost, price, allowed)
+        except InfeasibleBudgetError:
+            if self.on_infeasible == "raise":
+                raise
+            price = Price(np.inf if keeps_total else 0.0)
+        prices = row_prices(quality, cost, price, allowed)
+        if choice is None:
+            choice = choose_each(quality, cost, prices, allowed)
+        return ranked(
+            choice,
+            prices,
+            (quality, cost),
+            mask,
+            lambda left: self._allowed(quality, cost, left, again=True),
+            top_k=top_k,
+            keeps_total=keeps_total,
+        )
 
     def _narrows(self) -> bool:
         """Whether a cap or a tolerance takes models out of play."""
@@ -310,29 +363,23 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         return self.budget is not None and self.scope == "mean"
 
     def _allowed(
-        self, quality: np.ndarray, cost: np.ndarray, mask: np.ndarray
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        mask: np.ndarray,
+        *,
+        again: bool = False,
     ) -> np.ndarray:
-        """Models in play: available, under the cap, not dearer than good enough."""
+        """Models in play: available, under the cap, not dearer than good enough.
+
+        Looked at `again` for alternatives, a query may be left without any.
+        """
         if self.budget is not None and self.scope == "query":
-            affordable = mask & (cost <= self.budget)
-            stuck = np.logical_not(affordable.any(axis=1))
-            if stuck.any():
-                floor = np.where(mask, cost, np.inf).min(axis=1, keepdims=True)
-                if self.on_infeasible == "raise":
-                    smallest = float(floor.max())
-                    raise InfeasibleBudgetError(
-                        f"budget={self.budget:g} is below the cheapest model of "
-                        f"{stuck.sum()} queries; the smallest feasible budget is "
-                        f"{smallest!r}. Raise it, or set on_infeasible='cheapest'.",
-                        smallest_budget=smallest,
-                    )
-                affordable |= stuck[:, None] & mask & (cost == floor)
-            mask = affordable
+            leaves = again and self.on_infeasible == "raise"
+            on_stuck = "leave" if leaves else self.on_infeasible
+            mask = under_cap(cost, mask, self.budget, on_stuck)
         if self.tolerance > 0:
-            best = np.where(mask, quality, -np.inf).max(axis=1, keepdims=True)
-            enough = mask & (quality >= best - self.tolerance)
-            limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
-            mask = mask & (cost <= limit)
+            mask = good_enough(quality, cost, mask, self.tolerance)
         return mask
 
     def _quality_target(self, best_single: float) -> float | None:
@@ -354,9 +401,10 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
                 "on_infeasible must be 'raise' or 'cheapest'; got "
                 f"{self.on_infeasible!r}."
             )
-        for name in ("budget", "price"):
-            if getattr(self, name) is not None:
-                check_number(getattr(self, name), name, low=0.0)
+        if self.budget is not None:
+            self._check_budget()
+        if self.price is not None:
+            check_number(self.price, "price", low=0.0)
         check_number(self.tolerance, "tolerance", low=0.0)
         if isinstance(self.min_quality, str):
             _percentage(self.min_quality)
@@ -376,6 +424,22 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
                 f"{' and '.join(fixed)} each fix the price of money: give one of them "
                 f"(scope={self.scope!r}), or a budget with scope='query' as a cap."
             )
+
+    def _check_budget(self) -> None:
+        budget: Any = self.budget
+        if is_per_query(budget):
+            if self.scope != "query":
+                raise ValueError(
+                    f"budget must be a number with scope={self.scope!r}; got an array "
+                    f"of {len(budget)}. One cap per query needs scope='query'."
+                )
+            if self.min_quality is not None:
+                raise ValueError(
+                    "budget as an array and min_quality cannot be settled together: "
+                    "the target is met on training queries, of which the caps say "
+                    "nothing. Give a price, or one budget for all queries."
+                )
+        check_caps(budget)
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)

@@ -1,15 +1,18 @@
-"""Which models may be called: by name or by position, for all queries or for each."""
+"""Which models are in play: available, under a cap, not dearer than good enough."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from skroute.exceptions import InfeasibleBudgetError
 from skroute.names import by_model, by_name, listed, model_names
+from skroute.validation import check_number
 
-__all__ = ["check_available"]
+__all__ = ["check_available", "check_caps", "good_enough", "is_per_query", "under_cap"]
 
 
 def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
@@ -17,8 +20,9 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
 
     Parameters
     ----------
-    available : None, array-like of bool, or list of str
-        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names.
+    available : None, array-like of bool, mapping, or list of str
+        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names;
+        a DataFrame, or a dict of bool or of columns, is matched by name.
     models : ndarray of shape (n_models,)
         Names of the models.
     n_queries : int
@@ -84,4 +88,150 @@ def _plain_mask(available: Any, models: np.ndarray) -> Any:
             "available by name must say of every model whether it may be called; it "
             f"names {listed(named)}, the router knows {listed(models)}."
         )
-    return [named[model] for model in models]
+    # Of a vector for each model, the models are the columns.
+    return np.array([named[model] for model in models]).T
+
+
+def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
+    """Turn hard caps into an array that goes with costs of (n_queries, n_models).
+
+    Parameters
+    ----------
+    budget : float or array-like of shape (n_queries,)
+        One cap for all queries, or one for each; infinity in an array is no cap.
+    n_queries : int, default=None
+        Number of rows that are decided; not checked while it is not known.
+
+    Returns
+    -------
+    ndarray of shape (1, 1) or (n_queries, 1)
+        The caps, float64: a cap is not rounded to the precision of the costs.
+
+    Raises
+    ------
+    ValueError
+        If a cap is no number, is negative or NaN, or their number is wrong.
+    """
+    if not is_per_query(budget):
+        return np.array([[check_number(budget, "budget", low=0.0)]])
+    try:
+        caps = np.asarray(budget)
+    except ValueError:  # lists of unequal lengths
+        caps = np.asarray(budget, dtype=object)
+    if caps.dtype.kind == "O" and all(
+        isinstance(cap, Real) and not isinstance(cap, bool) for cap in caps.flat
+    ):
+        caps = caps.astype(np.float64)
+    if caps.dtype.kind not in "iuf":
+        raise ValueError(
+            "budget as an array must hold numbers, one cap per query; got dtype "
+            f"{caps.dtype}. Infinity stands for no cap."
+        )
+    if caps.ndim != 1 or (n_queries is not None and len(caps) != n_queries):
+        length = "n_queries" if n_queries is None else n_queries
+        raise ValueError(
+            f"budget as an array must hold one cap per query, of shape ({length},); "
+            f"got {caps.shape}."
+        )
+    bad = np.flatnonzero(~(caps >= 0))
+    if len(bad):
+        raise ValueError(
+            f"budget must be at least 0 for every query; got {float(caps[bad[0]])} for "
+            f"the queries {listed(bad)}. Infinity stands for no cap."
+        )
+    return caps.astype(np.float64)[:, None]
+
+
+def under_cap(
+    cost: np.ndarray, mask: np.ndarray, budget: Any, on_stuck: str
+) -> np.ndarray:
+    """Models whose expected cost is within the cap of the query.
+
+    Parameters
+    ----------
+    cost : ndarray of shape (n_queries, n_models)
+        Expected costs.
+    mask : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be called.
+    budget : float or array-like of shape (n_queries,)
+        The caps.
+    on_stuck : {"raise", "cheapest", "leave"}
+        What becomes of a query that has no model under its cap: an error, its cheapest
+        model, or none.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries, n_models)
+        The mask.
+
+    Raises
+    ------
+    InfeasibleBudgetError
+        If a query is stuck, and `on_stuck` says so.
+    ValueError
+        If the caps are not as described.
+    """
+    caps = check_caps(budget, len(cost))
+    affordable = mask & (cost <= caps)
+    stuck = np.logical_not(affordable.any(axis=1))
+    if on_stuck == "leave" or not stuck.any():
+        return affordable
+    floor = np.where(mask, cost, np.inf).min(axis=1)
+    if on_stuck == "raise":
+        raise _too_dear(budget, floor, np.flatnonzero(stuck))
+    return affordable | (stuck[:, None] & mask & (cost == floor[:, None]))
+
+
+def good_enough(
+    quality: np.ndarray, cost: np.ndarray, mask: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """Models that are not dearer than the cheapest within `tolerance` of the best.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    mask : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be called.
+    tolerance : float
+        Expected quality that may be given up.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries, n_models)
+        The mask.
+    """
+    best = np.where(mask, quality, -np.inf).max(axis=1, keepdims=True)
+    enough = mask & (quality >= best - tolerance)
+    limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
+    return mask & (cost <= limit)
+
+
+def _too_dear(
+    budget: Any, floor: np.ndarray, stuck: np.ndarray
+) -> InfeasibleBudgetError:
+    """Say which queries are stuck, and what would be enough for all."""
+    if is_per_query(budget):
+        worst = stuck[floor[stuck].argmax()]
+        smallest = float(floor[worst])
+        what = (
+            f"budget as an array is below the cheapest model of {len(stuck)} queries, "
+            f"{listed(stuck)}; the smallest feasible budget is {smallest!r} for query "
+            f"{worst}, and not more for the others."
+        )
+    else:
+        smallest = float(floor.max())
+        what = (
+            f"budget={budget:g} is below the cheapest model of {len(stuck)} queries; "
+            f"the smallest feasible budget is {smallest!r}."
+        )
+    return InfeasibleBudgetError(
+        f"{what} Raise it, or set on_infeasible='cheapest'.", smallest_budget=smallest
+    )
+
+
+def is_per_query(budget: Any) -> bool:
+    """Whether there is a cap for each query, not one for all."""
+    named = isinstance(budget, str | bytes | Mapping | Set)
+    scalar = getattr(budget, "ndim", 1) == 0
+    return hasattr(budget, "__len__") and not (named or scalar)

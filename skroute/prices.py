@@ -22,8 +22,11 @@ __all__ = [
     "Price",
     "PricePath",
     "TrainingDecisions",
+    "best_single_model",
     "best_single_quality",
+    "choose_each",
     "decide",
+    "row_prices",
 ]
 
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
@@ -66,6 +69,29 @@ def decide(
 ) -> np.ndarray:
     """Decide every query at a price or a mixture of two.
 
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    price : Price
+        The price in force.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Model indices.
+    """
+    prices = row_prices(quality, cost, price, allowed)
+    return choose_each(quality, cost, prices, allowed)
+
+
+def row_prices(
+    quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
+) -> np.ndarray:
+    """Say at which price each query is decided: all at one, or at one of a mixture.
+
     Where the two prices of a mixture disagree, the queries are put in one evenly spread
     order, and as many of the first as the share allows are decided at the lower one: a
     systematic sample without chance, and a larger share only adds to it. A query alone
@@ -82,12 +108,13 @@ def decide(
 
     Returns
     -------
-    ndarray of int of shape (n_queries,)
-        Model indices.
+    ndarray of shape (n_queries,)
+        Prices of money.
     """
-    choice = choose(quality, cost, price.high, allowed)
+    prices = np.full(len(quality), price.high)
     if price.low is None:
-        return choice
+        return prices
+    choice = choose(quality, cost, price.high, allowed)
     other = choose(quality, cost, price.low, allowed)
     rows = np.flatnonzero(choice != other)
     gain = quality[rows, other[rows]] - quality[rows, choice[rows]]
@@ -104,7 +131,37 @@ def decide(
             most = price.share * weight[-1] * (1 + 1e-12)
             count = np.searchsorted(weight, most, side="right") - 1
         sampled = rows[order[:count]]
-    choice[sampled] = other[sampled]
+    prices[sampled] = price.low
+    return prices
+
+
+def choose_each(
+    quality: np.ndarray, cost: np.ndarray, prices: np.ndarray, allowed: np.ndarray
+) -> np.ndarray:
+    """Decide every query at a price of its own; -1 where no model is allowed.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    prices : ndarray of shape (n_queries,)
+        Prices of money; few different ones, each is decided in one go.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Model indices.
+    """
+    choice = np.full(len(quality), -1)
+    allowed = np.broadcast_to(allowed, quality.shape)
+    for price in np.unique(prices):
+        rows = prices == price
+        # Nothing is copied where there is only one price.
+        where = slice(None) if rows.all() else rows
+        choice[where] = choose(quality[where], cost[where], price, allowed[where])
+    choice[~allowed.any(axis=1)] = -1
     return choice
 
 
@@ -281,14 +338,17 @@ class TrainingDecisions:
     ----------
     path : PricePath
         Mean spend and quality at every price, of all training queries.
+    best_single : int
+        Index of the model of the highest mean quality, ties to the cheaper.
     best_single_quality : float
-        Mean quality of the best single model.
+        Its mean quality.
     kept : tuple of ndarray
         Estimated quality and cost, true quality and cost, of at most 4,096 queries at
         even distances; enough where a cap or a tolerance changes the path.
     """
 
     path: PricePath
+    best_single: int
     best_single_quality: float
     kept: tuple[np.ndarray, ...]
 
@@ -309,7 +369,8 @@ class TrainingDecisions:
         n_kept = min(len(quality), _N_KEPT)
         rows = np.linspace(0, len(quality) - 1, n_kept).round().astype(int)
         kept = (quality[rows], cost[rows], true_quality[rows], true_cost[rows])
-        return cls(path, best_single_quality(true_quality), kept)
+        best = best_single_model(true_quality, _known(true_cost, cost))
+        return cls(path, best, best_single_quality(true_quality), kept)
 
     def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
         """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
@@ -326,7 +387,17 @@ class TrainingDecisions:
 
 def best_single_quality(quality: np.ndarray) -> float:
     """Mean quality of the model that is best on average, over what was observed."""
+    return float(_mean_quality(quality).max())
+
+
+def best_single_model(quality: np.ndarray, cost: np.ndarray) -> int:
+    """Index of the model that is best on average, ties to the cheaper."""
+    return int(np.lexsort((cost.mean(axis=0), -_mean_quality(quality)))[0])
+
+
+def _mean_quality(quality: np.ndarray) -> np.ndarray:
+    """Mean of each model over what was observed; minus infinity without any."""
     observed = np.isfinite(quality)
     total = np.where(observed, quality, 0.0).sum(axis=0)
     count = observed.sum(axis=0)
-    return float((total[count > 0] / count[count > 0]).max())
+    return np.where(count > 0, total / np.maximum(count, 1), -np.inf)

@@ -189,6 +189,84 @@ USE_ERRORS: list[Case] = [
         ["budget", "smallest feasible budget is"],
     ),
     (
+        "budget an array of averages",
+        lambda r: r.route(X, budget=np.ones(60)),
+        ValueError,
+        ["budget", "scope='mean'", "array of 60", "scope='query'"],
+    ),
+    (
+        "caps too few",
+        lambda r: r.route(X, budget=np.ones(59), scope="query"),
+        ValueError,
+        ["budget", r"\(60,\)", r"\(59,\)"],
+    ),
+    (
+        "caps for each model too",
+        lambda r: r.route(X, budget=np.ones((60, 3)), scope="query"),
+        ValueError,
+        ["budget", "one cap per query", r"\(60, 3\)"],
+    ),
+    (
+        "a cap NaN",
+        lambda r: r.route(X, budget=changed(np.ones(60), np.nan, 4), scope="query"),
+        ValueError,
+        ["budget", "at least 0", "nan for the queries 4"],
+    ),
+    (
+        "a cap negative",
+        lambda r: r.route(X, budget=changed(np.ones(60), -2.0, 5), scope="query"),
+        ValueError,
+        ["budget", "at least 0", "-2.0 for the queries 5"],
+    ),
+    (
+        "caps of words",
+        lambda r: r.route(X, budget=["1"] * 60, scope="query"),
+        ValueError,
+        ["budget", "numbers", "dtype"],
+    ),
+    (
+        "caps and a quality to reach",
+        lambda r: r.route(X, budget=np.ones(60), scope="query", min_quality=0.1),
+        ValueError,
+        ["budget as an array and min_quality", "price"],
+    ),
+    (
+        "caps below the cheapest",
+        lambda r: r.route(X, budget=changed(C.sum(1), 0.0, 7), scope="query"),
+        InfeasibleBudgetError,
+        ["budget", "1 queries, 7", "smallest feasible budget is", "on_infeasible"],
+    ),
+    (
+        "no alternatives",
+        lambda r: r.route(X, top_k=0),
+        ValueError,
+        ["top_k", "at least 1", "0"],
+    ),
+    (
+        "more alternatives than models",
+        lambda r: r.route(X, top_k=4),
+        ValueError,
+        ["top_k", "number of models, 3", "4"],
+    ),
+    (
+        "half an alternative",
+        lambda r: r.route(X, top_k=1.5),
+        ValueError,
+        ["top_k", "integer", "1.5"],
+    ),
+    (
+        "a budget to explain that is negative",
+        lambda r: r.explain(X, budget=-1.0),
+        ValueError,
+        ["budget", "at least 0", "-1.0"],
+    ),
+    (
+        "a mask to explain that leaves nothing",
+        lambda r: r.explain(X, available=[False] * 3),
+        ValueError,
+        ["available", "no model"],
+    ),
+    (
         "cap below the cheapest",
         lambda r: r.route(X, budget=1e-9, scope="query"),
         InfeasibleBudgetError,
@@ -299,7 +377,14 @@ USE_ERRORS: list[Case] = [
     ),
 ]
 
-UNFITTED = ["predict", "route", "transform", "predict_quality", "predict_cost"]
+UNFITTED = [
+    "predict",
+    "route",
+    "explain",
+    "transform",
+    "predict_quality",
+    "predict_cost",
+]
 
 PARAMETER_ERRORS = [
     ("n_estimators", -1),

@@ -223,6 +223,34 @@ def test_route_within_a_batch_budget(fitted):
     assert sum(costs) <= budget * (1 + 1e-5)
 
 
+def test_route_names_fallbacks_and_reasons(fitted, tmp_path):
+    out = tmp_path / "routed.csv"
+    router, X = joblib.load(fitted / "v.joblib"), np.load(fitted / "e.npy")
+    cap = float(router.predict_cost(X).max(axis=1).min())
+    succeed(
+        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("--budget", cap, "--scope", "query"),
+        *("--top-k", 2, "--explain", "--out", out),
+    )
+    routed = pd.read_csv(out)
+    assert routed.columns.tolist() == [
+        *("query", "model", "fallback_1", "expected_quality", "expected_cost"),
+        *("runner_up", "runner_up_quality", "runner_up_cost", "margin", "price"),
+        "saved",
+    ]
+    ranked = router.route(X, budget=cap, scope="query", top_k=2)
+    assert routed["model"].tolist() == ranked[:, 0].tolist()
+    assert routed["fallback_1"].fillna("").tolist() == [
+        name or "" for name in ranked[:, 1]
+    ]
+    assert routed["runner_up"].equals(routed["fallback_1"])
+    many = refuse(
+        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("--top-k", 99),
+    )
+    assert "top_k must be at most" in many
+
+
 def test_an_infeasible_budget_names_the_smallest(fitted):
     error = refuse(
         *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
