@@ -218,7 +218,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         are in `Z`, if more). The price at which they spend that is read off the
         estimates of the last 500 queries (up to 2,000, if `Z` has as many), corrected
         by the ratio of realised to expected cost, an average that fades over 500
-        queries. See [1]_ and [2]_ for such pacing of budgets.
+        queries (two updates, if more). See [1]_ and [2]_ for such pacing of budgets.
 
         A shift is seen only after it is paid for: where it multiplies the spend by
         ``1 + s``, updates every n queries overspend by ``n * s`` queries' budgets

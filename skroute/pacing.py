@@ -41,7 +41,8 @@ _WINDOW = 500, 2000
 # noise of the bills moves the price at a loss of quality, above 500 abrupt shifts of
 # the traffic are followed too late (benchmarks/drift.py).
 _HORIZON = 250
-# Queries over which the ratio of realised to expected cost is averaged.
+# Queries over which the ratio of realised to expected cost is averaged; at least two
+# updates, or it swings with the models that each of them called.
 _MEMORY = 500
 # Queries' worth of a budget on which the estimates are believed to begin with.
 _PRIOR = 100
@@ -124,7 +125,8 @@ class Pace:
         # One absurd bill must not stop the stream for longer than the horizon.
         spent = np.minimum(spent, _HORIZON * budget)
         account = self.account + float(spent.sum() - n_queries * budget)
-        fading = np.exp(-np.arange(n_queries, -1, -1) / _MEMORY)
+        memory = max(_MEMORY, 2 * n_queries)
+        fading = np.exp(-np.arange(n_queries, -1, -1) / memory)
         old, weight = fading[0], fading[1:]
         after = replace(
             self,
