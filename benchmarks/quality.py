@@ -273,9 +273,9 @@ def report(records: list[Record]) -> Iterator[str]:
         "QNC, ours always priced); nAUC likewise is a peer's best. QNC counts 1 where "
         "parity is not reached or dearer. In brackets: 95% bootstrap over seeds, whose "
         "splits share queries. Fit s includes tuning and cross-fitting; (final) is the "
-        "fit of the chosen candidate alone. Gain: quality of the calls without a budget "
-        "less that of the best single model in training. Target: quality of the calls "
-        "with min_quality='95%' less 0.95 of that model's mean in training.\n"
+        "fit of the chosen candidate alone. Gain: quality of the calls without a "
+        "budget less that of the best single model in training. Target: quality of the "
+        "calls with min_quality='95%' less 0.95 of that model's mean in training.\n"
     )
     for table, protocol in dict.fromkeys((r["table"], r["protocol"]) for r in records):
         figures = Figures(

@@ -19,6 +19,7 @@ from skroute.masks import (
     under_cap,
 )
 from skroute.names import default_names, estimate_names, listed, model_names
+from skroute.pacing import Pace
 from skroute.prices import (
     Price,
     PricePath,
@@ -32,6 +33,7 @@ from skroute.validation import (
     check_input_features,
     check_number,
     check_quality,
+    check_realised,
 )
 
 __all__ = ["BudgetDecider"]
@@ -82,7 +84,8 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
     price_ : float
         The price of money in force; 0 where money only matters through a cap.
     price_path_ : PricePath
-        Mean spend and quality of the rows of `fit` at every price.
+        Mean spend and quality of the rows of `fit` at every price; after `partial_fit`
+        those of recent queries, by their estimates.
     quality_target_ : float or None
         `min_quality` as a number.
     models_ : ndarray of str of shape (n_models,)
@@ -99,7 +102,9 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
 
     Every query is decided on its own, with one exception: where many training queries
     share one embedding, no price spends a mean budget, and the queries of a call on
-    which two neighbouring prices disagree are split between them.
+    which two neighbouring prices disagree are split between them. Queries that come
+    one at a time all go with the larger share; `partial_fit` after each splits them
+    over time, and keeps to the budget while the traffic drifts.
 
     Examples
     --------
@@ -113,6 +118,14 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
     """
 
     __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
+    __metadata_request__partial_fit = {"costs": True}  # noqa: RUF012
+
+    # Where a running stream stands; None outside one.
+    _pace: Pace | None
+    _price: Price
+    price_: float
+    price_path_: PricePath
+    quality_target_: float | None
 
     def __init__(
         self,
@@ -181,6 +194,98 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             )
             best_single = best_single_quality(quality if y is None else y)
             return self._settle(models, path, best_single)
+
+    def partial_fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
+        """Move the price so that a running stream keeps to its mean budget.
+
+        To be called after queries were decided, with what they cost; the next ones are
+        decided at the new price. As the first call it fits on the estimates it is
+        given. A budget that is changed in between holds from the next call on.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates of the queries that were just decided, in their order; one query
+            or thousands.
+        y : None
+            Ignored; present for scikit-learn.
+        costs : array-like of shape (n_queries,), default=None
+            Money that each query really cost, whichever model answered it; ``NaN``
+            where unknown. Where it is not given, the expected cost of the decision
+            counts.
+
+        Returns
+        -------
+        self : BudgetDecider
+            The decider, with `price_` moved.
+
+        Raises
+        ------
+        ValueError
+            If there is no mean budget to keep to, or an argument is not as described;
+            the decider is then left as it was. A budget below the cheapest models is no
+            error here: they are called until it is enough again.
+
+        Notes
+        -----
+        The step rule is dual ascent on the account of overspending: what was spent
+        above the budget is asked back over the next 250 queries (or as many as there
+        are in `Z`, if more). The price at which they spend that is read off the
+        estimates of the last 500 queries (up to 2,000, if `Z` has as many), corrected
+        by the ratio of realised to expected cost, an average that fades over 500
+        queries (two updates, if more). See [1]_ and [2]_ for such pacing of budgets.
+
+        A shift is seen only after it is paid for: where it multiplies the spend by
+        ``1 + s``, updates every n queries overspend by ``n * s`` queries' budgets
+        before the first of them sees it. Update every 100 queries or more often.
+
+        Money that even the best models do not take is not saved up, and overspending
+        that even the cheapest models cause is not held against later queries.
+
+        References
+        ----------
+        .. [1] S. R. Balseiro and Y. Gur, "Learning in repeated auctions with budgets:
+           regret minimization and equilibrium", Management Science 65(9), 2019.
+        .. [2] S. Agrawal and N. R. Devanur, "Fast algorithms for online stochastic
+           convex programming", SODA, 2015.
+        """
+        with all_or_nothing(self):
+            self._check_parameters()
+            if self.budget is None or self.scope != "mean":
+                raise ValueError(
+                    "partial_fit keeps a stream to a mean budget, and needs budget=... "
+                    f"with scope='mean'; got budget={self.budget!r}, "
+                    f"scope={self.scope!r}. Other decisions need no update."
+                )
+            fitted = hasattr(self, "models_")
+            Z = validate_data(self, Z, dtype=np.float64, reset=not fitted)
+            quality, cost = self._split(Z)
+            spent = None if costs is None else check_realised(costs, quality.shape)
+            budget = float(self.budget)
+            pace: Pace | None = self._pace if fitted else None
+            if not fitted:
+                self.models_ = self._model_names(None, None, quality.shape[1])
+                self.quality_target_ = None
+                self._price = Price(0.0)
+                pace = Pace.begin(None, quality.shape[1], budget)
+            elif pace is None:
+                pace = Pace.begin(self.price_path_, quality.shape[1], budget)
+            choice = self._decide(quality, cost, None).choice[:, 0]
+            expected = cost[np.arange(len(choice)), choice]
+            if spent is None:
+                spent = expected
+            self._pace = pace.after(
+                quality,
+                cost,
+                spent=np.where(np.isnan(spent), expected, spent),
+                expected=expected,
+                budget=budget,
+                allowed=self._allowed,
+            )
+            self.price_path_ = self._pace.path
+            self._price = self._pace.price(budget, len(Z))
+            self.price_ = self._price.high
+            return self
 
     def transform(self, Z: Any) -> np.ndarray:
         """Decide every query; one-hot.
@@ -304,6 +409,8 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         self.quality_target_ = target
         self.price_ = price.high
         self._price = price
+        # A stream that was running ends with a new fit.
+        self._pace = None
         return self
 
     def _route(

@@ -37,6 +37,7 @@ __all__ = [
     "check_prices",
     "check_quality",
     "check_queries",
+    "check_realised",
     "check_routing_table",
     "check_spend",
 ]
@@ -398,6 +399,46 @@ def check_spend(
         )
     table = np.broadcast_to(table, shape)
     return by_name(table, model_names(costs, "costs"), models, "costs")
+
+
+def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Check what each query of a stream really cost.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_queries,)
+        Money per query, ``NaN`` where unknown.
+    shape : tuple of int
+        Numbers of queries and of models.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The costs, float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape or a value is wrong.
+    """
+    spent = check_array(
+        costs,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        input_name="costs",
+    )
+    if spent.shape != (shape[0],):
+        raise ValueError(
+            "costs must be what each query really cost, one number per row of Z, of "
+            f"shape ({shape[0]},); got {spent.shape}. From a table of one column per "
+            "model take the model that was called: costs[np.arange(n), choice]."
+        )
+    if (spent < 0).any():
+        raise ValueError(
+            f"costs must not be negative; the smallest is {np.nanmin(spent):g}."
+        )
+    return spent
 
 
 def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
