@@ -9,7 +9,6 @@ earned its place::
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from unittest.mock import patch
 import numpy as np
 from intervals import interval
 from joblib import Parallel, delayed
+from outputs import RESULTS, save
 from sklearn.utils import Bunch
 from tables import Split, splits, tables, training_part
 from threadpoolctl import threadpool_limits
@@ -121,9 +121,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "ablation"
-    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "ablation")
     arguments = parser.parse_args()
     found = list(tables(arguments.data, arguments.tables))
     records = Parallel(arguments.jobs)(
@@ -133,12 +131,7 @@ def main() -> None:
         for split in splits(table, "70/30", seed)
         for variant in settings()
     )
-    text = "\n".join(report(records)) + "\n"
-    print(text)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(map(json.dumps, records))
-    arguments.out.with_suffix(".json").write_text(f"[\n{lines}\n]\n")
-    arguments.out.with_suffix(".md").write_text(text)
+    print(save(arguments.out, records, report(records)).read_text())
 
 
 if __name__ == "__main__":

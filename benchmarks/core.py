@@ -11,12 +11,12 @@ Without FOLDER only the tables that ship with the package, or are made, are meas
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from intervals import interval
+from outputs import RESULTS, save
 from tables import tables
 
 from skroute.evaluation import BUDGET_SHARES, Comparison, compare_routers
@@ -62,9 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the real tables")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "core"
-    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "core")
     arguments = parser.parse_args()
     budgets = "/".join(f"{share:.0%}" for share in BUDGET_SHARES)
     lines = [
@@ -94,9 +92,7 @@ def main() -> None:
         scores[name] = comparison.to_dict()
         lines += rows(name, comparison)
         print(*lines[-3:], sep="\n", flush=True)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    arguments.out.with_suffix(".json").write_text(json.dumps(scores, indent=1) + "\n")
+    save(arguments.out, scores, lines)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ each chunk of calls cost. Writes a table in Markdown and the numbers as JSON::
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from outputs import RESULTS, save
 from sklearn.cluster import KMeans
 from sklearn.utils import Bunch
 from tables import splits, tables, training_part
@@ -225,9 +225,7 @@ def main() -> None:
     parser.add_argument("--chunks", nargs="+", type=int, default=CHUNKS)
     parser.add_argument("--queries", type=int, default=100_000, help="by 5,000")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "drift"
-    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "drift")
     arguments = parser.parse_args()
     records = []
     for name, table in tables(arguments.data, arguments.tables):
@@ -254,9 +252,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|",
         *lines(records),
     ]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.with_suffix(".md").write_text("\n".join(text) + "\n")
-    arguments.out.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n")
+    save(arguments.out, records, text)
 
 
 if __name__ == "__main__":

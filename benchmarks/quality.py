@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from outputs import RESULTS, save
 from peers import FAST, PEERS, make_peer, why_not
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
@@ -243,6 +244,7 @@ def row(figures: Figures, router: str) -> list[str]:
     def mean(metric: str) -> Any:
         return figures.values(router, metric).mean(axis=0)
 
+    measured = all("target" in record for record in figures.seeds[router].values())
     return [
         router,
         figures.policy(router, "qnc"),
@@ -258,7 +260,8 @@ def row(figures: Figures, router: str) -> list[str]:
         f"{mean('calibration_error'):.4f}",
         " / ".join(f"{value:.0%}" for value in mean("spent")),
         f"{mean('gain'):+.4f} ({mean('gain_error'):.4f})",
-        f"{mean('target'):+.4f} ({mean('target_error'):.4f})",
+        # Records of before it was measured have none.
+        f"{mean('target'):+.4f} ({mean('target_error'):.4f})" if measured else "",
         f"{mean('fit_seconds'):.1f} ({mean('final_fit_seconds'):.1f})",
         f"{mean('predict_seconds'):.2f}",
         str(len(figures.seeds[router])),
@@ -291,10 +294,7 @@ def report(records: list[Record]) -> Iterator[str]:
 
 def write(records: list[Record], out: Path) -> None:
     records.sort(key=lambda record: (record["table"], record["protocol"]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(map(json.dumps, records))
-    out.with_suffix(".json").write_text(f"[\n{lines}\n]\n")
-    out.with_suffix(".md").write_text("\n".join(report(records)) + "\n")
+    save(out, records, report(records))
 
 
 def jobs(arguments: argparse.Namespace, known: Container[tuple]) -> Iterator[Any]:
@@ -333,9 +333,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="keep the peers' records of an earlier --out, measure ours and the rest",
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "quality"
-    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "quality")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.tables = ["pool9", "routerbench3", "digits"]
