@@ -69,11 +69,18 @@ class QueryViews:
         self._squares = (self.landmarks**2).sum(axis=1)
         between = self._distances(self.landmarks, self.landmarks, self._squares)
         self._roots = [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
-        self.profiles = [
-            _profile(sample, n_clusters, rng)
-            for n_clusters in _PROFILES
-            if n_clusters < len(self.landmarks)
-        ]
+        self.profiles: list[tuple[np.ndarray, float]] = []
+        self._pulls: list[np.ndarray] = []
+        for n_clusters in _PROFILES:
+            if n_clusters < len(self.landmarks):
+                centres, softness, sizes = _profile(sample, n_clusters, rng)
+                self.profiles.append((centres, softness))
+                # A query pulls the centre of its cluster: without it, it would lie
+                # farther from it by this factor [Hartigan, Clustering Algorithms, 1975].
+                pull = (sizes / np.maximum(sizes - 1, 1)) ** 2
+                self._pulls.append(
+                    pull if len(sample) == len(X) else np.ones(n_clusters)
+                )
 
     def __len__(self) -> int:
         return 1 + len(_GAMMAS) + len(self.profiles)
@@ -84,11 +91,16 @@ class QueryViews:
         return scaled if self._basis is None else scaled @ self._basis
 
     def of(self, scaled: np.ndarray, view: int) -> np.ndarray:
-        """Features of one view to regress on, (n_queries, n_view_features)."""
+        """Features of training queries to regress on, (n_queries, n_view_features).
+
+        They are what they would be, had the query not been among the training queries.
+        """
         if 0 < view <= len(_GAMMAS):
             distance = self._distances(scaled, self.landmarks, self._squares)
             return np.exp(-_GAMMAS[view - 1] * distance) @ self._roots[view - 1]
-        return self._plain(scaled, view)
+        if view == 0:
+            return scaled
+        return self._profile_of(scaled, view, self._pulls[view - 1 - len(_GAMMAS)])
 
     def served(self, view: int, fit: RidgeFit) -> RidgeFit:
         """Regression on one view as :meth:`all_of` gives it: a kernel's map inside."""
@@ -98,7 +110,7 @@ class QueryViews:
 
     def forget_maps(self) -> None:
         """Drop what only :meth:`of` and :meth:`served` need."""
-        self._roots = []
+        self._roots, self._pulls = [], []
 
     def all_of(self, scaled: np.ndarray) -> Iterator[np.ndarray]:
         """All views, with distances to the landmarks computed once."""
@@ -107,14 +119,17 @@ class QueryViews:
         for gamma in _GAMMAS:
             yield np.exp(-gamma * distance)
         for view in range(1 + len(_GAMMAS), len(self)):
-            yield self._plain(scaled, view)
+            yield self._profile_of(scaled, view)
 
-    def _plain(self, scaled: np.ndarray, view: int) -> np.ndarray:
-        """A view that needs no map: the embedding, or memberships of clusters."""
-        if view == 0:
-            return scaled
+    def _profile_of(
+        self, scaled: np.ndarray, view: int, pulls: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Memberships of clusters, (n_queries, n_clusters)."""
         centres, softness = self.profiles[view - 1 - len(_GAMMAS)]
         distance = self._distances(scaled, centres, (centres**2).sum(axis=1))
+        if pulls is not None:
+            rows, own = np.arange(len(distance)), distance.argmin(axis=1)
+            distance[rows, own] *= pulls[own]
         distance -= distance.min(axis=1, keepdims=True)
         belongs = np.exp(-distance / softness)
         return belongs / belongs.sum(axis=1, keepdims=True)
@@ -182,12 +197,13 @@ def _landmarks(
 
 def _profile(
     sample: np.ndarray, n_clusters: int, rng: np.random.RandomState
-) -> tuple[np.ndarray, float]:
-    """Centres of clusters of the queries, and how softly queries belong to them."""
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Centres of clusters, how softly queries belong to them, and their sizes."""
     clusters = KMeans(n_clusters, n_init=3, random_state=rng.randint(2**31 - 1))
     clusters.fit(sample)
     radius = float(clusters.inertia_ / len(sample))
-    return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON)
+    sizes = np.bincount(clusters.labels_, minlength=n_clusters)
+    return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:
