@@ -299,6 +299,7 @@ class TrainingDecisions:
         cost: np.ndarray,
         true_quality: np.ndarray | None = None,
         true_cost: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
     ) -> TrainingDecisions:
         """Remember estimates, and the outcomes as far as they are known."""
         true_quality = quality if true_quality is None else true_quality
@@ -309,7 +310,7 @@ class TrainingDecisions:
         n_kept = min(len(quality), _N_KEPT)
         rows = np.linspace(0, len(quality) - 1, n_kept).round().astype(int)
         kept = (quality[rows], cost[rows], true_quality[rows], true_cost[rows])
-        return cls(path, best_single_quality(true_quality), kept)
+        return cls(path, best_single_quality(true_quality, weight), kept)
 
     def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
         """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
@@ -324,9 +325,10 @@ class TrainingDecisions:
         )
 
 
-def best_single_quality(quality: np.ndarray) -> float:
+def best_single_quality(quality: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Mean quality of the model that is best on average, over what was observed."""
     observed = np.isfinite(quality)
-    total = np.where(observed, quality, 0.0).sum(axis=0)
-    count = observed.sum(axis=0)
+    mass = observed if weight is None else np.where(observed, weight, 0.0)
+    total = (mass * np.where(observed, quality, 0.0)).sum(axis=0)
+    count = mass.sum(axis=0)
     return float((total[count > 0] / count[count > 0]).max())

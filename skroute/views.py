@@ -8,6 +8,7 @@ that nothing stored grows with the number of training queries.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 from scipy.linalg import eigh
@@ -67,8 +68,7 @@ class QueryViews:
         sample = self._fit_scaling(X, n_components, rng)
         self.landmarks = _landmarks(sample, n_landmarks, rng)
         self._squares = (self.landmarks**2).sum(axis=1)
-        between = self._distances(self.landmarks, self.landmarks, self._squares)
-        self._roots = [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
+        self._roots = self._maps()
         self.profiles = [
             _profile(sample, n_clusters, rng)
             for n_clusters in _PROFILES
@@ -99,6 +99,16 @@ class QueryViews:
     def forget_maps(self) -> None:
         """Drop what only :meth:`of` and :meth:`served` need."""
         self._roots = []
+
+    def with_maps(self) -> QueryViews:
+        """Return a copy that has them again, for further regressions."""
+        views = copy(self)
+        views._roots = self._maps()
+        return views
+
+    def _maps(self) -> list[np.ndarray]:
+        between = self._distances(self.landmarks, self.landmarks, self._squares)
+        return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
 
     def all_of(self, scaled: np.ndarray) -> Iterator[np.ndarray]:
         """All views, with distances to the landmarks computed once."""

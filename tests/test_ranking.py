@@ -239,7 +239,7 @@ def test_ridge_matches_scikit_learn_with_and_without_each_fold() -> None:
     X, Y = rng.normal(size=(80, 5)), rng.normal(size=(80, 3))
     Y[rng.uniform(size=Y.shape) < 0.3] = np.nan
     fold = np.arange(80) % 4
-    fit, out_of_fold = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(3))
+    fit, out_of_fold, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(3))
     distance = []
     for alpha in ALPHAS:
         expected = np.empty(Y.shape)
@@ -266,7 +266,7 @@ def test_noise_is_smoothed_and_signal_is_kept() -> None:
     fold = np.arange(300) % 5
 
     def slope(Y: np.ndarray) -> float:
-        fit, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(2))
+        fit, _, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(2))
         return float(np.abs(fit.coef).max())
 
     assert slope(signal) > 0.5
