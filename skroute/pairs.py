@@ -29,6 +29,9 @@ _WEIGHED = (-4, -2, 0, 2, 4)
 # Of these, the strengths that the ranker sees.
 _FEATURES = slice(1, 4)
 
+# A newcomer may differ from a pool of like models by so much, on the scale of quality.
+_LEAST_SPREAD = 0.1
+
 
 @dataclass(frozen=True)
 class PairEstimates:
@@ -351,8 +354,8 @@ def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
     apart = apart[np.isfinite(apart)]
     observed, centre = float(apart.mean()), float(means.mean())
     noise = float(apart.var()) / len(apart)
-    total = noise + float(means.var())
-    reliable = float(means.var()) / total if total > 0 and len(means) > 1 else 1.0
+    between = max(float(means.var()), _LEAST_SPREAD**2)
+    reliable = between / (between + noise)
     return observed, centre + reliable * (observed - centre)
 
 

@@ -171,6 +171,17 @@ def test_few_outcomes_are_not_trusted_far(data: Any, router: RankingRouter) -> N
     assert few[:, 3].std() < 2 * few[:, :3].std(axis=0).max()
 
 
+def test_many_outcomes_are_trusted_against_a_pool_of_twins(data: Any) -> None:
+    y = np.repeat(data.quality[:, :1], 2, axis=1)
+    twins = _small(costs=[1.0, 2.0]).fit(data.data, y)
+    better = twins.add_model("best", np.ones(400), X=data.data, costs=3.0)
+    assert better.predict_quality(data.data)[:, 2].mean() == pytest.approx(1, abs=0.02)
+    alone = twins.remove_model("model_1").add_model(
+        "best", np.ones(400), X=data.data, costs=3.0
+    )
+    assert (alone.predict(data.data) == 1).mean() > 0.95
+
+
 def test_unknown_outcomes_teach_nothing_but_budgets(
     data: Any, router: RankingRouter
 ) -> None:
