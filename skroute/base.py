@@ -474,15 +474,17 @@ class CrossFittedRouter(BaseRouter):
         """
         return self._fit(X, y, costs)
 
-    def _fit(self, X: Any, y: Any, costs: Any) -> np.ndarray:
+    def _fit(
+        self, X: Any, y: Any, costs: Any, outcome_weight: Any = None
+    ) -> np.ndarray:
         with all_or_nothing(self):
-            table = check_routing_table(self, X, y, costs)
+            table = check_routing_table(self, X, y, costs, outcome_weight)
             estimates = self._fit_table(table)
             block = repeats(table.X)[1] >= BLOCK
             if block.any():
                 estimates[block] = np.hstack(self._estimates(table.X[block]))
             self._training = TrainingDecisions.of(
-                *_halves(estimates), table.quality, table.costs
+                *_halves(estimates), table.quality, table.costs, table.weight
             )
         return estimates
 

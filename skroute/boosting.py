@@ -52,7 +52,7 @@ class PairRanker:
         Parameters
         ----------
         features : ndarray of shape (n_queries, n_models, n_features)
-            Features of pairs; the last one is the model's index, a category.
+            Features of pairs.
         labels : ndarray of int of shape (n_queries, n_models)
             Graded relevance: positions in `gains`.
         gains : ndarray of shape (n_labels,)
@@ -81,7 +81,6 @@ class PairRanker:
             label=labels[observed],
             group=group[group > 0],
             init_score=start[observed],
-            categorical_feature=[features.shape[2] - 1],
             free_raw_data=True,
         )
         settings = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-__all__ = ["RidgeFit", "chunks", "fit_ridge"]
+__all__ = ["RidgeFit", "chunks", "fit_ridge", "weighted_means"]
 
 # Features have about unit variance in total, so strengths compare across tables: from
 # hardly any to one that flattens a table of thousands of queries.
@@ -47,18 +47,21 @@ class _Sums:
     """What ridge needs to know of some rows: sums, cross products and their count."""
 
     def __init__(self, n_features: int, n_outputs: int) -> None:
-        self.n = 0
+        self.n_rows = 0
+        self.n = 0.0
         self.x = np.zeros(n_features)
         self.xx = np.zeros((n_features, n_features))
         self.y = np.zeros(n_outputs)
         self.xy = np.zeros((n_features, n_outputs))
 
-    def add(self, Phi: np.ndarray, Y: np.ndarray) -> None:
-        self.n += len(Phi)
-        self.x += Phi.sum(axis=0)
-        self.xx += Phi.T @ Phi
-        self.y += Y.sum(axis=0)
-        self.xy += Phi.T @ Y
+    def add(self, Phi: np.ndarray, Y: np.ndarray, weight: np.ndarray | None) -> None:
+        self.n_rows += len(Phi)
+        weighed = Phi if weight is None else Phi * weight[:, None]
+        self.n += len(Phi) if weight is None else weight.sum()
+        self.x += weighed.sum(axis=0)
+        self.xx += weighed.T @ Phi
+        self.y += Y.sum(axis=0) if weight is None else weight @ Y
+        self.xy += weighed.T @ Y
 
     def combined(self, parts: list[_Sums], sign: int) -> _Sums:
         """These rows with (1) or without (-1) those of other sums."""
@@ -69,7 +72,7 @@ class _Sums:
 
     def solve(self, alphas: np.ndarray) -> RidgeFit | None:
         """Ridge with an unpenalised intercept; ``None`` without two rows."""
-        if self.n < 2:
+        if self.n_rows < 2:
             return None
         x, y = self.x / self.n, self.y / self.n
         values, vectors = eigh(self.xx - self.n * np.outer(x, x), check_finite=False)
@@ -96,7 +99,9 @@ def fit_ridge(
     scale: np.ndarray,
     differences: bool = False,
     around: tuple[int, ...] = (0,),
-) -> tuple[RidgeFit, np.ndarray]:
+    weight: np.ndarray | None = None,
+    strength: int | None = None,
+) -> tuple[RidgeFit, np.ndarray, int]:
     """Choose a strength out of fold, and fit it with and without every fold.
 
     Parameters
@@ -117,6 +122,10 @@ def fit_ridge(
         them is fainter than what they share, so it wants a smoother fit.
     around : tuple of int, default=(0,)
         Strengths to keep, as steps on the grid from the one with the least error.
+    weight : ndarray of shape (n_queries, n_outputs), default=None
+        Weight of every target, in sums of squares and in errors; 0 leaves it out.
+    strength : int, default=None
+        Position of a strength on the grid, in place of the one with the least error.
 
     Returns
     -------
@@ -124,18 +133,28 @@ def fit_ridge(
         On all rows, at the kept strengths.
     out_of_fold : ndarray of shape (n_queries, n_outputs, n_kept)
         Predictions of every row by a fit without its fold.
+    strength : int
+        Position of the strength on the grid.
     """
     n_folds = int(fold.max()) + 1
-    paths = _fit_paths(X, Y, fold, feature_map, n_folds)
-    error = np.zeros(len(ALPHAS))
-    for part, rows, predicted in _held_out(X, fold, feature_map, paths):
-        target = Y[part.start + rows]
-        known = np.isfinite(target)[:, :, None]
-        residual = np.where(known, (predicted - target[:, :, None]) / scale[:, None], 0)
-        if differences:
-            residual = np.where(known, residual - _row_mean(residual, known), 0)
-        error += (residual**2).sum(axis=(0, 1))
-    kept = np.clip(error.argmin() + np.array(around), 0, len(ALPHAS) - 1)
+    if weight is not None:
+        Y = np.where(weight > 0, Y, np.nan)
+    paths = _fit_paths(X, Y, fold, feature_map, n_folds, weight)
+    if strength is None:
+        error = np.zeros(len(ALPHAS))
+        for part, rows, predicted in _held_out(X, fold, feature_map, paths):
+            target = Y[part.start + rows]
+            mass = np.isfinite(target)[:, :, None].astype(np.float64)
+            if weight is not None:
+                mass *= weight[part.start + rows][:, :, None]
+            known = mass > 0
+            residual = predicted - target[:, :, None]
+            residual = np.where(known, residual / scale[:, None], 0)
+            if differences:
+                residual = np.where(known, residual - _row_mean(residual, mass), 0)
+            error += (mass * residual**2).sum(axis=(0, 1))
+        strength = int(error.argmin())
+    kept = np.clip(strength + np.array(around), 0, len(ALPHAS) - 1)
     fits = [
         RidgeFit(np.ascontiguousarray(path.coef[:, :, kept]), path.intercept[:, kept])
         for path in paths
@@ -143,30 +162,46 @@ def fit_ridge(
     out_of_fold = np.empty((*Y.shape, len(around)))
     for part, rows, predicted in _held_out(X, fold, feature_map, fits):
         out_of_fold[part.start + rows] = predicted
-    return fits[-1], out_of_fold
+    return fits[-1], out_of_fold, strength
+
+
+def weighted_means(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Mean of every column where it is known, each value by its weight."""
+    if weight is None:
+        return np.nanmean(Y, axis=0)
+    weight = np.where(np.isfinite(Y), weight, 0.0)
+    return (weight * np.nan_to_num(Y)).sum(axis=0) / weight.sum(axis=0)
 
 
 def _fit_paths(
-    X: np.ndarray, Y: np.ndarray, fold: np.ndarray, feature_map: Map, n_folds: int
+    X: np.ndarray,
+    Y: np.ndarray,
+    fold: np.ndarray,
+    feature_map: Map,
+    n_folds: int,
+    weight: np.ndarray | None,
 ) -> list[RidgeFit]:
     """Fits at all strengths: without each fold, and on all rows as the last."""
     n_features = feature_map(X[:1]).shape[1]
     # Without enough rows an output is expected to be average.
-    average = np.repeat(np.nanmean(Y, axis=0)[:, None], len(ALPHAS), axis=1)
+    average = np.repeat(weighted_means(Y, weight)[:, None], len(ALPHAS), axis=1)
     paths = [
         RidgeFit(np.zeros((n_features, *average.shape)), average.copy())
         for _ in range(n_folds + 1)
     ]
-    # Outputs that are known on the same rows share their sums.
-    patterns, group = np.unique(np.isfinite(Y), axis=1, return_inverse=True)
-    for g, known in enumerate(patterns.T):
+    # Outputs that are known on the same rows, at the same weights, share their sums.
+    mass = np.isfinite(Y) if weight is None else np.where(np.isfinite(Y), weight, 0.0)
+    patterns, group = np.unique(mass, axis=1, return_inverse=True)
+    for g, pattern in enumerate(patterns.T):
+        known = pattern > 0
         columns = np.flatnonzero(group.ravel() == g)
         sums = [_Sums(n_features, len(columns)) for _ in range(n_folds)]
         for part in chunks(len(X)):
             Phi, target = feature_map(X[part]), Y[part][:, columns]
             for k in range(n_folds):
                 rows = known[part] & (fold[part] == k)
-                sums[k].add(Phi[rows], target[rows])
+                weighed = None if weight is None else pattern[part][rows]
+                sums[k].add(Phi[rows], target[rows], weighed)
         total = _Sums(n_features, len(columns)).combined(sums, 1)
         for k, path in enumerate(paths):
             training = total.combined(sums[k : k + 1], -1)
@@ -188,7 +223,12 @@ def _held_out(
             yield part, rows, fit.predict(Phi[rows])
 
 
-def _row_mean(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean over the known outputs of each row; the others are 0 in `values`."""
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    return values.sum(axis=1, keepdims=True) / count
+def _row_mean(values: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Mean over the outputs of each row that have a mass; 0 where only one has.
+
+    A single output has no difference from others: judged by its distance from itself,
+    any strength would do.
+    """
+    single = (mass > 0).sum(axis=1, keepdims=True) <= 1
+    total = np.where(single, 1.0, mass.sum(axis=1, keepdims=True))
+    return np.where(single, 0.0, (mass * values).sum(axis=1, keepdims=True) / total)

@@ -3,19 +3,21 @@
 LambdaRank learns from a few dozen numbers per pair, not from the raw embedding: what
 regressions on several views of the query expect of this model, at several strengths of
 smoothing, what they expect of the pool as a whole, the leading principal components of
-the embedding, and which model it is. Nothing stored grows with the number of training
-queries.
+the embedding, and how good the model is on average. Which model it is, is none of them:
+so a model can join the pool that the ranker never saw. Nothing stored grows with the
+number of training queries.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import nnls
 
-from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.linear import RidgeFit, chunks, fit_ridge, weighted_means
 from skroute.views import QueryViews
 
 __all__ = ["PairEstimates", "PairFeatures"]
@@ -27,6 +29,9 @@ _WEIGHED = (-4, -2, 0, 2, 4)
 # Of these, the strengths that the ranker sees.
 _FEATURES = slice(1, 4)
 
+# A newcomer may differ from a pool of like models by so much, on the scale of quality.
+_LEAST_SPREAD = 0.1
+
 
 @dataclass(frozen=True)
 class PairEstimates:
@@ -37,7 +42,7 @@ class PairEstimates:
     quality : ndarray of shape (n_queries, n_models)
         Expected quality by the regressions alone, scaled to [0, 1].
     features : ndarray of shape (n_queries, n_models, n_features)
-        Features of pairs, the model's index last.
+        Features of pairs.
     """
 
     quality: np.ndarray
@@ -65,6 +70,7 @@ class PairFeatures:
         quality: np.ndarray,
         fold: np.ndarray,
         rng: np.random.RandomState,
+        weight: np.ndarray | None = None,
     ) -> PairEstimates:
         """Fit on all queries, and estimate each without its fold.
 
@@ -78,23 +84,25 @@ class PairFeatures:
             Fold of each query.
         rng : RandomState
             Draws the views.
+        weight : ndarray of shape (n_queries, n_models), default=None
+            Weight of every outcome, positive where it is known.
 
         Returns
         -------
         PairEstimates
             Out-of-fold estimates of the training queries.
         """
-        self.means_ = np.nanmean(quality, axis=0)
+        self.means_ = weighted_means(quality, weight)
         self.views_ = QueryViews(X, self.n_components, self.n_landmarks, rng)
         spread = np.full(quality.shape[1], np.nanstd(quality) or 1.0)
-        fits = []
+        fits, self._strengths = [], []
         estimates = np.empty((*quality.shape, len(self.views_), len(_WEIGHED)))
         for view in range(len(self.views_)):
 
             def features(rows: np.ndarray, view: int = view) -> np.ndarray:
                 return self.views_.of(self.scaled(rows), view)
 
-            fit, estimates[:, :, view] = fit_ridge(
+            fit, estimates[:, :, view], strength = fit_ridge(
                 X,
                 quality,
                 fold,
@@ -102,13 +110,17 @@ class PairFeatures:
                 scale=spread,
                 differences=True,
                 around=_WEIGHED,
+                weight=weight,
             )
+            self._strengths.append(strength)
             fits.append(self.views_.served(view, fit))
         self.views_.forget_maps()
-        weights = _combine(
+        self._weights = weights = _combine(
             (estimates - self.means_[:, None, None]).reshape(*quality.shape, -1),
             quality - self.means_,
+            weight,
         ).reshape(2, len(fits), len(_WEIGHED))
+        self._common = [_pool_average(fit, self.means_) for fit in fits]
         # Regressions are linear: their weighted sum is one more output of each.
         self.fits_ = [
             RidgeFit(
@@ -145,6 +157,102 @@ class PairFeatures:
             [fit.predict(view) for fit, view in zip(self.fits_, views, strict=True)],
         )
 
+    def with_model(
+        self, X: np.ndarray, quality: np.ndarray, fold: np.ndarray
+    ) -> tuple[PairFeatures, PairEstimates]:
+        """Add a model: the same regressions, on the same views, for it alone.
+
+        What the pool has in common is expected of a newcomer too; regressed is what it
+        does besides. So few outcomes leave it a model like the average, better or worse
+        by about as much on every query.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Embeddings.
+        quality : ndarray of shape (n_queries,)
+            Qualities of the model in the scale of the others; ``NaN`` where unknown.
+        fold : ndarray of int of shape (n_queries,)
+            Fold of each query.
+
+        Returns
+        -------
+        grown : PairFeatures
+            The model is last in it; this one stays as it is.
+        estimates : PairEstimates
+            Of these queries, and for the new model out of fold.
+        """
+        scaled = self.scaled(X)
+        expected, outputs = [], []
+        for Phi, old, common in zip(
+            self.views_.all_of(scaled), self.fits_, self._common, strict=True
+        ):
+            expected.append(Phi @ common.coef + common.intercept)
+            outputs.append(old.predict(Phi))
+        on_level, on_differences = self._weights
+        level = sum(e @ w for e, w in zip(expected, on_level, strict=True))
+        centre, mean = _newcomer_mean(quality - level, self.means_)
+        grown = copy(self)
+        grown.means_ = np.append(self.means_, mean)
+        grown.fits_ = []
+        views = self.views_.with_maps()
+        kept = np.arange(len(_WEIGHED))
+        for view, common in enumerate(self._common):
+
+            def features(rows: np.ndarray, view: int = view) -> np.ndarray:
+                return views.of(self.scaled(rows), view)
+
+            # One target per strength: what the pool's regression at it leaves over.
+            fit, apart, _ = fit_ridge(
+                X,
+                (quality - centre)[:, None] - expected[view],
+                fold,
+                features,
+                scale=np.ones(len(_WEIGHED)),
+                around=_WEIGHED,
+                strength=self._strengths[view],
+            )
+            fit = views.served(view, RidgeFit(fit.coef[:, kept, kept], fit.intercept))
+            weights = on_level[view], on_differences[view]
+            coef = _newcomer(fit.coef, common.coef, *weights)
+            intercept = _newcomer(
+                fit.intercept[kept, kept], common.intercept, *weights, mean
+            )
+            column = _newcomer(apart[:, kept, kept], expected[view], *weights, mean)
+            old = self.fits_[view]
+            grown.fits_.append(
+                RidgeFit(
+                    np.concatenate([old.coef, coef[:, None]], axis=1),
+                    np.concatenate([old.intercept, intercept[None]]),
+                )
+            )
+            outputs[view] = np.concatenate([outputs[view], column[:, None]], axis=1)
+        return grown, grown._assemble(scaled, outputs)
+
+    def without_model(self, model: int) -> PairFeatures:
+        """Leave a model out; this one stays as it is.
+
+        Parameters
+        ----------
+        model : int
+            Its position.
+
+        Returns
+        -------
+        PairFeatures
+            The same estimates of the other models.
+        """
+        shrunk = copy(self)
+        shrunk.means_ = np.delete(self.means_, model)
+        shrunk.fits_ = [
+            RidgeFit(
+                np.delete(fit.coef, model, axis=1),
+                np.delete(fit.intercept, model, axis=0),
+            )
+            for fit in self.fits_
+        ]
+        return shrunk
+
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
         return self.views_.scaled(X)
@@ -155,16 +263,13 @@ class PairFeatures:
         n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
         query = scaled @ self.views_.components
-        model = np.arange(n_models, dtype=np.float64)
         columns = [
             *(output[..., :-1] for output in outputs),
             quality[:, :, None],
             (quality - level)[:, :, None],
             np.broadcast_to(level[:, :, None], (n_queries, n_models, 1)),
             np.broadcast_to(query[:, None, :], (n_queries, n_models, query.shape[1])),
-            np.broadcast_to(
-                np.stack([self.means_, model], axis=1), (n_queries, n_models, 2)
-            ),
+            np.broadcast_to(self.means_[:, None], (n_queries, n_models, 1)),
         ]
         return PairEstimates(quality, np.concatenate(columns, axis=2))
 
@@ -195,12 +300,75 @@ def _with_share(
     return np.concatenate([outputs[..., _FEATURES], share[..., None]], axis=-1)
 
 
-def _combine(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _pool_average(fit: RidgeFit, means: np.ndarray) -> RidgeFit:
+    """What the models of a pool have in common, as deviation from their means."""
+    return RidgeFit(
+        fit.coef.mean(axis=1), (fit.intercept - means[:, None]).mean(axis=0)
+    )
+
+
+def _newcomer(
+    apart: np.ndarray,
+    common: np.ndarray,
+    on_level: np.ndarray,
+    on_differences: np.ndarray,
+    mean: float = 0.0,
+) -> np.ndarray:
+    """What `_with_share` gives, for one model apart from what the pool has in common.
+
+    Parameters
+    ----------
+    apart, common : ndarray of shape (..., n_strengths)
+        Estimates of the two parts, or coefficients, which are transformed alike.
+    on_level, on_differences : ndarray of shape (n_strengths,)
+        Weights of the two parts in the expected quality.
+    mean : float, default=0.0
+        Mean quality of the model.
+
+    Returns
+    -------
+    ndarray of shape (..., n_features + 1)
+        The share is last.
+    """
+    share = common @ on_level + apart @ on_differences
+    seen = mean + (common + apart)[..., _FEATURES]
+    return np.concatenate([seen, share[..., None]], axis=-1)
+
+
+def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
+    """Mean of a new model, as observed, and drawn to that of the pool.
+
+    Parameters
+    ----------
+    apart : ndarray of shape (n_queries,)
+        Qualities of the model less the level of the query; ``NaN`` where unknown.
+    means : ndarray of shape (n_models,)
+        Means of the pool.
+
+    Returns
+    -------
+    observed, expected : float
+        They differ by more the fewer outcomes there are, and the more alike the models
+        of the pool are.
+    """
+    apart = apart[np.isfinite(apart)]
+    observed, centre = float(apart.mean()), float(means.mean())
+    noise = float(apart.var()) / len(apart)
+    between = max(float(means.var()), _LEAST_SPREAD**2)
+    reliable = between / (between + noise)
+    return observed, centre + reliable * (observed - centre)
+
+
+def _combine(
+    deviation: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
     """Weigh the regressions, by out-of-fold squared error.
 
     What a query's models have in common (its difficulty) and what tells them apart are
     weighed by themselves: the regression that knows the one best need not know the
-    other best, and only the other decides.
+    other best, and only the other decides. Where all outcomes of a query are known, the
+    two do not mix. Where few are, their common error is taken off as far as it can be
+    told from so many: not at all from one.
 
     Parameters
     ----------
@@ -208,6 +376,8 @@ def _combine(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
         Estimates, less the mean of each model.
     target : ndarray of shape (n_queries, n_models)
         Qualities, less the mean of each model; ``NaN`` where unknown.
+    weight : ndarray of shape (n_queries, n_models), default=None
+        Weight of every outcome, positive where it is known.
 
     Returns
     -------
@@ -215,17 +385,46 @@ def _combine(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
         Non-negative weights for the level of a query, and for the differences.
     """
     n_regressions = deviation.shape[2]
-    squares = np.zeros((2, n_regressions + 1, n_regressions + 1))
+    squares = np.zeros((2 * n_regressions + 1,) * 2)
+    taken_off = _taken_off(target)
     for part in chunks(len(target)):
-        table = np.concatenate([deviation[part], target[part][:, :, None]], axis=2)
+        common = deviation[part].mean(axis=1, keepdims=True)
+        common = np.broadcast_to(common, deviation[part].shape)
+        table = np.concatenate(
+            [common, deviation[part] - common, target[part][:, :, None]], axis=2
+        )
         known = np.isfinite(target[part])
-        count = np.maximum(known.sum(axis=1), 1)[:, None]
+        mass = known.astype(np.float64)
+        if weight is not None:
+            mass *= weight[part]
         table = np.where(known[:, :, None], table, 0.0)
-        level = table.sum(axis=1) / count
-        differences = np.where(known[:, :, None], table - level[:, None], 0.0)
-        differences = differences.reshape(-1, n_regressions + 1)
-        squares += np.stack([level.T @ level, differences.T @ differences])
-    return np.stack([_nnls_of(square) for square in squares])
+        total = mass.sum(axis=1)
+        mean = np.einsum("nm,nmr->nr", mass, table) / np.where(total, total, 1)[:, None]
+        table -= (taken_off[known.sum(axis=1)][:, None] * mean)[:, None]
+        table *= np.sqrt(mass)[:, :, None]
+        table = table.reshape(-1, squares.shape[1])
+        squares += table.T @ table
+    return _nnls_of(squares).reshape(2, n_regressions)
+
+
+def _taken_off(target: np.ndarray) -> np.ndarray:
+    """Part of a query's mean to take off, by the number of its known outcomes.
+
+    Outcomes of one query share an error, of a part r of the variance; this turns them
+    into independent ones (generalised least squares of random effects).
+    """
+    known = np.isfinite(target)
+    values = np.where(known, target, 0.0)
+    n_models = target.shape[1]
+    count = known.sum(axis=1)
+    pairs = (count * (count - 1)).sum()
+    squares = (values**2).sum()
+    shared = 0.0
+    if pairs and squares:
+        products = (values.sum(axis=1) ** 2).sum() - squares
+        shared = float(np.clip(products / pairs / (squares / count.sum()), 0.0, 0.99))
+    counts = np.arange(n_models + 1)
+    return 1.0 - np.sqrt((1.0 - shared) / (1.0 - shared + counts * shared))
 
 
 def _nnls_of(squares: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ class PointwiseRouter(CrossFittedRouter):
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         check_integer(self.cv, "cv", low=2)
-        X, quality, costs, per_query = table
+        X, quality, costs, per_query, _ = table
         cost_estimator = self.estimator
         if self.cost_estimator is not None:
             cost_estimator = self.cost_estimator

@@ -359,6 +359,7 @@ class TrainingDecisions:
         cost: np.ndarray,
         true_quality: np.ndarray | None = None,
         true_cost: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
     ) -> TrainingDecisions:
         """Remember estimates, and the outcomes as far as they are known."""
         true_quality = quality if true_quality is None else true_quality
@@ -369,8 +370,8 @@ class TrainingDecisions:
         n_kept = min(len(quality), _N_KEPT)
         rows = np.linspace(0, len(quality) - 1, n_kept).round().astype(int)
         kept = (quality[rows], cost[rows], true_quality[rows], true_cost[rows])
-        best = best_single_model(true_quality, _known(true_cost, cost))
-        return cls(path, best, best_single_quality(true_quality), kept)
+        best = best_single_model(true_quality, _known(true_cost, cost), weight)
+        return cls(path, best, best_single_quality(true_quality, weight), kept)
 
     def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
         """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
@@ -385,19 +386,22 @@ class TrainingDecisions:
         )
 
 
-def best_single_quality(quality: np.ndarray) -> float:
+def best_single_quality(quality: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Mean quality of the model that is best on average, over what was observed."""
-    return float(_mean_quality(quality).max())
+    return float(_mean_quality(quality, weight).max())
 
 
-def best_single_model(quality: np.ndarray, cost: np.ndarray) -> int:
+def best_single_model(
+    quality: np.ndarray, cost: np.ndarray, weight: np.ndarray | None = None
+) -> int:
     """Index of the model that is best on average, ties to the cheaper."""
-    return int(np.lexsort((cost.mean(axis=0), -_mean_quality(quality)))[0])
+    return int(np.lexsort((cost.mean(axis=0), -_mean_quality(quality, weight)))[0])
 
 
-def _mean_quality(quality: np.ndarray) -> np.ndarray:
+def _mean_quality(quality: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Mean of each model over what was observed; minus infinity without any."""
     observed = np.isfinite(quality)
-    total = np.where(observed, quality, 0.0).sum(axis=0)
-    count = observed.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+    mass = observed if weight is None else np.where(observed, weight, 0.0)
+    total = (mass * np.where(observed, quality, 0.0)).sum(axis=0)
+    count = mass.sum(axis=0)
+    return np.where(count > 0, total / np.where(count > 0, count, 1), -np.inf)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
-from skroute.base import CrossFittedRouter
 from skroute.boosting import PairRanker
 from skroute.calibration import log_odds, rank_utility
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, chunks, fit_ridge
 from skroute.pairs import PairEstimates, PairFeatures
+from skroute.pool import ChangeablePool
 from skroute.relevance import graded_relevance
 from skroute.threads import single_threaded
 from skroute.validation import (
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 _MIN_RANKED = 25
 
 
-class RankingRouter(CrossFittedRouter):
+class RankingRouter(ChangeablePool):
     """Learn to rank the models for a query, and what the ranks are worth.
 
     Regressions (linear, kernel and cluster profiles) estimate the quality of every
@@ -121,6 +121,8 @@ class RankingRouter(CrossFittedRouter):
     (2,)
     """
 
+    __metadata_request__fit = {"costs": True, "outcome_weight": True}  # noqa: RUF012
+
     def __init__(
         self,
         costs: Any = None,
@@ -151,6 +153,86 @@ class RankingRouter(CrossFittedRouter):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    def fit(
+        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+    ) -> Self:
+        """Fit the router on a table of outcomes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings, float32 or float64.
+        y : array-like of shape (n_queries, n_models)
+            Quality of every model on every query, higher is better; ``NaN`` where a
+            model was not run. Columns of a DataFrame name the models.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call, ``NaN`` where unknown. Prices per model are given in the
+            constructor instead.
+        outcome_weight : array-like of shape (n_queries, n_models), default=None
+            Weight of every outcome, in any unit per model: 0 leaves the outcome and
+            its cost out. Not read where `y` is ``NaN``. Where an earlier policy chose
+            which models ran, one over the probability of its choice makes up for what
+            it preferred [1]_; very large weights are noise, and are best clipped by
+            the caller [2]_.
+
+        Returns
+        -------
+        self : RankingRouter
+            The fitted router.
+
+        Raises
+        ------
+        ValueError
+            If a shape, a name or a value is not as described; the router is then left
+            as it was.
+
+        Notes
+        -----
+        The weights count in the regressions, their strengths and means, and in the
+        share of the ranker; the ranker compares outcomes that are known on one query,
+        each pair alike. The weights of a model are brought to the number of equally
+        weighed outcomes that would tell its mean as well, so that a model of few and
+        uneven outcomes is smoothed more.
+
+        References
+        ----------
+        .. [1] D. G. Horvitz and D. J. Thompson, "A generalization of sampling without
+           replacement from a finite universe", Journal of the American Statistical
+           Association 47, 1952.
+        .. [2] A. Swaminathan and T. Joachims, "Counterfactual risk minimization:
+           learning from logged bandit feedback", ICML, 2015.
+        """
+        self._fit(X, y, costs, outcome_weight)
+        return self
+
+    def fit_transform(
+        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+    ) -> np.ndarray:
+        """Fit, and estimate the training queries by cross-fitting.
+
+        This is not ``fit(X, y).transform(X)``: every query is estimated by a model that
+        did not see its outcomes, so that a :class:`~skroute.BudgetDecider` behind the
+        router is tuned on honest numbers. Only where at least 50 queries share one
+        embedding they are estimated as they will be served.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        y : array-like of shape (n_queries, n_models)
+            Qualities, ``NaN`` where a model was not run.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call.
+        outcome_weight : array-like of shape (n_queries, n_models), default=None
+            Weight of every outcome, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2 * n_models)
+            Cross-fitted qualities, then costs.
+        """
+        return self._fit(X, y, costs, outcome_weight)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Rank scores: how much better than the average model each is expected to be.
@@ -206,11 +288,15 @@ class RankingRouter(CrossFittedRouter):
     def _quality(self, X: np.ndarray) -> np.ndarray:
         quality = np.empty((len(X), len(self.models_)))
         for part in chunks(len(X)):
-            pairs = self._pairs.transform(X[part])
-            scores = log_odds(pairs.quality)
-            if self.ranker_ is not None:
-                scores += self.ranker_.predict(pairs.features)
-            quality[part] = _blend(pairs, scores, self.rank_weight_)
+            quality[part] = self._expected(self._pairs.transform(X[part]))
+        return quality
+
+    def _expected(self, pairs: PairEstimates) -> np.ndarray:
+        """Expected quality, in the unit of `y` and the order of `models_`."""
+        scores = log_odds(pairs.quality)
+        if self.ranker_ is not None:
+            scores += self.ranker_.predict(pairs.features)
+        quality = _blend(pairs, scores, self.rank_weight_)
         return self._worst + self._range * quality[:, self._place]
 
     def _cost(self, X: np.ndarray) -> np.ndarray:
@@ -228,6 +314,7 @@ class RankingRouter(CrossFittedRouter):
             return self._fit_stages(table)
 
     def _fit_stages(self, table: RoutingTable) -> np.ndarray:
+        self._fitted = None
         rng = check_random_state(self.random_state)
         # Everything is learned with the models in an order of their own, so that the
         # order of the columns of y changes no decision.
@@ -237,19 +324,20 @@ class RankingRouter(CrossFittedRouter):
         self._worst = float(np.nanmin(table.quality))
         self._range = float(np.nanmax(table.quality)) - self._worst or 1.0
         quality = (table.quality[:, order] - self._worst) / self._range
+        weight = None if table.weight is None else table.weight[:, order]
         fold = draw_folds(table.X, self.cv, rng)
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", len(quality))
         self._pairs = PairFeatures(self.n_components, self.n_landmarks)
-        pairs = self._pairs.fit_transform(table.X, quality, fold, rng)
+        pairs = self._pairs.fit_transform(table.X, quality, fold, rng, weight)
         self._log("ranking models", len(quality))
         scores, self.ranker_ = self._rank(
             pairs, quality, self.costs_[order], fold, seed
         )
         self.rank_weight_ = 0.0
         if self.ranker_ is not None:
-            self.rank_weight_ = _choose_weight(pairs, scores, quality)
+            self.rank_weight_ = _choose_weight(pairs, scores, quality, weight)
         expected = self._worst + self._range * _blend(pairs, scores, self.rank_weight_)
         self._log("estimating costs", len(quality))
         expense = self._fit_costs(table, fold, order)
@@ -310,6 +398,7 @@ class RankingRouter(CrossFittedRouter):
         if not table.per_query:
             return np.tile(self.costs_, (len(table.X), 1))
         costs = table.costs[:, order]
+        weight = None if table.weight is None else table.weight[:, order]
         # The dearest call as a unit keeps the squares of extreme costs finite.
         unit = np.nanmax(costs, axis=0)
         unit[unit == 0] = 1.0
@@ -317,8 +406,8 @@ class RankingRouter(CrossFittedRouter):
         spread[spread == 0] = 1.0
         low, high = np.nanmin(table.costs, axis=0), np.nanmax(table.costs, axis=0)
         self._cost_range = low, high
-        self._cost_fit, expense = fit_ridge(
-            table.X, costs, fold, self._pairs.scaled, scale=spread
+        self._cost_fit, expense, _ = fit_ridge(
+            table.X, costs, fold, self._pairs.scaled, scale=spread, weight=weight
         )
         return np.clip(expense[:, self._place, 0], *self._cost_range)
 
@@ -365,18 +454,27 @@ def _blend(pairs: PairEstimates, scores: np.ndarray, weight: float) -> np.ndarra
 
 
 def _choose_weight(
-    pairs: PairEstimates, scores: np.ndarray, quality: np.ndarray
+    pairs: PairEstimates,
+    scores: np.ndarray,
+    quality: np.ndarray,
+    weight: np.ndarray | None,
 ) -> float:
     """Weight of the ranker with the least error on differences between models."""
     known = np.isfinite(quality)
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    mass = known.astype(np.float64)
+    if weight is not None:
+        mass *= weight
+    total = mass.sum(axis=1, keepdims=True)
+    total[total == 0] = 1.0
 
     def centred(values: np.ndarray) -> np.ndarray:
-        mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
-        return (values - mean)[known]
+        values = np.where(known, values, 0.0)
+        return (values - (mass * values).sum(axis=1, keepdims=True) / total)[known]
 
     regressed = centred(pairs.quality)
     change = centred(_blend(pairs, scores, 1.0)) - regressed
     error = centred(quality) - regressed
-    size = float(change @ change)
-    return float(np.clip(change @ error / size, 0.0, 1.0)) if size > 0 else 0.0
+    size = float(mass[known] @ change**2)
+    if size == 0:
+        return 0.0
+    return float(np.clip(mass[known] @ (change * error) / size, 0.0, 1.0))

@@ -23,17 +23,21 @@ from sklearn.utils.validation import (
 )
 
 from skroute.exceptions import NoCostWarning
+from skroute.linear import weighted_means
 from skroute.names import by_model, by_name, default_names, listed, model_names
 
 __all__ = [
     "RoutingTable",
     "all_or_nothing",
+    "check_call_costs",
     "check_choice",
     "check_costs",
     "check_estimates",
     "check_input_features",
     "check_integer",
     "check_number",
+    "check_outcome_weight",
+    "check_outcomes",
     "check_prices",
     "check_quality",
     "check_queries",
@@ -59,12 +63,15 @@ class RoutingTable(NamedTuple):
         Money per call, float64; ``NaN`` where unknown.
     per_query : bool
         Whether the costs were given per query, or are one price per model.
+    weight : ndarray of shape (n_queries, n_models) or None
+        Weight of every outcome; positive where the quality is known, 0 elsewhere.
     """
 
     X: np.ndarray
     quality: np.ndarray
     costs: np.ndarray
     per_query: bool
+    weight: np.ndarray | None = None
 
 
 def _outside() -> int:
@@ -96,7 +103,11 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def check_routing_table(
-    router: BaseEstimator, X: Any, y: Any, costs: Any = None
+    router: BaseEstimator,
+    X: Any,
+    y: Any,
+    costs: Any = None,
+    outcome_weight: Any = None,
 ) -> RoutingTable:
     """Check what a router is fitted on, and set the attributes that follow from it.
 
@@ -115,6 +126,8 @@ def check_routing_table(
         of a pandas or polars DataFrame name the models.
     costs : array-like of shape (n_queries, n_models), default=None
         Money per call, ``NaN`` where unknown.
+    outcome_weight : array-like of shape (n_queries, n_models), default=None
+        Weight of every outcome; 0 leaves it out, with its cost.
 
     Returns
     -------
@@ -127,11 +140,11 @@ def check_routing_table(
         If a shape, a name or a value is not as described.
     """
     with all_or_nothing(router):
-        return _check_routing_table(router, X, y, costs)
+        return _check_routing_table(router, X, y, costs, outcome_weight)
 
 
 def _check_routing_table(
-    router: BaseEstimator, X: Any, y: Any, costs: Any
+    router: BaseEstimator, X: Any, y: Any, costs: Any, outcome_weight: Any
 ) -> RoutingTable:
     models = model_names(y)
     quality = check_quality(y)
@@ -143,6 +156,10 @@ def _check_routing_table(
             f"y has no observed quality for the models {listed(models[~observed])}: "
             "their column is all NaN; drop it or add outcomes."
         )
+    weight = None
+    if outcome_weight is not None:
+        weight = check_outcome_weight(outcome_weight, quality, models)
+        quality = np.where(weight > 0, quality, np.nan)
     given = getattr(router, "costs", None)
     prices = None if given is None else check_prices(given, models)
     if costs is None:
@@ -164,6 +181,8 @@ def _check_routing_table(
         table = np.broadcast_to(prices, quality.shape)
     else:
         table = check_costs(costs, quality.shape, models)
+        if weight is not None:
+            table = np.where(weight > 0, table, np.nan)
         if prices is not None:
             # A known price stands in for a call whose cost was not recorded.
             table = np.where(np.isnan(table), prices, table)
@@ -173,7 +192,7 @@ def _check_routing_table(
                 f"costs has no known cost for the models {listed(models[unknown])}: "
                 "their column is all NaN; give a price for them in the constructor."
             )
-        mean_costs = np.nanmean(table, axis=0)
+        mean_costs = weighted_means(table, weight)
     X = validate_data(router, X, dtype=_FLOATS)
     check_consistent_length(X, quality)
     router.models_ = models
@@ -181,7 +200,7 @@ def _check_routing_table(
     router._per_query_costs = costs is not None
     # What an earlier fit knew of its training queries holds no more.
     vars(router).pop("_training", None)
-    return RoutingTable(X, quality, table, costs is not None)
+    return RoutingTable(X, quality, table, costs is not None, weight)
 
 
 def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
@@ -298,6 +317,155 @@ def check_costs(
             f"{listed(models[negative])}."
         )
     return table
+
+
+def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
+    """Check qualities of one model.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries,)
+        Qualities, ``NaN`` where unknown.
+    n_queries : int
+        Number of queries.
+    name : str, default="y"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The qualities, float64.
+    """
+    y = _check_column(y, n_queries, name)
+    if np.isfinite(y).sum() < 2:
+        raise ValueError(
+            f"{name} must have at least 2 outcomes that are not NaN, to tell what the "
+            f"model is worth; got {int(np.isfinite(y).sum())}."
+        )
+    return y
+
+
+def check_call_costs(
+    costs: Any, n_queries: int, name: str = "costs"
+) -> np.ndarray | float:
+    """Check the costs of one model.
+
+    Parameters
+    ----------
+    costs : float or array-like of shape (n_queries,)
+        A price, or money per call, ``NaN`` where unknown.
+    n_queries : int
+        Number of queries.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    float or ndarray of shape (n_queries,)
+        The price, or the costs.
+    """
+    if np.ndim(costs) == 0:
+        return check_number(costs, name, low=0.0)
+    costs = _check_column(costs, n_queries, name)
+    if np.isnan(costs).all():
+        raise ValueError(f"{name} has no known cost: all are NaN; give a price.")
+    if (costs < 0).any():
+        raise ValueError(
+            f"{name} must not be negative; the smallest is {np.nanmin(costs):g}."
+        )
+    return costs
+
+
+def _check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
+    """Check one value per query, ``NaN`` where unknown."""
+    if values is None or np.ndim(values) == 0:
+        raise ValueError(
+            f"{name} must have one value per query, shape ({n_queries},); got "
+            f"{values!r}."
+        )
+    column = check_array(
+        values,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        input_name=name,
+    )
+    if column.shape != (n_queries,):
+        raise ValueError(
+            f"{name} must have one value per query of X, shape ({n_queries},); got "
+            f"{column.shape}."
+        )
+    return column
+
+
+def check_outcome_weight(
+    weight: Any,
+    quality: np.ndarray,
+    models: np.ndarray,
+    name: str = "outcome_weight",
+) -> np.ndarray:
+    """Check weights of outcomes, and bring those of every model to its outcomes.
+
+    Parameters
+    ----------
+    weight : array-like of shape (n_queries, n_models)
+        Weights, in any unit; not read where the quality is unknown.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities, ``NaN`` where unknown.
+    models : ndarray of shape (n_models,)
+        Names of the models; a DataFrame's columns are put in this order.
+    name : str, default="outcome_weight"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        Weights that sum, for every model, to as many equally weighed outcomes as would
+        tell its mean as well [1]_; 0 where the quality is unknown.
+
+    Raises
+    ------
+    ValueError
+        If the shape, a column name or a value is wrong, or a model is left without any
+        outcome.
+
+    References
+    ----------
+    .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
+    """
+    columns = model_names(weight, name)
+    table = check_array(
+        weight,
+        dtype=np.float64,
+        ensure_all_finite=False,
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name=name,
+    )
+    if table.shape != quality.shape:
+        raise ValueError(
+            f"{name} must have one weight per outcome, the shape of y, "
+            f"{quality.shape}; got {table.shape}."
+        )
+    table = by_name(table, columns, models, name)
+    known = np.isfinite(quality)
+    bad = known & ~(np.isfinite(table) & (table >= 0))
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite and not negative wherever y is known; got "
+            f"{table[bad][0]!r} for the model {models[bad.any(axis=0)][0]}. Give 0 to "
+            "leave an outcome out."
+        )
+    table = np.where(known, table, 0.0)
+    largest = table.max(axis=0)
+    if (largest == 0).any():
+        raise ValueError(
+            f"{name} leaves no outcome of the models {listed(models[largest == 0])}: "
+            "all their weights are 0; drop their columns or weigh an outcome."
+        )
+    # The largest as a unit keeps the squares of extreme weights finite.
+    table = table / largest
+    return table * (table.sum(axis=0) / (table**2).sum(axis=0))
 
 
 def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:

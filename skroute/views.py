@@ -8,6 +8,7 @@ that nothing stored grows with the number of training queries.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 from scipy.linalg import eigh
@@ -67,20 +68,18 @@ class QueryViews:
         sample = self._fit_scaling(X, n_components, rng)
         self.landmarks = _landmarks(sample, n_landmarks, rng)
         self._squares = (self.landmarks**2).sum(axis=1)
-        between = self._distances(self.landmarks, self.landmarks, self._squares)
-        self._roots = [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
+        self._roots = self._maps()
         self.profiles: list[tuple[np.ndarray, float]] = []
         self._pulls: list[np.ndarray] = []
         for n_clusters in _PROFILES:
-            if n_clusters < len(self.landmarks):
-                centres, softness, sizes = _profile(sample, n_clusters, rng)
-                self.profiles.append((centres, softness))
-                # A query pulls the centre of its cluster: without it, it would lie
-                # farther from it by this factor [Hartigan, Clustering Algorithms, 1975].
-                pull = (sizes / np.maximum(sizes - 1, 1)) ** 2
-                self._pulls.append(
-                    pull if len(sample) == len(X) else np.ones(n_clusters)
-                )
+            if n_clusters >= len(self.landmarks):
+                continue
+            centres, softness, sizes = _profile(sample, n_clusters, rng)
+            self.profiles.append((centres, softness))
+            # A query pulls the centre of its cluster: without it, it would lie farther
+            # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
+            pull = (sizes / np.maximum(sizes - 1, 1)) ** 2
+            self._pulls.append(pull if len(sample) == len(X) else np.ones(n_clusters))
 
     def __len__(self) -> int:
         return 1 + len(_GAMMAS) + len(self.profiles)
@@ -111,6 +110,18 @@ class QueryViews:
     def forget_maps(self) -> None:
         """Drop what only :meth:`of` and :meth:`served` need."""
         self._roots, self._pulls = [], []
+
+    def with_maps(self) -> QueryViews:
+        """Return a copy that has them again, for further regressions."""
+        views = copy(self)
+        views._roots = self._maps()
+        # These are new queries, which pulled no centre.
+        views._pulls = [np.ones(len(centres)) for centres, _ in self.profiles]
+        return views
+
+    def _maps(self) -> list[np.ndarray]:
+        between = self._distances(self.landmarks, self.landmarks, self._squares)
+        return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
 
     def all_of(self, scaled: np.ndarray) -> Iterator[np.ndarray]:
         """All views, with distances to the landmarks computed once."""

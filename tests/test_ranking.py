@@ -239,7 +239,7 @@ def test_ridge_matches_scikit_learn_with_and_without_each_fold() -> None:
     X, Y = rng.normal(size=(80, 5)), rng.normal(size=(80, 3))
     Y[rng.uniform(size=Y.shape) < 0.3] = np.nan
     fold = np.arange(80) % 4
-    fit, out_of_fold = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(3))
+    fit, out_of_fold, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(3))
     distance = []
     for alpha in ALPHAS:
         expected = np.empty(Y.shape)
@@ -266,7 +266,7 @@ def test_noise_is_smoothed_and_signal_is_kept() -> None:
     fold = np.arange(300) % 5
 
     def slope(Y: np.ndarray) -> float:
-        fit, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(2))
+        fit, _, _ = fit_ridge(X, Y, fold, lambda rows: rows, scale=np.ones(2))
         return float(np.abs(fit.coef).max())
 
     assert slope(signal) > 0.5
@@ -290,26 +290,38 @@ def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
     assert (moved[fold != fold[7]] > 1e-6).all()
 
 
-def test_regressions_are_weighed_as_non_negative_least_squares_does() -> None:
+def _weighable(n_known: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Regressions, what they explain, and what all of them have in common."""
     rng = np.random.RandomState(0)
     deviation = rng.normal(size=(200, 4, 5))
     deviation[..., 4] = deviation[..., 3]
     target = deviation @ np.array([0.5, 0.0, -0.3, 0.2, 0.2]) + rng.normal(
         size=(200, 4)
     )
-    target[:, 1:][rng.random_sample((200, 3)) < 0.3] = np.nan
-    known = np.isfinite(target)
-    table = np.where(known[:, :, None], deviation, 0.0)
-    level = table.sum(axis=1) / known.sum(axis=1)[:, None]
-    aim = np.nansum(target, axis=1) / known.sum(axis=1)
-    expected = nnls(level, aim)[0]
+    hidden = rng.random_sample((200, 4)).argsort(axis=1) >= n_known
+    target[hidden] = np.nan
+    return deviation, target, deviation.mean(axis=1, keepdims=True)
+
+
+def test_regressions_are_weighed_as_non_negative_least_squares_does() -> None:
+    deviation, target, common = _weighable(n_known=4)
+    aim = target.mean(axis=1, keepdims=True)
     weights = _combine(deviation, target)
-    np.testing.assert_allclose(level @ weights[0], level @ expected, atol=1e-8)
-    expected = nnls(
-        (deviation - level[:, None])[known], (target - aim[:, None])[known]
-    )[0]
+    expected = nnls(common[:, 0], aim[:, 0])[0]
+    np.testing.assert_allclose(common @ weights[0], common @ expected, atol=1e-8)
+    expected = nnls((deviation - common).reshape(-1, 5), (target - aim).ravel())[0]
     np.testing.assert_allclose(deviation @ weights[1], deviation @ expected, atol=1e-8)
     assert (weights >= 0).all()
+
+
+def test_one_outcome_per_query_weighs_level_and_differences_together() -> None:
+    deviation, target, common = _weighable(n_known=1)
+    known = np.isfinite(target)
+    parts = np.broadcast_to(common, deviation.shape), deviation - common
+    design = np.concatenate([part[known] for part in parts], axis=1)
+    expected = nnls(design, target[known])[0]
+    weights = _combine(deviation, target).ravel()
+    np.testing.assert_allclose(design @ weights, design @ expected, atol=1e-8)
 
 
 def test_twins_share_a_fold_and_blocks_are_spread() -> None:
