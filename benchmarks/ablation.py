@@ -33,8 +33,8 @@ Setting = tuple[dict[str, Any], dict[str, Any]]
 def _one_set_of_weights(combine: Callable) -> Callable:
     """Weigh level and differences alike: by the differences, which decide."""
 
-    def weigh(deviation: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return np.repeat(combine(deviation, target)[1:], 2, axis=0)
+    def weigh(*table: Any) -> np.ndarray:
+        return np.repeat(combine(*table)[1:], 2, axis=0)
 
     return weigh
 

@@ -84,7 +84,7 @@ class TunedRouter(CrossFittedRouter):
         return np.clip(self.cost_model_.predict(X), *self._cost_range)
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
-        _, quality, costs, per_query = table
+        quality, costs, per_query = table.quality, table.costs, table.per_query
         # A ridge this weak is ill-conditioned in single precision.
         X = table.X.astype(np.float64)
         fold = draw_folds(X, self.cv, self.random_state)
