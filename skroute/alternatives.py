@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skroute.checks import check_integer
 from skroute.prices import choose_each
-from skroute.validation import check_integer
 
 __all__ = ["Decisions", "check_top_k", "named", "ranked"]
 

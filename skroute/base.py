@@ -15,11 +15,11 @@ from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
 from skroute.folds import BLOCK, draw_folds, repeats
 from skroute.metrics import normalized_auc
+from skroute.money import check_costs
 from skroute.names import estimate_names
 from skroute.prices import PricePath, TrainingDecisions
 from skroute.validation import (
     all_or_nothing,
-    check_costs,
     check_estimates,
     check_input_features,
     check_quality,

@@ -13,11 +13,10 @@ from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.masks import (
     check_available,
-    check_caps,
     good_enough,
-    is_per_query,
     under_cap,
 )
+from skroute.money import check_costs, check_realised
 from skroute.names import default_names, estimate_names, listed, model_names
 from skroute.pacing import Pace
 from skroute.prices import (
@@ -27,18 +26,10 @@ from skroute.prices import (
     choose_each,
     row_prices,
 )
-from skroute.validation import (
-    all_or_nothing,
-    check_costs,
-    check_input_features,
-    check_number,
-    check_quality,
-    check_realised,
-)
+from skroute.rules import check_budget, check_rule, quality_target
+from skroute.validation import all_or_nothing, check_input_features, check_quality
 
 __all__ = ["BudgetDecider"]
-
-_SCOPES = ("mean", "query", "batch")
 
 
 class BudgetDecider(TransformerMixin, BaseEstimator):
@@ -393,7 +384,7 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         self, models: np.ndarray, path: PricePath, best_single: float
     ) -> BudgetDecider:
         """Find the price on a path; all fitted attributes are set here, or none."""
-        target = self._quality_target(best_single)
+        target = quality_target(self.min_quality, best_single)
         price = Price(0.0 if self.price is None else float(self.price))
         try:
             if target is not None and self.scope != "batch":
@@ -429,7 +420,8 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         """Decide every query, and its alternatives at the price of the decision."""
         budget: Any = self.budget
         if budget is not None:
-            self._check_budget()  # an array may have been set since fit
+            # An array may have been set since fit.
+            check_budget(budget, self.scope, self.min_quality)
         mask = check_available(available, self.models_, len(quality))
         allowed = self._allowed(quality, cost, mask)
         keeps_total = self.scope == "batch" and budget is not None
@@ -489,64 +481,15 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             mask = good_enough(quality, cost, mask, self.tolerance)
         return mask
 
-    def _quality_target(self, best_single: float) -> float | None:
-        if not isinstance(self.min_quality, str):
-            return None if self.min_quality is None else float(self.min_quality)
-        if best_single <= 0:
-            raise ValueError(
-                f"min_quality={self.min_quality!r} is a share of the best single "
-                f"model's mean quality, which is {best_single:g}: a share needs a "
-                "positive one. Give min_quality as a number."
-            )
-        return _percentage(self.min_quality) * best_single
-
     def _check_parameters(self) -> None:
-        if self.scope not in _SCOPES:
-            raise ValueError(f"scope must be one of {_SCOPES}; got {self.scope!r}.")
-        if self.on_infeasible not in ("raise", "cheapest"):
-            raise ValueError(
-                "on_infeasible must be 'raise' or 'cheapest'; got "
-                f"{self.on_infeasible!r}."
-            )
-        if self.budget is not None:
-            self._check_budget()
-        if self.price is not None:
-            check_number(self.price, "price", low=0.0)
-        check_number(self.tolerance, "tolerance", low=0.0)
-        if isinstance(self.min_quality, str):
-            _percentage(self.min_quality)
-        elif self.min_quality is not None:
-            check_number(self.min_quality, "min_quality")
-        fixed = [
-            name
-            for name, set_ in (
-                ("budget", self.budget is not None and self.scope != "query"),
-                ("min_quality", self.min_quality is not None),
-                ("price", self.price is not None),
-            )
-            if set_
-        ]
-        if len(fixed) > 1:
-            raise ValueError(
-                f"{' and '.join(fixed)} each fix the price of money: give one of them "
-                f"(scope={self.scope!r}), or a budget with scope='query' as a cap."
-            )
-
-    def _check_budget(self) -> None:
-        budget: Any = self.budget
-        if is_per_query(budget):
-            if self.scope != "query":
-                raise ValueError(
-                    f"budget must be a number with scope={self.scope!r}; got an array "
-                    f"of {len(budget)}. One cap per query needs scope='query'."
-                )
-            if self.min_quality is not None:
-                raise ValueError(
-                    "budget as an array and min_quality cannot be settled together: "
-                    "the target is met on training queries, of which the caps say "
-                    "nothing. Give a price, or one budget for all queries."
-                )
-        check_caps(budget)
+        check_rule(
+            self.budget,
+            self.scope,
+            self.min_quality,
+            self.price,
+            self.tolerance,
+            self.on_infeasible,
+        )
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
@@ -597,19 +540,3 @@ def _table_or_none(y: Any, models: np.ndarray) -> np.ndarray | None:
     names = model_names(y)
     named_alike = names is not None and len(names) == len(models)
     return check_quality(y, models=models if named_alike else None)
-
-
-def _percentage(text: str) -> float:
-    """``"95%"`` as 0.95."""
-    try:
-        if not text.endswith("%"):
-            raise ValueError(text)
-        share = float(text[:-1]) / 100
-    except ValueError:
-        share = np.nan
-    if not (np.isfinite(share) and share > 0):
-        raise ValueError(
-            "min_quality as a string must be a positive percentage such as '95%'; got "
-            f"{text!r}."
-        )
-    return share

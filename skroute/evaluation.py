@@ -25,9 +25,10 @@ from skroute.metrics import (
     routing_curve,
     strongest_call_share,
 )
+from skroute.money import check_prices, check_spend
 from skroute.names import default_names, model_names
 from skroute.threads import single_threaded
-from skroute.validation import check_prices, check_quality, check_spend
+from skroute.validation import check_quality
 
 __all__ = [
     "BUDGET_SHARES",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from skroute.checks import check_number
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.names import by_model, by_name, listed, model_names
-from skroute.validation import check_number
 
 __all__ = ["check_available", "check_caps", "good_enough", "is_per_query", "under_cap"]
 

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 
 from skroute.base import CrossFittedRouter
+from skroute.checks import check_integer
 from skroute.folds import draw_folds
-from skroute.validation import RoutingTable, check_integer, check_queries
+from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["PointwiseRouter"]
 

@@ -13,11 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.base import CrossFittedRouter
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_ridge
+from skroute.money import check_call_costs
 from skroute.names import by_model, listed
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.prices import TrainingDecisions
 from skroute.threads import single_threaded
-from skroute.validation import check_call_costs, check_outcomes, check_queries
+from skroute.validation import check_outcomes, check_queries
 
 __all__ = ["ChangeablePool"]
 

@@ -11,18 +11,14 @@ from sklearn.utils import check_random_state
 
 from skroute.boosting import PairRanker
 from skroute.calibration import log_odds, rank_utility
+from skroute.checks import check_integer, check_number
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, chunks, fit_ridge
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
 from skroute.relevance import graded_relevance
 from skroute.threads import single_threaded
-from skroute.validation import (
-    RoutingTable,
-    check_integer,
-    check_number,
-    check_queries,
-)
+from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["RankingRouter"]
 

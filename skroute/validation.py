@@ -1,16 +1,15 @@
-"""Checks of quality tables, costs, model names and masks.
+"""Checks of tables: queries, qualities, weights of outcomes, estimates.
 
-Everything that enters the package is checked here, once, and named in the error if
-it is wrong. This is the only module that touches scikit-learn's validation helpers.
+Everything that enters the package is checked once, and named in the error if it is
+wrong; money is checked in ``skroute.money``, single numbers in ``skroute.checks``.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,28 +21,23 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skroute.checks import check_column
 from skroute.exceptions import NoCostWarning
 from skroute.linear import weighted_means
-from skroute.names import by_model, by_name, default_names, listed, model_names
+from skroute.money import check_costs, check_prices
+from skroute.names import by_name, default_names, listed, model_names
 
 __all__ = [
     "RoutingTable",
     "all_or_nothing",
-    "check_call_costs",
     "check_choice",
-    "check_costs",
     "check_estimates",
     "check_input_features",
-    "check_integer",
-    "check_number",
     "check_outcome_weight",
     "check_outcomes",
-    "check_prices",
     "check_quality",
     "check_queries",
-    "check_realised",
     "check_routing_table",
-    "check_spend",
 ]
 
 # Embeddings keep their precision; anything else becomes float64.
@@ -269,56 +263,6 @@ def check_quality(
     return by_name(table, model_names(y, name), models, name)
 
 
-def check_costs(
-    costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
-) -> np.ndarray:
-    """Check per-query costs of the given shape; columns are matched by name.
-
-    Parameters
-    ----------
-    costs : array-like of shape (n_queries, n_models)
-        Money per call, ``NaN`` where unknown.
-    shape : tuple of int
-        The expected shape.
-    models : ndarray of shape (n_models,)
-        Names of the models; a DataFrame's columns are put in this order.
-    name : str, default="costs"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        The costs, float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape, a column name or a value is wrong.
-    """
-    columns = model_names(costs, name)
-    table = check_array(
-        costs,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name=name,
-    )
-    if table.shape != tuple(shape):
-        raise ValueError(
-            f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
-            f"{table.shape}. Prices per model belong in the constructor: costs=..."
-        )
-    table = by_name(table, columns, models, name)
-    negative = (table < 0).any(axis=0)
-    if negative.any():
-        raise ValueError(
-            f"{name} must not be negative; got negative costs for the models "
-            f"{listed(models[negative])}."
-        )
-    return table
-
-
 def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
     """Check qualities of one model.
 
@@ -336,66 +280,13 @@ def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
     ndarray of shape (n_queries,)
         The qualities, float64.
     """
-    y = _check_column(y, n_queries, name)
+    y = check_column(y, n_queries, name)
     if np.isfinite(y).sum() < 2:
         raise ValueError(
             f"{name} must have at least 2 outcomes that are not NaN, to tell what the "
             f"model is worth; got {int(np.isfinite(y).sum())}."
         )
     return y
-
-
-def check_call_costs(
-    costs: Any, n_queries: int, name: str = "costs"
-) -> np.ndarray | float:
-    """Check the costs of one model.
-
-    Parameters
-    ----------
-    costs : float or array-like of shape (n_queries,)
-        A price, or money per call, ``NaN`` where unknown.
-    n_queries : int
-        Number of queries.
-    name : str, default="costs"
-        How errors call the argument.
-
-    Returns
-    -------
-    float or ndarray of shape (n_queries,)
-        The price, or the costs.
-    """
-    if np.ndim(costs) == 0:
-        return check_number(costs, name, low=0.0)
-    costs = _check_column(costs, n_queries, name)
-    if np.isnan(costs).all():
-        raise ValueError(f"{name} has no known cost: all are NaN; give a price.")
-    if (costs < 0).any():
-        raise ValueError(
-            f"{name} must not be negative; the smallest is {np.nanmin(costs):g}."
-        )
-    return costs
-
-
-def _check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
-    """Check one value per query, ``NaN`` where unknown."""
-    if values is None or np.ndim(values) == 0:
-        raise ValueError(
-            f"{name} must have one value per query, shape ({n_queries},); got "
-            f"{values!r}."
-        )
-    column = check_array(
-        values,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        input_name=name,
-    )
-    if column.shape != (n_queries,):
-        raise ValueError(
-            f"{name} must have one value per query of X, shape ({n_queries},); got "
-            f"{column.shape}."
-        )
-    return column
 
 
 def check_outcome_weight(
@@ -468,147 +359,6 @@ def check_outcome_weight(
     return table * (table.sum(axis=0) / (table**2).sum(axis=0))
 
 
-def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:
-    """Check per-model prices; returns float64 of shape (n_models,).
-
-    Parameters
-    ----------
-    prices : array-like of shape (n_models,), or mapping or Series by model name
-        Money per call, ``NaN`` where unknown.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-    name : str, default="costs"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_models,)
-        The prices in the order of `models`.
-
-    Raises
-    ------
-    ValueError
-        If the length, a name or a value is wrong.
-    """
-    prices = by_model(prices)
-    if isinstance(prices, Mapping):
-        prices = {str(name): price for name, price in prices.items()}
-        unknown = [key for key in prices if key not in set(models)]
-        absent = [model for model in models if model not in prices]
-        if unknown or absent:
-            raise ValueError(
-                f"{name} must price exactly the models of y; unknown: "
-                f"{listed(unknown)}; without a price: {listed(absent)}."
-            )
-        prices = [prices[model] for model in models]
-    vector = np.asarray(prices, dtype=np.float64)
-    if vector.shape != (len(models),):
-        raise ValueError(
-            f"{name} in the constructor must be one price per model, of shape "
-            f"({len(models)},); got shape {vector.shape}. Per-query costs go to "
-            "fit(X, y, costs=...)."
-        )
-    bad = np.isinf(vector) | (vector < 0)
-    if bad.any():
-        raise ValueError(
-            f"{name} must be finite and not negative; got {vector[bad].tolist()} for "
-            f"the models {listed(models[bad])}."
-        )
-    return vector
-
-
-def check_spend(
-    costs: Any, shape: tuple[int, int], models: np.ndarray | None = None
-) -> np.ndarray:
-    """Check observed costs, per model or per query; returns them per query.
-
-    Parameters
-    ----------
-    costs : array-like of shape (n_models,) or (n_queries, n_models), or mapping
-        Money per call, ``NaN`` where unknown; a mapping or Series goes by model name.
-    shape : tuple of int
-        Shape of the qualities.
-    models : ndarray of shape (n_models,), default=None
-        Names of the models; a DataFrame's columns are put in this order.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        The costs.
-    """
-    if costs is None:
-        raise ValueError(
-            f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
-            "is judged without them."
-        )
-    costs = by_model(costs)
-    if isinstance(costs, Mapping):
-        if models is None:
-            raise ValueError(
-                "costs by model name need a y whose columns name the models; give "
-                "them by position instead."
-            )
-        costs = check_prices(costs, models)
-    table = check_array(
-        costs,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name="costs",
-    )
-    if table.shape not in ((shape[1],), tuple(shape)):
-        raise ValueError(
-            f"costs must have shape ({shape[1]},) or {tuple(shape)}; got {table.shape}."
-        )
-    if (table < 0).any():
-        raise ValueError(
-            f"costs must not be negative; the smallest is {np.nanmin(table):g}."
-        )
-    table = np.broadcast_to(table, shape)
-    return by_name(table, model_names(costs, "costs"), models, "costs")
-
-
-def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Check what each query of a stream really cost.
-
-    Parameters
-    ----------
-    costs : array-like of shape (n_queries,)
-        Money per query, ``NaN`` where unknown.
-    shape : tuple of int
-        Numbers of queries and of models.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        The costs, float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape or a value is wrong.
-    """
-    spent = check_array(
-        costs,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        input_name="costs",
-    )
-    if spent.shape != (shape[0],):
-        raise ValueError(
-            "costs must be what each query really cost, one number per row of Z, of "
-            f"shape ({shape[0]},); got {spent.shape}. From a table of one column per "
-            "model take the model that was called: costs[np.arange(n), choice]."
-        )
-    if (spent < 0).any():
-        raise ValueError(
-            f"costs must not be negative; the smallest is {np.nanmin(spent):g}."
-        )
-    return spent
-
-
 def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
     """Check estimated qualities and costs of shape (n_queries, n_models)."""
     quality = check_array(quality, dtype=_FLOATS, input_name="quality")
@@ -634,14 +384,6 @@ def check_input_features(input_features: Any, n_features: int) -> None:
         )
 
 
-def check_integer(value: Any, name: str, *, low: int) -> int:
-    """Check that `value` is an integer, at least `low`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        raise ValueError(f"{name} must be an integer; got {value!r}.")
-    check_number(value, name, low=low)
-    return int(value)
-
-
 def check_choice(choice: Any, shape: tuple[int, int]) -> np.ndarray:
     """Check decisions: (n_queries,) int, each the index of a model."""
     choice = np.asarray(choice)
@@ -656,15 +398,3 @@ def check_choice(choice: Any, shape: tuple[int, int]) -> np.ndarray:
             f"{choice.max()}."
         )
     return choice
-
-
-def check_number(value: Any, name: str, *, low: float | None = None) -> float:
-    """Check that `value` is a finite real number, at least `low` if that is given."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number; got {value!r}.")
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{name} must be finite; got {value!r}.")
-    if low is not None and number < low:
-        raise ValueError(f"{name} must be at least {low:g}; got {value!r}.")
-    return number

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skroute.datasets._columns import TEXT_COLUMNS, read_columns
-from skroute.validation import check_prices
+from skroute.money import check_prices
 
 __all__ = ["read_routerbench"]
 

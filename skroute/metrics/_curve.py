@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from skroute.hull import choose, hull_steps
+from skroute.money import check_spend
 from skroute.names import default_names, model_names
-from skroute.validation import check_estimates, check_quality, check_spend
+from skroute.validation import check_estimates, check_quality
 
 # Points of the sweep over per-query caps, as ORBIT takes them.
 _N_CAPS = 100

@@ -13,10 +13,11 @@ from scipy.stats import entropy
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from skroute.checks import check_integer, check_number
 from skroute.metrics._drift import Reference
 from skroute.metrics._monitor_summary import MonitorSummary, warning_text
+from skroute.money import check_prices
 from skroute.names import by_model, listed
-from skroute.validation import check_integer, check_number, check_prices
 
 __all__ = ["CollapseMonitor"]
 

@@ -14,7 +14,8 @@ from skroute.decision import BudgetDecider
 from skroute.metrics import _scores, _two_models
 from skroute.metrics._curve import RoutingCurve, routing_curve
 from skroute.metrics._tables import regret
-from skroute.validation import check_quality, check_spend
+from skroute.money import check_spend
+from skroute.validation import check_quality
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from skroute.checks import check_number
+from skroute.money import check_spend
 from skroute.names import model_names
-from skroute.validation import check_choice, check_number, check_quality, check_spend
+from skroute.validation import check_choice, check_quality
 
 
 def best_single(y: Any, costs: Any = None) -> int:

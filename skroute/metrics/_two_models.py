@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.integrate import trapezoid
 
+from skroute.checks import check_number
 from skroute.metrics._curve import RoutingCurve, as_curve
-from skroute.validation import check_number
 
 Scope = Literal["mean", "query"]
 

@@ -1,0 +1,53 @@
+"""Checks of single numbers and of one number per query."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+__all__ = ["check_column", "check_integer", "check_number"]
+
+
+def check_number(value: Any, name: str, *, low: float | None = None) -> float:
+    """Check that `value` is a finite real number, at least `low` if that is given."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number; got {value!r}.")
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite; got {value!r}.")
+    if low is not None and number < low:
+        raise ValueError(f"{name} must be at least {low:g}; got {value!r}.")
+    return number
+
+
+def check_integer(value: Any, name: str, *, low: int) -> int:
+    """Check that `value` is an integer, at least `low`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise ValueError(f"{name} must be an integer; got {value!r}.")
+    check_number(value, name, low=low)
+    return int(value)
+
+
+def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
+    """Check one value per query, ``NaN`` where unknown."""
+    if values is None or np.ndim(values) == 0:
+        raise ValueError(
+            f"{name} must have one value per query, shape ({n_queries},); got "
+            f"{values!r}."
+        )
+    column = check_array(
+        values,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        input_name=name,
+    )
+    if column.shape != (n_queries,):
+        raise ValueError(
+            f"{name} must have one value per query of X, shape ({n_queries},); got "
+            f"{column.shape}."
+        )
+    return column

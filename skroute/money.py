@@ -1,0 +1,242 @@
+"""Checks of money: prices of models, costs of calls, and what was really spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+from skroute.checks import check_column, check_number
+from skroute.names import by_model, by_name, listed, model_names
+
+__all__ = [
+    "check_call_costs",
+    "check_costs",
+    "check_prices",
+    "check_realised",
+    "check_spend",
+]
+
+
+def check_costs(
+    costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
+) -> np.ndarray:
+    """Check per-query costs of the given shape; columns are matched by name.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_queries, n_models)
+        Money per call, ``NaN`` where unknown.
+    shape : tuple of int
+        The expected shape.
+    models : ndarray of shape (n_models,)
+        Names of the models; a DataFrame's columns are put in this order.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The costs, float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape, a column name or a value is wrong.
+    """
+    columns = model_names(costs, name)
+    table = check_array(
+        costs,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name=name,
+    )
+    if table.shape != tuple(shape):
+        raise ValueError(
+            f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
+            f"{table.shape}. Prices per model belong in the constructor: costs=..."
+        )
+    table = by_name(table, columns, models, name)
+    negative = (table < 0).any(axis=0)
+    if negative.any():
+        raise ValueError(
+            f"{name} must not be negative; got negative costs for the models "
+            f"{listed(models[negative])}."
+        )
+    return table
+
+
+def check_call_costs(
+    costs: Any, n_queries: int, name: str = "costs"
+) -> np.ndarray | float:
+    """Check the costs of one model.
+
+    Parameters
+    ----------
+    costs : float or array-like of shape (n_queries,)
+        A price, or money per call, ``NaN`` where unknown.
+    n_queries : int
+        Number of queries.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    float or ndarray of shape (n_queries,)
+        The price, or the costs.
+    """
+    if np.ndim(costs) == 0:
+        return check_number(costs, name, low=0.0)
+    costs = check_column(costs, n_queries, name)
+    if np.isnan(costs).all():
+        raise ValueError(f"{name} has no known cost: all are NaN; give a price.")
+    if (costs < 0).any():
+        raise ValueError(
+            f"{name} must not be negative; the smallest is {np.nanmin(costs):g}."
+        )
+    return costs
+
+
+def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:
+    """Check per-model prices; returns float64 of shape (n_models,).
+
+    Parameters
+    ----------
+    prices : array-like of shape (n_models,), or mapping or Series by model name
+        Money per call, ``NaN`` where unknown.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_models,)
+        The prices in the order of `models`.
+
+    Raises
+    ------
+    ValueError
+        If the length, a name or a value is wrong.
+    """
+    prices = by_model(prices)
+    if isinstance(prices, Mapping):
+        prices = {str(name): price for name, price in prices.items()}
+        unknown = [key for key in prices if key not in set(models)]
+        absent = [model for model in models if model not in prices]
+        if unknown or absent:
+            raise ValueError(
+                f"{name} must price exactly the models of y; unknown: "
+                f"{listed(unknown)}; without a price: {listed(absent)}."
+            )
+        prices = [prices[model] for model in models]
+    vector = np.asarray(prices, dtype=np.float64)
+    if vector.shape != (len(models),):
+        raise ValueError(
+            f"{name} in the constructor must be one price per model, of shape "
+            f"({len(models)},); got shape {vector.shape}. Per-query costs go to "
+            "fit(X, y, costs=...)."
+        )
+    bad = np.isinf(vector) | (vector < 0)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite and not negative; got {vector[bad].tolist()} for "
+            f"the models {listed(models[bad])}."
+        )
+    return vector
+
+
+def check_spend(
+    costs: Any, shape: tuple[int, int], models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check observed costs, per model or per query; returns them per query.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or mapping
+        Money per call, ``NaN`` where unknown; a mapping or Series goes by model name.
+    shape : tuple of int
+        Shape of the qualities.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models; a DataFrame's columns are put in this order.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The costs.
+    """
+    if costs is None:
+        raise ValueError(
+            f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
+            "is judged without them."
+        )
+    costs = by_model(costs)
+    if isinstance(costs, Mapping):
+        if models is None:
+            raise ValueError(
+                "costs by model name need a y whose columns name the models; give "
+                "them by position instead."
+            )
+        costs = check_prices(costs, models)
+    table = check_array(
+        costs,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name="costs",
+    )
+    if table.shape not in ((shape[1],), tuple(shape)):
+        raise ValueError(
+            f"costs must have shape ({shape[1]},) or {tuple(shape)}; got {table.shape}."
+        )
+    if (table < 0).any():
+        raise ValueError(
+            f"costs must not be negative; the smallest is {np.nanmin(table):g}."
+        )
+    table = np.broadcast_to(table, shape)
+    return by_name(table, model_names(costs, "costs"), models, "costs")
+
+
+def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Check what each query of a stream really cost.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_queries,)
+        Money per query, ``NaN`` where unknown.
+    shape : tuple of int
+        Numbers of queries and of models.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The costs, float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape or a value is wrong.
+    """
+    spent = check_array(
+        costs,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        input_name="costs",
+    )
+    if spent.shape != (shape[0],):
+        raise ValueError(
+            "costs must be what each query really cost, one number per row of Z, of "
+            f"shape ({shape[0]},); got {spent.shape}. From a table of one column per "
+            "model take the model that was called: costs[np.arange(n), choice]."
+        )
+    if (spent < 0).any():
+        raise ValueError(
+            f"costs must not be negative; the smallest is {np.nanmin(spent):g}."
+        )
+    return spent
