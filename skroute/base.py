@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
-from skroute.folds import BLOCK, draw_folds, repeats
+from skroute.folds import draw_folds, in_blocks
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs
 from skroute.names import estimate_names
@@ -454,9 +454,10 @@ class CrossFittedRouter(BaseRouter):
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
         ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
         its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
-        tuned on honest numbers. Only where at least 50 queries share one embedding (an
-        encoder that truncates long prompts) they are estimated as they will be served:
-        their own outcome weighs little in that, and a budget must know the block.
+        tuned on honest numbers. Only where at least 50 queries (in tables of fewer than
+        500 a tenth of them) share one embedding (an encoder that truncates long
+        prompts) they are estimated as they will be served: their own outcome weighs
+        little in that, and a budget must know the block.
 
         Parameters
         ----------
@@ -480,7 +481,7 @@ class CrossFittedRouter(BaseRouter):
         with all_or_nothing(self):
             table = check_routing_table(self, X, y, costs, outcome_weight)
             estimates = self._fit_table(table)
-            block = repeats(table.X)[1] >= BLOCK
+            block = in_blocks(table.X)
             if block.any():
                 estimates[block] = np.hstack(self._estimates(table.X[block]))
             self._training = TrainingDecisions.of(

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["BLOCK", "draw_folds", "repeats"]
+__all__ = ["BLOCK", "draw_folds", "in_blocks", "repeats"]
 
-# So many queries of one embedding are a block, that is decided as one.
+# So many queries of one embedding are a block, that is decided as one; in small tables
+# a tenth of the queries, but not fewer than a handful.
 BLOCK = 50
+_SMALLEST_BLOCK = 10
 
 
 def repeats(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,12 +38,29 @@ def repeats(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first[which], counts[which]
 
 
+def in_blocks(X: np.ndarray) -> np.ndarray:
+    """Tell which rows belong to a block of equal ones.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries,)
+        Whether at least 50 rows, or a tenth of them (but at least 10), are the same.
+    """
+    size = min(BLOCK, max(_SMALLEST_BLOCK, len(X) // 10))
+    return repeats(X)[1] >= size
+
+
 def draw_folds(X: np.ndarray, n_folds: int, random_state: Any = None) -> np.ndarray:
     """Draw the fold of each query; repeated queries stay together.
 
-    A query whose twin is in the training folds is not held out. Only blocks of 50 and
-    more (an encoder that truncates long prompts) are spread over the folds: kept
-    together they would be all of what a fold knows, or none of it.
+    A query whose twin is in the training folds is not held out. Only blocks (see
+    `in_blocks`; an encoder that truncates long prompts makes them) are spread over the
+    folds: kept together they would be all of what a fold knows, or none of it.
 
     Parameters
     ----------
@@ -58,9 +77,8 @@ def draw_folds(X: np.ndarray, n_folds: int, random_state: Any = None) -> np.ndar
         Folds, numbered from 0.
     """
     rng = check_random_state(random_state)
-    first, count = repeats(X)
     # Distinct rows and members of blocks are dealt one by one, twins as one.
-    dealt = np.where(count >= BLOCK, np.arange(len(X)), first)
+    dealt = np.where(in_blocks(X), np.arange(len(X)), repeats(X)[0])
     _, unit = np.unique(dealt, return_inverse=True)
     n_units = int(unit.max()) + 1
     return (rng.permutation(n_units) % min(n_folds, n_units))[unit]

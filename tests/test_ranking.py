@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 from skroute import PointwiseRouter, RankingRouter
 from skroute.calibration import log_odds, rank_utility
 from skroute.datasets import load_digits_pool, make_routing, read_routerbench
-from skroute.folds import draw_folds
+from skroute.folds import draw_folds, in_blocks
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
 from skroute.pairs import PairFeatures, _combine
@@ -332,6 +332,16 @@ def test_twins_share_a_fold_and_blocks_are_spread() -> None:
     assert fold[0] == fold[1]
     assert np.bincount(fold[100:200], minlength=5).min() > 5
     assert np.bincount(fold).min() >= 55
+
+
+def test_blocks_of_a_small_table_are_spread_too() -> None:
+    X = np.random.RandomState(0).normal(size=(100, 3))
+    X[:40] = X[0]
+    X[40:45] = X[40]
+    assert in_blocks(X).tolist() == [True] * 40 + [False] * 60
+    fold = draw_folds(X, 5, 0)
+    assert np.bincount(fold[:40], minlength=5).min() > 2
+    assert len(set(fold[40:45])) == 1
 
 
 # Relevance and calibration.
