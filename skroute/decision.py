@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skroute.alternatives import Decisions, check_top_k, named, ranked
+from skroute.averages import weighted_means
 from skroute.batch import solve_batch
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.masks import (
@@ -22,7 +23,6 @@ from skroute.pacing import Pace
 from skroute.prices import (
     Price,
     PricePath,
-    best_single_quality,
     choose_each,
     row_prices,
 )
@@ -183,7 +183,9 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             path = PricePath.from_estimates(
                 quality, cost, allowed=allowed, true_quality=y, true_cost=costs
             )
-            best_single = best_single_quality(quality if y is None else y)
+            best_single = weighted_means(
+                quality if y is None else y, empty=-np.inf
+            ).max()
             return self._settle(models, path, best_single)
 
     def partial_fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:

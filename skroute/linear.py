@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-__all__ = ["RidgeFit", "chunks", "fit_ridge", "weighted_means"]
+from skroute.averages import outcome_mass, weighted_means
+
+__all__ = ["RidgeFit", "chunks", "fit_ridge", "spreads"]
 
 # Features have about unit variance in total, so strengths compare across tables: from
 # hardly any to one that flattens a table of thousands of queries.
@@ -90,6 +92,16 @@ def chunks(n_queries: int, size: int = _CHUNK) -> Iterator[slice]:
         yield slice(start, min(start + size, n_queries))
 
 
+def spreads(Y: np.ndarray) -> np.ndarray:
+    """Standard deviation of every column where it is known; 1 where it is constant."""
+    # The largest value as a unit keeps the squares of extreme ones finite.
+    unit = np.nanmax(Y, axis=0)
+    unit[unit == 0] = 1.0
+    spread = unit * np.nanstd(Y / unit, axis=0)
+    spread[spread == 0] = 1.0
+    return spread
+
+
 def fit_ridge(
     X: np.ndarray,
     Y: np.ndarray,
@@ -144,9 +156,8 @@ def fit_ridge(
         error = np.zeros(len(ALPHAS))
         for part, rows, predicted in _held_out(X, fold, feature_map, paths):
             target = Y[part.start + rows]
-            mass = np.isfinite(target)[:, :, None].astype(np.float64)
-            if weight is not None:
-                mass *= weight[part.start + rows][:, :, None]
+            shown = None if weight is None else weight[part.start + rows]
+            mass = outcome_mass(target, shown)[:, :, None]
             known = mass > 0
             residual = predicted - target[:, :, None]
             residual = np.where(known, residual / scale[:, None], 0)
@@ -163,14 +174,6 @@ def fit_ridge(
     for part, rows, predicted in _held_out(X, fold, feature_map, fits):
         out_of_fold[part.start + rows] = predicted
     return fits[-1], out_of_fold, strength
-
-
-def weighted_means(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Mean of every column where it is known, each value by its weight."""
-    if weight is None:
-        return np.nanmean(Y, axis=0)
-    weight = np.where(np.isfinite(Y), weight, 0.0)
-    return (weight * np.nan_to_num(Y)).sum(axis=0) / weight.sum(axis=0)
 
 
 def _fit_paths(
@@ -190,8 +193,7 @@ def _fit_paths(
         for _ in range(n_folds + 1)
     ]
     # Outputs that are known on the same rows, at the same weights, share their sums.
-    mass = np.isfinite(Y) if weight is None else np.where(np.isfinite(Y), weight, 0.0)
-    patterns, group = np.unique(mass, axis=1, return_inverse=True)
+    patterns, group = np.unique(outcome_mass(Y, weight), axis=1, return_inverse=True)
     for g, pattern in enumerate(patterns.T):
         known = pattern > 0
         columns = np.flatnonzero(group.ravel() == g)

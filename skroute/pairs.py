@@ -17,7 +17,8 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import nnls
 
-from skroute.linear import RidgeFit, chunks, fit_ridge, weighted_means
+from skroute.averages import outcome_mass, weighted_means
+from skroute.linear import RidgeFit, chunks, fit_ridge
 from skroute.views import QueryViews
 
 __all__ = ["PairEstimates", "PairFeatures"]
@@ -394,9 +395,7 @@ def _combine(
             [common, deviation[part] - common, target[part][:, :, None]], axis=2
         )
         known = np.isfinite(target[part])
-        mass = known.astype(np.float64)
-        if weight is not None:
-            mass *= weight[part]
+        mass = outcome_mass(target[part], None if weight is None else weight[part])
         table = np.where(known[:, :, None], table, 0.0)
         total = mass.sum(axis=1)
         mean = np.einsum("nm,nmr->nr", mass, table) / np.where(total, total, 1)[:, None]

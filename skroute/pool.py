@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.base import CrossFittedRouter
 from skroute.folds import draw_folds
-from skroute.linear import RidgeFit, fit_ridge
+from skroute.linear import RidgeFit, fit_ridge, spreads
 from skroute.money import check_call_costs
 from skroute.names import by_model, listed
 from skroute.pairs import PairEstimates, PairFeatures
@@ -224,14 +224,9 @@ class ChangeablePool(CrossFittedRouter):
         column = RidgeFit(np.zeros((width, 1, 1)), np.full((1, 1), np.mean(costs)))
         own, low, high = np.full(len(X), np.mean(costs)), np.mean(costs), np.mean(costs)
         if np.ndim(costs) == 1:
-            unit = np.nanmax(costs) or 1.0
-            spread = unit * np.nanstd(costs / unit) or 1.0
+            paid = np.asarray(costs)[:, None]
             column, out_of_fold, _ = fit_ridge(
-                X,
-                np.asarray(costs)[:, None],
-                fold,
-                self._pairs.scaled,
-                scale=np.array([spread]),
+                X, paid, fold, self._pairs.scaled, scale=spreads(paid)
             )
             low, high = np.nanmin(costs), np.nanmax(costs)
             own = np.clip(out_of_fold[:, 0, 0], low, high)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skroute.averages import best_on_average, weighted_means
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
 
@@ -22,8 +23,6 @@ __all__ = [
     "Price",
     "PricePath",
     "TrainingDecisions",
-    "best_single_model",
-    "best_single_quality",
     "choose_each",
     "decide",
     "row_prices",
@@ -370,8 +369,9 @@ class TrainingDecisions:
         n_kept = min(len(quality), _N_KEPT)
         rows = np.linspace(0, len(quality) - 1, n_kept).round().astype(int)
         kept = (quality[rows], cost[rows], true_quality[rows], true_cost[rows])
-        best = best_single_model(true_quality, _known(true_cost, cost), weight)
-        return cls(path, best, best_single_quality(true_quality, weight), kept)
+        means = weighted_means(true_quality, weight, empty=-np.inf)
+        best = best_on_average(means, _known(true_cost, cost).mean(axis=0))
+        return cls(path, best, float(means[best]), kept)
 
     def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
         """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
@@ -384,24 +384,3 @@ class TrainingDecisions:
             true_quality=true_quality,
             true_cost=true_cost,
         )
-
-
-def best_single_quality(quality: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Mean quality of the model that is best on average, over what was observed."""
-    return float(_mean_quality(quality, weight).max())
-
-
-def best_single_model(
-    quality: np.ndarray, cost: np.ndarray, weight: np.ndarray | None = None
-) -> int:
-    """Index of the model that is best on average, ties to the cheaper."""
-    return int(np.lexsort((cost.mean(axis=0), -_mean_quality(quality, weight)))[0])
-
-
-def _mean_quality(quality: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-    """Mean of each model over what was observed; minus infinity without any."""
-    observed = np.isfinite(quality)
-    mass = observed if weight is None else np.where(observed, weight, 0.0)
-    total = (mass * np.where(observed, quality, 0.0)).sum(axis=0)
-    count = mass.sum(axis=0)
-    return np.where(count > 0, total / np.where(count > 0, count, 1), -np.inf)

@@ -9,11 +9,12 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
+from skroute.averages import outcome_mass
 from skroute.boosting import PairRanker
 from skroute.calibration import log_odds, rank_utility
 from skroute.checks import check_integer, check_number
 from skroute.folds import draw_folds
-from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.linear import RidgeFit, chunks, fit_ridge, spreads
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
 from skroute.relevance import graded_relevance
@@ -209,8 +210,8 @@ class RankingRouter(ChangeablePool):
 
         This is not ``fit(X, y).transform(X)``: every query is estimated by a model that
         did not see its outcomes, so that a :class:`~skroute.BudgetDecider` behind the
-        router is tuned on honest numbers. Only where at least 50 queries share one
-        embedding they are estimated as they will be served.
+        router is tuned on honest numbers. Only queries of a block, of which very many
+        share one embedding, are estimated as they will be served.
 
         Parameters
         ----------
@@ -395,15 +396,15 @@ class RankingRouter(ChangeablePool):
             return np.tile(self.costs_, (len(table.X), 1))
         costs = table.costs[:, order]
         weight = None if table.weight is None else table.weight[:, order]
-        # The dearest call as a unit keeps the squares of extreme costs finite.
-        unit = np.nanmax(costs, axis=0)
-        unit[unit == 0] = 1.0
-        spread = unit * np.nanstd(costs / unit, axis=0)
-        spread[spread == 0] = 1.0
         low, high = np.nanmin(table.costs, axis=0), np.nanmax(table.costs, axis=0)
         self._cost_range = low, high
         self._cost_fit, expense, _ = fit_ridge(
-            table.X, costs, fold, self._pairs.scaled, scale=spread, weight=weight
+            table.X,
+            costs,
+            fold,
+            self._pairs.scaled,
+            scale=spreads(costs),
+            weight=weight,
         )
         return np.clip(expense[:, self._place, 0], *self._cost_range)
 
@@ -456,10 +457,7 @@ def _choose_weight(
     weight: np.ndarray | None,
 ) -> float:
     """Weight of the ranker with the least error on differences between models."""
-    known = np.isfinite(quality)
-    mass = known.astype(np.float64)
-    if weight is not None:
-        mass *= weight
+    known, mass = np.isfinite(quality), outcome_mass(quality, weight)
     total = mass.sum(axis=1, keepdims=True)
     total[total == 0] = 1.0
 

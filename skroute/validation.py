@@ -21,9 +21,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skroute.averages import weighted_means
 from skroute.checks import check_column
 from skroute.exceptions import NoCostWarning
-from skroute.linear import weighted_means
 from skroute.money import check_costs, check_prices
 from skroute.names import by_name, default_names, listed, model_names
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from skroute.averages import best_on_average
 from skroute.hull import choose, hull_steps
 from skroute.money import check_spend
 from skroute.names import default_names, model_names
@@ -71,8 +72,7 @@ class RoutingCurve:
     @property
     def best_single(self) -> int:
         """Index of the best model by mean quality, ties to the cheaper."""
-        ties = self.model_quality == self.model_quality.max()
-        return int(np.where(ties, self.model_cost, np.inf).argmin())
+        return best_on_average(self.model_quality, self.model_cost)
 
     def envelope(self) -> tuple[np.ndarray, np.ndarray]:
         """Pareto envelope of the points and the floor.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from skroute.averages import best_on_average, weighted_means
 from skroute.checks import check_number
 from skroute.money import check_spend
 from skroute.names import model_names
@@ -34,16 +35,15 @@ def best_single(y: Any, costs: Any = None) -> int:
     2
     """
     quality = check_quality(y)
-    means = _column_means(quality)
+    means = weighted_means(quality, empty=-np.inf)
     if np.isneginf(means).all():
         raise ValueError("y has no observed quality: every value is NaN.")
-    ties = means == means.max()
+    spend = np.zeros(len(means))
     if costs is not None:
-        spend = _column_means(
+        spend = weighted_means(
             check_spend(costs, quality.shape, model_names(y)), empty=np.inf
         )
-        ties &= spend == spend[ties].min()
-    return int(ties.argmax())
+    return best_on_average(means, spend)
 
 
 def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:
@@ -150,11 +150,3 @@ def regret(y: Any, choice: Any, *, costs: Any = None, price: float = 0.0) -> flo
     value, choice = value[known], choice[known]
     chosen = value[np.arange(len(value)), choice]
     return float(np.mean(value.max(axis=1) - chosen))
-
-
-def _column_means(table: np.ndarray, empty: float = -np.inf) -> np.ndarray:
-    """Means of the known values of each column; `empty` where there are none."""
-    known = np.isfinite(table)
-    count = known.sum(axis=0)
-    total = np.where(known, table, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(total), empty), where=count > 0)
