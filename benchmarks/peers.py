@@ -26,7 +26,8 @@ from sklearn.svm import SVR
 from sklearn.utils import get_tags
 from torch_peers import cost_networks, equi, factors
 
-from skroute.base import BaseRouter, CrossFittedRouter
+from skroute.base import BaseRouter
+from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
 from skroute.validation import RoutingTable, check_queries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -13,21 +13,20 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
-from skroute.folds import draw_folds, in_blocks
+from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs
 from skroute.names import estimate_names
-from skroute.prices import PricePath, TrainingDecisions
+from skroute.prices import TrainingDecisions
 from skroute.validation import (
     all_or_nothing,
     check_estimates,
     check_input_features,
     check_quality,
     check_queries,
-    check_routing_table,
 )
 
-__all__ = ["BaseRouter", "CrossFittedRouter"]
+__all__ = ["BaseRouter"]
 
 
 class BaseRouter(TransformerMixin, BaseEstimator):
@@ -316,7 +315,8 @@ class BaseRouter(TransformerMixin, BaseEstimator):
                 estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
             if costs is not None:
                 costs = check_costs(costs, quality.shape, self.models_)
-            self._training = TrainingDecisions.of(*_halves(estimates), quality, costs)
+            expected, expense = np.hsplit(estimates, 2)
+            self._training = TrainingDecisions.of(expected, expense, quality, costs)
         return estimates
 
     def score(self, X: Any, y: Any, *, costs: Any = None) -> float:
@@ -406,97 +406,3 @@ class BaseRouter(TransformerMixin, BaseEstimator):
                 "sklearn.set_config(enable_metadata_routing=True))."
             )
         return self.costs_
-
-
-class CrossFittedRouter(BaseRouter):
-    """Base of the routers of this package: `fit` itself cross-fits.
-
-    A subclass gives ``_fit_table(table)``, which fits it on a checked
-    :class:`~skroute.validation.RoutingTable` and returns out-of-fold estimates.
-
-    Attributes
-    ----------
-    price_path_ : PricePath
-        Mean spend and quality of the cross-fitted decisions at every price of money.
-    """
-
-    def fit(self, X: Any, y: Any, *, costs: Any = None) -> Self:
-        """Fit the router on a table of outcomes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings, float32 or float64.
-        y : array-like of shape (n_queries, n_models)
-            Quality of every model on every query, higher is better; ``NaN`` where a
-            model was not run. Columns of a DataFrame name the models.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Money per call, ``NaN`` where unknown. Prices per model are given in the
-            constructor instead.
-
-        Returns
-        -------
-        self : estimator
-            The fitted router.
-
-        Raises
-        ------
-        ValueError
-            If a shape, a name or a value is not as described; the router is then left
-            as it was.
-        """
-        self._fit(X, y, costs)
-        return self
-
-    def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
-        """Fit, and estimate the training queries by cross-fitting.
-
-        As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
-        ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
-        its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
-        tuned on honest numbers. Only where at least 50 queries (in tables of fewer than
-        500 a tenth of them) share one embedding (an encoder that truncates long
-        prompts) they are estimated as they will be served: their own outcome weighs
-        little in that, and a budget must know the block.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings.
-        y : array-like of shape (n_queries, n_models)
-            Qualities, ``NaN`` where a model was not run.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Money per call.
-
-        Returns
-        -------
-        ndarray of shape (n_queries, 2 * n_models)
-            Cross-fitted qualities, then costs.
-        """
-        return self._fit(X, y, costs)
-
-    def _fit(
-        self, X: Any, y: Any, costs: Any, outcome_weight: Any = None
-    ) -> np.ndarray:
-        with all_or_nothing(self):
-            table = check_routing_table(self, X, y, costs, outcome_weight)
-            estimates = self._fit_table(table)
-            block = in_blocks(table.X)
-            if block.any():
-                estimates[block] = np.hstack(self._estimates(table.X[block]))
-            self._training = TrainingDecisions.of(
-                *_halves(estimates), table.quality, table.costs, table.weight
-            )
-        return estimates
-
-    @property
-    def price_path_(self) -> PricePath:
-        """Mean spend and quality of the training queries at every price of money."""
-        check_is_fitted(self)
-        return self._training.path
-
-
-def _halves(estimates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Qualities and costs of estimates."""
-    quality, cost = np.hsplit(estimates, 2)
-    return quality, cost

@@ -1,4 +1,4 @@
-"""Checks of single numbers and of one number per query."""
+"""Checks of single numbers, and of arrays of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-__all__ = ["check_column", "check_integer", "check_number"]
+__all__ = [
+    "check_column",
+    "check_integer",
+    "check_not_negative",
+    "check_number",
+    "read_numbers",
+]
 
 
 def check_number(value: Any, name: str, *, low: float | None = None) -> float:
@@ -31,6 +37,26 @@ def check_integer(value: Any, name: str, *, low: int) -> int:
     return int(value)
 
 
+def check_not_negative(values: np.ndarray, name: str) -> None:
+    """Refuse values below 0; ``NaN`` passes."""
+    if (values < 0).any():
+        raise ValueError(
+            f"{name} must not be negative; the smallest is {np.nanmin(values):g}."
+        )
+
+
+def read_numbers(values: Any, name: str) -> np.ndarray:
+    """Read an array of any shape as float64; ``NaN`` is unknown, infinity refused."""
+    return check_array(
+        values,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        ensure_2d=False,
+        order="C",  # sums must not depend on the layout
+        input_name=name,
+    )
+
+
 def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
     """Check one value per query, ``NaN`` where unknown."""
     if values is None or np.ndim(values) == 0:
@@ -38,13 +64,7 @@ def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
             f"{name} must have one value per query, shape ({n_queries},); got "
             f"{values!r}."
         )
-    column = check_array(
-        values,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        input_name=name,
-    )
+    column = read_numbers(values, name)
     if column.shape != (n_queries,):
         raise ValueError(
             f"{name} must have one value per query of X, shape ({n_queries},); got "

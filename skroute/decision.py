@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skroute.alternatives import Decisions, check_top_k, named, ranked
 from skroute.averages import weighted_means
 from skroute.batch import solve_batch
+from skroute.estimates import named_by, split_estimates, table_or_none
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.masks import (
     check_available,
@@ -18,7 +19,6 @@ from skroute.masks import (
     under_cap,
 )
 from skroute.money import check_costs, check_realised
-from skroute.names import default_names, estimate_names, listed, model_names
 from skroute.pacing import Pace
 from skroute.prices import (
     Price,
@@ -27,7 +27,7 @@ from skroute.prices import (
     row_prices,
 )
 from skroute.rules import check_budget, check_rule, quality_target
-from skroute.validation import all_or_nothing, check_input_features, check_quality
+from skroute.validation import all_or_nothing, check_input_features
 
 __all__ = ["BudgetDecider"]
 
@@ -167,8 +167,9 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             self._check_parameters()
             Z = validate_data(self, Z, dtype=np.float64)
             quality, cost = self._split(Z)
-            models = self._model_names(y, costs, quality.shape[1])
-            y = _table_or_none(y, models)
+            columns = getattr(self, "feature_names_in_", None)
+            models = named_by(columns, y, costs, quality.shape[1])
+            y = table_or_none(y, models)
             if y is not None and y.shape != quality.shape:
                 raise ValueError(
                     f"y must have shape {quality.shape}, one quality per query and "
@@ -257,7 +258,8 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
             budget = float(self.budget)
             pace: Pace | None = self._pace if fitted else None
             if not fitted:
-                self.models_ = self._model_names(None, None, quality.shape[1])
+                columns = getattr(self, "feature_names_in_", None)
+                self.models_ = named_by(columns, None, None, quality.shape[1])
                 self.quality_target_ = None
                 self._price = Price(0.0)
                 pace = Pace.begin(None, quality.shape[1], budget)
@@ -499,46 +501,4 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         return self._split(Z)
 
     def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Halves of the estimates: qualities and costs."""
-        if Z.shape[1] % 2:
-            raise ValueError(
-                "Z must hold the qualities and then the costs of the same models, an "
-                f"even number of columns; got {Z.shape[1]} feature(s). Give it what a "
-                "router's transform returns."
-            )
-        quality, cost = np.hsplit(Z, 2)
-        if (cost < 0).any():
-            raise ValueError(
-                "Z must hold costs, which are not negative, in the second half of its "
-                f"columns; the smallest there is {cost.min():g}."
-            )
-        return quality, cost
-
-    def _model_names(self, y: Any, costs: Any, n_models: int) -> np.ndarray:
-        """Names from y, else costs, else the columns of Z, else numbered ones."""
-        columns = getattr(self, "feature_names_in_", None)
-        if columns is not None and columns[0].startswith("quality__"):
-            prefix = len("quality__")
-            models = np.array([c[prefix:] for c in columns[:n_models]], dtype=object)
-            expected = estimate_names(models)
-            if (columns != expected).any():
-                raise ValueError(
-                    "Z must have the columns of a router's transform, "
-                    f"{listed(expected, 2 * n_models)}; got "
-                    f"{listed(columns, 2 * n_models)}."
-                )
-            return models
-        for table, name in ((y, "y"), (costs, "costs")):
-            names = model_names(table, name)
-            if names is not None and len(names) == n_models:
-                return names
-        return default_names(n_models)
-
-
-def _table_or_none(y: Any, models: np.ndarray) -> np.ndarray | None:
-    """Qualities, or nothing where y is absent or only a vector."""
-    if y is None or np.asarray(y).ndim < 2:
-        return None
-    names = model_names(y)
-    named_alike = names is not None and len(names) == len(models)
-    return check_quality(y, models=models if named_alike else None)
+        return split_estimates(Z)

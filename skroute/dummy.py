@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skroute.base import CrossFittedRouter
+from skroute.crossfit import CrossFittedRouter
 from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["DummyRouter"]

@@ -51,8 +51,7 @@ def in_blocks(X: np.ndarray) -> np.ndarray:
     ndarray of bool of shape (n_queries,)
         Whether at least 50 rows, or a tenth of them (but at least 10), are the same.
     """
-    size = min(BLOCK, max(_SMALLEST_BLOCK, len(X) // 10))
-    return repeats(X)[1] >= size
+    return _are_blocks(repeats(X)[1])
 
 
 def draw_folds(X: np.ndarray, n_folds: int, random_state: Any = None) -> np.ndarray:
@@ -77,8 +76,14 @@ def draw_folds(X: np.ndarray, n_folds: int, random_state: Any = None) -> np.ndar
         Folds, numbered from 0.
     """
     rng = check_random_state(random_state)
+    first, count = repeats(X)
     # Distinct rows and members of blocks are dealt one by one, twins as one.
-    dealt = np.where(in_blocks(X), np.arange(len(X)), repeats(X)[0])
+    dealt = np.where(_are_blocks(count), np.arange(len(X)), first)
     _, unit = np.unique(dealt, return_inverse=True)
     n_units = int(unit.max()) + 1
     return (rng.permutation(n_units) % min(n_folds, n_units))[unit]
+
+
+def _are_blocks(count: np.ndarray) -> np.ndarray:
+    """Whether rows that occur so often belong to blocks."""
+    return count >= min(BLOCK, max(_SMALLEST_BLOCK, len(count) // 10))

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array
 
-from skroute.checks import check_column, check_number
+from skroute.checks import (
+    check_column,
+    check_not_negative,
+    check_number,
+    read_numbers,
+)
 from skroute.names import by_model, by_name, listed, model_names
 
 __all__ = [
@@ -47,14 +51,7 @@ def check_costs(
         If the shape, a column name or a value is wrong.
     """
     columns = model_names(costs, name)
-    table = check_array(
-        costs,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name=name,
-    )
+    table = read_numbers(costs, name)
     if table.shape != tuple(shape):
         raise ValueError(
             f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
@@ -94,10 +91,7 @@ def check_call_costs(
     costs = check_column(costs, n_queries, name)
     if np.isnan(costs).all():
         raise ValueError(f"{name} has no known cost: all are NaN; give a price.")
-    if (costs < 0).any():
-        raise ValueError(
-            f"{name} must not be negative; the smallest is {np.nanmin(costs):g}."
-        )
+    check_not_negative(costs, name)
     return costs
 
 
@@ -182,22 +176,12 @@ def check_spend(
                 "them by position instead."
             )
         costs = check_prices(costs, models)
-    table = check_array(
-        costs,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name="costs",
-    )
+    table = read_numbers(costs, "costs")
     if table.shape not in ((shape[1],), tuple(shape)):
         raise ValueError(
             f"costs must have shape ({shape[1]},) or {tuple(shape)}; got {table.shape}."
         )
-    if (table < 0).any():
-        raise ValueError(
-            f"costs must not be negative; the smallest is {np.nanmin(table):g}."
-        )
+    check_not_negative(table, "costs")
     table = np.broadcast_to(table, shape)
     return by_name(table, model_names(costs, "costs"), models, "costs")
 
@@ -222,21 +206,12 @@ def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
     ValueError
         If the shape or a value is wrong.
     """
-    spent = check_array(
-        costs,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        input_name="costs",
-    )
+    spent = read_numbers(costs, "costs")
     if spent.shape != (shape[0],):
         raise ValueError(
             "costs must be what each query really cost, one number per row of Z, of "
             f"shape ({shape[0]},); got {spent.shape}. From a table of one column per "
             "model take the model that was called: costs[np.arange(n), choice]."
         )
-    if (spent < 0).any():
-        raise ValueError(
-            f"costs must not be negative; the smallest is {np.nanmin(spent):g}."
-        )
+    check_not_negative(spent, "costs")
     return spent

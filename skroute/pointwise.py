@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 
-from skroute.base import CrossFittedRouter
 from skroute.checks import check_integer
+from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
 from skroute.validation import RoutingTable, check_queries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -10,7 +11,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.base import CrossFittedRouter
+from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_ridge, spreads
 from skroute.money import check_call_costs
@@ -263,11 +264,13 @@ class ChangeablePool(CrossFittedRouter):
     def _best_mean(self) -> float:
         return float(self._worst + self._range * self._pairs.means_.max())
 
+    @abstractmethod
     def _expected(self, pairs: PairEstimates) -> np.ndarray:
-        raise NotImplementedError
+        """Calibrated quality of every model, from the features of pairs."""
 
+    @abstractmethod
     def _cost(self, X: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Expected cost of every model."""
 
 
 def _with(prices: Any, name: str, price: float) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.checks import check_integer, check_number
 from skroute.metrics._drift import Reference
+from skroute.metrics._monitor_input import (
+    check_decisions,
+    check_models,
+    check_monitor_prices,
+    check_paid,
+    check_share,
+)
 from skroute.metrics._monitor_summary import MonitorSummary, warning_text
-from skroute.money import check_prices
-from skroute.names import by_model, listed
+from skroute.names import listed
 
 __all__ = ["CollapseMonitor"]
 
@@ -145,8 +149,8 @@ class CollapseMonitor:
         check_every: int = 200,
         random_state: Any = 0,
     ) -> None:
-        self.models = _check_models(models)
-        self.costs = _check_prices(costs, self.models)
+        self.models = check_models(models)
+        self.costs = check_monitor_prices(costs, self.models)
         self._window = check_integer(window, "window", low=1)
         self._least = min(check_integer(min_queries, "min_queries", low=1), window)
         self._check_every = check_integer(check_every, "check_every", low=1)
@@ -158,7 +162,7 @@ class CollapseMonitor:
             "drift": (max_drift, "max_drift"),
         }
         self._limits = {
-            quantity: _check_share(limit, name)
+            quantity: check_share(limit, name)
             for quantity, (limit, name) in shares.items()
             if limit is not None
         }
@@ -261,8 +265,8 @@ class CollapseMonitor:
             If a name, an index, a shape or a value is wrong; the monitor is then left
             as it was.
         """
-        choices = _check_decisions(decisions, self.models)
-        spent = self.costs[choices] if costs is None else _check_paid(costs, choices)
+        choices = check_decisions(decisions, self.models)
+        spent = self.costs[choices] if costs is None else check_paid(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))
         messages: list[tuple[int, str]] = []
         with self._lock:
@@ -407,98 +411,3 @@ def _push(ring: np.ndarray, values: np.ndarray, seen: int) -> None:
     """Write values behind the `seen` ones before them, over the oldest."""
     where = np.arange(seen, seen + len(values))[-len(ring) :] % len(ring)
     ring[where] = values[-len(ring) :]
-
-
-def _check_share(value: Any, name: str) -> float:
-    number = check_number(value, name, low=0.0)
-    if number > 1.0:
-        raise ValueError(f"{name} must lie between 0 and 1, or be None; got {value!r}.")
-    return number
-
-
-def _check_models(models: Any) -> np.ndarray:
-    if isinstance(models, str) or np.ndim(models) != 1:
-        raise ValueError(
-            f"models must be a list of names, such as router.models_; got {models!r}."
-        )
-    names = np.array([str(name) for name in models], dtype=object)
-    if len(names) < 2:
-        raise ValueError(
-            f"models must name at least 2 models; got {len(names)}: with one model "
-            "nothing can collapse."
-        )
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if (names == name).sum() > 1})
-        raise ValueError(f"models must be unique names; got twice: {listed(twice)}.")
-    return names
-
-
-def _check_prices(costs: Any, models: np.ndarray) -> np.ndarray:
-    costs = by_model(costs)
-    if not isinstance(costs, Mapping) and np.shape(costs) != (len(models),):
-        raise ValueError(
-            f"costs must be one price per model, of shape ({len(models)},), or a dict "
-            f"of name to price; got shape {np.shape(costs)}. What each call did cost "
-            "goes to update(decisions, costs=...)."
-        )
-    _numbers(list(costs.values()) if isinstance(costs, Mapping) else costs)
-    prices = check_prices(costs, models)
-    if np.isnan(prices).any():
-        raise ValueError(
-            f"costs has no price for the models {listed(models[np.isnan(prices)])}; "
-            "give their mean cost per call."
-        )
-    return prices
-
-
-def _check_decisions(decisions: Any, models: np.ndarray) -> np.ndarray:
-    """Names or indices of models as indices."""
-    given = np.asarray(decisions)
-    if given.ndim != 1:
-        raise ValueError(
-            f"decisions must be names or indices of models, of shape (n_queries,); got "
-            f"shape {given.shape}. A single decision is [decision]."
-        )
-    if given.dtype.kind in "iu" or all(_is_index(value) for value in given):
-        if len(given) and not 0 <= given.min() <= given.max() < len(models):
-            raise ValueError(
-                f"decisions must lie in 0..{len(models) - 1}, one index per model; got "
-                f"values from {given.min()} to {given.max()}."
-            )
-        return given.astype(np.int64)
-    index = {name: i for i, name in enumerate(models)}
-    unknown = sorted({str(name) for name in given if name not in index})
-    if unknown:
-        raise ValueError(
-            f"decisions must name the models {listed(models)}, or be their integer "
-            f"indices; unknown: {listed(unknown)}. A new model needs a new monitor."
-        )
-    return np.array([index[name] for name in given], dtype=np.int64)
-
-
-def _is_index(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _check_paid(costs: Any, choices: np.ndarray) -> np.ndarray:
-    """Money that each call did cost, as float64."""
-    paid = _numbers(costs)
-    if paid.shape != choices.shape:
-        raise ValueError(
-            f"costs must have one value per decision, shape {choices.shape}; got "
-            f"{paid.shape}. Leave it out to take the prices of the models."
-        )
-    if not (np.isfinite(paid) & (paid >= 0)).all():
-        bad = paid[~(np.isfinite(paid) & (paid >= 0))]
-        raise ValueError(
-            f"costs must be finite and not negative; got {listed(bad)}. Where a cost "
-            "is unknown, give the model's price."
-        )
-    return paid
-
-
-def _numbers(costs: Any) -> np.ndarray:
-    try:
-        return np.asarray(costs, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"costs must be numbers; got {costs!r}.") from None

@@ -1,0 +1,104 @@
+"""CrossFittedRouter: base of the routers whose own `fit` cross-fits."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skroute.base import BaseRouter
+from skroute.folds import in_blocks
+from skroute.prices import PricePath, TrainingDecisions
+from skroute.validation import all_or_nothing, check_routing_table
+
+__all__ = ["CrossFittedRouter"]
+
+
+class CrossFittedRouter(BaseRouter):
+    """Base of the routers of this package: `fit` itself cross-fits.
+
+    A subclass gives ``_fit_table(table)``, which fits it on a checked
+    :class:`~skroute.validation.RoutingTable` and returns out-of-fold estimates.
+
+    Attributes
+    ----------
+    price_path_ : PricePath
+        Mean spend and quality of the cross-fitted decisions at every price of money.
+    """
+
+    def fit(self, X: Any, y: Any, *, costs: Any = None) -> Self:
+        """Fit the router on a table of outcomes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings, float32 or float64.
+        y : array-like of shape (n_queries, n_models)
+            Quality of every model on every query, higher is better; ``NaN`` where a
+            model was not run. Columns of a DataFrame name the models.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call, ``NaN`` where unknown. Prices per model are given in the
+            constructor instead.
+
+        Returns
+        -------
+        self : estimator
+            The fitted router.
+
+        Raises
+        ------
+        ValueError
+            If a shape, a name or a value is not as described; the router is then left
+            as it was.
+        """
+        self._fit(X, y, costs)
+        return self
+
+    def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
+        """Fit, and estimate the training queries by cross-fitting.
+
+        As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
+        ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
+        its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
+        tuned on honest numbers. Only where at least 50 queries (in tables of fewer than
+        500 a tenth of them) share one embedding (an encoder that truncates long
+        prompts) they are estimated as they will be served: their own outcome weighs
+        little in that, and a budget must know the block.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+        y : array-like of shape (n_queries, n_models)
+            Qualities, ``NaN`` where a model was not run.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Money per call.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, 2 * n_models)
+            Cross-fitted qualities, then costs.
+        """
+        return self._fit(X, y, costs)
+
+    def _fit(
+        self, X: Any, y: Any, costs: Any, outcome_weight: Any = None
+    ) -> np.ndarray:
+        with all_or_nothing(self):
+            table = check_routing_table(self, X, y, costs, outcome_weight)
+            estimates = self._fit_table(table)
+            block = in_blocks(table.X)
+            if block.any():
+                estimates[block] = np.hstack(self._estimates(table.X[block]))
+            expected, expense = np.hsplit(estimates, 2)
+            self._training = TrainingDecisions.of(
+                expected, expense, table.quality, table.costs, table.weight
+            )
+        return estimates
+
+    @property
+    def price_path_(self) -> PricePath:
+        """Mean spend and quality of the training queries at every price of money."""
+        check_is_fitted(self)
+        return self._training.path
