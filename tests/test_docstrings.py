@@ -13,6 +13,7 @@ from numpydoc.validate import validate
 
 import skroute
 import skroute.base
+import skroute.crossfit
 import skroute.datasets
 import skroute.evaluation
 import skroute.exceptions
@@ -21,6 +22,7 @@ import skroute.metrics
 MODULES = (
     skroute,
     skroute.base,
+    skroute.crossfit,
     skroute.datasets,
     skroute.evaluation,
     skroute.exceptions,
