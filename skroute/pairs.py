@@ -44,10 +44,13 @@ class PairEstimates:
         Expected quality by the regressions alone, scaled to [0, 1].
     features : ndarray of shape (n_queries, n_models, n_features)
         Features of pairs.
+    trust : ndarray of shape (n_queries,)
+        How far they are to be believed: 1 near the training queries, 0 far from all.
     """
 
     quality: np.ndarray
     features: np.ndarray
+    trust: np.ndarray
 
 
 class PairFeatures:
@@ -115,6 +118,7 @@ class PairFeatures:
             )
             self._strengths.append(strength)
             fits.append(self.views_.served(view, fit))
+        trusted = self.views_.trusted
         self.views_.forget_maps()
         self._weights = weights = _combine(
             (estimates - self.means_[:, None, None]).reshape(*quality.shape, -1),
@@ -136,6 +140,7 @@ class PairFeatures:
                 _with_share(estimates[:, :, view], weights[:, view], self.means_)
                 for view in range(len(fits))
             ],
+            trusted,
         )
 
     def transform(self, X: np.ndarray) -> PairEstimates:
@@ -152,10 +157,11 @@ class PairFeatures:
             Estimates and features.
         """
         scaled = self.scaled(X)
-        views = self.views_.all_of(scaled)
+        trust, views = self.views_.all_of(scaled)
         return self._assemble(
             scaled,
             [fit.predict(view) for fit, view in zip(self.fits_, views, strict=True)],
+            trust,
         )
 
     def with_model(
@@ -185,9 +191,8 @@ class PairFeatures:
         """
         scaled = self.scaled(X)
         expected, outputs = [], []
-        for Phi, old, common in zip(
-            self.views_.all_of(scaled), self.fits_, self._common, strict=True
-        ):
+        trust, seen = self.views_.all_of(scaled)
+        for Phi, old, common in zip(seen, self.fits_, self._common, strict=True):
             expected.append(Phi @ common.coef + common.intercept)
             outputs.append(old.predict(Phi))
         on_level, on_differences = self._weights
@@ -228,7 +233,7 @@ class PairFeatures:
                 )
             )
             outputs[view] = np.concatenate([outputs[view], column[:, None]], axis=1)
-        return grown, grown._assemble(scaled, outputs)
+        return grown, grown._assemble(scaled, outputs, trust)
 
     def without_model(self, model: int) -> PairFeatures:
         """Leave a model out; this one stays as it is.
@@ -258,7 +263,13 @@ class PairFeatures:
         """Embeddings centred, and scaled to unit mean squared length."""
         return self.views_.scaled(X)
 
-    def _assemble(self, scaled: np.ndarray, outputs: list[np.ndarray]) -> PairEstimates:
+    def trust(self, X: np.ndarray) -> np.ndarray:
+        """How far estimates of queries are to be believed, from 1 to 0."""
+        return self.views_.trust(self.scaled(X))
+
+    def _assemble(
+        self, scaled: np.ndarray, outputs: list[np.ndarray], trust: np.ndarray
+    ) -> PairEstimates:
         """Features of pairs, from scaled queries and the outputs of `_with_share`."""
         quality = self.means_ + sum(output[..., -1] for output in outputs)
         n_queries, n_models = quality.shape
@@ -272,7 +283,7 @@ class PairFeatures:
             np.broadcast_to(query[:, None, :], (n_queries, n_models, query.shape[1])),
             np.broadcast_to(self.means_[:, None], (n_queries, n_models, 1)),
         ]
-        return PairEstimates(quality, np.concatenate(columns, axis=2))
+        return PairEstimates(quality, np.concatenate(columns, axis=2), trust)
 
 
 def _with_share(

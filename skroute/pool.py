@@ -240,7 +240,7 @@ class ChangeablePool(CrossFittedRouter):
             np.concatenate([fit.intercept, column.intercept], axis=0),
         )
         self._per_query_costs = True
-        expense = self._cost(X)
+        expense = self._cost(X, self._pairs.trust(X))
         expense[:, -1] = own
         return expense
 
@@ -269,8 +269,8 @@ class ChangeablePool(CrossFittedRouter):
         """Calibrated quality of every model, from the features of pairs."""
 
     @abstractmethod
-    def _cost(self, X: np.ndarray) -> np.ndarray:
-        """Expected cost of every model."""
+    def _cost(self, X: np.ndarray, trust: np.ndarray) -> np.ndarray:
+        """Expected cost of every model, as far as it is trusted."""
 
 
 def _with(prices: Any, name: str, price: float) -> Any:

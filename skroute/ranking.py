@@ -260,7 +260,7 @@ class RankingRouter(ChangeablePool):
         ndarray of shape (n_queries, n_models)
             In the unit of `y`, comparable across models and queries.
         """
-        return self._quality(check_queries(self, X))
+        return self._estimates(X)[0]
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Expected cost of every model.
@@ -276,33 +276,41 @@ class RankingRouter(ChangeablePool):
             In the unit of `costs`: the price, or a ridge regression on per-query costs
             kept within the range that each model showed in training.
         """
-        return self._cost(check_queries(self, X))
+        X = check_queries(self, X)
+        cost = np.empty((len(X), len(self.models_)))
+        for part in chunks(len(X)):
+            trust = self._pairs.trust(X[part])
+            cost[part] = self._cost(X[part], trust)
+        return cost
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         X = check_queries(self, X)
-        return self._quality(X), self._cost(X)
-
-    def _quality(self, X: np.ndarray) -> np.ndarray:
         quality = np.empty((len(X), len(self.models_)))
+        cost = np.empty(quality.shape)
         for part in chunks(len(X)):
-            quality[part] = self._expected(self._pairs.transform(X[part]))
-        return quality
+            pairs = self._pairs.transform(X[part])
+            quality[part] = self._expected(pairs)
+            cost[part] = self._cost(X[part], pairs.trust)
+        return quality, cost
 
     def _expected(self, pairs: PairEstimates) -> np.ndarray:
         """Expected quality, in the unit of `y` and the order of `models_`."""
         scores = log_odds(pairs.quality)
         if self.ranker_ is not None:
             scores += self.ranker_.predict(pairs.features)
-        quality = _blend(pairs, scores, self.rank_weight_)
+        return self._scaled_back(_blend(pairs, scores, self.rank_weight_), pairs)
+
+    def _scaled_back(self, quality: np.ndarray, pairs: PairEstimates) -> np.ndarray:
+        """What is trusted of it, in the unit of `y` and the order of `models_`."""
+        quality = _drawn_to(self._pairs.means_, quality, pairs.trust)
         return self._worst + self._range * quality[:, self._place]
 
-    def _cost(self, X: np.ndarray) -> np.ndarray:
+    def _cost(self, X: np.ndarray, trust: np.ndarray) -> np.ndarray:
+        """Expected cost, in the order of `models_`."""
         if self._cost_fit is None:
             return np.tile(self.costs_, (len(X), 1))
-        cost = np.empty((len(X), len(self.models_)))
-        for part in chunks(len(X)):
-            cost[part] = self._cost_fit.predict(self._pairs.scaled(X[part]))[..., 0]
-        return np.clip(cost[:, self._place], *self._cost_range)
+        cost = self._cost_fit.predict(self._pairs.scaled(X))[:, self._place, 0]
+        return _drawn_to(self.costs_, np.clip(cost, *self._cost_range), trust)
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         self._check_parameters()
@@ -335,10 +343,10 @@ class RankingRouter(ChangeablePool):
         self.rank_weight_ = 0.0
         if self.ranker_ is not None:
             self.rank_weight_ = _choose_weight(pairs, scores, quality, weight)
-        expected = self._worst + self._range * _blend(pairs, scores, self.rank_weight_)
+        expected = self._scaled_back(_blend(pairs, scores, self.rank_weight_), pairs)
         self._log("estimating costs", len(quality))
         expense = self._fit_costs(table, fold, order)
-        return np.hstack([expected[:, self._place], expense])
+        return np.hstack([expected, _drawn_to(self.costs_, expense, pairs.trust)])
 
     def _rank(
         self,
@@ -441,6 +449,13 @@ def _own_order(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
     known = np.where(np.isnan(quality), -1.0, quality)
     fingerprint = np.arange(1.0, len(quality) + 1) @ known
     return np.lexsort((fingerprint, costs, np.nanmean(quality, axis=0)))
+
+
+def _drawn_to(
+    means: np.ndarray, estimates: np.ndarray, trust: np.ndarray
+) -> np.ndarray:
+    """Estimates as far as they are trusted; for the rest, the means of the models."""
+    return means + trust[:, None] * (estimates - means)
 
 
 def _blend(pairs: PairEstimates, scores: np.ndarray, weight: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from skroute.folds import repeats
 from skroute.linear import RidgeFit, chunks
 
 __all__ = ["QueryViews"]
@@ -27,6 +28,9 @@ _PROFILES = (8, 32, 128)
 # How softly a query belongs to clusters, as a part of their mean squared radius: nearly
 # all to the next one. Softer profiles are smoother kernels, of which there are two.
 _SOFTNESS = 0.1
+# Estimates are believed as far from the landmarks as so many of the training queries
+# lie, and from the second on not at all.
+_KNOWN = (0.9, 0.99)
 # Queries on which directions and landmarks are found, at most.
 _N_SAMPLED = 8192
 # Wider embeddings are projected on so many of their leading directions.
@@ -56,6 +60,8 @@ class QueryViews:
         Leading directions of the scaled queries.
     profiles : list of tuple of (ndarray of shape (n_clusters, width), float)
         Centres of larger clusters, and how softly queries belong to them.
+    trusted : ndarray of shape (n_queries,)
+        Trust in the training queries, had they not been among these.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class QueryViews:
         sample = self._fit_scaling(X, n_components, rng)
         self.landmarks = _landmarks(sample, n_landmarks, rng)
         self._squares = (self.landmarks**2).sum(axis=1)
+        self.trusted = self._known(X, pulled=len(sample) == len(X))
         self._roots = self._maps()
         self.profiles: list[tuple[np.ndarray, float]] = []
         self._pulls: list[np.ndarray] = []
@@ -78,7 +85,7 @@ class QueryViews:
             self.profiles.append((centres, softness))
             # A query pulls the centre of its cluster: without it, it would lie farther
             # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
-            pull = (sizes / np.maximum(sizes - 1, 1)) ** 2
+            pull = _pulls(sizes)
             self._pulls.append(pull if len(sample) == len(X) else np.ones(n_clusters))
 
     def __len__(self) -> int:
@@ -108,8 +115,8 @@ class QueryViews:
         return RidgeFit(np.tensordot(self._roots[view - 1], fit.coef, 1), fit.intercept)
 
     def forget_maps(self) -> None:
-        """Drop what only :meth:`of` and :meth:`served` need."""
-        self._roots, self._pulls = [], []
+        """Drop what only the training queries need."""
+        self._roots, self._pulls, self.trusted = [], [], np.ones(0)
 
     def with_maps(self) -> QueryViews:
         """Return a copy that has them again, for further regressions."""
@@ -123,10 +130,58 @@ class QueryViews:
         between = self._distances(self.landmarks, self.landmarks, self._squares)
         return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
 
-    def all_of(self, scaled: np.ndarray) -> Iterator[np.ndarray]:
-        """All views, with distances to the landmarks computed once."""
-        yield scaled
+    def all_of(self, scaled: np.ndarray) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+        """Trust in what is known of the queries, and all their views."""
         distance = self._distances(scaled, self.landmarks, self._squares)
+        trust = self._trust_at(distance.min(axis=1))
+        return trust, self._views_at(scaled, distance)
+
+    def trust(self, scaled: np.ndarray) -> np.ndarray:
+        """How far the estimates of each query are to be believed, (n_queries,).
+
+        Wholly (1) where most training queries lie, by their distance from the next
+        landmark. Beyond nearly all of them (0) regressions only extrapolate, and no
+        more is known of a model than its mean.
+        """
+        distance = self._distances(scaled, self.landmarks, self._squares)
+        return self._trust_at(distance.min(axis=1))
+
+    def _trust_at(self, distance: np.ndarray) -> np.ndarray:
+        near, far = self._reach
+        beyond = (distance - near) / (far - near if far > near else _EPSILON)
+        return 1.0 - np.clip(beyond, 0.0, 1.0)
+
+    def _known(self, X: np.ndarray, pulled: bool) -> np.ndarray:
+        """Learn how far queries are known; returns the trust in the training queries.
+
+        Their distances are what those of queries to come will be: one that `pulled` its
+        landmark would lie farther off without it, and one that is a landmark itself is
+        judged by the next, unless it has a twin.
+        """
+        self._reach = np.inf, np.inf
+        if len(self.landmarks) < 2:
+            return np.ones(len(X))
+        first, count = repeats(X)
+        distance, nearest = np.empty((len(X), 2)), np.empty(len(X), dtype=int)
+        for part in chunks(len(X)):
+            scaled = self.scaled(X[part])
+            from_all = self._distances(scaled, self.landmarks, self._squares)
+            nearest[part] = from_all.argmin(axis=1)
+            distance[part] = np.partition(from_all, 1, axis=1)[:, :2]
+        own, second = distance.T
+        if pulled:
+            size = np.bincount(nearest, weights=1.0 / count).round()[nearest]
+            off = np.where(size > 1, own * _pulls(size), second)
+            own = np.where(count > 1, own, np.minimum(off, second))
+        distinct = np.unique(first)
+        near, far = np.quantile(own[distinct], _KNOWN)
+        self._reach = float(near), float(far)
+        return self._trust_at(own)
+
+    def _views_at(
+        self, scaled: np.ndarray, distance: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        yield scaled
         for gamma in _GAMMAS:
             yield np.exp(-gamma * distance)
         for view in range(1 + len(_GAMMAS), len(self)):
@@ -215,6 +270,11 @@ def _profile(
     radius = float(clusters.inertia_ / len(sample))
     sizes = np.bincount(clusters.labels_, minlength=n_clusters)
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
+
+
+def _pulls(sizes: np.ndarray) -> np.ndarray:
+    """By how much farther from its centre a query would lie, had it not pulled it."""
+    return (sizes / np.maximum(sizes - 1, 1)) ** 2
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:
