@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -43,6 +44,10 @@ class RidgeFit:
         """Predict (n_queries, n_outputs, n_strengths)."""
         flat = self.coef.reshape(len(self.coef), -1)
         return (Phi @ flat).reshape(len(Phi), *self.intercept.shape) + self.intercept
+
+    def in_precision(self, dtype: Any) -> RidgeFit:
+        """Return the regression in another floating-point type."""
+        return RidgeFit(self.coef.astype(dtype), self.intercept.astype(dtype))
 
 
 class _Sums:

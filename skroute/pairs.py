@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -151,12 +153,27 @@ class PairFeatures:
         PairEstimates
             Estimates and features.
         """
-        scaled = self.scaled(X)
-        views = self.views_.all_of(scaled)
-        return self._assemble(
+        pairs = self._single if X.dtype == np.float32 else self
+        scaled = pairs.scaled(X)
+        views = pairs.views_.all_of(scaled)
+        return pairs._assemble(
             scaled,
-            [fit.predict(view) for fit, view in zip(self.fits_, views, strict=True)],
+            [fit.predict(view) for fit, view in zip(pairs.fits_, views, strict=True)],
         )
+
+    @cached_property
+    def _single(self) -> PairFeatures:
+        """The same in single precision, for queries that have no more."""
+        single = copy(self)
+        single.views_ = self.views_.in_precision(np.float32)
+        single.fits_ = [fit.in_precision(np.float32) for fit in self.fits_]
+        single.means_ = self.means_.astype(np.float32)
+        return single
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made from the rest is not kept in pickles, nor in copies, which are
+        # changed.
+        return {k: v for k, v in vars(self).items() if k != "_single"}
 
     def with_model(
         self, X: np.ndarray, quality: np.ndarray, fold: np.ndarray
@@ -261,18 +278,19 @@ class PairFeatures:
     def _assemble(self, scaled: np.ndarray, outputs: list[np.ndarray]) -> PairEstimates:
         """Features of pairs, from scaled queries and the outputs of `_with_share`."""
         quality = self.means_ + sum(output[..., -1] for output in outputs)
-        n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
         query = scaled @ self.views_.components
-        columns = [
-            *(output[..., :-1] for output in outputs),
-            quality[:, :, None],
-            (quality - level)[:, :, None],
-            np.broadcast_to(level[:, :, None], (n_queries, n_models, 1)),
-            np.broadcast_to(query[:, None, :], (n_queries, n_models, query.shape[1])),
-            np.broadcast_to(self.means_[:, None], (n_queries, n_models, 1)),
-        ]
-        return PairEstimates(quality, np.concatenate(columns, axis=2))
+        n_seen, n_wide = outputs[0].shape[2] - 1, query.shape[1]
+        first = n_seen * len(outputs)
+        features = np.empty((*quality.shape, first + 3 + n_wide + 1), quality.dtype)
+        for view, output in enumerate(outputs):
+            features[:, :, view * n_seen : (view + 1) * n_seen] = output[:, :, :-1]
+        features[:, :, first] = quality
+        features[:, :, first + 1] = quality - level
+        features[:, :, first + 2] = level
+        features[:, :, first + 3 : -1] = query[:, None, :]
+        features[:, :, -1] = self.means_
+        return PairEstimates(quality, features)
 
 
 def _with_share(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -54,8 +55,6 @@ class QueryViews:
         Centres of small clusters of scaled queries.
     components : ndarray of shape (width, n_components)
         Leading directions of the scaled queries.
-    profiles : list of tuple of (ndarray of shape (n_clusters, width), float)
-        Centres of larger clusters, and how softly queries belong to them.
     """
 
     def __init__(
@@ -66,23 +65,34 @@ class QueryViews:
         rng: np.random.RandomState,
     ) -> None:
         sample = self._fit_scaling(X, n_components, rng)
-        self.landmarks = _landmarks(sample, n_landmarks, rng)
-        self._squares = (self.landmarks**2).sum(axis=1)
-        self._roots = self._maps()
-        self.profiles: list[tuple[np.ndarray, float]] = []
+        centres = [_landmarks(sample, n_landmarks, rng)]
+        # Clusters of each profile, and how softly queries belong to them.
+        self._sizes: list[int] = []
+        self._softness: list[float] = []
         self._pulls: list[np.ndarray] = []
         for n_clusters in _PROFILES:
-            if n_clusters >= len(self.landmarks):
+            if n_clusters >= len(centres[0]):
                 continue
-            centres, softness, sizes = _profile(sample, n_clusters, rng)
-            self.profiles.append((centres, softness))
+            found, softness, sizes = _profile(sample, n_clusters, rng)
+            centres.append(found)
+            self._sizes.append(n_clusters)
+            self._softness.append(softness)
             # A query pulls the centre of its cluster: without it, it would lie farther
             # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
             pull = (sizes / np.maximum(sizes - 1, 1)) ** 2
             self._pulls.append(pull if len(sample) == len(X) else np.ones(n_clusters))
+        # In one matrix: one product gives the distances to all of them.
+        self._centres = np.concatenate(centres)
+        self._squares = (self._centres**2).sum(axis=1)
+        self._roots = self._maps()
 
     def __len__(self) -> int:
-        return 1 + len(_GAMMAS) + len(self.profiles)
+        return 1 + len(_GAMMAS) + len(self._sizes)
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Centres that span the kernels."""
+        return self._centres[: len(self._centres) - sum(self._sizes)]
 
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
@@ -94,12 +104,15 @@ class QueryViews:
 
         They are what they would be, had the query not been among the training queries.
         """
-        if 0 < view <= len(_GAMMAS):
-            distance = self._distances(scaled, self.landmarks, self._squares)
-            return np.exp(-_GAMMAS[view - 1] * distance) @ self._roots[view - 1]
         if view == 0:
             return scaled
-        return self._profile_of(scaled, view, self._pulls[view - 1 - len(_GAMMAS)])
+        profile = view - 1 - len(_GAMMAS)
+        distance = self._distances(scaled, self._columns(profile))
+        if profile < 0:
+            return np.exp(-_GAMMAS[view - 1] * distance) @ self._roots[view - 1]
+        rows, own = np.arange(len(distance)), distance.argmin(axis=1)
+        distance[rows, own] *= self._pulls[profile][own]
+        return _memberships(distance, self._softness[profile])
 
     def served(self, view: int, fit: RidgeFit) -> RidgeFit:
         """Regression on one view as :meth:`all_of` gives it: a kernel's map inside."""
@@ -116,42 +129,46 @@ class QueryViews:
         views = copy(self)
         views._roots = self._maps()
         # These are new queries, which pulled no centre.
-        views._pulls = [np.ones(len(centres)) for centres, _ in self.profiles]
+        views._pulls = [np.ones(size) for size in self._sizes]
+        return views
+
+    def in_precision(self, dtype: Any) -> QueryViews:
+        """Return a copy that computes in another floating-point type."""
+        views = copy(self)
+        for name in ("_centre", "_basis", "_centres", "_squares", "components"):
+            array = getattr(self, name)
+            setattr(views, name, None if array is None else array.astype(dtype))
+        views._scale = dtype(self._scale)
         return views
 
     def _maps(self) -> list[np.ndarray]:
-        between = self._distances(self.landmarks, self.landmarks, self._squares)
+        between = self._distances(self.landmarks, self._columns(-1))
         return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
 
     def all_of(self, scaled: np.ndarray) -> Iterator[np.ndarray]:
-        """All views, with distances to the landmarks computed once."""
+        """All views, with distances to all centres computed at once."""
         yield scaled
-        distance = self._distances(scaled, self.landmarks, self._squares)
+        distance = self._distances(scaled, slice(None))
         for gamma in _GAMMAS:
-            yield np.exp(-gamma * distance)
-        for view in range(1 + len(_GAMMAS), len(self)):
-            yield self._profile_of(scaled, view)
+            yield np.exp(-gamma * distance[:, self._columns(-1)])
+        for profile, softness in enumerate(self._softness):
+            yield _memberships(distance[:, self._columns(profile)], softness)
 
-    def _profile_of(
-        self, scaled: np.ndarray, view: int, pulls: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Memberships of clusters, (n_queries, n_clusters)."""
-        centres, softness = self.profiles[view - 1 - len(_GAMMAS)]
-        distance = self._distances(scaled, centres, (centres**2).sum(axis=1))
-        if pulls is not None:
-            rows, own = np.arange(len(distance)), distance.argmin(axis=1)
-            distance[rows, own] *= pulls[own]
-        distance -= distance.min(axis=1, keepdims=True)
-        belongs = np.exp(-distance / softness)
-        return belongs / belongs.sum(axis=1, keepdims=True)
+    def _columns(self, profile: int) -> slice:
+        """Where the centres of a profile stand among all; -1 for the landmarks."""
+        if profile < 0:
+            return slice(len(self.landmarks))
+        start = len(self.landmarks) + sum(self._sizes[:profile])
+        return slice(start, start + self._sizes[profile])
 
-    @staticmethod
-    def _distances(
-        scaled: np.ndarray, centres: np.ndarray, squares: np.ndarray
-    ) -> np.ndarray:
-        """Squared distances to centres whose squared lengths are known."""
-        own = (scaled**2).sum(axis=1)[:, None]
-        return np.maximum(own - 2.0 * (scaled @ centres.T) + squares, 0.0)
+    def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
+        """Squared distances to some of the centres."""
+        distance = scaled @ self._centres[columns].T
+        # In place: a chunk of distances is as large as anything here.
+        distance *= -2.0
+        distance += np.einsum("ij,ij->i", scaled, scaled)[:, None]
+        distance += self._squares[columns]
+        return np.maximum(distance, 0.0, out=distance)
 
     def _fit_scaling(
         self, X: np.ndarray, n_components: int, rng: np.random.RandomState
@@ -215,6 +232,15 @@ def _profile(
     radius = float(clusters.inertia_ / len(sample))
     sizes = np.bincount(clusters.labels_, minlength=n_clusters)
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
+
+
+def _memberships(distance: np.ndarray, softness: float) -> np.ndarray:
+    """How much queries belong to clusters at these distances; overwrites them."""
+    distance -= distance.min(axis=1, keepdims=True)
+    distance /= -softness
+    belongs = np.exp(distance, out=distance)
+    belongs /= belongs.sum(axis=1, keepdims=True)
+    return belongs
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:
