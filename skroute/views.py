@@ -16,7 +16,7 @@ from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from skroute.linear import RidgeFit, chunks
+from skroute.linear import chunks
 
 __all__ = ["QueryViews"]
 
@@ -109,19 +109,17 @@ class QueryViews:
         profile = view - 1 - len(_GAMMAS)
         distance = self._distances(scaled, self._columns(profile))
         if profile < 0:
-            return np.exp(-_GAMMAS[view - 1] * distance) @ self._roots[view - 1]
+            return np.exp(-_GAMMAS[view - 1] * distance)
         rows, own = np.arange(len(distance)), distance.argmin(axis=1)
         distance[rows, own] *= self._pulls[profile][own]
         return _memberships(distance, self._softness[profile])
 
-    def served(self, view: int, fit: RidgeFit) -> RidgeFit:
-        """Regression on one view as :meth:`all_of` gives it: a kernel's map inside."""
-        if not 0 < view <= len(_GAMMAS):
-            return fit
-        return RidgeFit(np.tensordot(self._roots[view - 1], fit.coef, 1), fit.intercept)
+    def basis(self, view: int) -> np.ndarray | None:
+        """Map of a view's features under which a ridge is one in the kernel's space."""
+        return self._roots[view - 1] if 0 < view <= len(_GAMMAS) else None
 
     def forget_maps(self) -> None:
-        """Drop what only :meth:`of` and :meth:`served` need."""
+        """Drop what only :meth:`of` and :meth:`basis` need."""
         self._roots, self._pulls = [], []
 
     def with_maps(self) -> QueryViews:
@@ -227,8 +225,12 @@ def _profile(
     sample: np.ndarray, n_clusters: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Centres of clusters, how softly queries belong to them, and their sizes."""
-    clusters = KMeans(n_clusters, n_init=3, random_state=rng.randint(2**31 - 1))
-    clusters.fit(sample)
+    clusters = KMeans(
+        n_clusters,
+        # Of a large sample one start finds centres as good as the best of three.
+        n_init=int(np.clip(_N_SAMPLED // len(sample), 1, 3)),
+        random_state=rng.randint(2**31 - 1),
+    ).fit(sample)
     radius = float(clusters.inertia_ / len(sample))
     sizes = np.bincount(clusters.labels_, minlength=n_clusters)
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
