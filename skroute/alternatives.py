@@ -62,6 +62,8 @@ def ranked(
     Decisions
         First choices and alternatives.
     """
+    if top_k == 1:
+        return Decisions(first[:, None], prices)
     quality, cost = estimates
     choice = np.full((len(first), top_k), -1)
     choice[:, 0] = first

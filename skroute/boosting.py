@@ -8,10 +8,98 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-__all__ = ["PairRanker"]
+__all__ = ["PairRanker", "RankingPairs"]
 
 # LightGBM keeps the gains of the labels in a global table while it trains.
 _TRAINING = threading.Lock()
+
+
+class RankingPairs:
+    """Pairs to train rankers on, binned once for all of them.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_queries, n_models, n_features)
+        Features of pairs.
+    labels : ndarray of int of shape (n_queries, n_models)
+        Graded relevance: positions in `gains`.
+    gains : ndarray of shape (n_labels,)
+        Gain of each label.
+    observed : ndarray of bool of shape (n_queries, n_models)
+        Pairs that were run; the others are left out.
+    start : ndarray of shape (n_queries, n_models)
+        Scores from which boosting starts; they are not part of a model.
+    n_estimators : int
+        Boosting rounds.
+    seed : int
+        Seed of the column sampling.
+    n_threads : int
+        Threads.
+    params : dict
+        Further LightGBM parameters.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        gains: np.ndarray,
+        observed: np.ndarray,
+        start: np.ndarray,
+        *,
+        n_estimators: int,
+        seed: int,
+        n_threads: int,
+        params: dict[str, Any],
+    ) -> None:
+        self._count = observed.sum(axis=1)
+        self._n_estimators = n_estimators
+        self._n_threads = n_threads
+        settings = {
+            **params,
+            "seed": seed,
+            "num_threads": n_threads,
+            "deterministic": True,
+            "force_col_wise": True,
+            "verbosity": -1,
+        }
+        self._data = lgb.Dataset(
+            _taken(features, observed),
+            label=labels[observed],
+            group=self._count[self._count > 0],
+            init_score=start[observed],
+            params=settings,
+            free_raw_data=True,
+        ).construct()
+        self._settings = {
+            **settings,
+            "objective": "lambdarank",
+            "label_gain": gains.tolist(),
+        }
+
+    def train(self, rows: np.ndarray) -> PairRanker:
+        """Train on some of the queries.
+
+        Parameters
+        ----------
+        rows : ndarray of bool of shape (n_queries,)
+            The queries.
+
+        Returns
+        -------
+        PairRanker
+            The trained model.
+        """
+        data = self._data
+        if not rows.all():
+            data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
+        with _TRAINING:
+            booster = lgb.train(self._settings, data, self._n_estimators)
+        # The number of threads is no part of the model.
+        text = booster.model_to_string().replace(
+            f"[num_threads: {self._n_threads}]", "[num_threads: 0]"
+        )
+        return PairRanker(text)
 
 
 class PairRanker:
@@ -24,82 +112,11 @@ class PairRanker:
     ----------
     text : str
         The model in LightGBM's text format.
-    n_threads : int
-        Threads for prediction.
     """
 
-    def __init__(self, text: str, n_threads: int = 1) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self.n_threads = n_threads
         self._booster: lgb.Booster | None = None
-
-    @classmethod
-    def train(
-        cls,
-        features: np.ndarray,
-        labels: np.ndarray,
-        gains: np.ndarray,
-        observed: np.ndarray,
-        start: np.ndarray,
-        *,
-        n_estimators: int,
-        seed: int,
-        n_threads: int,
-        params: dict[str, Any],
-    ) -> PairRanker:
-        """Train on the observed pairs of every query.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n_queries, n_models, n_features)
-            Features of pairs.
-        labels : ndarray of int of shape (n_queries, n_models)
-            Graded relevance: positions in `gains`.
-        gains : ndarray of shape (n_labels,)
-            Gain of each label.
-        observed : ndarray of bool of shape (n_queries, n_models)
-            Pairs that were run; the others are left out.
-        start : ndarray of shape (n_queries, n_models)
-            Scores from which boosting starts; they are not part of the model.
-        n_estimators : int
-            Boosting rounds.
-        seed : int
-            Seed of the column sampling.
-        n_threads : int
-            Threads.
-        params : dict
-            Further LightGBM parameters.
-
-        Returns
-        -------
-        PairRanker
-            The trained model.
-        """
-        group = observed.sum(axis=1)
-        data = lgb.Dataset(
-            features[observed],
-            label=labels[observed],
-            group=group[group > 0],
-            init_score=start[observed],
-            free_raw_data=True,
-        )
-        settings = {
-            **params,
-            "objective": "lambdarank",
-            "label_gain": gains.tolist(),
-            "seed": seed,
-            "num_threads": n_threads,
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbosity": -1,
-        }
-        with _TRAINING:
-            booster = lgb.train(settings, data, num_boost_round=n_estimators)
-        # The number of threads is no part of the model.
-        text = booster.model_to_string().replace(
-            f"[num_threads: {n_threads}]", "[num_threads: 0]"
-        )
-        return cls(text, n_threads)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Rank scores of pairs, on top of the scores from which training started.
@@ -119,13 +136,20 @@ class PairRanker:
         n_queries, n_models, n_features = features.shape
         scores = self._booster.predict(
             features.reshape(n_queries * n_models, n_features),
-            # Waking threads for a handful of rows takes longer than the rows.
-            num_threads=self.n_threads if len(features) > 100 else 1,
+            # Chunks of queries are what runs side by side.
+            num_threads=1,
         )
         return np.asarray(scores).reshape(n_queries, n_models)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text, "n_threads": self.n_threads}
+        return {"text": self.text}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _taken(features: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Features of the observed pairs, which are not copied if they all are."""
+    if observed.all():
+        return features.reshape(-1, features.shape[2])
+    return features[observed]

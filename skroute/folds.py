@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skroute.linear import chunks
+
 __all__ = ["BLOCK", "draw_folds", "in_blocks", "repeats"]
 
 # So many queries of one embedding are a block, that is decided as one; in small tables
@@ -30,12 +32,41 @@ def repeats(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count : ndarray of int of shape (n_queries,)
         How often it occurs.
     """
-    X = np.ascontiguousarray(X)
-    rows = X.view(np.dtype((np.void, X.itemsize * X.shape[1]))).ravel()
+    codes = _codes(X)
     _, first, which, counts = np.unique(
-        rows, return_index=True, return_inverse=True, return_counts=True
+        codes, return_index=True, return_inverse=True, return_counts=True
     )
+    repeated = np.flatnonzero(counts[which] > 1)
+    for part in chunks(len(repeated)):
+        rows = repeated[part]
+        if (_words(X[rows]) != _words(X[first[which[rows]]])).any():
+            break
+    else:
+        return first[which], counts[which]
+    # Two different rows of one code: compare the rows themselves.
+    _, first, which, counts = np.unique(
+        _words(X), axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    which = which.ravel()
     return first[which], counts[which]
+
+
+def _words(X: np.ndarray) -> np.ndarray:
+    """Bits of the rows, as unsigned integers."""
+    X = np.ascontiguousarray(X)
+    return X.view(np.dtype(f"u{X.itemsize}"))
+
+
+def _codes(X: np.ndarray) -> np.ndarray:
+    """A number for each row, the same for the same bits: no copy of X is sorted."""
+    odd = 2 * np.random.default_rng(0).integers(2**62, size=X.shape[1]) + 1
+    codes = np.empty(len(X), dtype=np.uint64)
+    for part in chunks(len(X)):
+        words = _words(X[part]).astype(np.uint64)
+        # Low bits of floats are often 0, and stay so when multiplied: mix the high in.
+        words ^= words >> np.uint64(4 * X.itemsize)
+        codes[part] = words @ odd.astype(np.uint64)
+    return codes
 
 
 def in_blocks(X: np.ndarray) -> np.ndarray:

@@ -1,13 +1,15 @@
 """Ridge regression over a grid of strengths, cross-fitted from one pass over the data.
 
-A fold's Gram matrix is subtracted from the total to train without it, so K folds and
-all strengths cost one pass over the rows and K + 1 eigendecompositions.
+A fold's Gram matrix is subtracted from the total to train without it, and tells the
+errors on it, so K folds and all strengths cost one pass over the rows and K + 1
+eigendecompositions; the predictions that are kept cost another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -20,6 +22,8 @@ __all__ = ["RidgeFit", "chunks", "fit_ridge", "spreads"]
 # hardly any to one that flattens a table of thousands of queries.
 ALPHAS = np.geomspace(0.1, 3000.0, 16)
 _CHUNK = 4096
+# Patterns of known outcomes whose sums are gathered at once.
+_PATTERNS = 8
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -44,6 +48,10 @@ class RidgeFit:
         flat = self.coef.reshape(len(self.coef), -1)
         return (Phi @ flat).reshape(len(Phi), *self.intercept.shape) + self.intercept
 
+    def in_precision(self, dtype: Any) -> RidgeFit:
+        """Return the regression in another floating-point type."""
+        return RidgeFit(self.coef.astype(dtype), self.intercept.astype(dtype))
+
 
 class _Sums:
     """What ridge needs to know of some rows: sums, cross products and their count."""
@@ -55,15 +63,18 @@ class _Sums:
         self.xx = np.zeros((n_features, n_features))
         self.y = np.zeros(n_outputs)
         self.xy = np.zeros((n_features, n_outputs))
+        self.yy = np.zeros((n_outputs, n_outputs))
 
     def add(self, Phi: np.ndarray, Y: np.ndarray, weight: np.ndarray | None) -> None:
         self.n_rows += len(Phi)
+        # A product with its own transpose takes half the time.
         weighed = Phi if weight is None else Phi * weight[:, None]
         self.n += len(Phi) if weight is None else weight.sum()
         self.x += weighed.sum(axis=0)
         self.xx += weighed.T @ Phi
         self.y += Y.sum(axis=0) if weight is None else weight @ Y
         self.xy += weighed.T @ Y
+        self.yy += Y.T @ (Y if weight is None else Y * weight[:, None])
 
     def combined(self, parts: list[_Sums], sign: int) -> _Sums:
         """These rows with (1) or without (-1) those of other sums."""
@@ -72,18 +83,58 @@ class _Sums:
             setattr(result, name, value + sign * sum(vars(p)[name] for p in parts))
         return result
 
-    def solve(self, alphas: np.ndarray) -> RidgeFit | None:
-        """Ridge with an unpenalised intercept; ``None`` without two rows."""
+    def solve(self, basis: np.ndarray | None) -> RidgeFit | None:
+        """Ridge with an unpenalised intercept, at all strengths.
+
+        Parameters
+        ----------
+        basis : ndarray of shape (n_features, n_features) or None
+            Map under which the coefficients are penalised.
+
+        Returns
+        -------
+        RidgeFit or None
+            For features that are not mapped; ``None`` without two rows.
+        """
         if self.n_rows < 2:
             return None
         x, y = self.x / self.n, self.y / self.n
-        values, vectors = eigh(self.xx - self.n * np.outer(x, x), check_finite=False)
-        target = vectors.T @ (self.xy - self.n * np.outer(x, y))
-        shrunk = target[:, :, None] / (
-            np.maximum(values, 0.0)[:, None, None] + alphas[None, None, :]
+        xx, xy = self.xx - self.n * np.outer(x, x), self.xy - self.n * np.outer(x, y)
+        if basis is not None:
+            xx, xy = basis.T @ xx @ basis, basis.T @ xy
+        values, vectors = eigh(xx, check_finite=False)
+        shrunk = (vectors.T @ xy)[:, :, None] / (
+            np.maximum(values, 0.0)[:, None, None] + ALPHAS[None, None, :]
         )
+        if basis is not None:
+            vectors = basis @ vectors
         coef = np.tensordot(vectors, shrunk, 1)
         return RidgeFit(coef, y[:, None] - np.tensordot(x, coef, 1))
+
+    def error(self, fit: RidgeFit, outputs: np.ndarray) -> np.ndarray:
+        """Squared error of a regression on these rows.
+
+        Parameters
+        ----------
+        fit : RidgeFit
+            The regression.
+        outputs : ndarray of shape (n_outputs, n_combinations)
+            Combinations of the outputs whose errors count.
+
+        Returns
+        -------
+        ndarray of shape (n_strengths,)
+            Sum over rows and combinations.
+        """
+        coef = np.einsum("fms,mj->sfj", fit.coef, outputs)
+        intercept = np.einsum("ms,mj->sj", fit.intercept, outputs)
+        y, xy = self.y @ outputs, self.xy @ outputs
+        square = np.einsum("mj,mn,nj->", outputs, self.yy, outputs)
+        products = np.einsum("sfj,fj->s", coef, xy) + intercept @ y
+        shift = np.einsum("sj,sj->s", self.x @ coef, intercept)
+        own = np.einsum("sfj,sfj->s", coef, self.xx @ coef)
+        own += 2.0 * shift + self.n * (intercept**2).sum(axis=1)
+        return square - 2.0 * products + own
 
 
 def chunks(n_queries: int, size: int = _CHUNK) -> Iterator[slice]:
@@ -113,6 +164,7 @@ def fit_ridge(
     around: tuple[int, ...] = (0,),
     weight: np.ndarray | None = None,
     strength: int | None = None,
+    basis: np.ndarray | None = None,
 ) -> tuple[RidgeFit, np.ndarray, int]:
     """Choose a strength out of fold, and fit it with and without every fold.
 
@@ -138,6 +190,9 @@ def fit_ridge(
         Weight of every target, in sums of squares and in errors; 0 leaves it out.
     strength : int, default=None
         Position of a strength on the grid, in place of the one with the least error.
+    basis : ndarray of shape (n_mapped, n_mapped), default=None
+        Ridge on ``feature_map(X) @ basis``; the fit that is returned is one on
+        ``feature_map(X)``, and no row is multiplied.
 
     Returns
     -------
@@ -148,22 +203,15 @@ def fit_ridge(
     strength : int
         Position of the strength on the grid.
     """
-    n_folds = int(fold.max()) + 1
     if weight is not None:
         Y = np.where(weight > 0, Y, np.nan)
-    paths = _fit_paths(X, Y, fold, feature_map, n_folds, weight)
+    differences = differences and Y.shape[1] > 1
+    paths, error = _fit_paths(
+        X, Y, fold, feature_map, weight, basis, scale, differences
+    )
     if strength is None:
-        error = np.zeros(len(ALPHAS))
-        for part, rows, predicted in _held_out(X, fold, feature_map, paths):
-            target = Y[part.start + rows]
-            shown = None if weight is None else weight[part.start + rows]
-            mass = outcome_mass(target, shown)[:, :, None]
-            known = mass > 0
-            residual = predicted - target[:, :, None]
-            residual = np.where(known, residual / scale[:, None], 0)
-            if differences:
-                residual = np.where(known, residual - _row_mean(residual, mass), 0)
-            error += (mass * residual**2).sum(axis=(0, 1))
+        if error is None:
+            error = _error_of_rows(X, Y, fold, feature_map, paths, weight, scale)
         strength = int(error.argmin())
     kept = np.clip(strength + np.array(around), 0, len(ALPHAS) - 1)
     fits = [
@@ -181,10 +229,17 @@ def _fit_paths(
     Y: np.ndarray,
     fold: np.ndarray,
     feature_map: Map,
-    n_folds: int,
     weight: np.ndarray | None,
-) -> list[RidgeFit]:
-    """Fits at all strengths: without each fold, and on all rows as the last."""
+    basis: np.ndarray | None,
+    scale: np.ndarray,
+    differences: bool,
+) -> tuple[list[RidgeFit], np.ndarray | None]:
+    """Fits at all strengths: without each fold, and on all rows as the last.
+
+    Also their errors out of fold, where sums can tell: the mean of a row that is known
+    in part is none of them.
+    """
+    n_folds, n_outputs = int(fold.max()) + 1, Y.shape[1]
     n_features = feature_map(X[:1]).shape[1]
     # Without enough rows an output is expected to be average.
     average = np.repeat(weighted_means(Y, weight)[:, None], len(ALPHAS), axis=1)
@@ -194,24 +249,61 @@ def _fit_paths(
     ]
     # Outputs that are known on the same rows, at the same weights, share their sums.
     patterns, group = np.unique(outcome_mass(Y, weight), axis=1, return_inverse=True)
-    for g, pattern in enumerate(patterns.T):
-        known = pattern > 0
-        columns = np.flatnonzero(group.ravel() == g)
-        sums = [_Sums(n_features, len(columns)) for _ in range(n_folds)]
+    combined = np.diag(1.0 / scale)
+    if differences:
+        combined = combined @ (np.eye(n_outputs) - 1.0 / n_outputs)
+    told = not differences or patterns.shape[1] == 1
+    error = np.zeros(len(ALPHAS))
+    for some in chunks(patterns.shape[1], _PATTERNS):
+        columns = [
+            np.flatnonzero(group.ravel() == g) for g in range(some.start, some.stop)
+        ]
+        sums = [
+            [_Sums(n_features, len(outputs)) for _ in range(n_folds)]
+            for outputs in columns
+        ]
         for part in chunks(len(X)):
-            Phi, target = feature_map(X[part]), Y[part][:, columns]
-            for k in range(n_folds):
-                rows = known[part] & (fold[part] == k)
-                weighed = None if weight is None else pattern[part][rows]
-                sums[k].add(Phi[rows], target[rows], weighed)
-        total = _Sums(n_features, len(columns)).combined(sums, 1)
-        for k, path in enumerate(paths):
-            training = total.combined(sums[k : k + 1], -1)
-            fit = training.solve(ALPHAS)
-            if fit is not None:
-                path.coef[:, columns] = fit.coef
-                path.intercept[columns] = fit.intercept
-    return paths
+            Phi = feature_map(X[part])
+            for g, pattern in enumerate(patterns[part, some].T):
+                for k in range(n_folds):
+                    rows = np.flatnonzero((pattern > 0) & (fold[part] == k))
+                    weighed = None if weight is None else pattern[rows]
+                    target = Y[part][rows[:, None], columns[g]]
+                    sums[g][k].add(Phi[rows], target, weighed)
+        for outputs, of_folds in zip(columns, sums, strict=True):
+            total = _Sums(n_features, len(outputs)).combined(of_folds, 1)
+            for k, path in enumerate(paths):
+                fit = total.combined(of_folds[k : k + 1], -1).solve(basis)
+                if fit is not None:
+                    path.coef[:, outputs] = fit.coef
+                    path.intercept[outputs] = fit.intercept
+                if told and k < n_folds:
+                    shown = RidgeFit(path.coef[:, outputs], path.intercept[outputs])
+                    error += of_folds[k].error(shown, combined[outputs])
+    return paths, error if told else None
+
+
+def _error_of_rows(
+    X: np.ndarray,
+    Y: np.ndarray,
+    fold: np.ndarray,
+    feature_map: Map,
+    paths: list[RidgeFit],
+    weight: np.ndarray | None,
+    scale: np.ndarray,
+) -> np.ndarray:
+    """Error on the differences between the known outputs of each row."""
+    error = np.zeros(len(ALPHAS))
+    for part, rows, predicted in _held_out(X, fold, feature_map, paths):
+        target = Y[part.start + rows]
+        shown = None if weight is None else weight[part.start + rows]
+        mass = outcome_mass(target, shown)[:, :, None]
+        known = mass > 0
+        residual = predicted - target[:, :, None]
+        residual = np.where(known, residual / scale[:, None], 0)
+        residual = np.where(known, residual - _row_mean(residual, mass), 0)
+        error += (mass * residual**2).sum(axis=(0, 1))
+    return error
 
 
 def _held_out(

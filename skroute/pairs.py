@@ -10,8 +10,11 @@ number of training queries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -19,9 +22,10 @@ from scipy.optimize import nnls
 
 from skroute.averages import outcome_mass, weighted_means
 from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.threads import in_threads
 from skroute.views import QueryViews
 
-__all__ = ["PairEstimates", "PairFeatures"]
+__all__ = ["HeldOutPairs", "PairEstimates", "PairFeatures"]
 
 # Strengths of each regression that are weighed, as steps on the grid around the best:
 # a factor of 16 to either side. The smoother ones earn weight where the best strength
@@ -53,6 +57,26 @@ class PairEstimates:
     trust: np.ndarray
 
 
+@dataclass(frozen=True)
+class HeldOutPairs:
+    """Estimates of the training queries, each by a fit that did not see it.
+
+    Attributes
+    ----------
+    quality : ndarray of shape (n_queries, n_models)
+        Expected quality by the regressions alone, scaled to [0, 1].
+    trust : ndarray of shape (n_queries,)
+        How far they are to be believed.
+    at : callable
+        Estimates and features of some rows: of all at once they would be the largest
+        table of the fit.
+    """
+
+    quality: np.ndarray
+    trust: np.ndarray
+    at: Callable[[np.ndarray | slice], PairEstimates]
+
+
 class PairFeatures:
     """Learns the regressions, and turns queries into features of pairs.
 
@@ -75,7 +99,8 @@ class PairFeatures:
         fold: np.ndarray,
         rng: np.random.RandomState,
         weight: np.ndarray | None = None,
-    ) -> PairEstimates:
+        n_jobs: int | None = None,
+    ) -> HeldOutPairs:
         """Fit on all queries, and estimate each without its fold.
 
         Parameters
@@ -90,40 +115,40 @@ class PairFeatures:
             Draws the views.
         weight : ndarray of shape (n_queries, n_models), default=None
             Weight of every outcome, positive where it is known.
+        n_jobs : int, default=None
+            Threads, each of which fits one view at a time.
 
         Returns
         -------
-        PairEstimates
+        HeldOutPairs
             Out-of-fold estimates of the training queries.
         """
         self.means_ = weighted_means(quality, weight)
         self.views_ = QueryViews(X, self.n_components, self.n_landmarks, rng)
         spread = np.full(quality.shape[1], np.nanstd(quality) or 1.0)
-        fits, self._strengths = [], []
         estimates = np.empty((*quality.shape, len(self.views_), len(_WEIGHED)))
-        for view in range(len(self.views_)):
 
-            def features(rows: np.ndarray, view: int = view) -> np.ndarray:
-                return self.views_.of(self.scaled(rows), view)
-
+        def regress(view: int) -> tuple[RidgeFit, int]:
             fit, estimates[:, :, view], strength = fit_ridge(
                 X,
                 quality,
                 fold,
-                features,
+                lambda rows: self.views_.of(self.scaled(rows), view),
                 scale=spread,
                 differences=True,
                 around=_WEIGHED,
                 weight=weight,
+                basis=self.views_.basis(view),
             )
-            self._strengths.append(strength)
-            fits.append(self.views_.served(view, fit))
+            return fit, strength
+
+        fits, self._strengths = zip(
+            *in_threads(regress, range(len(self.views_)), n_jobs), strict=True
+        )
         trusted = self.views_.trusted
         self.views_.forget_maps()
         self._weights = weights = _combine(
-            (estimates - self.means_[:, None, None]).reshape(*quality.shape, -1),
-            quality - self.means_,
-            weight,
+            estimates.reshape(*quality.shape, -1), quality, self.means_, weight
         ).reshape(2, len(fits), len(_WEIGHED))
         self._common = [_pool_average(fit, self.means_) for fit in fits]
         # Regressions are linear: their weighted sum is one more output of each.
@@ -134,14 +159,18 @@ class PairFeatures:
             )
             for view, fit in enumerate(fits)
         ]
-        return self._assemble(
-            self.scaled(X),
-            [
-                _with_share(estimates[:, :, view], weights[:, view], self.means_)
+
+        def at(rows: np.ndarray | slice) -> PairEstimates:
+            outputs = [
+                _with_share(estimates[rows, :, view], weights[:, view], self.means_)
                 for view in range(len(fits))
-            ],
-            trusted,
-        )
+            ]
+            return self._assemble(self.scaled(X[rows]), outputs, trusted[rows])
+
+        expected = np.empty(quality.shape)
+        for part in chunks(len(X)):
+            expected[part] = at(part).quality
+        return HeldOutPairs(expected, trusted, at)
 
     def transform(self, X: np.ndarray) -> PairEstimates:
         """Estimate queries that were not trained on.
@@ -156,13 +185,31 @@ class PairFeatures:
         PairEstimates
             Estimates and features.
         """
-        scaled = self.scaled(X)
-        trust, views = self.views_.all_of(scaled)
-        return self._assemble(
+        pairs = self._as_precise_as(X)
+        scaled = pairs.scaled(X)
+        trust, views = pairs.views_.all_of(scaled)
+        return pairs._assemble(
             scaled,
-            [fit.predict(view) for fit, view in zip(self.fits_, views, strict=True)],
+            [fit.predict(view) for fit, view in zip(pairs.fits_, views, strict=True)],
             trust,
         )
+
+    def _as_precise_as(self, X: np.ndarray) -> PairFeatures:
+        return self._single if X.dtype == np.float32 else self
+
+    @cached_property
+    def _single(self) -> PairFeatures:
+        """The same in single precision, for queries that have no more."""
+        single = copy(self)
+        single.views_ = self.views_.in_precision(np.float32)
+        single.fits_ = [fit.in_precision(np.float32) for fit in self.fits_]
+        single.means_ = self.means_.astype(np.float32)
+        return single
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made from the rest is not kept in pickles, nor in copies, which are
+        # changed.
+        return {k: v for k, v in vars(self).items() if k != "_single"}
 
     def with_model(
         self, X: np.ndarray, quality: np.ndarray, fold: np.ndarray
@@ -217,10 +264,10 @@ class PairFeatures:
                 scale=np.ones(len(_WEIGHED)),
                 around=_WEIGHED,
                 strength=self._strengths[view],
+                basis=views.basis(view),
             )
-            fit = views.served(view, RidgeFit(fit.coef[:, kept, kept], fit.intercept))
             weights = on_level[view], on_differences[view]
-            coef = _newcomer(fit.coef, common.coef, *weights)
+            coef = _newcomer(fit.coef[:, kept, kept], common.coef, *weights)
             intercept = _newcomer(
                 fit.intercept[kept, kept], common.intercept, *weights, mean
             )
@@ -265,25 +312,27 @@ class PairFeatures:
 
     def trust(self, X: np.ndarray) -> np.ndarray:
         """How far estimates of queries are to be believed, from 1 to 0."""
-        return self.views_.trust(self.scaled(X))
+        pairs = self._as_precise_as(X)
+        return pairs.views_.trust(pairs.scaled(X))
 
     def _assemble(
         self, scaled: np.ndarray, outputs: list[np.ndarray], trust: np.ndarray
     ) -> PairEstimates:
         """Features of pairs, from scaled queries and the outputs of `_with_share`."""
         quality = self.means_ + sum(output[..., -1] for output in outputs)
-        n_queries, n_models = quality.shape
         level = quality.mean(axis=1, keepdims=True)
         query = scaled @ self.views_.components
-        columns = [
-            *(output[..., :-1] for output in outputs),
-            quality[:, :, None],
-            (quality - level)[:, :, None],
-            np.broadcast_to(level[:, :, None], (n_queries, n_models, 1)),
-            np.broadcast_to(query[:, None, :], (n_queries, n_models, query.shape[1])),
-            np.broadcast_to(self.means_[:, None], (n_queries, n_models, 1)),
-        ]
-        return PairEstimates(quality, np.concatenate(columns, axis=2), trust)
+        n_seen, n_wide = outputs[0].shape[2] - 1, query.shape[1]
+        first = n_seen * len(outputs)
+        features = np.empty((*quality.shape, first + 3 + n_wide + 1), quality.dtype)
+        for view, output in enumerate(outputs):
+            features[:, :, view * n_seen : (view + 1) * n_seen] = output[:, :, :-1]
+        features[:, :, first] = quality
+        features[:, :, first + 1] = quality - level
+        features[:, :, first + 2] = level
+        features[:, :, first + 3 : -1] = query[:, None, :]
+        features[:, :, -1] = self.means_
+        return PairEstimates(quality, features, trust)
 
 
 def _with_share(
@@ -372,7 +421,10 @@ def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
 
 
 def _combine(
-    deviation: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None
+    estimates: np.ndarray,
+    quality: np.ndarray,
+    means: np.ndarray,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """Weigh the regressions, by out-of-fold squared error.
 
@@ -384,10 +436,12 @@ def _combine(
 
     Parameters
     ----------
-    deviation : ndarray of shape (n_queries, n_models, n_regressions)
-        Estimates, less the mean of each model.
-    target : ndarray of shape (n_queries, n_models)
-        Qualities, less the mean of each model; ``NaN`` where unknown.
+    estimates : ndarray of shape (n_queries, n_models, n_regressions)
+        Estimates.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities; ``NaN`` where unknown.
+    means : ndarray of shape (n_models,)
+        Means of the models, from which estimates and qualities deviate.
     weight : ndarray of shape (n_queries, n_models), default=None
         Weight of every outcome, positive where it is known.
 
@@ -396,14 +450,16 @@ def _combine(
     ndarray of shape (2, n_regressions)
         Non-negative weights for the level of a query, and for the differences.
     """
-    n_regressions = deviation.shape[2]
+    n_regressions = estimates.shape[2]
     squares = np.zeros((2 * n_regressions + 1,) * 2)
+    target = quality - means
     taken_off = _taken_off(target)
     for part in chunks(len(target)):
-        common = deviation[part].mean(axis=1, keepdims=True)
-        common = np.broadcast_to(common, deviation[part].shape)
+        deviation = estimates[part] - means[:, None]
+        common = deviation.mean(axis=1, keepdims=True)
+        common = np.broadcast_to(common, deviation.shape)
         table = np.concatenate(
-            [common, deviation[part] - common, target[part][:, :, None]], axis=2
+            [common, deviation - common, target[part][:, :, None]], axis=2
         )
         known = np.isfinite(target[part])
         mass = outcome_mass(target[part], None if weight is None else weight[part])

@@ -153,14 +153,17 @@ def choose_each(
     ndarray of int of shape (n_queries,)
         Model indices.
     """
-    choice = np.full(len(quality), -1)
-    allowed = np.broadcast_to(allowed, quality.shape)
-    for price in np.unique(prices):
-        rows = prices == price
+    if len(prices) and (prices == prices[0]).all():
         # Nothing is copied where there is only one price.
-        where = slice(None) if rows.all() else rows
-        choice[where] = choose(quality[where], cost[where], price, allowed[where])
-    choice[~allowed.any(axis=1)] = -1
+        choice = choose(quality, cost, prices[0], allowed)
+    else:
+        choice = np.full(len(quality), -1)
+        every = np.broadcast_to(allowed, quality.shape)
+        for price in np.unique(prices):
+            rows = prices == price
+            choice[rows] = choose(quality[rows], cost[rows], price, every[rows])
+    if not allowed.all():
+        choice[~np.broadcast_to(allowed, quality.shape).any(axis=1)] = -1
     return choice
 
 

@@ -6,19 +6,18 @@ import logging
 from typing import Any, Self
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from skroute.averages import outcome_mass
-from skroute.boosting import PairRanker
+from skroute.boosting import PairRanker, RankingPairs
 from skroute.calibration import log_odds, rank_utility
 from skroute.checks import check_integer, check_number
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, chunks, fit_ridge, spreads
-from skroute.pairs import PairEstimates, PairFeatures
+from skroute.pairs import HeldOutPairs, PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
 from skroute.relevance import graded_relevance
-from skroute.threads import single_threaded
+from skroute.threads import in_threads, openmp_threads, single_threaded
 from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["RankingRouter"]
@@ -27,6 +26,11 @@ _logger = logging.getLogger(__name__)
 
 # Fewer queries on which models differ than this give a ranker nothing to learn.
 _MIN_RANKED = 25
+# A ranker is a few hundred numbers, and learns them from so many pairs: longer tables
+# show it queries at even distances.
+_MAX_RANKED = 2**18
+# Queries that are estimated at once: what is made of them stays near the processor.
+_SERVED = 1024
 
 
 class RankingRouter(ChangeablePool):
@@ -70,8 +74,9 @@ class RankingRouter(ChangeablePool):
     cv : int, default=5
         Folds of the cross-fitting.
     n_jobs : int or None, default=None
-        Threads of LightGBM; ``None`` is 1, -1 is all cores. The fit does not depend
-        on it.
+        Threads of the fit, and of estimates of more than a thousand queries; ``None``
+        is 1 unless in a :func:`joblib.parallel_config` context, -1 is all cores. The
+        fit does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Draws the folds, the landmarks and the columns of the trees.
     verbose : int, default=0
@@ -278,7 +283,7 @@ class RankingRouter(ChangeablePool):
         """
         X = check_queries(self, X)
         cost = np.empty((len(X), len(self.models_)))
-        for part in chunks(len(X)):
+        for part in chunks(len(X), _SERVED):
             trust = self._pairs.trust(X[part])
             cost[part] = self._cost(X[part], trust)
         return cost
@@ -287,10 +292,13 @@ class RankingRouter(ChangeablePool):
         X = check_queries(self, X)
         quality = np.empty((len(X), len(self.models_)))
         cost = np.empty(quality.shape)
-        for part in chunks(len(X)):
+
+        def estimate(part: slice) -> None:
             pairs = self._pairs.transform(X[part])
             quality[part] = self._expected(pairs)
             cost[part] = self._cost(X[part], pairs.trust)
+
+        in_threads(estimate, chunks(len(X), _SERVED), self.n_jobs)
         return quality, cost
 
     def _expected(self, pairs: PairEstimates) -> np.ndarray:
@@ -298,11 +306,13 @@ class RankingRouter(ChangeablePool):
         scores = log_odds(pairs.quality)
         if self.ranker_ is not None:
             scores += self.ranker_.predict(pairs.features)
-        return self._scaled_back(_blend(pairs, scores, self.rank_weight_), pairs)
+        return self._scaled_back(
+            _blend(pairs.quality, scores, self.rank_weight_), pairs.trust
+        )
 
-    def _scaled_back(self, quality: np.ndarray, pairs: PairEstimates) -> np.ndarray:
+    def _scaled_back(self, quality: np.ndarray, trust: np.ndarray) -> np.ndarray:
         """What is trusted of it, in the unit of `y` and the order of `models_`."""
-        quality = _drawn_to(self._pairs.means_, quality, pairs.trust)
+        quality = _drawn_to(self._pairs.means_, quality, trust)
         return self._worst + self._range * quality[:, self._place]
 
     def _cost(self, X: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -314,11 +324,12 @@ class RankingRouter(ChangeablePool):
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         self._check_parameters()
+        n_threads = openmp_threads(self.n_jobs)
         # One thread of BLAS and of k-means: sums in another order are another fit.
         with single_threaded():
-            return self._fit_stages(table)
+            return self._fit_stages(table, n_threads)
 
-    def _fit_stages(self, table: RoutingTable) -> np.ndarray:
+    def _fit_stages(self, table: RoutingTable, n_threads: int) -> np.ndarray:
         self._fitted = None
         rng = check_random_state(self.random_state)
         # Everything is learned with the models in an order of their own, so that the
@@ -335,26 +346,31 @@ class RankingRouter(ChangeablePool):
 
         self._log("estimating qualities", len(quality))
         self._pairs = PairFeatures(self.n_components, self.n_landmarks)
-        pairs = self._pairs.fit_transform(table.X, quality, fold, rng, weight)
+        pairs = self._pairs.fit_transform(
+            table.X, quality, fold, rng, weight, self.n_jobs
+        )
         self._log("ranking models", len(quality))
         scores, self.ranker_ = self._rank(
-            pairs, quality, self.costs_[order], fold, seed
+            pairs, quality, self.costs_[order], fold, seed, n_threads
         )
         self.rank_weight_ = 0.0
         if self.ranker_ is not None:
-            self.rank_weight_ = _choose_weight(pairs, scores, quality, weight)
-        expected = self._scaled_back(_blend(pairs, scores, self.rank_weight_), pairs)
+            self.rank_weight_ = _choose_weight(pairs.quality, scores, quality, weight)
+        expected = self._scaled_back(
+            _blend(pairs.quality, scores, self.rank_weight_), pairs.trust
+        )
         self._log("estimating costs", len(quality))
         expense = self._fit_costs(table, fold, order)
         return np.hstack([expected, _drawn_to(self.costs_, expense, pairs.trust)])
 
     def _rank(
         self,
-        pairs: PairEstimates,
+        pairs: HeldOutPairs,
         quality: np.ndarray,
         costs: np.ndarray,
         fold: np.ndarray,
         seed: int,
+        n_threads: int,
     ) -> tuple[np.ndarray, PairRanker | None]:
         """Out-of-fold scores, and a ranker trained on all queries."""
         scores = log_odds(pairs.quality)
@@ -367,33 +383,37 @@ class RankingRouter(ChangeablePool):
         labels, gains = graded_relevance(quality, costs, tie_gain=self.tie_gain)
         # Where all models tie there is nothing to rank, and the smallest gain for the
         # cheaper one would weigh as much as a right answer elsewhere.
-        observed = known & telling[:, None]
-        start = scores.copy()
+        rows = _evenly(np.flatnonzero(telling), _MAX_RANKED // quality.shape[1])
+        shown = RankingPairs(
+            pairs.at(rows).features,
+            labels[rows],
+            gains,
+            known[rows],
+            scores[rows],
+            n_estimators=self.n_estimators,
+            seed=seed,
+            n_threads=n_threads,
+            params={
+                "learning_rate": self.learning_rate,
+                "num_leaves": self.num_leaves,
+                "min_data_in_leaf": self.min_child_samples,
+                "feature_fraction": self.colsample_bytree,
+            },
+        )
+        rankers = {
+            k: shown.train(fold[rows] != k)
+            for k in range(fold.max() + 1)
+            if (fold[rows] != k).any()
+        }
 
-        def train(rows: np.ndarray) -> PairRanker:
-            return PairRanker.train(
-                pairs.features[rows],
-                labels[rows],
-                gains,
-                observed[rows],
-                start[rows],
-                n_estimators=self.n_estimators,
-                seed=seed,
-                n_threads=effective_n_jobs(self.n_jobs),
-                params={
-                    "learning_rate": self.learning_rate,
-                    "num_leaves": self.num_leaves,
-                    "min_data_in_leaf": self.min_child_samples,
-                    "feature_fraction": self.colsample_bytree,
-                },
-            )
+        def rank_held_out(part: slice) -> None:
+            for k, ranker in rankers.items():
+                held_out = part.start + np.flatnonzero(fold[part] == k)
+                if len(held_out):
+                    scores[held_out] += ranker.predict(pairs.at(held_out).features)
 
-        for k in np.unique(fold):
-            rest = fold != k
-            if (telling & rest).any():
-                held_out = pairs.features[~rest]
-                scores[~rest] += train(rest).predict(held_out)
-        return scores, train(np.ones(len(fold), dtype=bool))
+        in_threads(rank_held_out, chunks(len(fold)), self.n_jobs)
+        return scores, shown.train(np.ones(len(rows), dtype=bool))
 
     def _fit_costs(
         self, table: RoutingTable, fold: np.ndarray, order: np.ndarray
@@ -444,6 +464,13 @@ class RankingRouter(ChangeablePool):
             )
 
 
+def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, at even distances."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+
+
 def _own_order(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """Order the models by what they are, not by where they stand."""
     known = np.where(np.isnan(quality), -1.0, quality)
@@ -458,15 +485,15 @@ def _drawn_to(
     return means + trust[:, None] * (estimates - means)
 
 
-def _blend(pairs: PairEstimates, scores: np.ndarray, weight: float) -> np.ndarray:
+def _blend(regressed: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
     """Level of the regressions, differences of ranker and regressions."""
-    level = pairs.quality.mean(axis=1, keepdims=True)
-    ranked = level + rank_utility(scores, pairs.quality)
-    return weight * ranked + (1.0 - weight) * pairs.quality
+    level = regressed.mean(axis=1, keepdims=True)
+    ranked = level + rank_utility(scores, regressed)
+    return weight * ranked + (1.0 - weight) * regressed
 
 
 def _choose_weight(
-    pairs: PairEstimates,
+    regressed: np.ndarray,
     scores: np.ndarray,
     quality: np.ndarray,
     weight: np.ndarray | None,
@@ -480,9 +507,9 @@ def _choose_weight(
         values = np.where(known, values, 0.0)
         return (values - (mass * values).sum(axis=1, keepdims=True) / total)[known]
 
-    regressed = centred(pairs.quality)
-    change = centred(_blend(pairs, scores, 1.0)) - regressed
-    error = centred(quality) - regressed
+    before = centred(regressed)
+    change = centred(_blend(regressed, scores, 1.0)) - before
+    error = centred(quality) - before
     size = float(mass[known] @ change**2)
     if size == 0:
         return 0.0

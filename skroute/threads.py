@@ -1,20 +1,65 @@
-"""One thread of BLAS and OpenMP for a while, also where fits run side by side."""
+"""Threads: as many as `n_jobs` says, and none that nobody asked for."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
-from threadpoolctl import threadpool_limits  # scikit-learn depends on it
+from joblib import Parallel, delayed, effective_n_jobs
+from threadpoolctl import threadpool_info, threadpool_limits  # of scikit-learn
 
-__all__ = ["single_threaded"]
+__all__ = ["in_threads", "openmp_threads", "single_threaded"]
 
 _lock = threading.Lock()
 _inside = 0
 _owner: ThreadPoolExecutor | None = None
 _limits: threadpool_limits | None = None
+
+
+def in_threads(
+    function: Callable[[Any], Any], items: Iterable[Any], n_jobs: int | None
+) -> list[Any]:
+    """Call a function on every item, in threads of joblib.
+
+    Parameters
+    ----------
+    function : callable
+        Spends its time in NumPy, SciPy or LightGBM, which let other threads run.
+    items : iterable
+        What it is called on.
+    n_jobs : int or None
+        Threads, as scikit-learn counts them. BLAS has one in each of them; where there
+        is a single one, as many as it always has.
+
+    Returns
+    -------
+    list
+        Results, in the order of the items.
+    """
+    items = list(items)
+    if min(len(items), effective_n_jobs(n_jobs)) <= 1:
+        return [function(item) for item in items]
+    with single_threaded():
+        return Parallel(n_jobs=n_jobs, require="sharedmem")(
+            delayed(function)(item) for item in items
+        )
+
+
+def openmp_threads(n_jobs: int | None) -> int:
+    """Threads for a library that makes its own: never more than OpenMP is allowed.
+
+    In a worker of joblib it is allowed the worker's share of the cores. Threads of
+    OpenMP wait for each other without sleeping: one core too few is many times slower.
+    """
+    allowed = [
+        library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "openmp"
+    ]
+    return int(min([effective_n_jobs(n_jobs), *allowed]))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -16,7 +17,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from skroute.folds import repeats
-from skroute.linear import RidgeFit, chunks
+from skroute.linear import chunks
 
 __all__ = ["QueryViews"]
 
@@ -58,8 +59,6 @@ class QueryViews:
         Centres of small clusters of scaled queries.
     components : ndarray of shape (width, n_components)
         Leading directions of the scaled queries.
-    profiles : list of tuple of (ndarray of shape (n_clusters, width), float)
-        Centres of larger clusters, and how softly queries belong to them.
     trusted : ndarray of shape (n_queries,)
         Trust in the training queries, had they not been among these.
     """
@@ -72,24 +71,35 @@ class QueryViews:
         rng: np.random.RandomState,
     ) -> None:
         sample = self._fit_scaling(X, n_components, rng)
-        self.landmarks = _landmarks(sample, n_landmarks, rng)
-        self._squares = (self.landmarks**2).sum(axis=1)
-        self.trusted = self._known(X, pulled=len(sample) == len(X))
-        self._roots = self._maps()
-        self.profiles: list[tuple[np.ndarray, float]] = []
+        centres = [_landmarks(sample, n_landmarks, rng)]
+        # Clusters of each profile, and how softly queries belong to them.
+        self._sizes: list[int] = []
+        self._softness: list[float] = []
         self._pulls: list[np.ndarray] = []
         for n_clusters in _PROFILES:
-            if n_clusters >= len(self.landmarks):
+            if n_clusters >= len(centres[0]):
                 continue
-            centres, softness, sizes = _profile(sample, n_clusters, rng)
-            self.profiles.append((centres, softness))
+            found, softness, sizes = _profile(sample, n_clusters, rng)
+            centres.append(found)
+            self._sizes.append(n_clusters)
+            self._softness.append(softness)
             # A query pulls the centre of its cluster: without it, it would lie farther
             # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
             pull = _pulls(sizes)
             self._pulls.append(pull if len(sample) == len(X) else np.ones(n_clusters))
+        # In one matrix: one product gives the distances to all of them.
+        self._centres = np.concatenate(centres)
+        self._squares = (self._centres**2).sum(axis=1)
+        self._roots = self._maps()
+        self.trusted = self._known(X, pulled=len(sample) == len(X))
 
     def __len__(self) -> int:
-        return 1 + len(_GAMMAS) + len(self.profiles)
+        return 1 + len(_GAMMAS) + len(self._sizes)
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Centres that span the kernels."""
+        return self._centres[: len(self._centres) - sum(self._sizes)]
 
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
@@ -101,18 +111,19 @@ class QueryViews:
 
         They are what they would be, had the query not been among the training queries.
         """
-        if 0 < view <= len(_GAMMAS):
-            distance = self._distances(scaled, self.landmarks, self._squares)
-            return np.exp(-_GAMMAS[view - 1] * distance) @ self._roots[view - 1]
         if view == 0:
             return scaled
-        return self._profile_of(scaled, view, self._pulls[view - 1 - len(_GAMMAS)])
+        profile = view - 1 - len(_GAMMAS)
+        distance = self._distances(scaled, self._columns(profile))
+        if profile < 0:
+            return np.exp(-_GAMMAS[view - 1] * distance)
+        rows, own = np.arange(len(distance)), distance.argmin(axis=1)
+        distance[rows, own] *= self._pulls[profile][own]
+        return _memberships(distance, self._softness[profile])
 
-    def served(self, view: int, fit: RidgeFit) -> RidgeFit:
-        """Regression on one view as :meth:`all_of` gives it: a kernel's map inside."""
-        if not 0 < view <= len(_GAMMAS):
-            return fit
-        return RidgeFit(np.tensordot(self._roots[view - 1], fit.coef, 1), fit.intercept)
+    def basis(self, view: int) -> np.ndarray | None:
+        """Map of a view's features under which a ridge is one in the kernel's space."""
+        return self._roots[view - 1] if 0 < view <= len(_GAMMAS) else None
 
     def forget_maps(self) -> None:
         """Drop what only the training queries need."""
@@ -123,17 +134,26 @@ class QueryViews:
         views = copy(self)
         views._roots = self._maps()
         # These are new queries, which pulled no centre.
-        views._pulls = [np.ones(len(centres)) for centres, _ in self.profiles]
+        views._pulls = [np.ones(size) for size in self._sizes]
+        return views
+
+    def in_precision(self, dtype: Any) -> QueryViews:
+        """Return a copy that computes in another floating-point type."""
+        views = copy(self)
+        for name in ("_centre", "_basis", "_centres", "_squares", "components"):
+            array = getattr(self, name)
+            setattr(views, name, None if array is None else array.astype(dtype))
+        views._scale = dtype(self._scale)
         return views
 
     def _maps(self) -> list[np.ndarray]:
-        between = self._distances(self.landmarks, self.landmarks, self._squares)
+        between = self._distances(self.landmarks, self._columns(-1))
         return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
 
     def all_of(self, scaled: np.ndarray) -> tuple[np.ndarray, Iterator[np.ndarray]]:
         """Trust in what is known of the queries, and all their views."""
-        distance = self._distances(scaled, self.landmarks, self._squares)
-        trust = self._trust_at(distance.min(axis=1))
+        distance = self._distances(scaled, slice(None))
+        trust = self._trust_at(distance[:, self._columns(-1)].min(axis=1))
         return trust, self._views_at(scaled, distance)
 
     def trust(self, scaled: np.ndarray) -> np.ndarray:
@@ -143,7 +163,7 @@ class QueryViews:
         landmark. Beyond nearly all of them (0) regressions only extrapolate, and no
         more is known of a model than its mean.
         """
-        distance = self._distances(scaled, self.landmarks, self._squares)
+        distance = self._distances(scaled, self._columns(-1))
         return self._trust_at(distance.min(axis=1))
 
     def _trust_at(self, distance: np.ndarray) -> np.ndarray:
@@ -165,7 +185,7 @@ class QueryViews:
         distance, nearest = np.empty((len(X), 2)), np.empty(len(X), dtype=int)
         for part in chunks(len(X)):
             scaled = self.scaled(X[part])
-            from_all = self._distances(scaled, self.landmarks, self._squares)
+            from_all = self._distances(scaled, self._columns(-1))
             nearest[part] = from_all.argmin(axis=1)
             distance[part] = np.partition(from_all, 1, axis=1)[:, :2]
         own, second = distance.T
@@ -183,30 +203,25 @@ class QueryViews:
     ) -> Iterator[np.ndarray]:
         yield scaled
         for gamma in _GAMMAS:
-            yield np.exp(-gamma * distance)
-        for view in range(1 + len(_GAMMAS), len(self)):
-            yield self._profile_of(scaled, view)
+            yield np.exp(-gamma * distance[:, self._columns(-1)])
+        for profile, softness in enumerate(self._softness):
+            yield _memberships(distance[:, self._columns(profile)], softness)
 
-    def _profile_of(
-        self, scaled: np.ndarray, view: int, pulls: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Memberships of clusters, (n_queries, n_clusters)."""
-        centres, softness = self.profiles[view - 1 - len(_GAMMAS)]
-        distance = self._distances(scaled, centres, (centres**2).sum(axis=1))
-        if pulls is not None:
-            rows, own = np.arange(len(distance)), distance.argmin(axis=1)
-            distance[rows, own] *= pulls[own]
-        distance -= distance.min(axis=1, keepdims=True)
-        belongs = np.exp(-distance / softness)
-        return belongs / belongs.sum(axis=1, keepdims=True)
+    def _columns(self, profile: int) -> slice:
+        """Where the centres of a profile stand among all; -1 for the landmarks."""
+        if profile < 0:
+            return slice(len(self.landmarks))
+        start = len(self.landmarks) + sum(self._sizes[:profile])
+        return slice(start, start + self._sizes[profile])
 
-    @staticmethod
-    def _distances(
-        scaled: np.ndarray, centres: np.ndarray, squares: np.ndarray
-    ) -> np.ndarray:
-        """Squared distances to centres whose squared lengths are known."""
-        own = (scaled**2).sum(axis=1)[:, None]
-        return np.maximum(own - 2.0 * (scaled @ centres.T) + squares, 0.0)
+    def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
+        """Squared distances to some of the centres."""
+        distance = scaled @ self._centres[columns].T
+        # In place: a chunk of distances is as large as anything here.
+        distance *= -2.0
+        distance += np.einsum("ij,ij->i", scaled, scaled)[:, None]
+        distance += self._squares[columns]
+        return np.maximum(distance, 0.0, out=distance)
 
     def _fit_scaling(
         self, X: np.ndarray, n_components: int, rng: np.random.RandomState
@@ -265,8 +280,12 @@ def _profile(
     sample: np.ndarray, n_clusters: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Centres of clusters, how softly queries belong to them, and their sizes."""
-    clusters = KMeans(n_clusters, n_init=3, random_state=rng.randint(2**31 - 1))
-    clusters.fit(sample)
+    clusters = KMeans(
+        n_clusters,
+        # Of a large sample one start finds centres as good as the best of three.
+        n_init=int(np.clip(_N_SAMPLED // len(sample), 1, 3)),
+        random_state=rng.randint(2**31 - 1),
+    ).fit(sample)
     radius = float(clusters.inertia_ / len(sample))
     sizes = np.bincount(clusters.labels_, minlength=n_clusters)
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
@@ -275,6 +294,15 @@ def _profile(
 def _pulls(sizes: np.ndarray) -> np.ndarray:
     """By how much farther from its centre a query would lie, had it not pulled it."""
     return (sizes / np.maximum(sizes - 1, 1)) ** 2
+
+
+def _memberships(distance: np.ndarray, softness: float) -> np.ndarray:
+    """How much queries belong to clusters at these distances; overwrites them."""
+    distance -= distance.min(axis=1, keepdims=True)
+    distance /= -softness
+    belongs = np.exp(distance, out=distance)
+    belongs /= belongs.sum(axis=1, keepdims=True)
+    return belongs
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:
