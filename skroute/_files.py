@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,16 +11,20 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
 
 from skroute.base import BaseRouter
+from skroute.datasets import read_table
+from skroute.datasets._columns import table_format
+from skroute.datasets._read import read_prompts as read_table_prompts
 from skroute.decision import BudgetDecider
 
 __all__ = [
     "check_folder",
     "embedded",
     "load",
+    "read_data",
     "read_prompts",
     "replacing",
     "save",
@@ -75,12 +77,36 @@ def load(file: Path) -> Any:
     return loaded
 
 
+def read_data(
+    table: Path, embeddings: Path | None, prices: Path | None, duplicates: Any
+) -> Bunch:
+    """Read a table that has costs, and prompts or embeddings."""
+    data = read_table(
+        table, duplicates=duplicates, embeddings=embeddings, prices=prices
+    )
+    if data.costs is None:
+        raise ValueError(
+            f"{table.name} has no costs (columns <model>|total_cost, or cost in a long "
+            "table): give the price per call of every model with --prices PRICES.json."
+        )
+    if data.data is None and data.prompts is None:
+        raise ValueError(
+            f"{table.name} has no prompts: give the queries' vectors with "
+            "--embeddings E.npy."
+        )
+    return data
+
+
 def read_prompts(source: str) -> list[str]:
-    """Read prompts from stdin, or from a file whose ending tells the format."""
+    """Read prompts from stdin, the lines of a text file, or a table."""
     if source == "-":
         prompts = _lines(sys.stdin.read())
     else:
-        prompts = _parsed(source, Path(source).read_text("utf-8-sig"))
+        file = Path(source)
+        if table_format(file) is None:
+            prompts = _lines(file.read_text("utf-8-sig"))
+        else:
+            prompts = read_table_prompts(file)
     if not prompts:
         raise ValueError(f"QUERIES ({source}) holds no prompt.")
     return prompts
@@ -120,22 +146,3 @@ def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) ->
 def _lines(text: str) -> list[str]:
     """Split at line feeds only, and leave blank lines out."""
     return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
-
-
-def _parsed(source: str, text: str) -> list[str]:
-    """Take the prompts out of the text of a file."""
-    if source.endswith(".csv"):
-        # A prompt that reads "NA" or "007" is a prompt.
-        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-        records: list[Any] = frame.to_dict("records")
-    elif source.endswith((".jsonl", ".ndjson")):
-        try:
-            records = [json.loads(line) for line in _lines(text)]
-        except ValueError as error:
-            raise ValueError(f"{source} is not a JSON record a line: {error}") from None
-    else:
-        return _lines(text)
-    prompts = [r.get("prompt") if isinstance(r, dict) else None for r in records]
-    if any(not isinstance(prompt, str) for prompt in prompts):
-        raise ValueError(f"{source} must give a text called prompt in every record.")
-    return [str(prompt) for prompt in prompts]

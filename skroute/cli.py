@@ -24,12 +24,13 @@ from skroute._files import (
     check_folder,
     embedded,
     load,
+    read_data,
     read_prompts,
     replacing,
     save,
 )
 from skroute.base import BaseRouter
-from skroute.datasets import load_digits_pool, read_routerbench
+from skroute.datasets import load_digits_pool
 from skroute.evaluation import compare_routers
 from skroute.folds import BLOCK, repeats
 from skroute.metrics import best_single
@@ -82,6 +83,13 @@ app = typer.Typer(
 )
 
 
+class Duplicates(StrEnum):
+    """What to do with repeated calls."""
+
+    refuse = "raise"
+    mean = "mean"
+
+
 class Scope(StrEnum):
     """What a budget limits."""
 
@@ -91,8 +99,10 @@ class Scope(StrEnum):
 
 
 _TABLE_HELP = (
-    "Routing table in RouterBench's wide format (.csv, .csv.gz, .parquet, .pkl): a "
-    "quality column per model, a <model>|total_cost column per model, prompt."
+    "Routing table (.csv, .parquet, .json, .jsonl, .pkl). Wide: prompt, a quality "
+    "column per model, a <model>|total_cost column per model. Long: a row per call "
+    "with query, model, quality, cost. RouteLLM's CSV and LLMRouter's JSON are read "
+    "too."
 )
 TableArgument = Annotated[Path, typer.Argument(metavar="TABLE", help=_TABLE_HELP)]
 EmbeddingsOption = Annotated[
@@ -109,6 +119,13 @@ PricesOption = Annotated[
         "--prices",
         metavar="PRICES.json",
         help="Price per call of every model, for a table without cost columns.",
+    ),
+]
+DuplicatesOption = Annotated[
+    Duplicates,
+    typer.Option(
+        "--duplicates",
+        help="For a long table, where a model was called on a query more than once.",
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
@@ -199,6 +216,7 @@ def evaluate(
     table: TableArgument,
     embeddings: EmbeddingsOption = None,
     prices: PricesOption = None,
+    duplicates: DuplicatesOption = Duplicates.refuse,
     seeds: SeedsOption = 5,
     test_size: Annotated[
         float, typer.Option(help="Share of the queries that is tested on.")
@@ -212,7 +230,7 @@ def evaluate(
     """Compare routers on a table of your own, on paired splits."""
     if json_file is not None:
         check_folder(json_file)
-    data = _read(table, embeddings, prices)
+    data = read_data(table, embeddings, prices, duplicates)
     incomplete = np.isnan(data.quality + data.costs).any(axis=1)
     console.output.print(
         f"{table.name}: {len(data.quality):,} queries, {len(data.models)} models, "
@@ -252,6 +270,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", help="Where the router is saved.")],
     embeddings: EmbeddingsOption = None,
     prices: PricesOption = None,
+    duplicates: DuplicatesOption = Duplicates.refuse,
     param: Annotated[
         list[str] | None,
         typer.Option(
@@ -270,7 +289,7 @@ def fit(
     check_folder(out)
     router = RankingRouter(random_state=seed)
     router.set_params(**dict(_parameter(text) for text in param or []))
-    data = _read(table, embeddings, prices)
+    data = read_data(table, embeddings, prices, duplicates)
     y = pd.DataFrame(data.quality, columns=data.models)
     costs = data.costs
     if costs.ndim == 1:
@@ -307,8 +326,8 @@ def route(
         str | None,
         typer.Argument(
             metavar="QUERIES",
-            help="Prompts: a text file with one a line, a .jsonl or .csv file with a "
-            "field called prompt, or - for the lines of stdin.",
+            help="Prompts: a text file with one a line, a table as `skroute fit` reads "
+            "it (a column called prompt is enough), or - for the lines of stdin.",
         ),
     ] = None,
     embeddings: EmbeddingsOption = None,
@@ -382,22 +401,6 @@ def route(
     else:
         with replacing(out) as file:
             file.write_text(text, "utf-8")
-
-
-def _read(table: Path, embeddings: Path | None, prices: Path | None) -> Bunch:
-    """Read a table that has costs, and prompts or embeddings."""
-    data = read_routerbench(table, embeddings=embeddings, prices=prices)
-    if data.costs is None:
-        raise ValueError(
-            f"{table.name} has no cost columns (<model>|total_cost): give the price "
-            "per call of every model with --prices PRICES.json."
-        )
-    if data.data is None and data.prompts is None:
-        raise ValueError(
-            f"{table.name} has no prompt column: give the queries' vectors with "
-            "--embeddings E.npy."
-        )
-    return data
 
 
 def _routed(

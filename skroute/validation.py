@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import (
     check_array,
@@ -187,7 +188,7 @@ def _check_routing_table(
                 "their column is all NaN; give a price for them in the constructor."
             )
         mean_costs = weighted_means(table, weight)
-    X = validate_data(router, X, dtype=_FLOATS)
+    X = _check_vectors(router, X, reset=True)
     check_consistent_length(X, quality)
     router.models_ = models
     router.costs_ = np.array(mean_costs)
@@ -222,7 +223,36 @@ def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
     if _is_plain(router, X):
         return X
     check_is_fitted(router)
-    return validate_data(router, X, dtype=_FLOATS, reset=False)
+    return _check_vectors(router, X, reset=False)
+
+
+def _check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
+    """Check embeddings as scikit-learn does, and say which step texts are lacking."""
+    try:
+        return validate_data(router, X, dtype=_FLOATS, reset=reset)
+    except (TypeError, ValueError):
+        if issparse(X):
+            raise TypeError(
+                f"X is a sparse matrix of shape {X.shape}, but a router needs dense "
+                "vectors: put TruncatedSVD before it, "
+                "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
+            ) from None
+        if _is_text(X):
+            raise ValueError(
+                "X holds texts, but a router needs their vectors: put an encoder "
+                "before it, make_pipeline(skroute.text.SentenceEncoder(), router) or "
+                "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
+            ) from None
+        raise
+
+
+def _is_text(X: Any) -> bool:
+    """Tell texts in a list, an array or a Series; a DataFrame is none."""
+    if isinstance(X, str):
+        return True
+    if not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
+        return False
+    return any(isinstance(text, str) for text in X)
 
 
 def _is_plain(router: BaseEstimator, X: Any) -> bool:

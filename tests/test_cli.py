@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import joblib
@@ -259,6 +260,96 @@ def test_an_infeasible_budget_names_the_smallest(fitted):
     assert "smallest feasible budget" in error
 
 
+def write_long(folder: Path, name: str) -> Path:
+    """The same table with a row for each call, without the queries' names."""
+    wide = pd.read_csv(write_table(folder))
+    calls = [
+        {
+            "query": row["prompt"],
+            "model": model,
+            "quality": row[model],
+            "cost": row[f"{model}|total_cost"],
+        }
+        for row in wide.to_dict("records")
+        for model in MODELS
+    ]
+    file = folder / name
+    frame = pd.DataFrame(calls)
+    if file.suffix == ".parquet":
+        frame.to_parquet(file)
+    else:
+        frame.to_json(file, orient="records", lines=file.suffix == ".jsonl")
+    return file
+
+
+@pytest.mark.parametrize("name", ["calls.jsonl", "calls.json", "calls.parquet"])
+def test_tables_of_calls(fitted, tmp_path, name):
+    file, out = write_long(tmp_path, name), tmp_path / "long.joblib"
+    succeed("fit", file, "--out", out, "--param", "n_estimators=5")
+    routed = pd.read_csv(StringIO(succeed("route", out, file, "--price", 0.1)))
+    expected = succeed("route", fitted / "t.joblib", file, "--price", 0.1)
+    pd.testing.assert_frame_equal(routed, pd.read_csv(StringIO(expected)))
+    assert len(routed) == 160
+
+
+def test_a_table_of_calls_is_compared_like_a_wide_one(tmp_path):
+    # With the columns in the same order, all numbers are the same.
+    file, wide = write_long(tmp_path, "calls.parquet"), tmp_path / "wide.csv"
+    table = pd.read_csv(tmp_path / "table.csv")
+    order = [f"{m}{end}" for end in ("", "|total_cost") for m in sorted(MODELS)]
+    table[["prompt", *order]].to_csv(wide, index=False)
+    numbers = []
+    for name in (file, wide):
+        out = tmp_path / "o.json"
+        e = ("--embeddings", tmp_path / "e.npy", "--seeds", 1, "--json", out)
+        assert "160 queries, 3 models, 0 queries" in succeed("evaluate", name, *e)
+        numbers.append(json.loads(out.read_text()))
+    for router in (r for n in numbers for r in n["routers"].values()):
+        del router["fit_seconds"]
+    assert numbers[0] == numbers[1]
+
+
+def test_repeated_calls_are_averaged_on_demand(tmp_path):
+    file, out = write_long(tmp_path, "calls.jsonl"), tmp_path / "r.joblib"
+    with file.open("a") as lines:
+        lines.write(file.read_text().splitlines()[0] + "\n")
+    assert "duplicates='mean'" in refuse("fit", file, "--out", out)
+    assert not out.exists()
+    quick = ("--param", "n_estimators=5")
+    succeed("fit", file, "--out", out, "--duplicates", "mean", *quick)
+    assert out.exists()
+
+
+def test_llmrouters_and_routellms_files(tmp_path):
+    wide = pd.read_csv(write_table(tmp_path, costs=False))
+    prices, out = tmp_path / "prices.json", tmp_path / "r.joblib"
+    prices.write_text(json.dumps(dict(zip(MODELS, [0.1, 1.0, 5.0], strict=True))))
+    records = [
+        {"question": row.pop("prompt"), "scores": row}
+        for row in wide.to_dict("records")
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    answers = {f"{model}_response": "yes" for model in MODELS}
+    wide.astype(dict.fromkeys(MODELS, bool)).assign(**answers).to_csv(
+        tmp_path / "responses.csv", index=False
+    )
+    for name in ("train.json", "responses.csv"):
+        table = tmp_path / name
+        quick = ("--prices", prices, "--param", "n_estimators=5")
+        succeed("fit", table, "--out", out, *quick)
+        routed = pd.read_csv(StringIO(succeed("route", out, table, "--price", 0.01)))
+        assert len(routed) == 160
+        assert set(routed["model"]) <= set(MODELS)
+
+
+def test_a_table_of_unknown_layout_lists_its_columns(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("prompt,model,answer\na,small,yes\n")
+    error = refuse("evaluate", table)
+    assert "none called quality" in error
+    assert "prompt (text), model (text), answer (text)" in error
+
+
 def test_prices_are_named_where_costs_are_missing(tmp_path):
     assert "--prices" in refuse("evaluate", write_table(tmp_path, costs=False))
 
@@ -276,6 +367,8 @@ def test_wrong_files(fitted, tmp_path):
     assert "is not a file" in refuse("route", tmp_path / "absent.joblib", "-")
     assert "called prompt" in refuse("route", text, tmp_path / "q.jsonl")
     assert "holds no prompt" in refuse("route", text, tmp_path / "empty.csv")
+    (tmp_path / "null.jsonl").write_text('{"prompt": "a"}\n{"prompt": null}\n')
+    assert "row 1 has None" in refuse("route", text, tmp_path / "null.jsonl")
     assert "not a JSON record" in refuse("route", text, tmp_path / "bad.jsonl")
 
 

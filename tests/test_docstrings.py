@@ -18,6 +18,7 @@ import skroute.datasets
 import skroute.evaluation
 import skroute.exceptions
 import skroute.metrics
+import skroute.text
 
 MODULES = (
     skroute,
@@ -27,6 +28,7 @@ MODULES = (
     skroute.evaluation,
     skroute.exceptions,
     skroute.metrics,
+    skroute.text,
 )
 # No summary; parameters missing, unknown, out of order or without a text; returns
 # missing; a summary that is no sentence.

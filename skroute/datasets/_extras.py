@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["require"]
 
 
-def require(module: str, user: str) -> Any:
+def require(module: str, user: str, extra: str = "data") -> Any:
     """Import an optional dependency.
 
     Parameters
@@ -17,6 +17,8 @@ def require(module: str, user: str) -> Any:
         Name of the module, which is also its name on the package index.
     user : str
         What needs it, as the error calls it.
+    extra : str, default="data"
+        The extra of this package that installs it.
 
     Returns
     -------
@@ -34,5 +36,5 @@ def require(module: str, user: str) -> Any:
         if error.name != module:  # it is there, but lacks something itself
             raise
         raise ImportError(
-            f"{user} needs {module}: pip install 'skroute[data]'"
+            f"{user} needs {module}: pip install 'skroute[{extra}]'"
         ) from error

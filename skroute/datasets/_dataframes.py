@@ -1,0 +1,170 @@
+"""Columns of tables in memory: DataFrames, dicts of columns, lists of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skroute.datasets._extras import require
+from skroute.datasets._layouts import TEXT_COLUMNS
+
+__all__ = [
+    "Columns",
+    "check_unique",
+    "object_array",
+    "pandas_columns",
+    "record_columns",
+    "table_in_memory",
+]
+
+#: Names and values, in the order of the table. Numbers are float64 or as they were
+#: stored, all else are object arrays with None or NaN where a value is missing.
+Columns = list[tuple[str, np.ndarray]]
+
+# The key of LLMRouter's and RouterDC's records under which each model has its quality.
+_SCORES = "scores"
+
+
+def table_in_memory(table: Any, name: str) -> Columns:
+    """Take the columns out of a table that is not a file.
+
+    Parameters
+    ----------
+    table : pandas or polars DataFrame, mapping of columns, or sequence of records
+        The table.
+    name : str
+        How errors call the argument.
+
+    Returns
+    -------
+    list of (str, ndarray of shape (n_rows,))
+        Names and values of the columns.
+
+    Raises
+    ------
+    TypeError
+        If it is nothing of these.
+    ValueError
+        If columns share a name or differ in length, or a record is no mapping.
+    """
+    if hasattr(table, "iloc"):
+        columns = pandas_columns(table)
+    elif hasattr(table, "get_columns"):
+        columns = [(series.name, _polars_values(series)) for series in table]
+    elif isinstance(table, Mapping):
+        columns = [(str(key), _values(values)) for key, values in table.items()]
+    elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
+        columns = record_columns(table)
+    else:
+        raise TypeError(
+            f"{name} must be a pandas or polars DataFrame (collect a LazyFrame first), "
+            "a dict of columns, a list of records, or the path of a file; got "
+            f"{type(table).__name__}."
+        )
+    check_unique([column for column, _ in columns])
+    for column, values in columns:
+        if values.ndim != 1 or len(values) != len(columns[0][1]):
+            raise ValueError(
+                f"column {column!r} of {name} has shape {values.shape}, but "
+                f"{columns[0][0]!r} has {columns[0][1].shape}; every column needs one "
+                "value for each row."
+            )
+    return columns
+
+
+def pandas_columns(frame: Any) -> Columns:
+    """Take the columns out of a pandas DataFrame; its index is ignored."""
+    types = require("pandas", "a DataFrame").api.types
+    columns = []
+    for i, name in enumerate(frame.columns):
+        column = frame.iloc[:, i]
+        if types.is_integer_dtype(column.dtype) and not column.hasnans:
+            # As a float, a long number that names a query would lose its last digits.
+            values = column.to_numpy(dtype=column.dtype.type)
+        elif types.is_numeric_dtype(column.dtype):
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            values = column.to_numpy(dtype=object, na_value=None)
+        columns.append((str(name), values))
+    return columns
+
+
+def record_columns(records: Sequence[Any]) -> Columns:
+    """Turn records, such as the lines of a JSON file, into columns.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        The rows. What a record lacks is missing there. Records with a mapping
+        ``scores`` from model to quality, as LLMRouter and RouterDC write them, give a
+        column for each model, sorted by name, and beside these their text columns.
+
+    Returns
+    -------
+    list of (str, ndarray of shape (n_rows,))
+        Names and values of the columns, in the order of their first appearance.
+
+    Raises
+    ------
+    ValueError
+        If a record is no mapping, or only some have ``scores``.
+    """
+    names: dict[str, None] = {}
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise ValueError(
+                f"record {row} is a {type(record).__name__}; every record must be an "
+                "object with a value for each column."
+            )
+        names.update(dict.fromkeys(record))
+    scores = [record.get(_SCORES) for record in records]
+    if not any(isinstance(score, Mapping) for score in scores):
+        return [(str(n), object_array([r.get(n) for r in records])) for n in names]
+    models: dict[str, None] = {}
+    for row, score in enumerate(scores):
+        if not isinstance(score, Mapping):
+            raise ValueError(
+                f"record {row} has no object {_SCORES!r} with the quality of each "
+                "model, but other records have."
+            )
+        models.update(dict.fromkeys(score))
+    text = [name for name in names if name in TEXT_COLUMNS]
+    return [
+        *((name, object_array([r.get(name) for r in records])) for name in text),
+        *((m, object_array([s.get(m) for s in scores])) for m in sorted(models)),
+    ]
+
+
+def check_unique(names: Sequence[str]) -> None:
+    """Check that no two columns share a name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(
+                f"column {name!r} occurs more than once in the table; every model "
+                "needs a name of its own, so rename or delete one."
+            )
+        seen.add(name)
+
+
+def object_array(values: Sequence[Any]) -> np.ndarray:
+    """Put values of any kind, sequences too, into an array with one axis."""
+    cells = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        cells[i] = value
+    return cells
+
+
+def _values(values: Any) -> np.ndarray:
+    array = values if isinstance(values, np.ndarray) else object_array(list(values))
+    return array if array.dtype.kind in "biufO" else array.astype(object)
+
+
+def _polars_values(series: Any) -> np.ndarray:
+    if series.dtype.is_integer() and not series.null_count():
+        return np.asarray(series.to_numpy())
+    if series.dtype.is_numeric():
+        return np.asarray(series.to_numpy(), dtype=np.float64)
+    return object_array(series.to_list())

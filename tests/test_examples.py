@@ -1,0 +1,376 @@
+"""The examples that put a router into a stack do what they say, on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+from skroute import PointwiseRouter
+from skroute.datasets import make_routing, read_table
+
+# LiteLLM's own types, while its router makes a deployment.
+pytestmark = pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class")
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PRICES = {"small": 1e-6, "medium": 1e-5, "large": 1e-4}
+PROMPT_TOKENS, ANSWER_TOKENS = 10, 20
+# A token of an answer costs twice that of a prompt.
+COST = {name: p * (PROMPT_TOKENS + 2 * ANSWER_TOKENS) for name, p in PRICES.items()}
+
+
+def example(name: str, *needed: str) -> ModuleType:
+    """Import an example as a module."""
+    # Not imported here: an example says first what LiteLLM may fetch.
+    absent = [module for module in needed if importlib.util.find_spec(module) is None]
+    if absent:
+        pytest.skip(f"no {', '.join(absent)}: pip install 'skroute[examples]'")
+    if not EXAMPLES.is_dir():
+        pytest.skip("the examples are not beside the tests")
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where pydantic looks annotations up
+    spec.loader.exec_module(module)
+    return module
+
+
+# LiteLLM
+
+
+class Provider(BaseHTTPRequestHandler):
+    """The part of OpenAI's API that chat completions need."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        model = asked["model"]
+        self.server.asked.append((self.path, model, asked["messages"][-1]["content"]))
+        if model in self.server.down:
+            status, body = 503, {"error": {"message": "overloaded", "type": "server"}}
+        else:
+            message = {"role": "assistant", "content": f"{model} says hello"}
+            status, body = (
+                200,
+                {
+                    "id": "call",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": model,
+                    "choices": [
+                        {"index": 0, "message": message, "finish_reason": "stop"}
+                    ],
+                    "usage": {
+                        "prompt_tokens": PROMPT_TOKENS,
+                        "completion_tokens": ANSWER_TOKENS,
+                        "total_tokens": PROMPT_TOKENS + ANSWER_TOKENS,
+                    },
+                },
+            )
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def provider() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
+        server.asked, server.down = [], set()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def litellm_example() -> ModuleType:
+    return example("litellm_router", "litellm")
+
+
+def how(provider: ThreadingHTTPServer) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "model": f"openai/{name}",
+            "api_base": f"http://127.0.0.1:{provider.server_port}/v1",
+            "api_key": "none",
+            "input_cost_per_token": price,
+            "output_cost_per_token": 2 * price,
+        }
+        for name, price in PRICES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory) -> Path:
+    """Past calls: easy prompts, which the small model answers, and hard ones."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(200):
+        hard = i % 2
+        prompt = f"{'prove theorem' if hard else 'add numbers'} {rng.integers(50)} {i}"
+        for model, skill in zip(PRICES, (0.1, 0.4, 0.95), strict=True):
+            lines.append(
+                {
+                    "query": prompt,
+                    "model": model,
+                    "quality": float(rng.random() < (skill if hard else 0.97)),
+                    "cost": COST[model],
+                }
+            )
+    file = tmp_path_factory.mktemp("calls") / "calls.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+@pytest.fixture
+def client(litellm_example, provider, calls) -> Any:
+    pipeline = litellm_example.fit(calls, budget=0.5 * COST["large"])
+    gateway = litellm_example.gateway(how(provider))
+    logged: list[dict[str, Any]] = []
+    client = litellm_example.RoutedClient(pipeline, gateway, log=logged.append)
+    client.logged = logged
+    return client
+
+
+def ask(client: Any, prompt: str) -> Any:
+    system = {"role": "system", "content": "Be brief."}
+    return client.complete([system, {"role": "user", "content": prompt}])
+
+
+def test_the_chosen_model_receives_the_call(client, provider):
+    for prompt in ("add numbers 3 7", "prove theorem 4 9"):
+        estimates = client.pipeline[:-1].transform([prompt])
+        chosen = client.pipeline[-1].route(estimates)[0]
+        response = ask(client, prompt)
+        assert provider.asked[-1] == ("/v1/chat/completions", chosen, prompt)
+        assert response.choices[0].message.content == f"{chosen} says hello"
+    assert [model for _, model, _ in provider.asked] == ["small", "large"]
+
+
+def test_a_failing_model_falls_back_to_the_second_choice(client, provider):
+    prompt = "prove theorem 4 9"
+    order = client.choose(client.pipeline[:-1].transform([prompt]))
+    assert len(set(order)) == 3
+    provider.down = {order[0]}
+    assert ask(client, prompt).choices[0].message.content == f"{order[1]} says hello"
+    provider.down = set(order[:2])
+    assert ask(client, prompt).choices[0].message.content == f"{order[2]} says hello"
+    asked = [model for _, model, _ in provider.asked]
+    assert asked == [*order[:2], *order]
+    assert [call["model"] for call in client.logged] == order[1:]
+
+
+def test_nothing_is_spent_or_logged_where_every_model_fails(client, provider):
+    before = joblib.hash(client.pipeline[-1])
+    provider.down = set(PRICES)
+    with pytest.raises(Exception, match="overloaded"):
+        ask(client, "add numbers 3 7")
+    assert len(provider.asked) == 3
+    assert client.logged == []
+    assert joblib.hash(client.pipeline[-1]) == before
+
+
+def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
+    before = client.pipeline[-1].price_
+    for i in range(12):
+        ask(client, f"prove theorem {i}")
+    # Hard prompts only: the dear model is called until the budget asks for less.
+    assert client.pipeline[-1].price_ > before
+    spent = [call["cost"] for call in client.logged]
+    assert spent == pytest.approx([COST[call["model"]] for call in client.logged])
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(map(json.dumps, client.logged)))
+    table = read_table(log)
+    assert table.prompts.tolist() == [f"prove theorem {i}" for i in range(12)]
+    assert np.nansum(table.costs) == pytest.approx(sum(spent))
+
+
+def test_a_model_that_the_gateway_lacks_is_named(litellm_example, provider, client):
+    known = how(provider)
+    del known["medium"]
+    with pytest.raises(ValueError, match="medium"):
+        litellm_example.RoutedClient(client.pipeline, litellm_example.gateway(known))
+
+
+def test_the_script_answers_its_input(
+    litellm_example, provider, calls, tmp_path, monkeypatch, capsys
+):
+    models, log = tmp_path / "models.json", tmp_path / "log.jsonl"
+    models.write_text(json.dumps(how(provider)))
+    monkeypatch.setattr("sys.stdin", StringIO("add numbers 1 2\n\nadd numbers 2 2\n"))
+    litellm_example.main(
+        [str(calls), str(models), "--budget", str(COST["large"]), "--log", str(log)]
+    )
+    answers = capsys.readouterr().out.splitlines()
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    assert answers == [f"{call['model']} says hello" for call in logged]
+    assert [call["query"] for call in logged] == ["add numbers 1 2", "add numbers 2 2"]
+
+
+# FastAPI
+
+
+@pytest.fixture(scope="module")
+def serve() -> ModuleType:
+    return example("serve_fastapi", "fastapi", "uvicorn", "httpx")
+
+
+TABLE = make_routing(120, n_features=8, n_models=3, random_state=0)
+NAMES = list(PRICES)
+
+
+@pytest.fixture(scope="module")
+def router() -> Any:
+    y = pd.DataFrame(TABLE.quality, columns=NAMES)
+    return PointwiseRouter(Ridge()).fit(TABLE.data, y, costs=TABLE.costs)
+
+
+@pytest.fixture(scope="module")
+def api(serve, router, tmp_path_factory) -> Any:
+    from fastapi.testclient import TestClient
+
+    file = tmp_path_factory.mktemp("served") / "router.joblib"
+    joblib.dump(router, file)
+    return TestClient(serve.create_app(file), raise_server_exceptions=False)
+
+
+def test_health(api):
+    answer = api.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "models": NAMES}
+
+
+@pytest.mark.parametrize(
+    "how_to",
+    [
+        {},
+        {"budget": float(TABLE.costs.mean()), "top_k": 2},
+        {"budget": float(TABLE.costs.sum()), "scope": "batch"},
+        {"min_quality": "90%"},
+        {"price": 0.1, "available": ["small", "large"], "top_k": 3},
+    ],
+)
+def test_answers_are_those_of_the_router(api, router, how_to):
+    answer = api.post("/route", json={"embeddings": TABLE.data.tolist(), **how_to})
+    assert answer.status_code == 200
+    expected = router.route(TABLE.data, **{"top_k": 1, **how_to})
+    assert answer.json()["models"] == [
+        [name for name in row if name is not None] for row in expected
+    ]
+
+
+ROW = TABLE.data[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "this router reads embeddings"),
+        ({"prompts": ["a"]}, "this router reads embeddings"),
+        ({"prompts": ["a"], "embeddings": [ROW]}, "and no others"),
+        ({"embeddings": []}, "at least 1 item"),
+        ({"embeddings": [ROW] * 1001}, "at most 1000 items"),
+        ({"embeddings": [ROW[:-1]]}, "7 features"),
+        ({"embeddings": [ROW, ROW[:-1]]}, "the same length"),
+        ({"embeddings": [["a"]]}, "body.embeddings.0.0: .*number"),
+        ({"embeddings": [ROW], "budget": 1e-12}, "smallest feasible budget"),
+        ({"embeddings": [ROW], "budget": -1}, "budget"),
+        ({"embeddings": [ROW], "scope": "day"}, "body.scope"),
+        ({"embeddings": [ROW], "available": ["huge"]}, "huge"),
+        ({"embeddings": [ROW], "top_k": 0}, "body.top_k"),
+        ({"embeddings": [ROW], "top_k": 9}, "top_k must be"),
+        ({"embeddings": [ROW], "bugdet": 1}, "body.bugdet: .*not permitted"),
+    ],
+)
+def test_bad_requests_are_answered_with_400(api, body, message):
+    answer = api.post("/route", json=body)
+    assert answer.status_code == 400, answer.text
+    assert list(answer.json()) == ["error"]
+    assert re.search(message, answer.json()["error"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"embeddings": [[NaN]]}', b"[]"])
+def test_what_is_no_json_is_answered_with_400(api, content):
+    headers = {"content-type": "application/json"}
+    answer = api.post("/route", content=content, headers=headers)
+    assert answer.status_code == 400, answer.text
+
+
+def test_a_router_of_prompts(serve, tmp_path):
+    from fastapi.testclient import TestClient
+
+    prompts = [f"{'add' if i % 2 else 'prove'} {i % 7}x {i % 5}y" for i in range(120)]
+    pipeline = make_pipeline(
+        TfidfVectorizer(), TruncatedSVD(4, random_state=0), PointwiseRouter(Ridge())
+    )
+    pipeline.set_params(pointwiserouter__costs=TABLE.costs.mean(axis=0))
+    pipeline.fit(prompts, pd.DataFrame(TABLE.quality, columns=NAMES))
+    joblib.dump(pipeline, tmp_path / "p.joblib")
+    api = TestClient(serve.create_app(tmp_path / "p.joblib"))
+    answer = api.post("/route", json={"prompts": prompts[:9]})
+    expected = pipeline[-1].models_[pipeline.predict(prompts[:9])]
+    assert answer.json()["models"] == [[name] for name in expected]
+    refused = api.post("/route", json={"embeddings": [ROW]})
+    assert refused.status_code == 400
+    assert "this router reads prompts" in refused.json()["error"]
+
+
+def test_what_is_no_router_is_not_served(serve, tmp_path):
+    joblib.dump([1, 2], tmp_path / "list.joblib")
+    with pytest.raises(TypeError, match="holds a list, not a router"):
+        serve.create_app(tmp_path / "list.joblib")
+
+
+def test_requests_at_once_over_a_socket(serve, router, tmp_path):
+    import httpx
+    import uvicorn
+
+    joblib.dump(router, tmp_path / "r.joblib")
+    app = serve.create_app(tmp_path / "r.joblib")
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}/route"
+
+        def asked(row: np.ndarray) -> str:
+            body = {"embeddings": [row.tolist()], "price": 0.1}
+            return http.post(url, json=body).raise_for_status().json()["models"][0][0]
+
+        with httpx.Client() as http, ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(asked, TABLE.data[:64]))
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert answers == router.route(TABLE.data[:64], price=0.1).tolist()
