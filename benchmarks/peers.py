@@ -32,11 +32,14 @@ from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
 from skroute.validation import RoutingTable, check_queries
 
-__all__ = ["FAST", "PEERS", "TunedRouter", "make_peer", "why_not"]
+__all__ = ["FAST", "FASTEST", "PEERS", "TunedRouter", "make_peer", "why_not"]
 
 _MARGINS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-# Beyond, one SVR per model takes minutes; kernel ridge stands in for it.
-_MAX_SVR = 3000
+# Beyond so many training queries a fit takes minutes, and others stand in for it.
+_MAX_QUERIES = {
+    "SVR": (3000, "kernel ridge stands in"),
+    "kernel ridge": (4400, "kNN and ridge stand in"),
+}
 
 
 class TunedRouter(CrossFittedRouter):
@@ -337,6 +340,8 @@ PEERS: dict[str, tuple[Callable, Callable, int]] = {
 }
 #: Those that are fitted in seconds.
 FAST = ("kNN", "ridge", "ridge + margin", "clusters", "kernel ridge")
+#: Those that are still, where every model was run on other queries.
+FASTEST = ("kNN", "ridge", "clusters", "logistic")
 
 
 def make_peer(name: str, *, costs: Any = None, random_state: int = 0) -> BaseRouter:
@@ -352,6 +357,7 @@ def why_not(name: str, n_train: int = 0) -> str | None:
     """Why a peer cannot be measured; ``None`` if it can."""
     if name in ("matrix factors", "EquiRouter") and find_spec("torch") is None:
         return "torch is not installed (pip install torch)"
-    if name == "SVR" and n_train > _MAX_SVR:
-        return f"more than {_MAX_SVR} training queries; kernel ridge stands in"
+    limit, instead = _MAX_QUERIES.get(name, (n_train, ""))
+    if n_train > limit:
+        return f"more than {limit:,} training queries; {instead}"
     return None

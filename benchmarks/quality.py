@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from outputs import RESULTS, save
-from peers import FAST, PEERS, make_peer, why_not
+from peers import FAST, FASTEST, PEERS, make_peer, why_not
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from tables import BUNDLED, PROTOCOLS, REAL, Split, splits, tables, training_part
@@ -42,9 +42,20 @@ from skroute.metrics import (
 
 OURS, STATIC = "RankingRouter", "best single"
 POLICIES = {"price": "mean", "cap": "query"}
+#: Peers of each protocol: the slow ones only where a fit takes no minutes.
+MEASURED = {
+    "70/30": (*PEERS,),
+    "20/80": (*PEERS,),
+    "learning curve": (*FAST, "logistic"),
+    "out of domain": (*FAST, "logistic"),
+    "hidden 50%": FASTEST,
+    "hidden 80%": FASTEST,
+}
 # A quality to reach at the least cost, as a share of the best single model's.
 TARGET = "95%"
 _N_BINS = 10
+# Seconds between two writings of what there is so far.
+_WRITE_EVERY = 120
 _N_RESAMPLES = 10_000
 
 Record = dict[str, Any]
@@ -268,6 +279,38 @@ def row(figures: Figures, router: str) -> list[str]:
     ]
 
 
+def summary(measured: dict[tuple[str, str], Figures]) -> Iterator[str]:
+    """One line a (table, protocol): ours against the strongest peer of each metric."""
+    yield "## In short\n"
+    yield (
+        "| table | protocol | nAUC, ours - strongest peer | QNC, ours / strongest peer "
+        "| QNC, ours / EquiRouter | gain over the best single (s.e.) | seeds |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for (table, protocol), figures in measured.items():
+        peers = [name for name in figures.routers() if name not in (OURS, STATIC)]
+        if OURS not in figures.seeds or not peers:
+            continue
+
+        def mean(name: str, metric: str, figures: Figures = figures) -> float:
+            return float(figures.values(name, metric).mean())
+
+        by_area = max(peers, key=lambda name: mean(name, "nauc"))
+        by_cost = min(peers, key=lambda name: mean(name, "qnc"))
+        equi = "EquiRouter"
+        cells = [
+            table,
+            protocol,
+            f"{figures.versus(by_area, 'nauc')} ({by_area})",
+            f"{figures.versus(by_cost, 'qnc', ratio=True)} ({by_cost})",
+            figures.versus(equi, "qnc", ratio=True) if equi in peers else "",
+            f"{mean(OURS, 'gain'):+.4f} ({mean(OURS, 'gain_error'):.4f})",
+            str(len(figures.seeds[OURS])),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+    yield ""
+
+
 def report(records: list[Record]) -> Iterator[str]:
     """Lines of the Markdown report."""
     yield "# Routing quality: RankingRouter against tuned peers\n"
@@ -280,10 +323,12 @@ def report(records: list[Record]) -> Iterator[str]:
         "budget less that of the best single model in training. Target: quality of the "
         "calls with min_quality='95%' less 0.95 of that model's mean in training.\n"
     )
-    for table, protocol in dict.fromkeys((r["table"], r["protocol"]) for r in records):
-        figures = Figures(
-            r for r in records if (r["table"], r["protocol"]) == (table, protocol)
-        )
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        found.setdefault((record["table"], record["protocol"]), []).append(record)
+    measured = {key: Figures(some) for key, some in found.items()}
+    yield from summary(measured)
+    for (table, protocol), figures in measured.items():
         yield f"## {table}, {protocol}\n"
         yield HEADER
         yield "|" + "---|" * (HEADER.count("|") - 1)
@@ -303,12 +348,12 @@ def jobs(arguments: argparse.Namespace, known: Container[tuple]) -> Iterator[Any
     Peers whose records are known are not measured again.
     """
     found = list(tables(arguments.data, arguments.tables))
-    routers = [OURS, STATIC, *arguments.peers]
     for seed, (name, table), protocol in product(
         range(arguments.seeds), found, arguments.protocols
     ):
+        peers = arguments.peers or MEASURED[protocol]
         for split in splits(table, protocol, seed):
-            for router in routers:
+            for router in (OURS, STATIC, *peers):
                 identity = (name, split.protocol, split.part, seed, router)
                 if router != OURS and identity in known:
                     continue
@@ -323,8 +368,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the real tables")
     parser.add_argument("--tables", nargs="+", default=[*REAL, *BUNDLED])
-    parser.add_argument("--protocols", nargs="+", default=["70/30"], choices=PROTOCOLS)
-    parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=[*PEERS])
+    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=[*PEERS],
+        help="default: all, less the slow ones where these would take hours",
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="under 3 minutes")
@@ -348,7 +398,7 @@ def main() -> None:
     file = arguments.out.with_suffix(".json")
     if arguments.update and file.exists():
         records = {_key(record): record for record in json.loads(file.read_text())}
-    started = perf_counter()
+    started = written = perf_counter()
     parallel = Parallel(arguments.jobs, return_as="generator_unordered")
     for record in parallel(jobs(arguments, set(records))):
         records[_key(record)] = record
@@ -359,7 +409,10 @@ def main() -> None:
             f"fit {record['fit_seconds']:.1f} s",
             flush=True,
         )
-        write(list(records.values()), arguments.out)
+        if perf_counter() - written > _WRITE_EVERY:
+            write(list(records.values()), arguments.out)
+            written = perf_counter()
+    write(list(records.values()), arguments.out)
 
 
 if __name__ == "__main__":
