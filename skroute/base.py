@@ -397,12 +397,12 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         decider._settle(self.models_, path, training.best_single_quality)
         return quality, cost, training
 
-    def _known_prices(self) -> np.ndarray:
-        """Per-model prices that hold for any query, or an error."""
+    def _known_prices(self, user: str = "score") -> np.ndarray:
+        """Per-model prices that hold for any query, or an error of their user."""
         if getattr(self, "_per_query_costs", False):
             raise ValueError(
-                "score needs costs: this router was fitted on per-query costs, so give "
-                "those of these queries as costs=... (in cross-validation, with "
+                f"{user} needs costs: this router was fitted on per-query costs, so "
+                "give those of these queries as costs=... (in cross-validation, with "
                 "sklearn.set_config(enable_metadata_routing=True))."
             )
         return self.costs_

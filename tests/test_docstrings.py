@@ -18,6 +18,7 @@ import skroute.datasets
 import skroute.evaluation
 import skroute.exceptions
 import skroute.metrics
+import skroute.plotting
 import skroute.text
 
 MODULES = (
@@ -28,6 +29,7 @@ MODULES = (
     skroute.evaluation,
     skroute.exceptions,
     skroute.metrics,
+    skroute.plotting,
     skroute.text,
 )
 # No summary; parameters missing, unknown, out of order or without a text; returns

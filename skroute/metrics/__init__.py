@@ -1,6 +1,6 @@
 """Metrics that tell what a router costs, what it gives, and whether it collapsed."""
 
-from skroute.metrics._curve import RoutingCurve, routing_curve
+from skroute.metrics._curve import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._monitor import CollapseMonitor
 from skroute.metrics._monitor_summary import MonitorSummary
 from skroute.metrics._scorer import make_routing_scorer
@@ -26,6 +26,7 @@ __all__ = [
     "make_routing_scorer",
     "normalized_auc",
     "oracle_choice",
+    "oracle_curve",
     "peak_quality",
     "quality_neutral_cost",
     "regret",

@@ -45,6 +45,9 @@ class RoutingCurve:
         Mean cost of calling each query's truly dearest model.
     models : ndarray of str of shape (n_models,)
         Names of the models.
+    price : ndarray of shape (n_points,)
+        The price of money at which ``router.route(X, price=...)`` decides as at the
+        point, from infinity to 0; ``NaN`` with ``scope="query"``.
     scope : {"mean", "query"}
         How the budget was swept.
     n_queries : int
@@ -61,6 +64,7 @@ class RoutingCurve:
     floor: tuple[float, float]
     ceiling: float
     models: np.ndarray
+    price: np.ndarray
     scope: str
     n_queries: int
 
@@ -89,6 +93,17 @@ class RoutingCurve:
         reached = np.r_[-np.inf, np.maximum.accumulate(quality)[:-1]]
         kept = quality > reached
         return cost[kept], quality[kept]
+
+    def mixture(self) -> tuple[np.ndarray, np.ndarray]:
+        """What models reach that are drawn by chance, whatever the query is.
+
+        Returns
+        -------
+        cost, quality : ndarray
+            Both increasing: corners of the best mixtures of single models, from the
+            cheapest model to the best; straight lines join them.
+        """
+        return concave_hull(self.model_cost, self.model_quality)
 
 
 def routing_curve(
@@ -161,12 +176,7 @@ def routing_curve(
         )
     if named is None:
         named = default_names(y.shape[1])
-    known = np.isfinite(y).all(axis=1) & np.isfinite(costs).all(axis=1)
-    if not known.any():
-        raise ValueError(
-            "y and costs have no query on which every model's quality and cost is "
-            "known; a curve needs complete rows."
-        )
+    known = _complete(y, costs)
     y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
     # Of equally cheap models any may be called: which is best is known in hindsight.
     cheapest = costs == costs.min(axis=1, keepdims=True)
@@ -174,7 +184,7 @@ def routing_curve(
     strongest = int(costs.mean(axis=0).argmax())
     counted = _Counted(y, costs, cost, _well_chosen(y, strongest))
     sweep = _sweep_prices if scope == "mean" else _sweep_caps
-    budget, spent, gained, share, collapse = sweep(quality, cost, counted)
+    price, budget, spent, gained, share, collapse = sweep(quality, cost, counted)
     return RoutingCurve(
         budget=budget,
         cost=spent,
@@ -186,9 +196,51 @@ def routing_curve(
         floor=(float(costs.min(axis=1).mean()), float(floor_quality.mean())),
         ceiling=float(costs.max(axis=1).mean()),
         models=named,
+        price=price,
         scope=scope,
         n_queries=len(y),
     )
+
+
+def oracle_curve(
+    y: Any,
+    costs: Any,
+    *,
+    scope: Literal["mean", "query"] = "mean",
+    models: Any = None,
+) -> RoutingCurve:
+    """Sweep the budget of decisions with hindsight, which no router can beat.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Observed qualities. Queries with an unknown quality or cost are left out.
+        Columns of a DataFrame name the models.
+    costs : array-like of shape (n_models,) or (n_queries, n_models)
+        Observed costs.
+    scope : {"mean", "query"}, default="mean"
+        How the budget is swept, as in :func:`routing_curve`.
+    models : array-like of str of shape (n_models,), default=None
+        Names of the models, where `y` has none.
+
+    Returns
+    -------
+    RoutingCurve
+        The curve.
+
+    Examples
+    --------
+    >>> from skroute.metrics import oracle_curve
+    >>> oracle_curve([[0, 1], [1, 1]], [1.0, 3.0]).quality.tolist()
+    [0.5, 1.0]
+    """
+    named = model_names(y)
+    y = check_quality(y)
+    costs = check_spend(costs, y.shape, named)
+    known = _complete(y, costs)
+    y, costs = y[known], costs[known]
+    models = models if named is None else named
+    return routing_curve(y, costs, y, costs, scope=scope, models=models)
 
 
 def as_curve(y: Any, costs: Any, quality: Any, cost: Any, scope: Any) -> RoutingCurve:
@@ -200,6 +252,39 @@ def as_curve(y: Any, costs: Any, quality: Any, cost: Any, scope: Any) -> Routing
             "a RoutingCurve already holds costs, quality and cost: give it alone."
         )
     return y
+
+
+def concave_hull(
+    cost: np.ndarray, quality: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Upper concave hull of the points, up to the highest."""
+    order = np.lexsort((-quality, cost))
+    hull: list[int] = []
+    for point in order[: int(quality[order].argmax()) + 1]:
+        if hull and cost[point] == cost[hull[-1]]:
+            continue
+        while len(hull) >= 2 and _is_under(cost, quality, hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return cost[hull], quality[hull]
+
+
+def _is_under(cost: np.ndarray, quality: np.ndarray, a: int, b: int, c: int) -> bool:
+    """Whether b lies on or below the straight line from a to c."""
+    return (quality[b] - quality[a]) * (cost[c] - cost[a]) <= (
+        quality[c] - quality[a]
+    ) * (cost[b] - cost[a])
+
+
+def _complete(y: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Queries whose outcomes are all known, of which there must be one."""
+    known = np.isfinite(y).all(axis=1) & np.isfinite(costs).all(axis=1)
+    if not known.any():
+        raise ValueError(
+            "y and costs have no query on which every model's quality and cost is "
+            "known; a curve needs complete rows."
+        )
+    return known
 
 
 @dataclass(frozen=True)
@@ -227,10 +312,10 @@ def _sweep_prices(
     quality: np.ndarray, cost: np.ndarray, counted: _Counted
 ) -> tuple[np.ndarray, ...]:
     steps = hull_steps(quality, cost)
-    levels, _ = steps.levels()
+    levels, prices = steps.levels()
     if len(levels) > _N_PRICES:
         kept = np.linspace(0, len(levels) - 1, _N_PRICES).round().astype(int)
-        levels = levels[kept]
+        levels, prices = levels[kept], prices[kept]
     n_queries, n_models = quality.shape
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -242,6 +327,7 @@ def _sweep_prices(
         first = np.count_nonzero(steps.start == model)
         calls[:, model] = first + np.r_[0, np.cumsum(change)][levels]
     return (
+        prices,
         mean(counted.expected_cost),
         mean(counted.costs),
         mean(counted.y),
@@ -273,4 +359,4 @@ def _sweep_caps(
     spent, gained, share, collapse = (
         np.array(part) for part in zip(*points, strict=True)
     )
-    return caps, spent, gained, share, collapse
+    return np.full(len(caps), np.nan), caps, spent, gained, share, collapse

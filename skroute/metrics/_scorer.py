@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skroute.decision import BudgetDecider
 from skroute.metrics import _scores, _two_models
 from skroute.metrics._curve import RoutingCurve, routing_curve
+from skroute.metrics._estimator import models_of, router_of
 from skroute.metrics._tables import regret
 from skroute.money import check_spend
 from skroute.validation import check_quality
@@ -149,7 +148,7 @@ class RoutingScorer:
             The metric; negated where lower is better.
         """
         costs = self.costs if costs is None else costs
-        models = _models_of(estimator)
+        models = models_of(estimator)
         y_true = check_quality(y_true, models=models)
         if costs is not None:
             costs = check_spend(costs, y_true.shape, models)
@@ -168,7 +167,7 @@ class RoutingScorer:
                 "costs as metadata, params={'costs': costs}, with "
                 "sklearn.set_config(enable_metadata_routing=True)."
             )
-        estimates = np.asarray(_router_of(estimator).transform(X))
+        estimates = np.asarray(router_of(estimator).transform(X))
         return routing_curve(y, costs, *np.hsplit(estimates, 2), scope=self.scope)
 
     def get_metadata_routing(self) -> MetadataRequest:
@@ -186,22 +185,6 @@ class RoutingScorer:
     def __repr__(self) -> str:
         sign = "" if self.greater_is_better else ", greater_is_better=False"
         return f"make_routing_scorer({_name(self.metric)}{sign})"
-
-
-def _router_of(estimator: Any) -> Any:
-    """The part of a pipeline or search whose `transform` gives estimates."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BudgetDecider):
-        return estimator[:-1]
-    return estimator
-
-
-def _models_of(estimator: Any) -> Any:
-    """Names of the models in the order of the decisions, if they are known."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return getattr(estimator, "models_", None)
 
 
 def _function(metric: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from skroute.checks import check_number
-from skroute.metrics._curve import as_curve
+from skroute.metrics._curve import as_curve, concave_hull
 
 Scope = Literal["mean", "query"]
 
@@ -281,7 +281,7 @@ def average_improvement_in_quality(
     0.6875
     """
     curve = as_curve(y, costs, quality, cost, scope)
-    spent, gained = _concave_hull(curve.cost, curve.quality)
+    spent, gained = concave_hull(curve.cost, curve.quality)
     if max_cost is None:
         max_cost = float(curve.cost.max())
     elif check_number(max_cost, "max_cost", low=0.0) < spent[-1]:
@@ -293,25 +293,3 @@ def average_improvement_in_quality(
         return float(gained[-1])
     area = trapezoid(np.r_[gained, gained[-1]], np.r_[spent, max_cost])
     return float(area / max_cost)
-
-
-def _concave_hull(
-    cost: np.ndarray, quality: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Upper concave hull of the points, up to the highest."""
-    order = np.lexsort((-quality, cost))
-    hull: list[int] = []
-    for point in order[: int(quality[order].argmax()) + 1]:
-        if hull and cost[point] == cost[hull[-1]]:
-            continue
-        while len(hull) >= 2 and _is_under(cost, quality, hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    return cost[hull], quality[hull]
-
-
-def _is_under(cost: np.ndarray, quality: np.ndarray, a: int, b: int, c: int) -> bool:
-    """Whether b lies on or below the straight line from a to c."""
-    return (quality[b] - quality[a]) * (cost[c] - cost[a]) <= (
-        quality[c] - quality[a]
-    ) * (cost[b] - cost[a])

@@ -1,0 +1,9 @@
+"""Pictures of routers; they need matplotlib: ``pip install 'skroute[plot]'``."""
+
+from __future__ import annotations
+
+from skroute.plotting._call_share import CallShareDisplay
+from skroute.plotting._margin import MarginDisplay
+from skroute.plotting._routing_curve import RoutingCurveDisplay
+
+__all__ = ["CallShareDisplay", "MarginDisplay", "RoutingCurveDisplay"]

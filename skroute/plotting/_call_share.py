@@ -1,0 +1,322 @@
+"""Which models a router calls as the budget grows: collapse at a glance."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
+from skroute.metrics._estimator import judge
+from skroute.plotting._bands import Band, stack, to_the_ceiling
+from skroute.plotting._style import axes_for
+
+__all__ = ["CallShareDisplay"]
+
+# Bands that are thinner everywhere are named in the legend only.
+_LABELLED = 0.08
+# Part of the budgets' range: between them and the oracle's column, and its width.
+_GAP, _COLUMN = 0.03, 0.06
+# Letters of a name that is written into a band; the legend has all of them.
+_N_LETTERS = 15
+# Where in that range the middle of a label may stand, to stay within the axes.
+_INSIDE = (0.2, 0.8)
+_EDGE = {"edgecolor": "white", "linewidth": 0.4}
+_XLABELS = {
+    "mean": "Budget: expected mean cost per query",
+    "query": "Budget: cap on the expected cost of a query",
+}
+
+
+class CallShareDisplay:
+    """Share of the queries that each model is called for, against the budget.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. Models
+    are stacked from the cheapest (pale) to the dearest (orange): a router that
+    collapses fills with orange. The column on the right is what decisions with
+    hindsight would call if money were no object, ties to the cheaper model [1]_.
+
+    Parameters
+    ----------
+    curve : RoutingCurve
+        The router's curve.
+    oracle : RoutingCurve, default=None
+        Curve of the decisions with hindsight, see
+        :func:`~skroute.metrics.oracle_curve`; ``None`` leaves the column out.
+    name : str, default=None
+        Name of the router, the title of the axes; ``None`` gives none.
+
+    Attributes
+    ----------
+    areas_ : list of matplotlib PolyCollection
+        A band for each entry of the legend, from the cheapest model up.
+    oracle_bars_ : list of matplotlib Rectangle
+        The parts of the oracle's column, in the same order.
+    legend_ : matplotlib Legend
+        The legend, in the order of the bands.
+    ax_ : matplotlib Axes
+        Axes with the bands.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    Notes
+    -----
+    Models that are called for less than 1% of the queries at every budget, and by the
+    oracle, share one grey band if there are several.
+
+    References
+    ----------
+    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
+       of LLM Routers", arXiv:2602.03478, 2026.
+
+    Examples
+    --------
+    >>> from skroute import RankingRouter
+    >>> from skroute.datasets import make_routing
+    >>> from skroute.plotting import CallShareDisplay
+    >>> data = make_routing(n_queries=300, random_state=0)
+    >>> router = RankingRouter(random_state=0)
+    >>> _ = router.fit(data.data[:200], data.quality[:200], costs=data.costs[:200])
+    >>> display = CallShareDisplay.from_estimator(
+    ...     router, data.data[200:], data.quality[200:], costs=data.costs[200:]
+    ... )
+    >>> display.ax_.get_ylabel()
+    'Share of queries'
+    """
+
+    def __init__(
+        self,
+        curve: RoutingCurve,
+        *,
+        oracle: RoutingCurve | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.curve = curve
+        self.oracle = oracle
+        self.name = name
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> CallShareDisplay:
+        """Draw the bands.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        name : str, default=None
+            Title of the axes; ``None``: that of the constructor.
+        **kwargs : dict
+            For matplotlib's ``stackplot``.
+
+        Returns
+        -------
+        display : CallShareDisplay
+            The display, with its artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = ax = axes_for(ax, type(self).__name__)
+        self.figure_ = ax.figure
+        oracle = None if self.oracle is None else self.oracle.call_share[-1]
+        budget, share = to_the_ceiling(self.curve)
+        bands = stack(self.curve, share, oracle)
+        low, high = budget[0], budget[-1]
+        self.areas_ = ax.stackplot(
+            budget,
+            [band.share for band in bands],
+            **{
+                "colors": [band.color for band in bands],
+                "labels": [band.label for band in bands],
+                **_EDGE,  # a hairline parts neighbours of nearly the same shade
+                **kwargs,
+            },
+        )
+        for band in bands:
+            _write_in(ax, band, budget)
+        right, self.oracle_bars_ = high, []
+        if oracle is not None:
+            width = _COLUMN * (high - low)
+            right = high + _GAP * (high - low) + width
+            bottom = 0.0
+            for band in bands:
+                self.oracle_bars_ += ax.bar(
+                    right - width,
+                    band.oracle,
+                    width,
+                    bottom,
+                    align="edge",
+                    color=[band.color],
+                    **_EDGE,
+                )
+                bottom += band.oracle
+            ax.text(right, 1.01, "oracle", ha="right", va="bottom", fontsize="small")
+        ax.set(
+            xlim=(low, right),
+            ylim=(0.0, 1.0),
+            xlabel=_XLABELS[self.curve.scope],
+            ylabel="Share of queries",
+        )
+        ax.yaxis.set_major_formatter(_percent())
+        title = name or self.name
+        if title is not None:
+            ax.set_title(title)
+        self.legend_ = ax.legend(
+            handles=self.areas_[::-1],
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            borderaxespad=0.0,
+            frameon=False,
+            fontsize="small",
+            title="dearest first",
+            title_fontsize="small",
+            alignment="left",
+        )
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        scope: Literal["mean", "query"] = "mean",
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> CallShareDisplay:
+        """Draw the call shares of a fitted router on queries that it did not see.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted router, or a pipeline or search that holds one.
+        X : array-like of shape (n_queries, n_features)
+            What the estimator takes.
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities. Queries with an unknown quality or cost are left out.
+        costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+            Observed costs. May be left out if the router was fitted on prices.
+        scope : {"mean", "query"}, default="mean"
+            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
+        name : str, default=None
+            Title of the axes; ``None``: the name of the estimator's class.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        **kwargs : dict
+            For matplotlib's ``stackplot``.
+
+        Returns
+        -------
+        display : CallShareDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        judged = judge(estimator, X, y, costs, cls.__name__)
+        display = cls(
+            judged.curve(scope),
+            oracle=oracle_curve(judged.y, judged.costs, scope=scope),
+            name=name or type(estimator).__name__,
+        )
+        return display.plot(ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y: Any,
+        costs: Any,
+        quality: Any,
+        cost: Any,
+        *,
+        scope: Literal["mean", "query"] = "mean",
+        models: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> CallShareDisplay:
+        """Draw the call shares that estimates of quality and cost lead to.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities. Queries with an unknown quality or cost are left out.
+        costs : array-like of shape (n_models,) or (n_queries, n_models)
+            Observed costs.
+        quality, cost : array-like of shape (n_queries, n_models)
+            A router's estimates.
+        scope : {"mean", "query"}, default="mean"
+            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
+        models : array-like of str of shape (n_models,), default=None
+            Names of the models, where `y` has none.
+        name : str, default=None
+            Title of the axes.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        **kwargs : dict
+            For matplotlib's ``stackplot``.
+
+        Returns
+        -------
+        display : CallShareDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        shared: dict[str, Any] = {"scope": scope, "models": models}
+        display = cls(
+            routing_curve(y, costs, quality, cost, **shared),
+            oracle=oracle_curve(y, costs, **shared),
+            name=name,
+        )
+        return display.plot(ax, **kwargs)
+
+
+def _write_in(ax: Any, band: Band, budget: np.ndarray) -> None:
+    """Write the name of a model where its band is widest, if there is room."""
+    place = (budget - budget[0]) / (budget[-1] - budget[0])
+    inside = np.linspace(*_INSIDE, 50)
+    height = np.interp(inside, place, band.share)
+    at = int(height.argmax())
+    if height[at] < _LABELLED:
+        return
+    bottom = np.interp(inside[at], place, band.bottom)
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(band.color)
+    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+    ax.text(
+        budget[0] + inside[at] * (budget[-1] - budget[0]),
+        bottom + height[at] / 2,
+        _shortened(band.label),
+        ha="center",
+        va="center",
+        fontsize="small",
+        color="white" if dark else "black",
+        clip_on=True,
+    )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _N_LETTERS else f"{name[: _N_LETTERS - 1]}…"
+
+
+def _percent() -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    return PercentFormatter(1.0, decimals=0)

@@ -1,0 +1,204 @@
+"""By how much the best model of a query beats the second best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skroute.metrics import top2_margin
+from skroute.metrics._estimator import models_of, router_of
+from skroute.plotting._style import BAD, GOOD, axes_for
+from skroute.validation import check_quality
+
+__all__ = ["MarginDisplay"]
+
+
+class MarginDisplay:
+    """Margins between the two best models of every query, predicted and true.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. The
+    lines say for which share of the queries the two best models differ by at most so
+    much. Small margins are where small errors flip decisions: a predicted line far
+    left of the true one is a router that hardly tells models apart.
+
+    Parameters
+    ----------
+    predicted : array-like of shape (n_queries,)
+        Margins of the expected qualities; ``NaN`` is left out.
+    true : array-like of shape (n_queries,)
+        Margins of the observed qualities; ``NaN`` is left out.
+    name : str, default=None
+        Name of the router in the legend; ``None`` gives none.
+
+    Attributes
+    ----------
+    predicted_line_, true_line_ : matplotlib Line2D
+        The two lines.
+    ax_ : matplotlib Axes
+        Axes with the lines.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    Examples
+    --------
+    >>> from skroute.plotting import MarginDisplay
+    >>> y, quality = [[0, 1], [1, 1]], [[0.2, 0.9], [0.8, 0.9]]
+    >>> display = MarginDisplay.from_predictions(y, quality)
+    >>> display.true.tolist()
+    [1.0, 0.0]
+    """
+
+    def __init__(self, predicted: Any, true: Any, *, name: str | None = None) -> None:
+        self.predicted = predicted
+        self.true = true
+        self.name = name
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> MarginDisplay:
+        """Draw the lines.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        name : str, default=None
+            Name of the router in the legend; ``None``: that of the constructor.
+        **kwargs : dict
+            For matplotlib's ``ecdf``, to draw the predicted line.
+
+        Returns
+        -------
+        display : MarginDisplay
+            The display, with its artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If no margin is known.
+        """
+        predicted = _known(self.predicted, "predicted")
+        true = _known(self.true, "true")
+        self.ax_ = ax = axes_for(ax, type(self).__name__)
+        self.figure_ = ax.figure
+        from matplotlib.ticker import PercentFormatter
+
+        name = name or self.name
+        label = "predicted" if name is None else f"predicted by {name}"
+        self.true_line_ = ax.ecdf(
+            true, label="true", color=BAD, linestyle="--", linewidth=1.8
+        )
+        style = {"label": label, "color": GOOD, "linewidth": 2.2}
+        self.predicted_line_ = ax.ecdf(predicted, **{**style, **kwargs})
+        ax.set(
+            xlabel="Quality of the best model less that of the second",
+            ylabel="Share of queries with at most that",
+            ylim=(0.0, 1.02),
+        )
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.legend(loc="lower right", fontsize="small", framealpha=0.8)
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> MarginDisplay:
+        """Draw the margins of a fitted router on queries that it did not see.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted router, or a pipeline or search that holds one.
+        X : array-like of shape (n_queries, n_features)
+            What the estimator takes.
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities, at least two known ones in some row.
+        name : str, default=None
+            Name of the router in the legend; ``None``: that of its class.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        **kwargs : dict
+            For matplotlib's ``ecdf``, to draw the predicted line.
+
+        Returns
+        -------
+        display : MarginDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        router = router_of(estimator)
+        y = check_quality(y, models=models_of(router))
+        quality, _ = np.hsplit(np.asarray(router.transform(X)), 2)
+        name = name or type(estimator).__name__
+        return cls.from_predictions(y, quality, name=name, ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y: Any,
+        quality: Any,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> MarginDisplay:
+        """Draw the margins of observed and expected qualities.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities, at least two known ones in some row.
+        quality : array-like of shape (n_queries, n_models)
+            A router's estimates.
+        name : str, default=None
+            Name of the router in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        **kwargs : dict
+            For matplotlib's ``ecdf``, to draw the predicted line.
+
+        Returns
+        -------
+        display : MarginDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        shapes = np.shape(y), np.shape(quality)
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"quality must have the shape of y, {shapes[0]}; got {shapes[1]}."
+            )
+        display = cls(top2_margin(quality), top2_margin(y), name=name)
+        return display.plot(ax, **kwargs)
+
+
+def _known(margin: Any, name: str) -> np.ndarray:
+    margin = np.asarray(margin, dtype=np.float64)
+    margin = margin[np.isfinite(margin)]
+    if margin.size == 0:
+        raise ValueError(
+            f"{name} must hold a known margin: no query has two known qualities."
+        )
+    return margin

@@ -1,0 +1,293 @@
+"""Quality against cost: a router, what it has to beat, and what cannot be beaten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+from typing import Any, Literal
+
+from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
+from skroute.metrics._estimator import judge
+from skroute.plotting._style import BAD, GOOD, MUTED, PEERS, axes_for
+
+__all__ = ["RoutingCurveDisplay"]
+
+_ROUTER = "router"
+
+
+class RoutingCurveDisplay:
+    """Mean quality against mean cost, at every budget.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. Beside
+    the router it shows every single model, the best single one, what models drawn by
+    chance reach, the oracle that decides with hindsight, and other routers.
+
+    Parameters
+    ----------
+    curve : RoutingCurve
+        The router's curve.
+    oracle : RoutingCurve, default=None
+        Curve of the decisions with hindsight, see
+        :func:`~skroute.metrics.oracle_curve`; ``None`` leaves it out.
+    peers : dict of str to RoutingCurve, default=None
+        Curves of other routers on the same queries, by name.
+    name : str, default=None
+        Name of the router in the legend; ``None`` calls it "router".
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The router.
+    oracle_line_ : matplotlib Line2D or None
+        The oracle.
+    mixture_line_ : matplotlib Line2D
+        Models drawn by chance.
+    peer_lines_ : dict of str to matplotlib Line2D
+        Other routers.
+    models_ : matplotlib PathCollection
+        Single models.
+    best_single_ : matplotlib PathCollection
+        The best single model.
+    ax_ : matplotlib Axes
+        Axes with the curves.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    Examples
+    --------
+    >>> from skroute import RankingRouter
+    >>> from skroute.datasets import make_routing
+    >>> from skroute.plotting import RoutingCurveDisplay
+    >>> data = make_routing(n_queries=300, random_state=0)
+    >>> router = RankingRouter(random_state=0)
+    >>> _ = router.fit(data.data[:200], data.quality[:200], costs=data.costs[:200])
+    >>> display = RoutingCurveDisplay.from_estimator(
+    ...     router, data.data[200:], data.quality[200:], costs=data.costs[200:]
+    ... )
+    >>> display.ax_.get_ylabel()
+    'Mean quality'
+    """
+
+    def __init__(
+        self,
+        curve: RoutingCurve,
+        *,
+        oracle: RoutingCurve | None = None,
+        peers: Mapping[str, RoutingCurve] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.curve = curve
+        self.oracle = oracle
+        self.peers = peers
+        self.name = name
+
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
+    ) -> RoutingCurveDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        name : str, default=None
+            Name of the router in the legend; ``None``: that of the constructor.
+        **kwargs : dict
+            For matplotlib's ``plot``, to draw the router's line.
+
+        Returns
+        -------
+        display : RoutingCurveDisplay
+            The display, with its artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = ax = axes_for(ax, type(self).__name__)
+        self.figure_ = ax.figure
+        curve, best = self.curve, self.curve.best_single
+        self.oracle_line_ = None
+        if self.oracle is not None:
+            style = {"color": MUTED, "linestyle": "--", "linewidth": 1.2}
+            (self.oracle_line_,) = ax.plot(
+                self.oracle.cost,
+                self.oracle.quality,
+                label="oracle (hindsight)",
+                **style,
+            )
+        (self.mixture_line_,) = ax.plot(
+            *curve.mixture(),
+            color=MUTED,
+            linestyle=":",
+            linewidth=1.4,
+            label="random mixture",
+        )
+        self.peer_lines_ = {}
+        for (peer, other), style in zip((self.peers or {}).items(), cycle(PEERS)):
+            (self.peer_lines_[peer],) = ax.plot(
+                other.cost, other.quality, label=peer, linewidth=1.3, **style
+            )
+        # One point is a router that decides the same at any budget: a line hides it.
+        marker = "o" if len(curve.cost) == 1 else ""
+        drawn = {"color": GOOD, "linewidth": 2.2, "marker": marker, "zorder": 3}
+        drawn["label"] = name or self.name or _ROUTER
+        (self.line_,) = ax.plot(curve.cost, curve.quality, **{**drawn, **kwargs})
+        self.models_ = ax.scatter(
+            curve.model_cost,
+            curve.model_quality,
+            s=18,
+            facecolors="none",
+            edgecolors=MUTED,
+            zorder=2,
+            label="single models",
+        )
+        self.best_single_ = ax.scatter(
+            curve.model_cost[best],
+            curve.model_quality[best],
+            s=110,
+            marker="*",
+            color=BAD,
+            zorder=4,
+            label=f"best single: {curve.models[best]}",
+        )
+        ax.set(xlabel="Mean cost per query", ylabel="Mean quality")
+        handles = [
+            self.line_,
+            *self.peer_lines_.values(),
+            self.best_single_,
+            self.models_,
+            self.mixture_line_,
+            self.oracle_line_,
+        ]
+        ax.legend(
+            handles=[handle for handle in handles if handle is not None],
+            loc="best",
+            fontsize="small",
+            framealpha=0.8,
+        )
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        scope: Literal["mean", "query"] = "mean",
+        peers: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> RoutingCurveDisplay:
+        """Draw the curves of fitted routers on queries that they did not see.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted router, or a pipeline or search that holds one.
+        X : array-like of shape (n_queries, n_features)
+            What the estimator takes.
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities. Queries with an unknown quality or cost are left out.
+        costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+            Observed costs. May be left out if the router was fitted on prices.
+        scope : {"mean", "query"}, default="mean"
+            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
+        peers : dict of str to estimator, default=None
+            Other fitted routers, by name.
+        name : str, default=None
+            Name of the router in the legend; ``None``: that of its class.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        **kwargs : dict
+            For matplotlib's ``plot``, to draw the router's line.
+
+        Returns
+        -------
+        display : RoutingCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        judged = judge(estimator, X, y, costs, cls.__name__)
+        display = cls(
+            judged.curve(scope),
+            oracle=oracle_curve(judged.y, judged.costs, scope=scope),
+            peers={
+                peer: judge(other, X, y, costs, cls.__name__).curve(scope)
+                for peer, other in (peers or {}).items()
+            },
+            name=name or type(estimator).__name__,
+        )
+        return display.plot(ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y: Any,
+        costs: Any,
+        quality: Any,
+        cost: Any,
+        *,
+        scope: Literal["mean", "query"] = "mean",
+        models: Any = None,
+        peers: Mapping[str, tuple[Any, Any]] | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> RoutingCurveDisplay:
+        """Draw the curves of estimates of quality and cost.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities. Queries with an unknown quality or cost are left out.
+        costs : array-like of shape (n_models,) or (n_queries, n_models)
+            Observed costs.
+        quality, cost : array-like of shape (n_queries, n_models)
+            A router's estimates.
+        scope : {"mean", "query"}, default="mean"
+            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
+        models : array-like of str of shape (n_models,), default=None
+            Names of the models, where `y` has none.
+        peers : dict of str to tuple of array-like, default=None
+            Estimates ``(quality, cost)`` of other routers, by name.
+        name : str, default=None
+            Name of the router in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; ``None`` makes a figure.
+        **kwargs : dict
+            For matplotlib's ``plot``, to draw the router's line.
+
+        Returns
+        -------
+        display : RoutingCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If an argument is not as described.
+        """
+        shared: dict[str, Any] = {"scope": scope, "models": models}
+        display = cls(
+            routing_curve(y, costs, quality, cost, **shared),
+            oracle=oracle_curve(y, costs, **shared),
+            peers={
+                peer: routing_curve(y, costs, *estimates, **shared)
+                for peer, estimates in (peers or {}).items()
+            },
+            name=name,
+        )
+        return display.plot(ax, **kwargs)
