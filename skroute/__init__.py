@@ -10,6 +10,7 @@ from skroute.dummy import DummyRouter
 from skroute.exceptions import InfeasibleBudgetError, NoCostWarning
 from skroute.pointwise import PointwiseRouter
 from skroute.ranking import RankingRouter
+from skroute.reporting import report
 
 __version__ = "0.1.0.dev0"
 
@@ -21,4 +22,5 @@ __all__ = [
     "PointwiseRouter",
     "RankingRouter",
     "__version__",
+    "report",
 ]

@@ -14,12 +14,11 @@ import pandas as pd
 import typer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Bunch
 from typer.core import TyperGroup
 
 import skroute
 from skroute import _console as console
-from skroute._defaults import N_COMPONENTS, fit_encoder
+from skroute._defaults import fit_encoder
 from skroute._files import (
     check_folder,
     embedded,
@@ -29,10 +28,22 @@ from skroute._files import (
     replacing,
     save,
 )
+from skroute._report_command import report
+from skroute._tables import (
+    ON_TEXT,
+    Duplicates,
+    DuplicatesOption,
+    EmbeddingsOption,
+    PricesOption,
+    SeedOption,
+    TableArgument,
+    TestSizeOption,
+    repeated_prompts,
+    warn_of_repeats,
+)
 from skroute.base import BaseRouter
 from skroute.datasets import load_digits_pool
 from skroute.evaluation import compare_routers
-from skroute.folds import BLOCK, repeats
 from skroute.metrics import best_single
 from skroute.ranking import RankingRouter
 from skroute.threads import single_threaded
@@ -50,13 +61,6 @@ _REASONS = [
     "price",
     "saved",
 ]
-# An encoder that cuts long prompts off gives all of some benchmark one embedding.
-_MANY_REPEATS = 0.1
-_ON_TEXT = (
-    "No embeddings given: prompts are embedded by TF-IDF and a truncated SVD of at "
-    f"most {N_COMPONENTS} components, fitted on the training queries only. The vectors "
-    "of a sentence encoder (--embeddings) usually route better."
-)
 
 
 class _Group(TyperGroup):
@@ -83,13 +87,6 @@ app = typer.Typer(
 )
 
 
-class Duplicates(StrEnum):
-    """What to do with repeated calls."""
-
-    refuse = "raise"
-    mean = "mean"
-
-
 class Scope(StrEnum):
     """What a budget limits."""
 
@@ -98,37 +95,6 @@ class Scope(StrEnum):
     batch = "batch"
 
 
-_TABLE_HELP = (
-    "Routing table (.csv, .parquet, .json, .jsonl, .pkl). Wide: prompt, a quality "
-    "column per model, a <model>|total_cost column per model. Long: a row per call "
-    "with query, model, quality, cost. RouteLLM's CSV and LLMRouter's JSON are read "
-    "too."
-)
-TableArgument = Annotated[Path, typer.Argument(metavar="TABLE", help=_TABLE_HELP)]
-EmbeddingsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--embeddings",
-        metavar="E.npy",
-        help="Embeddings of the prompts, row by row, as numpy.save writes them.",
-    ),
-]
-PricesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--prices",
-        metavar="PRICES.json",
-        help="Price per call of every model, for a table without cost columns.",
-    ),
-]
-DuplicatesOption = Annotated[
-    Duplicates,
-    typer.Option(
-        "--duplicates",
-        help="For a long table, where a model was called on a query more than once.",
-    ),
-]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Number of splits.")]
 
 
@@ -218,9 +184,7 @@ def evaluate(
     prices: PricesOption = None,
     duplicates: DuplicatesOption = Duplicates.refuse,
     seeds: SeedsOption = 5,
-    test_size: Annotated[
-        float, typer.Option(help="Share of the queries that is tested on.")
-    ] = 0.3,
+    test_size: TestSizeOption = 0.3,
     seed: SeedOption = 0,
     json_file: Annotated[
         Path | None,
@@ -239,10 +203,10 @@ def evaluate(
     )
     encoder = None
     if data.data is None:
-        console.output.print(_ON_TEXT)
+        console.output.print(ON_TEXT)
         encoder = partial(fit_encoder, seed=seed)
     else:
-        _warn_of_repeats(data.data)
+        warn_of_repeats(data.data)
     with console.progress("Comparing routers") as progress:
         comparison = compare_routers(
             data.prompts if data.data is None else data.data,
@@ -250,7 +214,7 @@ def evaluate(
             data.costs,
             models=data.models,
             encoder=encoder,
-            groups=_repeated_prompts(data),
+            groups=repeated_prompts(data),
             test_size=test_size,
             seeds=range(seed, seed + seeds),
             progress=progress,
@@ -403,6 +367,9 @@ def route(
             file.write_text(text, "utf-8")
 
 
+app.command()(report)
+
+
 def _routed(
     router: BaseRouter, X: Any, *, top_k: int = 1, **limits: Any
 ) -> pd.DataFrame:
@@ -420,28 +387,6 @@ def _routed(
             "expected_cost": router.predict_cost(X)[chosen],
         }
     )
-
-
-def _warn_of_repeats(X: np.ndarray) -> None:
-    repeated = repeats(X)[1] >= BLOCK
-    if repeated.mean() >= _MANY_REPEATS:
-        console.errors.print(
-            f"note: {repeated.sum():,} of {len(X):,} queries share their embedding "
-            "with at least 49 others. Does the encoder truncate long prompts? No "
-            "router can tell these queries apart.",
-            style="yellow",
-        )
-
-
-def _repeated_prompts(data: Bunch) -> list[int] | None:
-    """Group equal prompts; a query without a prompt is a group of its own."""
-    if data.prompts is None:
-        return None
-    first: dict[str, int] = {}
-    return [
-        first.setdefault(prompt, row) if prompt else row
-        for row, prompt in enumerate(data.prompts)
-    ]
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -9,9 +9,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import GroupShuffleSplit
-from sklearn.utils import _safe_indexing
 
 from skroute._defaults import default_routers
 from skroute.base import BaseRouter
@@ -25,10 +22,8 @@ from skroute.metrics import (
     routing_curve,
     strongest_call_share,
 )
-from skroute.money import check_prices, check_spend
-from skroute.names import default_names, model_names
+from skroute.splits import OutcomeTable, Split
 from skroute.threads import single_threaded
-from skroute.validation import check_quality
 
 __all__ = [
     "BUDGET_SHARES",
@@ -253,7 +248,7 @@ def compare_routers(
     >>> comparison.results["static"].mean("relative_cost")
     1.0
     """
-    table = _Table.checked(X, y, costs, models)
+    table = OutcomeTable.checked(X, y, costs, models)
     if isinstance(seeds, int | np.integer):
         seeds = range(seeds)
     seeds = tuple(seeds)
@@ -266,16 +261,16 @@ def compare_routers(
     measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}
     budgets, fits = [], count()
     for seed in seeds:
-        split = _Split.drawn(table, seed, test_size, groups, encoder)
+        trial = _Trial.of(Split.drawn(table, seed, test_size, groups, encoder))
         for name, router in routers.items():
             if progress is not None:
                 progress(name, next(fits), len(seeds) * len(routers))
             # Sums do not then depend on the cores, and fit times can be compared; on a
             # busy machine, threads that wait for each other cost ten times as much.
             with single_threaded():
-                measured[name].append(split.measure(router))
-        measured[ORACLE].append(split.measure_oracle())
-        budgets.append(split.budgets)
+                measured[name].append(trial.measure(router))
+        measured[ORACLE].append(trial.measure_oracle())
+        budgets.append(trial.budgets)
     return Comparison(
         results={name: _gathered(name, parts) for name, parts in measured.items()},
         budgets=np.array(budgets),
@@ -297,105 +292,57 @@ class _Measured:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """The table as it was given, which is what routers are fitted on, and checked."""
+class _Trial:
+    """A split on which routers are tried."""
 
-    X: Any
-    y: Any
-    costs: Any
-    quality: np.ndarray
-    spend: np.ndarray
-    complete: np.ndarray
-    models: np.ndarray
-
-    @classmethod
-    def checked(cls, X: Any, y: Any, costs: Any, models: Any) -> _Table:
-        named = model_names(y)
-        quality = check_quality(y)
-        if named is not None:
-            models = named
-        elif models is None:
-            models = default_names(quality.shape[1])
-        models = np.asarray(models, dtype=object)
-        if isinstance(costs, Mapping):
-            costs = check_prices(costs, models)
-        spend = check_spend(costs, quality.shape, named)
-        complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
-        return cls(X, y, costs, quality, spend, complete, models)
-
-    def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
-        """Fit a clone: the one place where prices and costs per query part."""
-        router = clone(router)
-        y = _safe_indexing(self.y, rows)
-        if np.ndim(self.costs) == 2:
-            return router.fit(X, y, costs=_safe_indexing(self.costs, rows))
-        if router.get_params().get("costs") is None:
-            router.set_params(costs=self.costs)
-        return router.fit(X, y)
-
-
-@dataclass(frozen=True)
-class _Split:
-    """One training and one test part."""
-
-    table: _Table
-    train: np.ndarray
-    test: np.ndarray
-    X_train: Any
-    X_test: Any
+    split: Split
     budgets: np.ndarray
 
     @classmethod
-    def drawn(
-        cls, table: _Table, seed: int, test_size: float, groups: Any, encoder: Any
-    ) -> _Split:
-        rows = np.arange(len(table.quality))
-        splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
-        groups = rows if groups is None else groups
-        train, test = next(splitter.split(rows, groups=groups))
-        test = test[table.complete[test]]
-        if len(test) == 0:
-            raise ValueError(
-                f"the test part of seed {seed} has no query on which every model's "
-                "quality and cost is known; the comparison needs complete rows."
-            )
-        X_train, X_test = (_safe_indexing(table.X, part) for part in (train, test))
-        if encoder is not None:
-            encoder = encoder(X_train)
-            X_train, X_test = encoder.transform(X_train), encoder.transform(X_test)
-        return cls(table, train, test, X_train, X_test, _budgets(table.spend[train]))
+    def of(cls, split: Split) -> _Trial:
+        return cls(split, _budgets(split.table.spend[split.train]))
 
     def measure(self, router: BaseRouter) -> _Measured:
         """Fit a router on the training part and try it on the test part."""
         started = perf_counter()
-        router = self.table.fit(router, self.X_train, self.train)
+        router = self.split.fit(router)
         fit_seconds = perf_counter() - started
         index = {model: i for i, model in enumerate(router.models_)}
         spent = []
         for budget in self.budgets:
-            names = router.route(self.X_test, budget=budget, on_infeasible="cheapest")
-            spent.append(self._mean(self.table.spend, [index[name] for name in names]))
+            names = router.route(
+                self.split.X_test, budget=budget, on_infeasible="cheapest"
+            )
+            spent.append(
+                self._mean(self.split.table.spend, [index[name] for name in names])
+            )
         return self._measured(
-            router.predict(self.X_test),
-            np.hsplit(router.transform(self.X_test), 2),
+            router.predict(self.split.X_test),
+            np.hsplit(router.transform(self.split.X_test), 2),
             np.array(spent),
             fit_seconds,
         )
 
     def measure_oracle(self) -> _Measured:
         """Decide with hindsight; the oracle is not asked to keep a budget."""
-        truth = self.table.quality[self.test], self.table.spend[self.test]
+        truth = (
+            self.split.table.quality[self.split.test],
+            self.split.table.spend[self.split.test],
+        )
         spent = np.full(len(self.budgets), np.nan)
         return self._measured(oracle_choice(*truth), truth, spent, np.nan)
 
     def _measured(
         self, choice: Any, estimates: Any, spent: np.ndarray, fit_seconds: float
     ) -> _Measured:
-        y, costs = self.table.quality, self.table.spend
-        reference = best_single(y[self.train], costs[self.train])
+        y, costs = self.split.table.quality, self.split.table.spend
+        reference = best_single(y[self.split.train], costs[self.split.train])
         quality, cost = self._mean(y, choice), self._mean(costs, choice)
         curve = routing_curve(
-            y[self.test], costs[self.test], *estimates, models=self.table.models
+            y[self.split.test],
+            costs[self.split.test],
+            *estimates,
+            models=self.split.table.models,
         )
         scores = (
             quality,
@@ -412,7 +359,7 @@ class _Split:
 
     def _mean(self, values: np.ndarray, choice: Any) -> float:
         """Mean over the test part of what the decisions have in a table."""
-        return float(values[self.test, choice].mean())
+        return float(values[self.split.test, choice].mean())
 
 
 def _budgets(spend: np.ndarray) -> np.ndarray:

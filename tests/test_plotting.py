@@ -267,6 +267,22 @@ def test_the_extra_is_named_where_matplotlib_is_missing(display, monkeypatch):
         display.plot()
 
 
+def test_names_are_drawn_as_they_are(ax):
+    y, costs, quality, cost = table(3)
+    models = ["$x$ and \\frac$", "_hidden", "<script>"]
+    shown = {"models": models, "name": "_$router$"}
+    estimates = (y, costs, quality, cost)
+    shares = CallShareDisplay.from_predictions(*estimates, ax=ax, **shown)
+    ax.figure.canvas.draw()
+    assert len(shares.legend_.get_texts()) == 3
+    other = Figure().subplots()
+    lines = RoutingCurveDisplay.from_predictions(*estimates, ax=other, **shown)
+    other.figure.canvas.draw()
+    labels = [text.get_text() for text in other.get_legend().get_texts()]
+    assert labels[0].strip() == r"_\$router\$"
+    assert lines.line_.get_label() in labels
+
+
 def draw(name: str, ax) -> None:
     """Draw one of the pictures that are compared."""
     y, costs, quality, cost = table(20 if name.endswith("20") else 4)

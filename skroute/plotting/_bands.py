@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skroute.metrics import RoutingCurve
-from skroute.plotting._style import MUTED, shades
+from skroute.plotting._style import MUTED, literal, shades
 
 __all__ = ["Band", "model_colors", "stack", "to_the_ceiling"]
 
@@ -119,7 +119,7 @@ def stack(
             Band(
                 f"{len(group)} others, < 1% each"
                 if several
-                else curve.models[group[0]],
+                else literal(curve.models[group[0]]),
                 MUTED if several else tuple(colors[group[0]]),
                 share[:, group].sum(axis=1),
                 bottom,

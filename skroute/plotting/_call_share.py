@@ -9,7 +9,7 @@ import numpy as np
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._estimator import judge
 from skroute.plotting._bands import Band, stack, to_the_ceiling
-from skroute.plotting._style import axes_for
+from skroute.plotting._style import axes_for, literal
 
 __all__ = ["CallShareDisplay"]
 
@@ -163,7 +163,7 @@ class CallShareDisplay:
         ax.yaxis.set_major_formatter(_percent())
         title = name or self.name
         if title is not None:
-            ax.set_title(title)
+            ax.set_title(literal(title))
         self.legend_ = ax.legend(
             handles=self.areas_[::-1],
             loc="upper left",

@@ -8,7 +8,7 @@ import numpy as np
 
 from skroute.metrics import top2_margin
 from skroute.metrics._estimator import models_of, router_of
-from skroute.plotting._style import BAD, GOOD, axes_for
+from skroute.plotting._style import BAD, GOOD, axes_for, literal
 from skroute.validation import check_quality
 
 __all__ = ["MarginDisplay"]
@@ -87,7 +87,7 @@ class MarginDisplay:
         from matplotlib.ticker import PercentFormatter
 
         name = name or self.name
-        label = "predicted" if name is None else f"predicted by {name}"
+        label = "predicted" if name is None else f"predicted by {literal(name)}"
         self.true_line_ = ax.ecdf(
             true, label="true", color=BAD, linestyle="--", linewidth=1.8
         )

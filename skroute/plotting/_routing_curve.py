@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._estimator import judge
-from skroute.plotting._style import BAD, GOOD, MUTED, PEERS, axes_for
+from skroute.plotting._style import BAD, GOOD, MUTED, PEERS, axes_for, literal
 
 __all__ = ["RoutingCurveDisplay"]
 
@@ -127,12 +127,12 @@ class RoutingCurveDisplay:
         self.peer_lines_ = {}
         for (peer, other), style in zip((self.peers or {}).items(), cycle(PEERS)):
             (self.peer_lines_[peer],) = ax.plot(
-                other.cost, other.quality, label=peer, linewidth=1.3, **style
+                other.cost, other.quality, label=literal(peer), linewidth=1.3, **style
             )
         # One point is a router that decides the same at any budget: a line hides it.
         marker = "o" if len(curve.cost) == 1 else ""
         drawn = {"color": GOOD, "linewidth": 2.2, "marker": marker, "zorder": 3}
-        drawn["label"] = name or self.name or _ROUTER
+        drawn["label"] = literal(name or self.name or _ROUTER)
         (self.line_,) = ax.plot(curve.cost, curve.quality, **{**drawn, **kwargs})
         self.models_ = ax.scatter(
             curve.model_cost,
@@ -150,7 +150,7 @@ class RoutingCurveDisplay:
             marker="*",
             color=BAD,
             zorder=4,
-            label=f"best single: {curve.models[best]}",
+            label=f"best single: {literal(curve.models[best])}",
         )
         ax.set(xlabel="Mean cost per query", ylabel="Mean quality")
         handles = [

@@ -8,7 +8,7 @@ import numpy as np
 
 from skroute.datasets._extras import require
 
-__all__ = ["BAD", "GOOD", "MUTED", "PEERS", "axes_for", "shades"]
+__all__ = ["BAD", "GOOD", "MUTED", "PEERS", "axes_for", "literal", "shades"]
 
 # Okabe and Ito's colours are told apart with any colour vision; styles of line differ
 # as well, for print. Grey keeps a contrast of 3 on white and on black.
@@ -65,3 +65,20 @@ def shades(n: int) -> np.ndarray:
 
     blues = colormaps["Blues"](np.linspace(_PALE, _DARK, max(n - 1, 1)))[: n - 1]
     return np.vstack([blues, [to_rgba(BAD)]])
+
+
+def literal(name: Any) -> str:
+    """Write a name so that matplotlib draws it as it is.
+
+    Parameters
+    ----------
+    name : object
+        A name from a table.
+
+    Returns
+    -------
+    str
+        A label: dollars start no formula, and a leading underscore hides nothing.
+    """
+    text = str(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text

@@ -1,0 +1,7 @@
+"""The report: one HTML file about what a router saves, loses and costs."""
+
+from __future__ import annotations
+
+from skroute.reporting._report import report
+
+__all__ = ["report"]

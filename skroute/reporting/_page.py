@@ -1,0 +1,231 @@
+"""From numbers to the page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from skroute.metrics import (
+    RoutingCurve,
+    normalized_auc,
+    peak_quality,
+    quality_neutral_cost,
+    routing_collapse_index,
+    strongest_call_share,
+)
+from skroute.reporting._findings import Example, Findings
+from skroute.reporting._pictures import Picture, draw_pictures, swatches
+from skroute.reporting._words import (
+    Money,
+    collapse_verdict,
+    headline,
+    interval_text,
+    kept_text,
+    number,
+    percent,
+    signed,
+    trust_text,
+)
+
+__all__ = ["render"]
+
+# Places where the slider can stand, at most.
+_N_STOPS = 161
+_N_LETTERS = 280
+_ORACLE = "oracle (hindsight)"
+
+
+def render(
+    findings: Findings, *, name: str, title: str | None, unit: str | None
+) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    findings : Findings
+        The numbers.
+    name : str
+        Name of the router.
+    title : str or None
+        Heading; ``None`` writes one.
+    unit : str or None
+        Unit of the costs.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    curve = findings.curve
+    money = Money.for_amounts_up_to(curve.ceiling, unit)
+    stops = _stops(curve, findings.point)
+    pictures = draw_pictures(findings, name, money, stops)
+    environment = Environment(
+        loader=PackageLoader("skroute.reporting"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    environment.filters |= {"percent": percent, "number": number, "signed": signed}
+    script = environment.get_template("slider.js").render()
+    verdict, evidence = collapse_verdict(
+        findings.collapse, str(curve.models[curve.strongest])
+    )
+    claim, meaning = headline(findings)
+    html = environment.get_template("report.html").render(
+        findings=findings,
+        curve=curve,
+        name=name,
+        title=title or f"Routing {len(curve.models)} models",
+        best=str(curve.models[curve.best_single]),
+        dearest=str(curve.models[curve.strongest]),
+        money=money,
+        claim=claim,
+        meaning=meaning,
+        interval=interval_text(findings.neutral),
+        kept=kept_text(findings) if findings.reached else None,
+        verdict=verdict,
+        evidence=evidence,
+        trust=trust_text(findings, money),
+        pictures=pictures,
+        routers=_routers(findings, name),
+        models=_models(findings),
+        start=stops.index(findings.point),
+        stops=_readouts(findings, stops, money),
+        slider=_slider(findings, stops, money, pictures),
+        groups=_example_groups(findings, money),
+        script=script,
+        script_hash=_hash(script),
+    )
+    return html + "\n"
+
+
+def _stops(curve: RoutingCurve, point: int) -> list[int]:
+    """Points of the curve that the slider can be moved to."""
+    n_points = len(curve.budget)
+    spread = np.linspace(0, n_points - 1, min(n_points, _N_STOPS))
+    return sorted({*spread.round().astype(int).tolist(), point})
+
+
+def _readouts(
+    findings: Findings, stops: list[int], money: Money
+) -> list[dict[str, str]]:
+    """What is said at each stop: written here, so that the page only shows it."""
+    curve = findings.curve
+    reference_cost = curve.model_cost[curve.best_single]
+    reference_quality = curve.model_quality[curve.best_single]
+    return [
+        {
+            "budget": money.amount(curve.budget[i]),
+            "cost": money.amount(curve.cost[i]),
+            "cost_share": percent(curve.cost[i] / reference_cost)
+            if reference_cost > 0
+            else "",
+            "quality": f"{curve.quality[i]:.3f}",
+            "quality_share": f"{curve.quality[i] / reference_quality:.1%}"
+            if reference_quality > 0
+            else "",
+        }
+        for i in stops
+    ]
+
+
+def _slider(
+    findings: Findings, stops: list[int], money: Money, pictures: dict[str, Picture]
+) -> dict[str, Any]:
+    """What the script needs."""
+    curve, shares = findings.curve, pictures["shares"]
+    at = pictures["curve"]
+    return {
+        "per": money.per_text,
+        "readouts": _readouts(findings, stops, money),
+        "shares": np.round(curve.call_share[stops] * 100, 1).tolist(),
+        "curve": np.column_stack([at.x, at.y]).round(2).tolist(),
+        "line": {
+            "x": shares.x.round(2).tolist(),
+            "top": round(shares.top, 2),
+            "bottom": round(shares.bottom, 2),
+        },
+    }
+
+
+def _models(findings: Findings) -> list[dict[str, Any]]:
+    """Models, the dearest first, with their colours and call shares to begin with."""
+    curve, colors = findings.curve, swatches(findings)
+    order = np.argsort(-curve.model_cost, kind="stable")
+    return [
+        {
+            "index": int(i),
+            "name": str(curve.models[i]),
+            "color": colors[i],
+            "share": round(float(curve.call_share[findings.point, i]) * 100, 1),
+        }
+        for i in order
+    ]
+
+
+def _routers(findings: Findings, name: str) -> list[dict[str, str]]:
+    """A row for every router, of the metrics of its curve."""
+    curves = {name: findings.curve}
+    curves |= {
+        peer if peer != name else f"{peer} (peer)": curve
+        for peer, curve in findings.peers.items()
+    }
+    curves[_ORACLE] = findings.oracle
+    rows = []
+    for label, curve in curves.items():
+        neutral = quality_neutral_cost(curve)
+        rows.append(
+            {
+                "name": label,
+                "neutral": percent(neutral) if np.isfinite(neutral) else "not reached",
+                "auc": f"{normalized_auc(curve):.3f}",
+                "peak": f"{peak_quality(curve):.3f}",
+                "collapse": f"{routing_collapse_index(curve):.2f}",
+                "dearest": percent(strongest_call_share(curve)),
+            }
+        )
+    return rows
+
+
+def _example_groups(findings: Findings, money: Money) -> list[dict[str, Any]]:
+    kinds = (
+        ("saved", "Same quality or better, for less money", findings.saved_share),
+        ("lost", "Quality lost", findings.lost_share),
+    )
+    return [
+        {
+            "kind": kind,
+            "heading": heading,
+            "share": percent(share),
+            "rows": [_example(e, money) for e in getattr(findings, kind)],
+        }
+        for kind, heading, share in kinds
+    ]
+
+
+def _example(example: Example, money: Money) -> dict[str, str]:
+    text = " ".join((example.prompt or "").split()) or f"Query {example.row}"
+    if len(text) > _N_LETTERS:
+        text = text[: _N_LETTERS - 1].rstrip() + "…"
+    return {
+        "text": text,
+        "task": example.task or "",
+        "model": example.model,
+        "quality": number(example.quality),
+        "cost": money.amount(example.cost),
+        "best_quality": number(example.best_quality),
+        "best_cost": money.amount(example.best_cost),
+    }
+
+
+def _hash(script: str) -> str:
+    """The only script that the page's policy lets run."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

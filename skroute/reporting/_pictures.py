@@ -1,0 +1,221 @@
+"""Pictures of a report: the displays as SVG that follows the colours of the page."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
+from skroute.plotting._bands import model_colors
+from skroute.plotting._style import GOOD, MUTED, literal
+from skroute.reporting._findings import Findings
+from skroute.reporting._words import Money
+
+__all__ = ["Picture", "draw_pictures", "swatches"]
+
+# Small, so that letters can be read on a phone, where a picture is as wide as drawn.
+_SIZE = (3.7, 3.2)
+# Stand for the page's colours of letters and of ground, in light and in dark.
+_INK, _GROUND = "#010203", "#fdfcfb"
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": _GROUND,
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "font.size": 8,
+    "legend.edgecolor": MUTED,
+    "legend.facecolor": _GROUND,
+    "svg.fonttype": "none",
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, and where the points of the curve are on it.
+
+    Attributes
+    ----------
+    svg : Markup
+        An ``<svg>`` element; an empty ``<g class="marker">`` is its last child.
+    x, y : ndarray of shape (n_stops,)
+        Places of the marked points in the coordinates of the element.
+    top, bottom : float
+        Where its axes end.
+    """
+
+    svg: Markup
+    x: np.ndarray
+    y: np.ndarray
+    top: float
+    bottom: float
+
+
+def draw_pictures(
+    findings: Findings, name: str, money: Money, stops: list[int]
+) -> dict[str, Picture]:
+    """Draw all pictures of a report.
+
+    Parameters
+    ----------
+    findings : Findings
+        The numbers.
+    name : str
+        Name of the router.
+    money : Money
+        How amounts are written.
+    stops : list of int
+        Points of the curve that are marked.
+
+    Returns
+    -------
+    dict of str to Picture
+        With the places of the stops: ``"curve"``, ``"shares"``, ``"margins"`` (where
+        there are two models) and
+        ``"calibration"``.
+    """
+    curve, judged = findings.curve, findings.judged
+    best = literal(curve.models[curve.best_single])
+    pictures = {}
+    with _page_style():
+        ax = _axes()
+        RoutingCurveDisplay(
+            curve, oracle=findings.oracle, peers=findings.peers, name=name
+        ).plot(ax)
+        _legend_below(ax, {f"best single: {best}": "best single"})
+        _write_money(ax, "Mean cost", money)
+        pictures["curve"] = _picture(
+            ax,
+            "curve",
+            "Mean quality against mean cost.",
+            curve.cost[stops],
+            curve.quality[stops],
+        )
+        ax = _axes()
+        thinned = replace(
+            curve, budget=curve.budget[stops], call_share=curve.call_share[stops]
+        )
+        display = CallShareDisplay(thinned, oracle=findings.oracle).plot(
+            ax, edgecolor=_GROUND
+        )
+        display.legend_.remove()  # the list beside the slider names the models
+        _write_money(ax, "Budget: expected mean cost", money)
+        pictures["shares"] = _picture(
+            ax,
+            "shares",
+            "Share of the queries that each model is called for, against the budget.",
+            curve.budget[stops],
+            np.zeros(len(stops)),
+        )
+        if len(judged.models) > 1:
+            ax = _axes()
+            MarginDisplay.from_predictions(judged.y, judged.quality, ax=ax)
+            pictures["margins"] = _picture(
+                ax, "margins", "Margins of the best model over the second best."
+            )
+        ax = _axes()
+        _draw_calibration(ax, findings)
+        pictures["calibration"] = _picture(
+            ax, "calibration", "Observed quality against expected quality."
+        )
+    return pictures
+
+
+def swatches(findings: Findings) -> list[str]:
+    """Colours of the models in the picture of call shares, for CSS."""
+    from matplotlib.colors import to_hex
+
+    return [to_hex(color) for color in model_colors(findings.curve)]
+
+
+@contextmanager
+def _page_style() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        # Letters that matplotlib's font lacks are drawn by the browser.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _axes() -> Any:
+    # Not through pyplot: nothing is kept, and no window is opened.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=_SIZE, layout="constrained").subplots()
+
+
+def _legend_below(ax: Any, shorter: dict[str, str]) -> None:
+    """Put the legend where it hides nothing, with some labels shortened."""
+    legend = ax.get_legend()
+    labels = [text.get_text() for text in legend.get_texts()]
+    labels = [shorter.get(label, label) for label in labels]
+    legend.remove()
+    ax.figure.legend(
+        legend.legend_handles,
+        labels,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+
+
+def _write_money(ax: Any, label: str, money: Money) -> None:
+    unit = "" if money.unit is None else f" ({money.unit})"
+    ax.set_xlabel(f"{label} {money.per_text}{unit}")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value * money.per:,.6g}")
+
+
+def _draw_calibration(ax: Any, findings: Findings) -> None:
+    expected = [part.expected for part in findings.bins]
+    observed = [part.observed for part in findings.bins]
+    ends = min(*expected, *observed), max(*expected, *observed)
+    ax.plot(ends, ends, color=MUTED, linestyle=":", label="as expected")
+    ax.plot(expected, observed, color=GOOD, marker="o", linewidth=1.2, label="observed")
+    ax.set(xlabel="Expected quality", ylabel="Observed mean quality")
+    ax.legend(loc="upper left", fontsize="small", framealpha=0.8)
+
+
+def _picture(ax: Any, name: str, label: str, x: Any = (), y: Any = ()) -> Picture:
+    """Turn axes into SVG, and say where points are on it."""
+    import matplotlib
+
+    figure, stream = ax.figure, io.StringIO()
+    # The same picture has the same ids; those of different ones differ on the page.
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'((?:xlink:)?href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    text = text.replace(_INK, "var(--ink)").replace(_GROUND, "var(--ground)")
+    text = text.replace("</svg>", '<g class="marker"></g></svg>')
+    height = figure.get_figheight() * 72
+    scale = 72 / figure.dpi
+    places = ax.transData.transform(np.column_stack([x, y]).reshape(-1, 2)) * scale
+    box = ax.get_window_extent()
+    return Picture(
+        svg=Markup(text),
+        x=places[:, 0],
+        y=height - places[:, 1],
+        top=height - box.y1 * scale,
+        bottom=height - box.y0 * scale,
+    )

@@ -1,0 +1,181 @@
+"""The one function that users call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skroute.checks import check_integer
+from skroute.datasets._extras import require
+
+__all__ = ["report"]
+
+_USER = "skroute.report"
+
+
+def report(
+    router: Any,
+    X: Any,
+    y: Any,
+    *,
+    costs: Any = None,
+    task: Any = None,
+    prompts: Any = None,
+    peers: Mapping[str, Any] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    unit: str | None = None,
+    n_bootstrap: int = 200,
+    random_state: Any = 0,
+) -> str:
+    """Write a report on a fitted router: one HTML file that needs no network.
+
+    It says in plain words what the router saves, shows its curves and call shares with
+    a budget to slide, and tells whether it collapses, whether its estimates can be
+    trusted, and on which queries it saved or lost.
+
+    Parameters
+    ----------
+    router : estimator
+        A fitted router, or a pipeline or search that holds one.
+    X : array-like of shape (n_queries, n_features)
+        Queries that the router was not fitted on, as it takes them.
+    y : array-like of shape (n_queries, n_models)
+        Their observed qualities. Queries with an unknown quality or cost are left out,
+        and counted in the report.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+        Their observed costs. May be left out if the router was fitted on prices.
+    task : array-like of shape (n_queries,), default=None
+        What kind of query each is, for a table by task.
+    prompts : array-like of str of shape (n_queries,), default=None
+        Texts of the queries. Some of them are shown; all of equal texts are drawn
+        together when the uncertainty is estimated.
+    peers : dict of str to estimator, default=None
+        Other fitted routers to compare with, by name.
+    path : str or path-like, default=None
+        File to write, completely or not at all; ``None`` only returns the text.
+    title : str, default=None
+        Heading of the report.
+    unit : str, default=None
+        Unit of the costs, such as ``"USD"``.
+    n_bootstrap : int, default=200
+        Resamples of the queries behind the interval of the headline; 0 gives none.
+    random_state : int, RandomState instance or None, default=0
+        Draws the resamples.
+
+    Returns
+    -------
+    str
+        The HTML.
+
+    Raises
+    ------
+    ImportError
+        If jinja2 or matplotlib is not installed.
+    ValueError
+        If an argument is not as described; nothing is written then.
+
+    Examples
+    --------
+    >>> import skroute
+    >>> from skroute.datasets import make_routing
+    >>> data = make_routing(n_queries=300, random_state=0)
+    >>> router = skroute.RankingRouter(random_state=0)
+    >>> _ = router.fit(data.data[:200], data.quality[:200], costs=data.costs[:200])
+    >>> html = skroute.report(
+    ...     router, data.data[200:], data.quality[200:], costs=data.costs[200:]
+    ... )
+    >>> html[:15]
+    '<!doctype html>'
+    """
+    for module, extra in (("jinja2", "report"), ("matplotlib", "report")):
+        require(module, _USER, extra)
+    # All that follows is only needed, and some of it only there, where reports are.
+    from skroute.metrics._estimator import judge
+    from skroute.reporting._findings import find
+    from skroute.reporting._page import render
+
+    judged = judge(router, X, y, costs, _USER)
+    n_queries = len(judged.y)
+    tasks = _texts(task, n_queries, "task")
+    texts = _texts(prompts, n_queries, "prompts")
+    n_bootstrap = check_integer(n_bootstrap, "n_bootstrap", low=0)
+    rivals = {}
+    for name, peer in (peers or {}).items():
+        rivals[str(name)] = judge(peer, X, y, costs, _USER)
+        if list(rivals[str(name)].models) != list(judged.models):
+            raise ValueError(
+                f"peers must route among the models of the router; {name!r} has "
+                f"{list(rivals[str(name)].models)}, the router {list(judged.models)}."
+            )
+    findings = find(
+        judged,
+        rivals,
+        tasks=tasks,
+        prompts=texts,
+        promised=_promised(router, X),
+        n_bootstrap=n_bootstrap,
+        random_state=random_state,
+    )
+    html = render(findings, name=_name(router), title=title, unit=unit)
+    if path is not None:
+        from skroute._files import check_folder, replacing
+
+        check_folder(Path(path))
+        with replacing(Path(path)) as beside:
+            beside.write_text(html, "utf-8")
+    return html
+
+
+def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
+    """One text for each query; what is missing is an empty one."""
+    if values is None:
+        return None
+    values = np.asarray(values, dtype=object)
+    if values.shape != (n_queries,):
+        raise ValueError(
+            f"{name} must hold one text per row of y, shape ({n_queries},); got shape "
+            f"{values.shape}."
+        )
+    missing = [value is None or value != value for value in values]
+    return np.array(
+        ["" if gone else str(v) for v, gone in zip(values, missing, strict=True)],
+        dtype=object,
+    )
+
+
+def _promised(router: Any, X: Any) -> np.ndarray | None:
+    """Decisions that were to reach the best single model's quality, set in training.
+
+    ``None`` where the training queries say nothing of it, or that it is out of reach.
+    """
+    from sklearn.pipeline import Pipeline
+
+    from skroute.exceptions import InfeasibleBudgetError
+    from skroute.metrics._estimator import router_of
+
+    router = router_of(router)
+    last = router[-1] if isinstance(router, Pipeline) else router
+    if getattr(last, "price_path_", None) is None:
+        return None
+    if isinstance(router, Pipeline) and len(router) > 1:
+        X = router[:-1].transform(X)
+    try:
+        names = last.route(X, min_quality="100%")
+    except InfeasibleBudgetError:
+        return None
+    index = {name: i for i, name in enumerate(last.models_)}
+    return np.array([index[name] for name in names])
+
+
+def _name(router: Any) -> str:
+    from sklearn.pipeline import Pipeline
+
+    from skroute.metrics._estimator import router_of
+
+    router = router_of(router)
+    return type(router[-1] if isinstance(router, Pipeline) else router).__name__

@@ -1,0 +1,454 @@
+"""The report: its numbers, what it refuses, and what it never runs."""
+
+from __future__ import annotations
+
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from typer.testing import CliRunner
+
+import skroute
+from skroute import BudgetDecider, DummyRouter, PointwiseRouter
+from skroute.cli import app
+from skroute.datasets import make_routing, read_routerbench
+from skroute.metrics import (
+    normalized_auc,
+    quality_neutral_cost,
+    routing_collapse_index,
+    routing_curve,
+)
+from skroute.metrics._estimator import Judged, judge
+from skroute.reporting._findings import find
+from skroute.reporting._words import Money, number, percent
+
+HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._hidden = 0
+        self.feed(html)
+        self.close()
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._hidden += tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self._hidden -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self._hidden:
+            self.text += f" {data}"
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def pool(n_models: int = 4, n_queries: int = 300, **options):
+    """A fitted router, and what it did not see."""
+    data = make_routing(n_queries, n_models=n_models, random_state=0)
+    half = n_queries // 2
+    names = options.get("names") or [f"llm-{i}" for i in range(n_models)]
+    y = pd.DataFrame(data.quality, columns=names)
+    prices = options.get("prices")
+    router = PointwiseRouter(Ridge(), costs=prices, random_state=0)
+    known = {} if prices is not None else {"costs": data.costs[:half]}
+    router.fit(data.data[:half], y[:half], **known)
+    costs = None if prices is not None else data.costs[half:]
+    return router, data.data[half:], y[half:], costs
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return pool()
+
+
+@pytest.fixture(scope="module")
+def written(fitted):
+    """One report with all its parts, and its page."""
+    router, X, y, costs = fitted
+    html = skroute.report(
+        router,
+        X,
+        y,
+        costs=costs,
+        task=np.resize(["a", "b", "c"], len(y)),
+        peers={"cheap": DummyRouter("cheapest").fit(X, y, costs=costs)},
+        n_bootstrap=20,
+    )
+    return html, Page(html)
+
+
+def findings_of(judged: Judged, **options):
+    given_ = {"tasks": None, "prompts": None, "promised": None, "n_bootstrap": 0}
+    return find(judged, {}, **{**given_, "random_state": 0, **options})
+
+
+def test_the_numbers_are_those_of_the_metrics(fitted, written):
+    router, X, y, costs = fitted
+    text = written[1].text
+    curve = routing_curve(y, costs, *np.hsplit(router.transform(X), 2))
+    best = curve.models[curve.best_single]
+    neutral = percent(quality_neutral_cost(curve))
+    assert f"At the quality of {best} you would pay {neutral} of its price." in text
+    assert f"{normalized_auc(curve):.3f}" in text
+    assert f"{routing_collapse_index(curve):.2f}" in text
+    assert "150 held-out queries" in text
+    prices = costs.mean(axis=0)
+    flat = np.eye(4)[np.full(len(y), prices.argmin())]
+    cheap = routing_curve(y, costs, flat, np.tile(prices, (len(y), 1)))
+    table = text.split("Calls to the dearest")[1]
+    assert f"cheap not reached {normalized_auc(cheap):.3f}" in table
+
+
+def test_real_tables_with_prices_tasks_and_repeated_prompts(shared_data):
+    data = read_routerbench(
+        shared_data / "pool9.csv.gz",
+        prices=shared_data / "pool9_prices.json",
+        embeddings=shared_data / "pool9_minilm.npy",
+    )
+    y = pd.DataFrame(data.quality, columns=data.models)
+    router = PointwiseRouter(Ridge(), costs=data.costs, random_state=0)
+    router.fit(data.data[:2000], y[:2000])
+    told = {} if data.task is None else {"task": data.task[2000:]}
+    html = skroute.report(
+        router, data.data[2000:], y[2000:], prompts=data.prompts[2000:], **told
+    )
+    text = Page(html).text
+    assert "1,108 held-out queries" in text
+    assert "95% interval over resampled queries" in text
+    assert all(model in text for model in data.models)
+    assert len(html) < 1_000_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_models=st.integers(1, 5),
+    levels=st.sampled_from([2, 3, 50]),
+    prices=st.booleans(),
+    shift=st.sampled_from([0.0, -3.0, 10.0]),
+    seed=st.integers(0, 10_000),
+)
+def test_findings_agree_with_the_curve(n_models, levels, prices, shift, seed):
+    random = np.random.default_rng(seed)
+    shape = (30, n_models)
+    y = random.integers(levels, size=shape) / (levels - 1) + shift
+    costs = np.tile(random.integers(0, 3, n_models) / 2, (30, 1))
+    if not prices:
+        costs = random.random(shape)
+    models = np.array([f"m{i}" for i in range(n_models)], dtype=object)
+    estimates = (y + random.normal(size=shape)).round(1), costs
+    found = findings_of(Judged(y, costs, *estimates, models))
+    curve, at = found.curve, found.at_point
+    # Decisions at the operating point are those that the curve was drawn from.
+    assert at.quality == pytest.approx(curve.quality[found.point])
+    assert at.cost == pytest.approx(curve.cost[found.point])
+    assert at.expected_cost == pytest.approx(curve.budget[found.point])
+    collapse = found.collapse
+    assert collapse.in_vain + collapse.worse == pytest.approx(collapse.index)
+    assert collapse.dearest >= collapse.in_vain
+    assert sum(part.n_calls for part in found.bins) == y.size
+    total = sum(part.n_calls * part.observed for part in found.bins)
+    assert total / y.size == pytest.approx(y.mean())
+    if found.reached:
+        target = curve.model_quality[curve.best_single]
+        floor = found.neutral.value * curve.model_cost[curve.best_single]
+        # The floor of the envelope may be no decision of the router.
+        reached = curve.quality[found.point] >= target - 1e-9
+        assert reached or floor == pytest.approx(curve.floor[0])
+    for example in found.saved:
+        assert example.quality >= example.best_quality
+        assert example.cost < example.best_cost
+    for example in found.lost:
+        assert example.quality < example.best_quality
+    assert found.saved_share + found.lost_share <= 1 + 1e-12
+
+
+def test_nothing_that_a_table_holds_is_run():
+    names = ["<b>small</b>", HOSTILE, "{{ 7 * 7 }}", "$x$"]
+    router, X, y, costs = pool(names=names)
+    n = len(y)
+    html = skroute.report(
+        router,
+        X,
+        y,
+        costs=costs,
+        prompts=[f"{HOSTILE} {i}" for i in range(n)],
+        task=[HOSTILE, "<!--"] * (n // 2),
+        peers={HOSTILE: DummyRouter().fit(X, y, costs=costs)},
+        title=HOSTILE,
+        unit=HOSTILE,
+        n_bootstrap=0,
+    )
+    page = Page(html)
+    assert page.count("script") == 2
+    assert page.count("img") == page.count("b") == 0
+    assert "onerror" not in {key for _, attributes in page.tags for key in attributes}
+    assert HOSTILE in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<!--" not in html.replace("<!-- ", "")
+    policies = [a["content"] for t, a in page.tags if "http-equiv" in a]
+    assert len(policies) == 1
+    assert "default-src 'none'" in policies[0]
+
+
+def test_the_page_asks_nothing_of_the_network(written):
+    page = written[1]
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "img", "iframe", "object", "base")
+        assert "src" not in attributes
+        for key in ("href", "xlink:href"):
+            assert str(attributes.get(key, "#")).startswith("#")
+
+
+def test_ids_and_tables_are_in_order(written):
+    page = written[1]
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    known = set(ids)
+    for tag, attributes in page.tags:
+        assert tag != "th" or attributes["scope"] in ("row", "col")
+        for key in ("aria-labelledby", "for"):
+            assert attributes.get(key) is None or attributes[key] in known
+        link = attributes.get("xlink:href")
+        assert link is None or link[1:] in known
+        if tag == "svg":
+            assert attributes["aria-label"]
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 20])
+def test_pools_of_any_size(n_models):
+    router, X, y, costs = pool(n_models)
+    page = Page(skroute.report(router, X, y, costs=costs, n_bootstrap=10))
+    bars = [a for _, a in page.tags if "data-model" in a]
+    assert len(bars) == n_models
+    assert page.count("svg") == (4 if n_models > 1 else 3)
+
+
+def test_without_tasks_prompts_and_costs():
+    router, X, y, _ = pool(prices=[0.0, 1.0, 2.0, 5.0])
+    page = Page(skroute.report(router, X, y, n_bootstrap=0))
+    assert "By task" not in page.text
+    assert "Query " in page.text
+    assert "left out" not in page.text
+
+
+def test_incomplete_queries_are_left_out_and_counted(fitted):
+    router, X, y, costs = fitted
+    holes = y.copy()
+    holes.iloc[:7, 1] = np.nan
+    task = np.array(["early"] * 7 + ["late"] * (len(y) - 7), dtype=object)
+    page = Page(skroute.report(router, X, holes, costs=costs, task=task, n_bootstrap=0))
+    assert "7 more are left out" in page.text
+    assert "early" not in page.text
+    found = findings_of(judge(router, X, holes, costs, "test"))
+    rest = findings_of(judge(router, X[7:], y[7:], costs[7:], "test"))
+    assert found.at_point == rest.at_point
+    assert found.collapse == rest.collapse
+    assert [e.row - 7 for e in found.lost] == [e.row for e in rest.lost]
+
+
+def test_a_table_by_task(fitted):
+    router, X, y, costs = fitted
+    task = np.array(["odd", "even"], dtype=object)[np.arange(len(y)) % 2]
+    task[:2] = None, np.nan
+    judged = judge(router, X, y, costs, "test")
+    found = findings_of(
+        judged, tasks=np.array([t if t == t and t else "" for t in task])
+    )
+    assert [row.name for row in found.tasks] == ["even", "odd", "(no task)"]
+    assert sum(row.n_queries for row in found.tasks) == len(y)
+    weights = np.array([row.n_queries for row in found.tasks])
+    means = np.array([row.quality for row in found.tasks])
+    assert means @ weights / len(y) == pytest.approx(found.at_point.quality)
+    assert (
+        "(no task)" in Page(skroute.report(router, X, y, costs=costs, task=task)).text
+    )
+    many = findings_of(judged, tasks=np.arange(len(y)).astype(str))
+    assert many.tasks[-1].name == f"{len(y) - 40} smaller tasks"
+    assert np.isnan(many.tasks[0].error)
+
+
+def test_what_is_said_where_routing_does_not_pay(fitted):
+    _, X, y, costs = fitted
+    few = {"costs": costs, "n_bootstrap": 20}
+    cheapest = DummyRouter("cheapest").fit(X, y, costs=costs)
+    text = Page(skroute.report(cheapest, X, y, **few)).text
+    assert "The router does not reach the quality of" in text
+    assert "Nor does it in 97.5% of the resamples" in text
+    single = DummyRouter("best_single").fit(X, y, costs=costs)
+    text = Page(skroute.report(single, X, y, **few)).text
+    assert "Routing saves nothing at the quality of" in text
+
+
+def test_intervals_draw_equal_prompts_together(fitted):
+    router, X, y, costs = fitted
+    judged = judge(router, X, y, costs, "test")
+    alone = findings_of(judged, n_bootstrap=100).neutral
+    assert alone.low <= alone.value <= alone.high
+    # Ten copies of every query tell no more than one.
+    rows = np.repeat(np.arange(len(y)), 10)
+    copies, prompts = judged.take(rows), np.array([f"p{i}" for i in rows], dtype=object)
+    grouped = findings_of(copies, n_bootstrap=100, prompts=prompts).neutral
+    apart = findings_of(copies, n_bootstrap=100).neutral
+    assert grouped.value == pytest.approx(alone.value)
+    assert apart.high - apart.low < 0.6 * (grouped.high - grouped.low)
+    assert np.isnan(findings_of(judged).neutral.low)
+
+
+def test_promises_are_those_of_training(fitted, written):
+    router, X, y, _ = fitted
+    names = router.route(X, min_quality="100%")
+    chosen = pd.Index(router.models_).get_indexer(names)
+    rows = np.arange(len(y))
+    best = y.to_numpy().mean(axis=0).argmax()
+    share = y.to_numpy()[rows, chosen].mean() / y.to_numpy()[:, best].mean()
+    assert f"the router gave {share:.1%} of it" in written[1].text
+
+
+def test_pipelines(fitted, metadata_routing):
+    _, X, y, costs = fitted
+    pipeline = make_pipeline(
+        StandardScaler(), PointwiseRouter(Ridge()), BudgetDecider(min_quality="90%")
+    ).fit(X, y, costs=costs)
+    text = Page(skroute.report(pipeline, X, y, costs=costs, n_bootstrap=0)).text
+    assert "PointwiseRouter among 4 models" in text
+    assert "Set beforehand" in text
+
+
+def test_the_same_call_writes_the_same_bytes(fitted, tmp_path):
+    router, X, y, costs = fitted
+    before = dict(matplotlib.rcParams)
+    given_ = {"costs": costs, "n_bootstrap": 20}
+    one = skroute.report(router, X, y, path=tmp_path / "r.html", **given_)
+    assert skroute.report(router, X, y, **given_) == one
+    assert (tmp_path / "r.html").read_text("utf-8") == one
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_file_is_written_completely_or_not_at_all(fitted, tmp_path, monkeypatch):
+    router, X, y, costs = fitted
+    file = tmp_path / "r.html"
+    file.write_text("old")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        skroute.report(router, X, y, costs=costs, path=tmp_path / "no" / "r.html")
+
+    def full_disk(self, text, encoding):
+        self.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        skroute.report(router, X, y, costs=costs, path=file, n_bootstrap=0)
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"prompts": ["one"]}, r"prompts must hold one text per row of y.*\(1,\)"),
+        ({"task": [["a"]] * 150}, r"task must hold one text per row"),
+        ({"costs": None}, "skroute.report needs costs"),
+        ({"n_bootstrap": -1}, "n_bootstrap must be at least 0"),
+        ({"n_bootstrap": 2.5}, "n_bootstrap must be an integer"),
+    ],
+)
+def test_wrong_arguments(fitted, tmp_path, given_, message):
+    router, X, y, costs = fitted
+    file = tmp_path / "r.html"
+    with pytest.raises(ValueError, match=message):
+        skroute.report(router, X, y, **{"costs": costs, "path": file, **given_})
+    assert not file.exists()
+
+
+def test_peers_must_know_the_same_models(fitted):
+    router, X, y, costs = fitted
+    peer = DummyRouter().fit(X, y.to_numpy(), costs=costs)
+    with pytest.raises(ValueError, match="peers must route among the models"):
+        skroute.report(router, X, y.to_numpy(), costs=costs, peers={"d": peer})
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_the_extra_is_named(fitted, missing, monkeypatch):
+    router, X, y, costs = fitted
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"{missing}.*skroute\[report\]"):
+        skroute.report(router, X, y, costs=costs)
+
+
+def test_numbers_are_written_plainly():
+    assert [percent(x) for x in (0.0, 0.001, 0.434, 0.9961, 1.0, np.inf)] == [
+        *("0%", "<1%", "43%", "99.6%", "100%", "\N{EN DASH}")
+    ]
+    assert [number(x) for x in (0, 0.000123456, 0.9996, 12.345, 123456.7)] == [
+        *("0", "0.000123", "1.000", "12.3", "123,000")
+    ]
+    money = Money.for_amounts_up_to(0.005, "USD")
+    assert (money.amount(0.005), money.per_text) == ("5.00 USD", "per 1,000 queries")
+    assert Money.for_amounts_up_to(0.0, None).amount(0.0) == "0"
+
+
+def write_table(folder: Path) -> Path:
+    data = make_routing(200, n_models=3, random_state=0)
+    table = pd.DataFrame(data.quality, columns=["small", "middle", "large"])
+    table.insert(0, "prompt", [f"secret question no {i}" for i in range(200)])
+    table.insert(0, "eval_name", data.task)
+    for i, model in enumerate(["small", "middle", "large"]):
+        table[f"{model}|total_cost"] = data.costs[:, i]
+    table.to_csv(folder / "table.csv", index=False)
+    np.save(folder / "e.npy", data.data)
+    return folder / "table.csv"
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command(tmp_path):
+    file, out = write_table(tmp_path), tmp_path / "out.html"
+    base = ("report", file, "--embeddings", tmp_path / "e.npy", "--out", out)
+    done = run(*base, "--test-size", 0.4, "--title", "My pool")
+    assert done.exit_code == 0, done.stderr
+    assert "Fitted on 120 queries, judged on 80 others." in done.stdout
+    page = Page(out.read_text("utf-8"))
+    assert "My pool" in page.text
+    assert "80 held-out queries" in page.text
+    assert "secret question" in page.text
+    assert "By task" in page.text
+    assert all(peer in page.text for peer in ("RankingRouter", "kNN", "ridge"))
+    done = run(*base, "--no-prompts", "--no-peers")
+    assert done.exit_code == 0, done.stderr
+    page = Page(out.read_text("utf-8"))
+    assert "secret question" not in page.text
+    assert "kNN" not in page.text
+
+
+def test_the_command_reads_prompts_and_names_the_extra(tmp_path, monkeypatch):
+    file, out = write_table(tmp_path), tmp_path / "out.html"
+    done = run("report", file, "--out", out, "--no-peers")
+    assert done.exit_code == 0, done.stderr
+    assert "TF-IDF" in done.stdout
+    assert out.exists()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    done = run("report", file, "--out", tmp_path / "other.html")
+    assert done.exit_code == 2
+    assert "skroute[report]" in done.stderr
+    assert not (tmp_path / "other.html").exists()

@@ -1,0 +1,265 @@
+"""The report as people see and touch it, in a real browser without a screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+import skroute
+from skroute import DummyRouter, PointwiseRouter
+from skroute.datasets import make_routing
+from skroute.metrics import routing_curve
+
+webdriver = pytest.importorskip("selenium.webdriver")
+
+HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
+N_MODELS = 20
+# Set where a missing browser is a fault of the machine and no reason to skip.
+REQUIRED = "SKROUTE_REQUIRE_BROWSER"
+# Ratio of the luminance of letters to that of the ground behind them, as WCAG has it.
+CONTRAST = """
+const values = (text) => text.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map(
+  (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = (node) => {
+  for (let at = node; at; at = at.parentElement) {
+    const color = values(getComputedStyle(at).backgroundColor);
+    if (color.length < 4 || color[3] > 0) return color;
+  }
+  return [255, 255, 255];
+};
+const seen = [...document.querySelectorAll("p, dt, dd, th, td, summary, h1, h2, h3,"
+  + " label, output, figcaption, .name, .share, #curve svg text")];
+return Math.min(...seen.map((node) => {
+  const style = getComputedStyle(node);
+  const ink = values(node instanceof SVGElement ? style.fill : style.color);
+  const pair = [light(ink), light(ground(node))].sort((a, b) => b - a);
+  return (pair[0] + 0.05) / (pair[1] + 0.05);
+}));
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    """A page of a pool of 20 models, hostile prompts, and the curve behind it."""
+    data = make_routing(400, n_models=N_MODELS, random_state=0)
+    y = pd.DataFrame(data.quality, columns=[f"llm-{i:02}" for i in range(N_MODELS)])
+    router = PointwiseRouter(Ridge(), random_state=0)
+    router.fit(data.data[:200], y[:200], costs=data.costs[:200])
+    X, y, costs = data.data[200:], y[200:], data.costs[200:]
+    html = skroute.report(
+        router,
+        X,
+        y,
+        costs=costs,
+        task=np.resize(["code", HOSTILE, "a_very_long_task_name_" * 6], 200),
+        prompts=[f"{HOSTILE} {i} {'unbroken' * 40}" for i in range(200)],
+        peers={"cheapest": DummyRouter("cheapest").fit(X, y, costs=costs)},
+        n_bootstrap=20,
+        unit="USD",
+    )
+    return html, routing_curve(y, costs, *np.hsplit(router.transform(X), 2))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium of the system; the test installs nothing."""
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        reason = "no chromium and chromedriver on the PATH (Debian: chromium-driver)"
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{reason}, and {REQUIRED} is set")
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    started = webdriver.Chrome(options=options, service=service)
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def page(browser, outcome, tmp_path):
+    """The page, opened anew at the width of a desktop."""
+    file = Path(tmp_path, "report.html")
+    file.write_text(outcome[0], "utf-8")
+
+    def opened(width: int = 1280, scheme: str = "light"):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        )
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {
+                "width": width,
+                "height": 800,
+                "deviceScaleFactor": 1,
+                "mobile": width < 500,  # no scroll bar takes part of the width
+            },
+        )
+        browser.get(file.as_uri())
+        return browser
+
+    yield opened
+    # Nothing went wrong, whatever the test did: also no policy was violated.
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.ran") is None
+
+
+def texts(browser) -> dict[str, str]:
+    """What is said of the budget that the slider stands at."""
+    return {
+        name: browser.find_element("id", f"now-{name}").text
+        for name in ("budget", "cost", "cost_share", "quality", "quality_share")
+    }
+
+
+def shares(browser) -> np.ndarray:
+    """Widths of the bars, by model."""
+    widths = browser.execute_script(
+        "return [...document.querySelectorAll('[data-model]')].map((bar) => "
+        "[Number(bar.dataset.model), parseFloat(bar.querySelector('.fill').style.width)"
+        "])"
+    )
+    return np.array([width for _, width in sorted(widths)])
+
+
+def marked(browser) -> list[float]:
+    """Places of the marks on the two pictures."""
+    return browser.execute_script(
+        "const dot = document.querySelector('#curve .marker circle');"
+        "const line = document.querySelector('#shares .marker line');"
+        "return [dot.cx.baseVal.value, dot.cy.baseVal.value, line.x1.baseVal.value]"
+    )
+
+
+def test_the_slider_changes_cost_quality_and_shares(page, outcome):
+    browser, curve = page(), outcome[1]
+    slider = browser.find_element("id", "budget")
+    opened = texts(browser), shares(browser), marked(browser)
+    slider.send_keys("\ue010")  # the End key
+    last = texts(browser), shares(browser), marked(browser)
+    assert all(last[0][key] != opened[0][key] for key in last[0])
+    assert last[0]["quality"] == f"{curve.quality[-1]:.3f}"
+    np.testing.assert_allclose(last[1], curve.call_share[-1] * 100, atol=0.051)
+    assert last[2][0] > opened[2][0]
+    assert last[2][2] > opened[2][2]
+    slider.send_keys("\ue011")  # Home
+    first = texts(browser), shares(browser), marked(browser)
+    assert first[0]["quality"] == f"{curve.quality[0]:.3f}"
+    np.testing.assert_allclose(first[1], curve.call_share[0] * 100, atol=0.051)
+    assert first[2][0] < opened[2][0]
+    slider.send_keys("\ue014")  # the right arrow: one step
+    assert slider.get_attribute("value") == "1"
+    said = slider.get_attribute("aria-valuetext")
+    assert texts(browser)["quality"] in said
+    assert "USD" in said
+
+
+def test_the_slider_follows_the_mouse(page):
+    browser = page()
+    slider = browser.find_element("id", "budget")
+    before = texts(browser)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
+    chain = webdriver.ActionChains(browser)
+    chain.move_to_element_with_offset(slider, -200, 0).click().perform()
+    assert texts(browser)["budget"] != before["budget"]
+
+
+def test_marks_are_on_the_curve(page):
+    browser = page()
+    for key in ("\ue011", "\ue010"):
+        browser.find_element("id", "budget").send_keys(key)
+        apart = browser.execute_script(
+            # The router's line is the thickest one of the picture.
+            "const dot = document.querySelector('#curve .marker circle');"
+            "const lines = [...document.querySelectorAll('#curve svg path')]"
+            "  .filter((p) => parseFloat(p.style.strokeWidth) === 2.2);"
+            "const line = lines.sort((a, b) => b.getTotalLength()"
+            "  - a.getTotalLength())[0];"
+            "const [x, y] = [dot.cx.baseVal.value, dot.cy.baseVal.value];"
+            "const steps = [...Array(2001).keys()].map((i) =>"
+            "  line.getPointAtLength(line.getTotalLength() * i / 2000));"
+            "return Math.min(...steps.map((p) => Math.hypot(p.x - x, p.y - y)))"
+        )
+        assert apart < 1.0
+
+
+def test_it_opens_at_the_headline(page, outcome):
+    browser, curve = page(), outcome[1]
+    claim = browser.find_element("css selector", ".claim").text
+    assert f"pay {texts(browser)['cost_share']} of its price" in claim
+    assert curve.models[curve.best_single] in claim
+
+
+def test_prompts_are_shown_and_not_run(page):
+    browser = page()
+    text = browser.find_element("tag name", "body").text
+    assert HOSTILE in text
+    assert browser.execute_script("return document.images.length") == 0
+    assert browser.execute_script("return document.scripts.length") == 2
+    loaded = "return performance.getEntriesByType('resource').length"
+    assert browser.execute_script(loaded) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_can_read_it(page, scheme):
+    browser = page(375, scheme)
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 375
+    # Whatever is wider scrolls within a frame of its own, which keys can reach.
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter((node) =>"
+        " node.getBoundingClientRect().right > 375.5 && !node.closest('.scroll'))"
+        ".map((node) => node.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+    frames = browser.find_elements("css selector", ".scroll")
+    assert frames
+    assert all(frame.get_attribute("tabindex") == "0" for frame in frames)
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('main p, main td, main th, main dt,"
+        " main .name')].map((node) => parseFloat(getComputedStyle(node).fontSize))"
+    )
+    assert min(sizes) >= 13
+    letters = browser.execute_script(
+        "return [...document.querySelectorAll('svg')].map((svg) => {"
+        " const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;"
+        " return Math.min(...[...svg.querySelectorAll('text')].map((text) =>"
+        "  scale * parseFloat(getComputedStyle(text).fontSize))) })"
+    )
+    assert min(letters) >= 7.5
+    slider = browser.find_element("id", "budget")
+    assert slider.size["height"] >= 44  # a thumb's width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_letters_stand_out_from_their_ground(page, scheme):
+    browser = page(1280, scheme)
+    browser.execute_script(
+        "document.querySelectorAll('details').forEach(d => d.open = 1)"
+    )
+    assert browser.execute_script(CONTRAST) >= 4.5
+    ground = browser.execute_script(
+        "return getComputedStyle(document.body).backgroundColor"
+    )
+    dark = max(int(part) for part in ground.strip("rgb()").split(",")) < 64
+    assert dark == (scheme == "dark")
