@@ -29,7 +29,7 @@ from skroute.metrics import (
 )
 from skroute.metrics._estimator import Judged, judge
 from skroute.reporting._findings import find
-from skroute.reporting._words import Money, number, percent
+from skroute.reporting._words import Money, kept_text, number, percent
 
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
 
@@ -98,6 +98,7 @@ def written(fitted):
 
 def findings_of(judged: Judged, **options):
     given_ = {"tasks": None, "prompts": None, "promised": None, "n_bootstrap": 0}
+    given_["out_of_reach"] = False
     return find(judged, {}, **{**given_, "random_state": 0, **options})
 
 
@@ -321,6 +322,14 @@ def test_promises_are_those_of_training(fitted, written):
     best = y.to_numpy().mean(axis=0).argmax()
     share = y.to_numpy()[rows, chosen].mean() / y.to_numpy()[:, best].mean()
     assert f"the router gave {share:.1%} of it" in written[1].text
+
+
+def test_promises_that_training_does_not_make(fitted):
+    router, X, y, costs = fitted
+    judged = judge(router, X, y, costs, "test")
+    assert kept_text(findings_of(judged)) is None
+    text = kept_text(findings_of(judged, out_of_reach=True))
+    assert "did not expect to keep the quality of" in text
 
 
 def test_pipelines(fitted, metadata_routing):

@@ -140,6 +140,8 @@ class Findings:
         Whether it is reached.
     kept : Means or None
         What decisions give that were set in training to reach it.
+    out_of_reach : bool
+        Whether it was out of reach on the training queries.
     saved, lost : list of Example
         Queries on which money was saved and no quality lost, and on which quality was;
         those of the largest amounts.
@@ -157,6 +159,7 @@ class Findings:
     reached: bool
     at_point: Means
     kept: Means | None
+    out_of_reach: bool
     collapse: Collapse
     bins: list[Bin]
     calibration_error: float
@@ -174,6 +177,7 @@ def find(
     tasks: np.ndarray | None,
     prompts: np.ndarray | None,
     promised: np.ndarray | None,
+    out_of_reach: bool,
     n_bootstrap: int,
     random_state: Any,
 ) -> Findings:
@@ -189,6 +193,8 @@ def find(
         Of the queries.
     promised : ndarray of int of shape (n_queries,) or None
         Decisions that were set in training to reach the best single model's quality.
+    out_of_reach : bool
+        Whether it was out of reach on the training queries.
     n_bootstrap : int
         Resamples of the queries.
     random_state : int, RandomState instance or None
@@ -242,6 +248,7 @@ def find(
         reached=bool(np.isfinite(neutral)),
         at_point=_means(known, choice),
         kept=None if promised is None else _means(known, promised),
+        out_of_reach=out_of_reach,
         collapse=_collapse(known, curve),
         bins=bins,
         calibration_error=float(np.average(gaps, weights=weights)),

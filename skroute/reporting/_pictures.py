@@ -177,6 +177,7 @@ def _legend_below(ax: Any, shorter: dict[str, str]) -> None:
 def _write_money(ax: Any, label: str, money: Money) -> None:
     unit = "" if money.unit is None else f" ({money.unit})"
     ax.set_xlabel(f"{label} {money.per_text}{unit}")
+    ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value * money.per:,.6g}")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from skroute.checks import check_integer
-from skroute.datasets._extras import require
 
 __all__ = ["report"]
 
@@ -92,9 +91,11 @@ def report(
     >>> html[:15]
     '<!doctype html>'
     """
-    for module, extra in (("jinja2", "report"), ("matplotlib", "report")):
-        require(module, _USER, extra)
-    # All that follows is only needed, and some of it only there, where reports are.
+    # All of this is only needed, and some of it only there, where reports are written.
+    from skroute.datasets._extras import require
+
+    for module in ("jinja2", "matplotlib"):
+        require(module, _USER, "report")
     from skroute.metrics._estimator import judge
     from skroute.reporting._findings import find
     from skroute.reporting._page import render
@@ -112,12 +113,14 @@ def report(
                 f"peers must route among the models of the router; {name!r} has "
                 f"{list(rivals[str(name)].models)}, the router {list(judged.models)}."
             )
+    promised, out_of_reach = _promised(router, X)
     findings = find(
         judged,
         rivals,
         tasks=tasks,
         prompts=texts,
-        promised=_promised(router, X),
+        promised=promised,
+        out_of_reach=out_of_reach,
         n_bootstrap=n_bootstrap,
         random_state=random_state,
     )
@@ -148,10 +151,11 @@ def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
     )
 
 
-def _promised(router: Any, X: Any) -> np.ndarray | None:
+def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
     """Decisions that were to reach the best single model's quality, set in training.
 
-    ``None`` where the training queries say nothing of it, or that it is out of reach.
+    None where the training queries say nothing of it, or (true then) that it is out of
+    reach.
     """
     from sklearn.pipeline import Pipeline
 
@@ -161,15 +165,15 @@ def _promised(router: Any, X: Any) -> np.ndarray | None:
     router = router_of(router)
     last = router[-1] if isinstance(router, Pipeline) else router
     if getattr(last, "price_path_", None) is None:
-        return None
+        return None, False
     if isinstance(router, Pipeline) and len(router) > 1:
         X = router[:-1].transform(X)
     try:
         names = last.route(X, min_quality="100%")
     except InfeasibleBudgetError:
-        return None
+        return None, True
     index = {name: i for i, name in enumerate(last.models_)}
-    return np.array([index[name] for name in names])
+    return np.array([index[name] for name in names]), False
 
 
 def _name(router: Any) -> str:

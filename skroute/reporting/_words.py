@@ -136,10 +136,15 @@ def interval_text(interval: Interval) -> str | None:
 
 def kept_text(findings: Findings) -> str | None:
     """What came of a promise that was made in training."""
-    if findings.kept is None:
-        return None
     curve, kept = findings.curve, findings.kept
     best = str(curve.models[curve.best_single])
+    if findings.out_of_reach:
+        return (
+            "That budget is known in hindsight only: on its training queries the "
+            f"router did not expect to keep the quality of {best} at any budget."
+        )
+    if kept is None:
+        return None
     quality = _share(kept.quality, curve.model_quality[curve.best_single])
     cost = _share(kept.cost, curve.model_cost[curve.best_single])
     gave = number(kept.quality) if quality is None else f"{quality:.1%} of it"
