@@ -412,6 +412,7 @@ def test_numbers_are_written_plainly():
     ]
     money = Money.for_amounts_up_to(0.005, "USD")
     assert (money.amount(0.005), money.per_text) == ("5.00 USD", "per 1,000 queries")
+    assert money.one(0.005) == "0.00500 USD"
     assert Money.for_amounts_up_to(0.0, None).amount(0.0) == "0"
 
 

@@ -219,9 +219,9 @@ def _example(example: Example, money: Money) -> dict[str, str]:
         "task": example.task or "",
         "model": example.model,
         "quality": number(example.quality),
-        "cost": money.amount(example.cost),
+        "cost": money.one(example.cost),
         "best_quality": number(example.best_quality),
-        "best_cost": money.amount(example.best_cost),
+        "best_cost": money.one(example.best_cost),
     }
 
 

@@ -76,8 +76,12 @@ class Money:
         return "per query" if self.per == 1 else f"per {self.per:,} queries"
 
     def amount(self, cost: float) -> str:
-        """Write the cost of a query."""
-        text = number(cost * self.per)
+        """Write the mean cost of a query, for as many as amounts are given for."""
+        return self.one(cost * self.per)
+
+    def one(self, cost: float) -> str:
+        """Write the cost of one query."""
+        text = number(cost)
         return text if self.unit is None else f"{text} {self.unit}"
 
 
