@@ -13,7 +13,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 
 from skroute import BudgetDecider, PointwiseRouter
 from skroute.datasets import (
@@ -433,3 +436,16 @@ def test_estimates_and_decisions_in_the_users_container(container):
     np.testing.assert_array_equal(
         decisions.to_numpy().argmax(axis=1), decider.predict(estimates)
     )
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_a_pipeline_of_frames(container, metadata_routing):
+    table = make_routing(120, n_models=3, random_state=0)
+    steps = PCA(4, random_state=0), PointwiseRouter(Ridge()), BudgetDecider(price=0.1)
+    steps[1].set_fit_request(costs=True)
+    plain = make_pipeline(*map(clone, steps))
+    framed = make_pipeline(*steps).set_output(transform=container)
+    for pipeline in (plain, framed):
+        pipeline.fit(table.data, table.quality, costs=table.costs)
+    np.testing.assert_array_equal(framed.predict(table.data), plain.predict(table.data))
+    assert type(framed.transform(table.data)).__module__.startswith(container)

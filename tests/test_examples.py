@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from skroute import PointwiseRouter
+from skroute import PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
 
 # LiteLLM's own types, while its router makes a deployment.
@@ -249,7 +249,8 @@ NAMES = list(PRICES)
 @pytest.fixture(scope="module")
 def router() -> Any:
     y = pd.DataFrame(TABLE.quality, columns=NAMES)
-    return PointwiseRouter(Ridge()).fit(TABLE.data, y, costs=TABLE.costs)
+    router = RankingRouter(n_estimators=20, random_state=0)
+    return router.fit(TABLE.data, y, costs=TABLE.costs)
 
 
 @pytest.fixture(scope="module")
