@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +414,24 @@ def test_files_that_are_no_table(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
+        read_table(path)
+
+
+def test_json_and_records_need_no_pandas(tmp_path, monkeypatch):
+    path = write(pd.DataFrame(CALLS), tmp_path / "calls.json")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert_is_calls(read_table(path))
+    assert_is_calls(from_long(CALLS))
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n")
+    with pytest.raises(ImportError, match=r"a CSV file needs pandas.*skroute\[data\]"):
+        read_table(path)
+
+
+def test_nested_beyond_reason(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"cannot read t\.json"):
         read_table(path)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
@@ -210,6 +211,19 @@ def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
     table = read_table(log)
     assert table.prompts.tolist() == [f"prove theorem {i}" for i in range(12)]
     assert np.nansum(table.costs) == pytest.approx(sum(spent))
+
+
+def test_a_free_call_counts_as_free(litellm_example, provider, client):
+    free = how(provider)
+    free["small"] |= {"input_cost_per_token": 0, "output_cost_per_token": 0}
+    client.gateway = litellm_example.gateway(free)
+    expected = deepcopy(client.pipeline[-1])
+    ask(client, "add numbers 3 7")
+    assert [(c["model"], c["cost"]) for c in client.logged] == [("small", 0)]
+    expected.partial_fit(
+        client.pipeline[:-1].transform(["add numbers 3 7"]), costs=[0.0]
+    )
+    assert joblib.hash(client.pipeline[-1]) == joblib.hash(expected)
 
 
 def test_a_model_that_the_gateway_lacks_is_named(litellm_example, provider, client):
