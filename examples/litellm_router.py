@@ -125,8 +125,9 @@ class RoutedClient:
         hidden = response._hidden_params
         model, cost = hidden["model_id"], hidden.get("response_cost")
         with self._lock:
-            # An unknown cost (None becomes NaN) counts as the expected one.
-            self._decider.partial_fit(estimates, costs=[float(cost or "nan")])
+            # An unknown cost counts as the expected one.
+            known = float("nan") if cost is None else cost
+            self._decider.partial_fit(estimates, costs=[known])
             price = self._decider.price_
         if model != first:
             logger.warning("%s failed, %s answered", first, model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 
 from skroute import BudgetDecider, PointwiseRouter
 from skroute.datasets import (
@@ -413,6 +417,24 @@ def test_files_that_are_no_table(tmp_path, name, text, message):
         read_table(path)
 
 
+def test_json_and_records_need_no_pandas(tmp_path, monkeypatch):
+    path = write(pd.DataFrame(CALLS), tmp_path / "calls.json")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert_is_calls(read_table(path))
+    assert_is_calls(from_long(CALLS))
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n")
+    with pytest.raises(ImportError, match=r"a CSV file needs pandas.*skroute\[data\]"):
+        read_table(path)
+
+
+def test_nested_beyond_reason(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"cannot read t\.json"):
+        read_table(path)
+
+
 # What comes out
 
 
@@ -433,3 +455,16 @@ def test_estimates_and_decisions_in_the_users_container(container):
     np.testing.assert_array_equal(
         decisions.to_numpy().argmax(axis=1), decider.predict(estimates)
     )
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_a_pipeline_of_frames(container, metadata_routing):
+    table = make_routing(120, n_models=3, random_state=0)
+    steps = PCA(4, random_state=0), PointwiseRouter(Ridge()), BudgetDecider(price=0.1)
+    steps[1].set_fit_request(costs=True)
+    plain = make_pipeline(*map(clone, steps))
+    framed = make_pipeline(*steps).set_output(transform=container)
+    for pipeline in (plain, framed):
+        pipeline.fit(table.data, table.quality, costs=table.costs)
+    np.testing.assert_array_equal(framed.predict(table.data), plain.predict(table.data))
+    assert type(framed.transform(table.data)).__module__.startswith(container)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from skroute import PointwiseRouter
+from skroute import PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
 
 # LiteLLM's own types, while its router makes a deployment.
@@ -212,6 +213,19 @@ def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
     assert np.nansum(table.costs) == pytest.approx(sum(spent))
 
 
+def test_a_free_call_counts_as_free(litellm_example, provider, client):
+    free = how(provider)
+    free["small"] |= {"input_cost_per_token": 0, "output_cost_per_token": 0}
+    client.gateway = litellm_example.gateway(free)
+    expected = deepcopy(client.pipeline[-1])
+    ask(client, "add numbers 3 7")
+    assert [(c["model"], c["cost"]) for c in client.logged] == [("small", 0)]
+    expected.partial_fit(
+        client.pipeline[:-1].transform(["add numbers 3 7"]), costs=[0.0]
+    )
+    assert joblib.hash(client.pipeline[-1]) == joblib.hash(expected)
+
+
 def test_a_model_that_the_gateway_lacks_is_named(litellm_example, provider, client):
     known = how(provider)
     del known["medium"]
@@ -249,7 +263,8 @@ NAMES = list(PRICES)
 @pytest.fixture(scope="module")
 def router() -> Any:
     y = pd.DataFrame(TABLE.quality, columns=NAMES)
-    return PointwiseRouter(Ridge()).fit(TABLE.data, y, costs=TABLE.costs)
+    router = RankingRouter(n_estimators=20, random_state=0)
+    return router.fit(TABLE.data, y, costs=TABLE.costs)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,9 @@ def read_columns(path: Path, text: Collection[str] = TEXT_COLUMNS) -> Columns:
             columns = readers[kind](path)
         names = [name for name, _ in columns]
         check_unique(names)
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (ValueError, EOFError, RecursionError, OverflowError) as error:
+        raise ValueError(f"cannot read {path.name}: {error}") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"cannot read {path.name}: {error}") from error
     return [(n, values) for n, values in columns if not is_dropped(n, names)]
 

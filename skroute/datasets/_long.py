@@ -56,7 +56,8 @@ def from_long(
         The table, or a file that :func:`read_table` reads. The index of a DataFrame is
         ignored.
     query : str, default="query"
-        Column that tells queries apart: numbers, texts, categories.
+        Column that tells queries apart: numbers, texts, categories. In a CSV file all
+        are texts.
     model : str, default="model"
         Column of the models' names.
     quality : str, default="quality"
