@@ -10,10 +10,12 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from skroute.alternatives import check_top_k, named
 from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
 from skroute.folds import draw_folds
+from skroute.linear import chunks
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs
 from skroute.names import estimate_names
@@ -27,6 +29,10 @@ from skroute.validation import (
 )
 
 __all__ = ["BaseRouter"]
+
+# Queries that are estimated and decided at once, where each is decided on its own: so
+# much memory is needed, however many there are.
+_AT_ONCE = 16384
 
 
 class BaseRouter(TransformerMixin, BaseEstimator):
@@ -96,9 +102,7 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             Index into ``models_`` of the model of the highest expected quality, ties to
             the cheaper: ``y[range(n), pred]`` is what the decisions give.
         """
-        decider = BudgetDecider()
-        quality, cost, _ = self._settled(X, decider)
-        return decider._decide(quality, cost, None).choice[:, 0]
+        return self._choices(X, BudgetDecider(), None, None)[:, 0]
 
     def route(
         self,
@@ -179,8 +183,8 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             tolerance=tolerance,
             on_infeasible=on_infeasible,
         )
-        quality, cost, _ = self._settled(X, decider)
-        return decider._route(quality, cost, available, top_k)
+        names = named(self.models_, self._choices(X, decider, available, top_k))
+        return names[:, 0] if top_k is None else names
 
     def explain(
         self,
@@ -391,11 +395,34 @@ class BaseRouter(TransformerMixin, BaseEstimator):
         training = getattr(self, "_training", None)
         if training is None:
             training = TrainingDecisions.of(quality, cost)
+        self._settle(decider, training)
+        return quality, cost, training
+
+    def _settle(self, decider: BudgetDecider, training: TrainingDecisions) -> None:
         path = training.path
         if decider._narrows() and decider._needs_path():
             path = training.path_among(decider._allowed)
         decider._settle(self.models_, path, training.best_single_quality)
-        return quality, cost, training
+
+    def _choices(
+        self, X: Any, decider: BudgetDecider, available: Any, top_k: Any
+    ) -> np.ndarray:
+        """Decide every query and its alternatives, (n_queries, n_places)."""
+        training = getattr(self, "_training", None)
+        plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
+        if training is not None and plain and len(X) > _AT_ONCE:
+            decider._check_parameters()
+            self._settle(decider, training)
+            if decider._decides_rows():
+                n_places = check_top_k(top_k, len(self.models_))
+                choice = np.empty((len(X), n_places), dtype=np.intp)
+                for part in chunks(len(X), _AT_ONCE):
+                    estimates = self._estimates(X[part])
+                    choice[part] = decider._decide(*estimates, None, n_places).choice
+                return choice
+        quality, cost, _ = self._settled(X, decider)
+        n_places = check_top_k(top_k, len(self.models_))
+        return decider._decide(quality, cost, available, n_places).choice
 
     def _known_prices(self, user: str = "score") -> np.ndarray:
         """Per-model prices that hold for any query, or an error of their user."""

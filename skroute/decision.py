@@ -459,6 +459,10 @@ class BudgetDecider(TransformerMixin, BaseEstimator):
         capped = self.scope == "query" and self.budget is not None
         return capped or self.tolerance > 0
 
+    def _decides_rows(self) -> bool:
+        """Whether no query's decision depends on others of its call; once settled."""
+        return self.scope == "mean" and self._price.low is None
+
     def _needs_path(self) -> bool:
         """Whether the price is to be found on training traffic."""
         if self.min_quality is not None:

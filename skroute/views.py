@@ -7,6 +7,7 @@ that nothing stored grows with the number of training queries.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
@@ -63,6 +64,8 @@ class QueryViews:
         Trust in the training queries, had they not been among these.
     """
 
+    _dtype: Any = np.float64
+
     def __init__(
         self,
         X: np.ndarray,
@@ -72,8 +75,7 @@ class QueryViews:
     ) -> None:
         sample = self._fit_scaling(X, n_components, rng)
         centres = [_landmarks(sample, n_landmarks, rng)]
-        # Clusters of each profile, and how softly queries belong to them.
-        self._sizes: list[int] = []
+        # How softly queries belong to the clusters of each profile.
         self._softness: list[float] = []
         self._pulls: list[np.ndarray] = []
         for n_clusters in _PROFILES:
@@ -81,7 +83,6 @@ class QueryViews:
                 continue
             found, softness, sizes = _profile(sample, n_clusters, rng)
             centres.append(found)
-            self._sizes.append(n_clusters)
             self._softness.append(softness)
             # A query pulls the centre of its cluster: without it, it would lie farther
             # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
@@ -90,20 +91,24 @@ class QueryViews:
         # In one matrix: one product gives the distances to all of them.
         self._centres = np.concatenate(centres)
         self._squares = (self._centres**2).sum(axis=1)
+        # Where those of the landmarks and of each profile are.
+        ends = np.cumsum([len(part) for part in centres]).tolist()
+        self._parts = [slice(*pair) for pair in itertools.pairwise([0, *ends])]
         self._roots = self._maps()
         self.trusted = self._known(X, pulled=len(sample) == len(X))
 
     def __len__(self) -> int:
-        return 1 + len(_GAMMAS) + len(self._sizes)
+        return 1 + len(_GAMMAS) + len(self._softness)
 
     @property
     def landmarks(self) -> np.ndarray:
         """Centres that span the kernels."""
-        return self._centres[: len(self._centres) - sum(self._sizes)]
+        return self._centres[self._parts[0]]
 
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
-        scaled = (X - self._centre) / self._scale
+        # In double precision, so that nothing is lost far from the origin.
+        scaled = ((X - self._centre) / self._scale).astype(self._dtype, copy=False)
         return scaled if self._basis is None else scaled @ self._basis
 
     def of(self, scaled: np.ndarray, view: int) -> np.ndarray:
@@ -113,10 +118,11 @@ class QueryViews:
         """
         if view == 0:
             return scaled
-        profile = view - 1 - len(_GAMMAS)
-        distance = self._distances(scaled, self._columns(profile))
-        if profile < 0:
+        if view <= len(_GAMMAS):
+            distance = self._distances(scaled, self._parts[0])
             return np.exp(-_GAMMAS[view - 1] * distance)
+        profile = view - 1 - len(_GAMMAS)
+        distance = self._distances(scaled, self._parts[1 + profile])
         rows, own = np.arange(len(distance)), distance.argmin(axis=1)
         distance[rows, own] *= self._pulls[profile][own]
         return _memberships(distance, self._softness[profile])
@@ -134,20 +140,20 @@ class QueryViews:
         views = copy(self)
         views._roots = self._maps()
         # These are new queries, which pulled no centre.
-        views._pulls = [np.ones(size) for size in self._sizes]
+        views._pulls = [np.ones(part.stop - part.start) for part in self._parts[1:]]
         return views
 
     def in_precision(self, dtype: Any) -> QueryViews:
         """Return a copy that computes in another floating-point type."""
         views = copy(self)
-        for name in ("_centre", "_basis", "_centres", "_squares", "components"):
+        for name in ("_basis", "_centres", "_squares", "components"):
             array = getattr(self, name)
             setattr(views, name, None if array is None else array.astype(dtype))
-        views._scale = dtype(self._scale)
+        views._dtype = dtype
         return views
 
     def _maps(self) -> list[np.ndarray]:
-        between = self._distances(self.landmarks, self._columns(-1))
+        between = self._distances(self.landmarks, self._parts[0])
         return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
 
     def all_of(self, scaled: np.ndarray) -> tuple[np.ndarray, Iterator[np.ndarray]]:
@@ -203,16 +209,9 @@ class QueryViews:
     ) -> Iterator[np.ndarray]:
         yield scaled
         for gamma in _GAMMAS:
-            yield np.exp(-gamma * distance[:, self._columns(-1)])
-        for profile, softness in enumerate(self._softness):
-            yield _memberships(distance[:, self._columns(profile)], softness)
-
-    def _columns(self, profile: int) -> slice:
-        """Where the centres of a profile stand among all; -1 for the landmarks."""
-        if profile < 0:
-            return slice(len(self.landmarks))
-        start = len(self.landmarks) + sum(self._sizes[:profile])
-        return slice(start, start + self._sizes[profile])
+            yield np.exp(-gamma * distance[:, self._parts[0]])
+        for part, softness in zip(self._parts[1:], self._softness, strict=True):
+            yield _memberships(distance[:, part], softness)
 
     def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
         """Squared distances to some of the centres."""

@@ -1,0 +1,364 @@
+"""What is fast gives the answers of what is plain, and stays small."""
+
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joblib import Parallel, cpu_count, delayed
+from scipy.special import logit
+from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
+
+import skroute.base
+import skroute.folds
+import skroute.ranking
+from skroute import PointwiseRouter, RankingRouter
+from skroute.datasets import make_routing
+from skroute.folds import draw_folds, repeats
+from skroute.linear import ALPHAS, fit_ridge
+from skroute.metrics import normalized_auc
+from skroute.threads import in_threads, openmp_threads
+from skroute.validation import check_queries
+
+
+def fitted(seed: int = 0, n_queries: int = 300, **settings: Any) -> tuple[Any, Any]:
+    table = {"n_features": 10, "n_models": 4, "missing": 0.0}
+    table |= {name: settings.pop(name) for name in tuple(table) if name in settings}
+    data = make_routing(n_queries + 200, random_state=seed, **table)
+    settings = {"n_landmarks": 48, "n_estimators": 30, "random_state": seed} | settings
+    router = RankingRouter(**settings)
+    known = slice(n_queries)
+    router.fit(data.data[known], data.quality[known], costs=data.costs[known])
+    return router, data.data[n_queries:]
+
+
+def plainly(router: RankingRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Expected quality and cost, written as they are defined: a query at a time."""
+    pairs, views = router._pairs, router._pairs.views_
+    booster = lgb.Booster(model_str=router.ranker_.text)
+    quality, cost = [], []
+    for x in X.astype(np.float64):
+        z = (x - views._centre) / views._scale
+        distance = ((views._centres - z) ** 2).sum(axis=1)
+        landmarks, *profiles = (distance[part] for part in views._parts)
+        seen = [z, np.exp(-landmarks), np.exp(-2.0 * landmarks)]
+        for near, softness in zip(profiles, views._softness, strict=True):
+            belongs = np.exp(-(near - near.min()) / softness)
+            seen.append(belongs / belongs.sum())
+        outputs = [
+            np.einsum("f,fms->ms", phi, fit.coef) + fit.intercept
+            for phi, fit in zip(seen, pairs.fits_, strict=True)
+        ]
+        p = pairs.means_ + sum(output[:, -1] for output in outputs)
+        leading = z @ views.components
+        features = np.array(
+            [
+                [
+                    *np.concatenate([output[m, :-1] for output in outputs]),
+                    p[m],
+                    p[m] - p.mean(),
+                    p.mean(),
+                    *leading,
+                    pairs.means_[m],
+                ]
+                for m in range(len(p))
+            ]
+        )
+        bounded = np.clip(p, 0.02, 0.98)
+        scores = logit(bounded) + booster.predict(features)
+        differ = bounded[:, None] + bounded - 2.0 * np.outer(bounded, bounded)
+        lead = np.tanh((scores[:, None] - scores) / 2.0)
+        w = router.rank_weight_
+        blend = w * (p.mean() + (differ * lead).mean(axis=1)) + (1 - w) * p
+        quality.append(router._worst + router._range * blend[router._place])
+        paid = np.einsum("f,fms->m", z, router._cost_fit.coef)
+        paid = (paid + router._cost_fit.intercept[:, 0])[router._place]
+        cost.append(np.clip(paid, *router._cost_range))
+    return np.array(quality), np.array(cost)
+
+
+@given(
+    seed=st.integers(0, 99),
+    n_models=st.integers(2, 6),
+    n_features=st.integers(2, 30),
+    missing=st.sampled_from([0.0, 0.3]),
+)
+@settings(max_examples=8, deadline=None)
+def test_the_fast_path_gives_what_the_plain_one_gives(
+    seed: int, n_models: int, n_features: int, missing: float
+) -> None:
+    router, X = fitted(seed, n_models=n_models, n_features=n_features, missing=missing)
+    quality, cost = plainly(router, X)
+    np.testing.assert_allclose(router.predict_quality(X), quality, atol=1e-9)
+    np.testing.assert_allclose(router.predict_cost(X), cost, atol=1e-9)
+    price = 0.5 / cost.mean()
+    best = router.models_[(quality - price * cost).argmax(axis=1)]
+    np.testing.assert_array_equal(router.route(X, price=price), best)
+
+
+def test_single_precision_is_kept_and_routes_alike() -> None:
+    router, X = fitted(n_queries=1000, n_features=30)
+    single = X.astype(np.float32)
+    exact = router.predict_quality(single.astype(np.float64))
+    # A threshold of a tree may lie between the roundings of a feature.
+    error = np.abs(router.predict_quality(single) - exact).max(axis=1)
+    assert np.quantile(error, 0.98) < 1e-5
+    scaled = router._pairs._single.scaled(single)
+    assert scaled.dtype == np.float32
+    assert router._pairs.transform(single).features.dtype == np.float32
+    budget = float(router.price_path_.cost[[0, -1]].mean())
+    same = router.route(single, budget=budget) == router.route(X, budget=budget)
+    assert same.mean() > 0.98
+
+
+def test_single_precision_far_from_the_origin() -> None:
+    data = make_routing(400, n_features=8, n_models=3, random_state=0)
+    X = (data.data + 1e4).astype(np.float32)
+    router = RankingRouter(n_landmarks=32, random_state=0)
+    router.fit(X[:300], data.quality[:300], costs=data.costs[:300])
+    exact = router.predict_quality(X[300:].astype(np.float64))
+    error = np.abs(router.predict_quality(X[300:]) - exact).max(axis=1)
+    assert np.quantile(error, 0.98) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_at_a_time_in_batches_and_in_threads_is_the_same(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router, X = fitted()
+    X = X.astype(dtype)
+    budget = float(router.price_path_.cost[[0, -1]].mean())
+    expected = router.route(X, budget=budget)
+    alone = [router.route(X[i : i + 1], budget=budget)[0] for i in range(len(X))]
+    np.testing.assert_array_equal(alone, expected)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: router.route(X, budget=budget), range(64)))
+    for answer in answers:
+        np.testing.assert_array_equal(answer, expected)
+    # Small chunks, decided by themselves and estimated by threads.
+    monkeypatch.setattr(skroute.base, "_AT_ONCE", 50)
+    monkeypatch.setattr(skroute.ranking, "_SERVED", 7)
+    for n_jobs in (None, 2):
+        router.set_params(n_jobs=n_jobs)
+        np.testing.assert_array_equal(router.route(X, budget=budget), expected)
+        np.testing.assert_array_equal(
+            router.route(X, budget=budget, top_k=3)[:, 0], expected
+        )
+    np.testing.assert_array_equal(
+        router.predict(X), router.predict_quality(X).argmax(axis=1)
+    )
+
+
+def test_decisions_that_depend_on_each_other_are_not_chunked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router, X = fitted()
+    cost = router.predict_cost(X)
+    total = float(0.5 * (cost.min(axis=1).sum() + cost.max(axis=1).sum()))
+    expected = router.route(X, budget=total, scope="batch")
+    monkeypatch.setattr(skroute.base, "_AT_ONCE", 50)
+    np.testing.assert_array_equal(
+        router.route(X, budget=total, scope="batch"), expected
+    )
+
+
+def test_memory_does_not_grow_with_the_queries() -> None:
+    router, X = fitted(n_models=6)
+    budget = float(router.price_path_.cost[[0, -1]].mean())
+    router.route(X, budget=budget)
+    needed = []
+    for times in (200, 600):
+        many = np.tile(X, (times, 1)).astype(np.float32)
+        tracemalloc.start()
+        names = router.route(many, budget=budget)
+        needed.append(tracemalloc.get_traced_memory()[1] - 3 * names.nbytes)
+        tracemalloc.stop()
+    assert needed[1] < 1.1 * needed[0]
+
+
+def test_routing_changes_no_pickle() -> None:
+    router, X = fitted()
+    before = pickle.dumps(router)
+    router.route(X.astype(np.float32), price=0.1)
+    assert pickle.dumps(router) == before
+    after = pickle.loads(before).route(X, price=0.1)
+    np.testing.assert_array_equal(after, router.route(X, price=0.1))
+
+
+def test_a_changed_pool_does_not_route_by_the_old_one() -> None:
+    router, X = fitted()
+    X = X.astype(np.float32)
+    router.route(X, price=0.0)
+    smaller = router.remove_model("model_0")
+    exact = smaller.predict_quality(X.astype(np.float64))
+    assert smaller.predict_quality(X).shape == exact.shape
+    assert np.median(np.abs(smaller.predict_quality(X) - exact)) < 1e-5
+
+
+def _wrong(X: np.ndarray, value: float) -> np.ndarray:
+    X = X.copy()
+    X[3, 2] = value
+    return X
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: _wrong(X, np.nan), "NaN"),
+        (lambda X: _wrong(X, np.inf), "infinity"),
+        (lambda X: _wrong(_wrong(X, np.inf) - 1, -np.inf), "infinity"),
+        (lambda X: X[:, :-1], "features"),
+        (lambda X: X[0], "1D array"),
+        (lambda X: X[:0], "0 sample"),
+        (lambda X: X.astype(str).astype(object) + "x", "could not convert"),
+    ],
+)
+def test_light_checks_let_nothing_wrong_pass(change: Any, message: str) -> None:
+    router, X = fitted()
+    for dtype in (np.float32, np.float64):
+        with pytest.raises(ValueError, match=message):
+            router.route(change(X.astype(dtype)), price=0.1)
+
+
+def test_light_checks_let_everything_right_pass() -> None:
+    router, X = fitted()
+    expected = router.route(X, price=0.1)
+    strided = np.repeat(X, 2, axis=0)[::2]
+    swapped = X.astype(X.dtype.newbyteorder())
+    for alike in (X.tolist(), np.asfortranarray(X), strided, swapped, X.astype(object)):
+        np.testing.assert_array_equal(router.route(alike, price=0.1), expected)
+    # Its sum overflows, which is no fault of a value, and no warning.
+    large = np.full((4, X.shape[1]), 2e38, dtype=np.float32)
+    assert check_queries(router, large) is not None
+
+
+def test_repeats_are_found_where_codes_collide(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.RandomState(0)
+    for dtype in (np.float32, np.float64):
+        X = rng.randint(3, size=(500, 4)).astype(dtype)
+        X[X == 0] = rng.choice([0.0, -0.0], size=(X == 0).sum())
+        first, count = repeats(X)
+        bits = [row.tobytes() for row in X]
+        np.testing.assert_array_equal(first, [bits.index(row) for row in bits])
+        np.testing.assert_array_equal(count, [bits.count(row) for row in bits])
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                skroute.folds, "_codes", lambda X: np.zeros(len(X), dtype=np.uint64)
+            )
+            for fast, slow in zip(repeats(X), (first, count), strict=True):
+                np.testing.assert_array_equal(fast, slow)
+
+
+def _ridge_table(seed: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(200, 6))
+    Y = X[:, :4] + rng.normal(size=(200, 4))
+    return X, Y, draw_folds(X, 4, seed), rng.uniform(0.5, 2.0, size=(200, 1))
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize("differences", [False, True])
+def test_errors_by_sums_choose_what_errors_by_rows_choose(
+    differences: bool, weighed: bool
+) -> None:
+    for seed in range(5):
+        X, Y, fold, weight = _ridge_table(seed)
+        weight = np.repeat(weight, 4, axis=1) if weighed else None
+        scale = np.array([1.0, 2.0, 0.5, 1.0])
+        _, _, chosen = fit_ridge(
+            X,
+            Y,
+            fold,
+            lambda rows: rows,
+            scale=scale,
+            differences=differences,
+            weight=weight,
+        )
+        error = []
+        for strength in range(len(ALPHAS)):
+            _, held_out, _ = fit_ridge(
+                X,
+                Y,
+                fold,
+                lambda rows: rows,
+                scale=scale,
+                weight=weight,
+                strength=strength,
+            )
+            residual = (held_out[:, :, 0] - Y) / scale
+            if differences:
+                residual -= residual.mean(axis=1, keepdims=True)
+            error.append(((1.0 if weight is None else weight) * residual**2).sum())
+        assert chosen == int(np.argmin(error))
+
+
+def test_a_ridge_in_a_basis_is_one_on_mapped_features() -> None:
+    X, Y, fold, _ = _ridge_table(0)
+    basis = np.random.RandomState(1).normal(size=(6, 6))
+    given_basis = fit_ridge(
+        X, Y, fold, lambda rows: rows, scale=np.ones(4), basis=basis, around=(-1, 0)
+    )
+    mapped = fit_ridge(
+        X, Y, fold, lambda rows: rows @ basis, scale=np.ones(4), around=(-1, 0)
+    )
+    np.testing.assert_allclose(given_basis[1], mapped[1], atol=1e-10)
+    np.testing.assert_allclose(
+        given_basis[0].predict(X), mapped[0].predict(X @ basis), atol=1e-10
+    )
+
+
+def test_rankers_of_longer_tables_see_part_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = make_routing(2500, n_models=4, random_state=0)
+    train, test = slice(2000), slice(2000, None)
+
+    def area() -> tuple[float, str]:
+        router = RankingRouter(n_landmarks=64, random_state=0)
+        router.fit(data.data[train], data.quality[train], costs=data.costs[train])
+        estimates = np.hsplit(router.transform(data.data[test]), 2)
+        score = normalized_auc(data.quality[test], data.costs[test], *estimates)
+        return score, router.ranker_.text
+
+    whole, text = area()
+    monkeypatch.setattr(skroute.ranking, "_MAX_RANKED", 10**9)
+    assert area() == (whole, text)
+    monkeypatch.setattr(skroute.ranking, "_MAX_RANKED", 4000)
+    part, other = area()
+    assert other != text
+    assert part > whole - 0.01
+
+
+def test_threads_are_those_asked_for() -> None:
+    assert openmp_threads(None) == 1
+    assert openmp_threads(1) == 1
+    assert openmp_threads(-1) <= cpu_count()
+    with threadpool_limits(1, user_api="openmp"):
+        assert openmp_threads(-1) == 1
+    # Two workers share the cores.
+    for threads in Parallel(n_jobs=2)(delayed(openmp_threads)(-1) for _ in range(2)):
+        assert threads <= max(1, cpu_count() // 2)
+    assert in_threads(lambda i: i * i, range(5), 2) == [0, 1, 4, 9, 16]
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda i: 1 / i, [1, 0], 2)
+
+
+def test_other_routers_are_decided_in_chunks_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = make_routing(300, n_models=3, random_state=0)
+    router = PointwiseRouter(Ridge(), random_state=0)
+    router.fit(data.data, data.quality, costs=data.costs)
+    expected = router.route(data.data, budget=float(router.price_path_.cost.mean()))
+    monkeypatch.setattr(skroute.base, "_AT_ONCE", 64)
+    np.testing.assert_array_equal(
+        router.route(data.data, budget=float(router.price_path_.cost.mean())), expected
+    )
