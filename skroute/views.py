@@ -159,7 +159,7 @@ class QueryViews:
     def all_of(self, scaled: np.ndarray) -> tuple[np.ndarray, Iterator[np.ndarray]]:
         """Trust in what is known of the queries, and all their views."""
         distance = self._distances(scaled, slice(None))
-        trust = self._trust_at(distance[:, self._columns(-1)].min(axis=1))
+        trust = self._trust_at(distance[:, self._parts[0]].min(axis=1))
         return trust, self._views_at(scaled, distance)
 
     def trust(self, scaled: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ class QueryViews:
         landmark. Beyond nearly all of them (0) regressions only extrapolate, and no
         more is known of a model than its mean.
         """
-        distance = self._distances(scaled, self._columns(-1))
+        distance = self._distances(scaled, self._parts[0])
         return self._trust_at(distance.min(axis=1))
 
     def _trust_at(self, distance: np.ndarray) -> np.ndarray:
@@ -191,7 +191,7 @@ class QueryViews:
         distance, nearest = np.empty((len(X), 2)), np.empty(len(X), dtype=int)
         for part in chunks(len(X)):
             scaled = self.scaled(X[part])
-            from_all = self._distances(scaled, self._columns(-1))
+            from_all = self._distances(scaled, self._parts[0])
             nearest[part] = from_all.argmin(axis=1)
             distance[part] = np.partition(from_all, 1, axis=1)[:, :2]
         own, second = distance.T
