@@ -183,7 +183,8 @@ class BaseRouter(TransformerMixin, BaseEstimator):
             tolerance=tolerance,
             on_infeasible=on_infeasible,
         )
-        names = named(self.models_, self._choices(X, decider, available, top_k))
+        choice = self._choices(X, decider, available, top_k)
+        names = named(self.models_, choice)
         return names[:, 0] if top_k is None else names
 
     def explain(

@@ -25,6 +25,7 @@ from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
 from skroute.pairs import PairFeatures, _combine
 from skroute.relevance import graded_relevance
+from skroute.views import QueryViews
 
 
 @pytest.fixture(scope="module")
@@ -388,3 +389,45 @@ def test_a_higher_score_never_lowers_the_utility(p: np.ndarray, s: np.ndarray) -
     before, after = rank_utility(s, p), rank_utility(raised, p)
     assert (after[:, 0] >= before[:, 0]).all()
     np.testing.assert_allclose(after.sum(axis=1), 0.0, atol=1e-9)
+
+
+# Far from the training queries.
+
+
+def test_far_from_all_training_queries_models_are_what_they_are_on_average() -> None:
+    data = make_routing(400, n_features=8, n_models=3, random_state=0)
+    router = RankingRouter(random_state=0)
+    router.fit(data.data, data.quality, costs=data.costs)
+    far = data.data[:5] + 100.0
+    means = np.nanmean(data.quality, axis=0)
+    np.testing.assert_allclose(router.predict_quality(far), np.tile(means, (5, 1)))
+    np.testing.assert_allclose(router.predict_cost(far), np.tile(router.costs_, (5, 1)))
+    assert (router.predict(far) == means.argmax()).all()
+
+
+@pytest.mark.parametrize("n_landmarks", [32, 512])
+def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> None:
+    data = make_routing(1500, n_features=8, n_models=3, random_state=0)
+    views = QueryViews(data.data[:500], 2, n_landmarks, np.random.RandomState(0))
+    trust = views.trust(views.scaled(data.data[500:]))
+    # Learned on the training queries, it holds for others: nine in ten are wholly
+    # trusted, one in a hundred not at all.
+    assert 0.8 < (trust == 1.0).mean() < 0.95
+    assert (trust == 0.0).mean() < 0.03
+    assert abs(views.trusted.mean() - trust.mean()) < 0.03
+
+
+def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
+    data = load_digits_pool()
+    gain = []
+    # Without the fallback the first of them alone loses 0.11.
+    for task in ("digit-1", "digit-7", "digit-9"):
+        held_out = data.task == task
+        y = data.quality[~held_out]
+        router = RankingRouter(random_state=0)
+        router.fit(data.data[~held_out], y, costs=data.costs[~held_out])
+        chosen = router.predict(data.data[held_out])
+        truth = data.quality[held_out]
+        best = truth[:, y.mean(axis=0).argmax()]
+        gain.append(truth[np.arange(len(truth)), chosen] - best)
+    assert np.concatenate(gain).mean() > -0.015
