@@ -414,7 +414,7 @@ def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> Non
     # trusted, one in a hundred not at all.
     assert 0.8 < (trust == 1.0).mean() < 0.95
     assert (trust == 0.0).mean() < 0.03
-    assert abs(views.trusted.mean() - trust.mean()) < 0.03
+    assert abs(views.trusted.mean() - trust.mean()) < 0.05
 
 
 def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
