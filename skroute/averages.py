@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["best_on_average", "outcome_mass", "weighted_means"]
+__all__ = [
+    "best_on_average",
+    "means_of",
+    "outcome_mass",
+    "weighted_means",
+    "weighted_sums",
+]
 
 
 def outcome_mass(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -32,10 +38,20 @@ def weighted_means(
     ndarray of shape (n_columns,)
         The means.
     """
+    return means_of(weighted_sums(Y, weight), empty=empty)
+
+
+def weighted_sums(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Sum of every column over its known values, and their mass: (2, n_columns)."""
     mass = outcome_mass(Y, weight)
     total = (mass * np.where(np.isfinite(Y), Y, 0.0)).sum(axis=0)
-    count = mass.sum(axis=0)
-    return np.divide(total, count, out=np.full(len(total), empty), where=count > 0)
+    return np.stack([total, mass.sum(axis=0)])
+
+
+def means_of(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
+    """Means from the sums of `weighted_sums`, which add up over parts of a table."""
+    total, mass = sums
+    return np.divide(total, mass, out=np.full(len(total), empty), where=mass > 0)
 
 
 def best_on_average(quality: np.ndarray, cost: np.ndarray) -> int:

@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from dataclasses import dataclass, fields
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 
-__all__ = ["PairRanker", "RankingPairs"]
+__all__ = ["PairRanker", "RankTable", "RankingPairs", "plain_text"]
 
 # LightGBM keeps the gains of the labels in a global table while it trains.
 _TRAINING = threading.Lock()
+# Parameters that are no part of a model: where, and on how many threads it was trained.
+_NO_PART = {"num_threads": "0", "machines": "", "local_listen_port": "0"}
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """Queries to train rankers on.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n_queries, n_models, n_features)
+        Features of pairs.
+    labels : ndarray of int of shape (n_queries, n_models)
+        Graded relevance: positions in the gains.
+    observed : ndarray of bool of shape (n_queries, n_models)
+        Pairs that were run; the others are left out.
+    start : ndarray of shape (n_queries, n_models)
+        Scores from which boosting starts; they are not part of a model.
+    fold : ndarray of int of shape (n_queries,)
+        Fold of each query.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    observed: np.ndarray
+    start: np.ndarray
+    fold: np.ndarray
+
+    def without(self, k: int) -> RankTable:
+        """Leave the queries of a fold out; -1 is none."""
+        rest = self.fold != k
+        return RankTable(*(getattr(self, field.name)[rest] for field in fields(self)))
+
+    def pairs(self) -> dict[str, np.ndarray]:
+        """The pairs that were run, a row each, and how many there are of each query."""
+        group = self.observed.sum(axis=1)
+        return {
+            "data": _taken(self.features, self.observed),
+            "label": self.labels[self.observed],
+            "group": group[group > 0],
+            "init_score": self.start[self.observed],
+        }
 
 
 class RankingPairs:
@@ -19,16 +63,10 @@ class RankingPairs:
 
     Parameters
     ----------
-    features : ndarray of shape (n_queries, n_models, n_features)
-        Features of pairs.
-    labels : ndarray of int of shape (n_queries, n_models)
-        Graded relevance: positions in `gains`.
+    table : RankTable
+        The queries.
     gains : ndarray of shape (n_labels,)
         Gain of each label.
-    observed : ndarray of bool of shape (n_queries, n_models)
-        Pairs that were run; the others are left out.
-    start : ndarray of shape (n_queries, n_models)
-        Scores from which boosting starts; they are not part of a model.
     n_estimators : int
         Boosting rounds.
     seed : int
@@ -41,20 +79,17 @@ class RankingPairs:
 
     def __init__(
         self,
-        features: np.ndarray,
-        labels: np.ndarray,
+        table: RankTable,
         gains: np.ndarray,
-        observed: np.ndarray,
-        start: np.ndarray,
         *,
         n_estimators: int,
         seed: int,
         n_threads: int,
         params: dict[str, Any],
     ) -> None:
-        self._count = observed.sum(axis=1)
+        self._fold = table.fold
+        self._count = table.observed.sum(axis=1)
         self._n_estimators = n_estimators
-        self._n_threads = n_threads
         settings = {
             **params,
             "seed": seed,
@@ -64,10 +99,7 @@ class RankingPairs:
             "verbosity": -1,
         }
         self._data = lgb.Dataset(
-            _taken(features, observed),
-            label=labels[observed],
-            group=self._count[self._count > 0],
-            init_score=start[observed],
+            **table.pairs(),
             params=settings,
             free_raw_data=True,
         ).construct()
@@ -77,29 +109,25 @@ class RankingPairs:
             "label_gain": gains.tolist(),
         }
 
-    def train(self, rows: np.ndarray) -> PairRanker:
-        """Train on some of the queries.
+    def train(self, without: int) -> PairRanker:
+        """Train on the queries.
 
         Parameters
         ----------
-        rows : ndarray of bool of shape (n_queries,)
-            The queries.
+        without : int
+            Fold that is left out; -1 is none.
 
         Returns
         -------
         PairRanker
             The trained model.
         """
-        data = self._data
+        data, rows = self._data, self._fold != without
         if not rows.all():
             data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
         with _TRAINING:
             booster = lgb.train(self._settings, data, self._n_estimators)
-        # The number of threads is no part of the model.
-        text = booster.model_to_string().replace(
-            f"[num_threads: {self._n_threads}]", "[num_threads: 0]"
-        )
-        return PairRanker(text)
+        return PairRanker(plain_text(booster))
 
 
 class PairRanker:
@@ -153,3 +181,13 @@ def _taken(features: np.ndarray, observed: np.ndarray) -> np.ndarray:
     if observed.all():
         return features.reshape(-1, features.shape[2])
     return features[observed]
+
+
+def plain_text(booster: lgb.Booster) -> str:
+    """Text of a model, the same wherever it was trained."""
+    text = booster.model_to_string()
+    for name, plain in _NO_PART.items():
+        text = re.sub(
+            rf"^\[{name}: .*\]$", f"[{name}: {plain}]", text, flags=re.MULTILINE
+        )
+    return text

@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.base import BaseRouter
 from skroute.folds import in_blocks
 from skroute.prices import PricePath, TrainingDecisions
-from skroute.validation import all_or_nothing, check_routing_table
+from skroute.rows import IN_MEMORY, Rows
+from skroute.validation import RoutingTable, all_or_nothing, check_routing_table
 
 __all__ = ["CrossFittedRouter"]
 
@@ -87,14 +88,19 @@ class CrossFittedRouter(BaseRouter):
     ) -> np.ndarray:
         with all_or_nothing(self):
             table = check_routing_table(self, X, y, costs, outcome_weight)
-            estimates = self._fit_table(table)
-            block = in_blocks(table.X)
-            if block.any():
-                estimates[block] = np.hstack(self._estimates(table.X[block]))
-            expected, expense = np.hsplit(estimates, 2)
-            self._training = TrainingDecisions.of(
-                expected, expense, table.quality, table.costs, table.weight
-            )
+            return self._remember(table, self._fit_table(table))
+
+    def _remember(
+        self, table: RoutingTable, estimates: Any, rows: Rows = IN_MEMORY
+    ) -> Any:
+        """Keep what settles budgets; returns honest estimates of all queries."""
+        block = in_blocks(rows.keys(table.X))
+        if block.any():
+            block = rows.split(block, table.X)
+            estimates = rows.map(_served, estimates, table.X, block, rows.share(self))
+        self._training = TrainingDecisions.over(
+            estimates, table.quality, table.costs, table.weight, rows
+        )
         return estimates
 
     @property
@@ -102,3 +108,13 @@ class CrossFittedRouter(BaseRouter):
         """Mean spend and quality of the training queries at every price of money."""
         check_is_fitted(self)
         return self._training.path
+
+
+def _served(
+    estimates: np.ndarray, X: np.ndarray, block: np.ndarray, router: CrossFittedRouter
+) -> np.ndarray:
+    """Estimates, with those of some queries as they are served."""
+    if block.any():
+        estimates = estimates.copy()
+        estimates[block] = np.hstack(router._estimates(X[block]))
+    return estimates

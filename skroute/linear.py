@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
 
-from skroute.averages import outcome_mass, weighted_means
+from skroute.averages import means_of, outcome_mass, weighted_sums
+from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["RidgeFit", "chunks", "fit_ridge", "spreads"]
 
@@ -76,11 +78,16 @@ class _Sums:
         self.xy += weighed.T @ Y
         self.yy += Y.T @ (Y if weight is None else Y * weight[:, None])
 
-    def combined(self, parts: list[_Sums], sign: int) -> _Sums:
-        """These rows with (1) or without (-1) those of other sums."""
+    def __add__(self, other: _Sums) -> _Sums:
+        return self._combined(other, 1)
+
+    def __sub__(self, other: _Sums) -> _Sums:
+        return self._combined(other, -1)
+
+    def _combined(self, other: _Sums, sign: int) -> _Sums:
         result = _Sums(0, 0)
         for name, value in vars(self).items():
-            setattr(result, name, value + sign * sum(vars(p)[name] for p in parts))
+            setattr(result, name, value + sign * vars(other)[name])
         return result
 
     def solve(self, basis: np.ndarray | None) -> RidgeFit | None:
@@ -143,29 +150,38 @@ def chunks(n_queries: int, size: int = _CHUNK) -> Iterator[slice]:
         yield slice(start, min(start + size, n_queries))
 
 
-def spreads(Y: np.ndarray) -> np.ndarray:
+def spreads(Y: Any, rows: Rows = IN_MEMORY) -> np.ndarray:
     """Standard deviation of every column where it is known; 1 where it is constant."""
     # The largest value as a unit keeps the squares of extreme ones finite.
-    unit = np.nanmax(Y, axis=0)
+    unit = rows.get(rows.total(np.fmax.reduce, Y, combine=np.fmax)).copy()
     unit[unit == 0] = 1.0
-    spread = unit * np.nanstd(Y / unit, axis=0)
+    mean = means_of(rows.get(rows.total(_power_sums, Y, unit, 0.0, 1)))
+    square = means_of(rows.get(rows.total(_power_sums, Y, unit, mean, 2)))
+    spread = unit * np.sqrt(square)
     spread[spread == 0] = 1.0
     return spread
 
 
+def _power_sums(
+    Y: np.ndarray, unit: np.ndarray, centre: np.ndarray | float, power: int
+) -> np.ndarray:
+    return weighted_sums((Y / unit - centre) ** power)
+
+
 def fit_ridge(
-    X: np.ndarray,
-    Y: np.ndarray,
-    fold: np.ndarray,
-    feature_map: Map,
+    X: Any,
+    Y: Any,
+    fold: Any,
+    feature_map: Any,
     *,
     scale: np.ndarray,
     differences: bool = False,
     around: tuple[int, ...] = (0,),
-    weight: np.ndarray | None = None,
+    weight: Any = None,
     strength: int | None = None,
     basis: np.ndarray | None = None,
-) -> tuple[RidgeFit, np.ndarray, int]:
+    rows: Rows = IN_MEMORY,
+) -> tuple[RidgeFit, Any, int]:
     """Choose a strength out of fold, and fit it with and without every fold.
 
     Parameters
@@ -193,6 +209,9 @@ def fit_ridge(
     basis : ndarray of shape (n_mapped, n_mapped), default=None
         Ridge on ``feature_map(X) @ basis``; the fit that is returned is one on
         ``feature_map(X)``, and no row is multiplied.
+    rows : Rows, default=IN_MEMORY
+        Where the rows are. Elsewhere X, Y, `fold` and `weight` are handles of columns,
+        and `feature_map` is the handle of a callable; so is the second of the results.
 
     Returns
     -------
@@ -204,83 +223,134 @@ def fit_ridge(
         Position of the strength on the grid.
     """
     if weight is not None:
-        Y = np.where(weight > 0, Y, np.nan)
-    differences = differences and Y.shape[1] > 1
-    paths, error = _fit_paths(
-        X, Y, fold, feature_map, weight, basis, scale, differences
-    )
+        Y = rows.map(_counted, Y, weight)
+    differences = differences and len(scale) > 1
+    n_folds = 1 + int(rows.get(rows.total(np.max, fold, combine=max)))
+    means = means_of(rows.get(rows.total(weighted_sums, Y, weight)))
+    # Outputs that are known on the same rows, at the same weights, share their sums.
+    alike = rows.get(rows.total(_alike, Y, weight, combine=np.logical_and))
+    first = alike.argmax(axis=0)
+    groups = [np.flatnonzero(first == g) for g in np.unique(first)]
+    combined = np.diag(1.0 / scale)
+    if differences:
+        combined = combined @ (np.eye(len(scale)) - 1.0 / len(scale))
+    solved = []
+    for some in chunks(len(groups), _PATTERNS):
+        shown = X, Y, fold, weight, feature_map
+        sums = rows.total(_fold_sums, *shown, groups[some], n_folds, combine=_added)
+        solved.append(rows.apply(_solve, sums, groups[some], means, basis, combined))
+        del sums
+    paths = rows.apply(_joined, solved)
     if strength is None:
-        if error is None:
-            error = _error_of_rows(X, Y, fold, feature_map, paths, weight, scale)
-        strength = int(error.argmin())
+        # The mean of a row that is known in part is no combination of sums.
+        if differences and len(groups) > 1:
+            errors = rows.total(
+                _error_of_rows, X, Y, fold, feature_map, paths, weight, scale
+            )
+        else:
+            errors = rows.apply(_error_of_sums, solved)
+        strength = int(rows.get(errors).argmin())
     kept = np.clip(strength + np.array(around), 0, len(ALPHAS) - 1)
-    fits = [
-        RidgeFit(np.ascontiguousarray(path.coef[:, :, kept]), path.intercept[:, kept])
-        for path in paths
-    ]
-    out_of_fold = np.empty((*Y.shape, len(around)))
-    for part, rows, predicted in _held_out(X, fold, feature_map, fits):
-        out_of_fold[part.start + rows] = predicted
-    return fits[-1], out_of_fold, strength
+    fits = rows.apply(_at_strengths, paths, kept)
+    out_of_fold = rows.map(_out_of_fold, X, fold, feature_map, fits)
+    return rows.get(rows.apply(itemgetter(-1), fits)), out_of_fold, strength
 
 
-def _fit_paths(
+@dataclass(frozen=True)
+class _Solved:
+    """Fits of some outputs: without each fold, and on all rows as the last.
+
+    Also their squared errors out of fold, as far as sums can tell.
+    """
+
+    outputs: list[np.ndarray]
+    fits: list[list[RidgeFit]]
+    error: np.ndarray
+
+
+def _counted(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The targets that have a weight."""
+    return np.where(weight > 0, Y, np.nan)
+
+
+def _alike(Y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Which outputs are known on the same rows at the same weights, (M, M)."""
+    _, group = np.unique(outcome_mass(Y, weight), axis=1, return_inverse=True)
+    return group.reshape(-1, 1) == group.reshape(1, -1)
+
+
+def _fold_sums(
     X: np.ndarray,
     Y: np.ndarray,
     fold: np.ndarray,
-    feature_map: Map,
     weight: np.ndarray | None,
-    basis: np.ndarray | None,
-    scale: np.ndarray,
-    differences: bool,
-) -> tuple[list[RidgeFit], np.ndarray | None]:
-    """Fits at all strengths: without each fold, and on all rows as the last.
-
-    Also their errors out of fold, where sums can tell: the mean of a row that is known
-    in part is none of them.
-    """
-    n_folds, n_outputs = int(fold.max()) + 1, Y.shape[1]
+    feature_map: Map,
+    groups: list[np.ndarray],
+    n_folds: int,
+) -> list[list[_Sums]]:
+    """Sums over the rows of every fold, for groups of outputs that are known alike."""
     n_features = feature_map(X[:1]).shape[1]
-    # Without enough rows an output is expected to be average.
-    average = np.repeat(weighted_means(Y, weight)[:, None], len(ALPHAS), axis=1)
-    paths = [
-        RidgeFit(np.zeros((n_features, *average.shape)), average.copy())
-        for _ in range(n_folds + 1)
+    sums = [
+        [_Sums(n_features, len(outputs)) for _ in range(n_folds)] for outputs in groups
     ]
-    # Outputs that are known on the same rows, at the same weights, share their sums.
-    patterns, group = np.unique(outcome_mass(Y, weight), axis=1, return_inverse=True)
-    combined = np.diag(1.0 / scale)
-    if differences:
-        combined = combined @ (np.eye(n_outputs) - 1.0 / n_outputs)
-    told = not differences or patterns.shape[1] == 1
+    for part in chunks(len(X)):
+        Phi = feature_map(X[part])
+        mass = outcome_mass(Y[part], None if weight is None else weight[part])
+        for outputs, by_fold in zip(groups, sums, strict=True):
+            pattern = mass[:, outputs[0]]
+            for k in range(n_folds):
+                rows = np.flatnonzero((pattern > 0) & (fold[part] == k))
+                weighed = None if weight is None else pattern[rows]
+                target = Y[part][rows[:, None], outputs]
+                by_fold[k].add(Phi[rows], target, weighed)
+    return sums
+
+
+def _added(some: list[list[_Sums]], others: list[list[_Sums]]) -> list[list[_Sums]]:
+    return [
+        [mine + theirs for mine, theirs in zip(*by_fold, strict=True)]
+        for by_fold in zip(some, others, strict=True)
+    ]
+
+
+def _solve(
+    sums: list[list[_Sums]],
+    groups: list[np.ndarray],
+    means: np.ndarray,
+    basis: np.ndarray | None,
+    combined: np.ndarray,
+) -> _Solved:
+    """All fits from the sums of every group of outputs."""
     error = np.zeros(len(ALPHAS))
-    for some in chunks(patterns.shape[1], _PATTERNS):
-        columns = [
-            np.flatnonzero(group.ravel() == g) for g in range(some.start, some.stop)
-        ]
-        sums = [
-            [_Sums(n_features, len(outputs)) for _ in range(n_folds)]
-            for outputs in columns
-        ]
-        for part in chunks(len(X)):
-            Phi = feature_map(X[part])
-            for g, pattern in enumerate(patterns[part, some].T):
-                for k in range(n_folds):
-                    rows = np.flatnonzero((pattern > 0) & (fold[part] == k))
-                    weighed = None if weight is None else pattern[rows]
-                    target = Y[part][rows[:, None], columns[g]]
-                    sums[g][k].add(Phi[rows], target, weighed)
-        for outputs, of_folds in zip(columns, sums, strict=True):
-            total = _Sums(n_features, len(outputs)).combined(of_folds, 1)
-            for k, path in enumerate(paths):
-                fit = total.combined(of_folds[k : k + 1], -1).solve(basis)
-                if fit is not None:
-                    path.coef[:, outputs] = fit.coef
-                    path.intercept[outputs] = fit.intercept
-                if told and k < n_folds:
-                    shown = RidgeFit(path.coef[:, outputs], path.intercept[outputs])
-                    error += of_folds[k].error(shown, combined[outputs])
-    return paths, error if told else None
+    fits = []
+    for by_fold, outputs in zip(sums, groups, strict=True):
+        total = sum(by_fold[1:], by_fold[0])
+        # Without enough rows an output is expected to be average.
+        average = np.repeat(means[outputs, None], len(ALPHAS), axis=1)
+        constant = RidgeFit(np.zeros((len(total.x), *average.shape)), average)
+        paths = [(total - held_out).solve(basis) or constant for held_out in by_fold]
+        for held_out, path in zip(by_fold, paths, strict=True):
+            error += held_out.error(path, combined[outputs])
+        fits.append([*paths, total.solve(basis) or constant])
+    return _Solved(groups, fits, error)
+
+
+def _joined(solved: list[_Solved]) -> list[RidgeFit]:
+    """Fits of all outputs, in their order."""
+    groups = [outputs for some in solved for outputs in some.outputs]
+    by_group = [fits for some in solved for fits in some.fits]
+    order = np.argsort(np.concatenate(groups))
+    return [
+        RidgeFit(
+            np.concatenate([fit.coef for fit in fits], axis=1)[:, order],
+            np.concatenate([fit.intercept for fit in fits])[order],
+        )
+        for fits in zip(*by_group, strict=True)
+    ]
+
+
+def _error_of_sums(solved: list[_Solved]) -> np.ndarray:
+    return np.sum([some.error for some in solved], axis=0)
 
 
 def _error_of_rows(
@@ -304,6 +374,23 @@ def _error_of_rows(
         residual = np.where(known, residual - _row_mean(residual, mass), 0)
         error += (mass * residual**2).sum(axis=(0, 1))
     return error
+
+
+def _at_strengths(paths: list[RidgeFit], kept: np.ndarray) -> list[RidgeFit]:
+    return [
+        RidgeFit(np.ascontiguousarray(path.coef[:, :, kept]), path.intercept[:, kept])
+        for path in paths
+    ]
+
+
+def _out_of_fold(
+    X: np.ndarray, fold: np.ndarray, feature_map: Map, fits: list[RidgeFit]
+) -> np.ndarray:
+    """Predictions of every row by the fit without its fold."""
+    predictions = np.empty((len(X), *fits[0].intercept.shape))
+    for part, rows, predicted in _held_out(X, fold, feature_map, fits):
+        predictions[part.start + rows] = predicted
+    return predictions
 
 
 def _held_out(

@@ -10,18 +10,19 @@ number of training queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import nnls
 
-from skroute.averages import outcome_mass, weighted_means
+from skroute.averages import means_of, outcome_mass, weighted_sums
 from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.rows import IN_MEMORY, Rows
 from skroute.threads import in_threads
 from skroute.views import QueryViews
 
@@ -59,7 +60,7 @@ class PairEstimates:
 
 @dataclass(frozen=True)
 class HeldOutPairs:
-    """Estimates of the training queries, each by a fit that did not see it.
+    """Estimates of training queries, each by a fit that did not see it.
 
     Attributes
     ----------
@@ -67,14 +68,38 @@ class HeldOutPairs:
         Expected quality by the regressions alone, scaled to [0, 1].
     trust : ndarray of shape (n_queries,)
         How far they are to be believed.
-    at : callable
-        Estimates and features of some rows: of all at once they would be the largest
-        table of the fit.
     """
 
     quality: np.ndarray
     trust: np.ndarray
-    at: Callable[[np.ndarray | slice], PairEstimates]
+    _fitted: PairFeatures
+    _X: np.ndarray
+    _estimates: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(
+        cls,
+        fitted: PairFeatures,
+        X: np.ndarray,
+        trust: np.ndarray,
+        *estimates: np.ndarray,
+    ) -> HeldOutPairs:
+        """Weigh the estimates by the regressions of all views."""
+        expected = np.empty(estimates[0].shape[:2])
+        pairs = cls(expected, trust, fitted, X, estimates)
+        for part in chunks(len(X)):
+            expected[part] = pairs.at(part).quality
+        return pairs
+
+    def at(self, rows: np.ndarray | slice) -> PairEstimates:
+        """Estimates and features of some: of all they would be the largest table."""
+        fitted = self._fitted
+        outputs = [
+            _with_share(estimate[rows], fitted._weights[:, view], fitted.means_)
+            for view, estimate in enumerate(self._estimates)
+        ]
+        scaled = fitted.scaled(self._X[rows])
+        return fitted._assemble(scaled, outputs, self.trust[rows])
 
 
 class PairFeatures:
@@ -94,13 +119,14 @@ class PairFeatures:
 
     def fit_transform(
         self,
-        X: np.ndarray,
-        quality: np.ndarray,
-        fold: np.ndarray,
+        X: Any,
+        quality: Any,
+        fold: Any,
         rng: np.random.RandomState,
-        weight: np.ndarray | None = None,
+        weight: Any = None,
         n_jobs: int | None = None,
-    ) -> HeldOutPairs:
+        rows: Rows = IN_MEMORY,
+    ) -> Any:
         """Fit on all queries, and estimate each without its fold.
 
         Parameters
@@ -117,38 +143,41 @@ class PairFeatures:
             Weight of every outcome, positive where it is known.
         n_jobs : int, default=None
             Threads, each of which fits one view at a time.
+        rows : Rows, default=IN_MEMORY
+            Where the queries are. Elsewhere X, `quality`, `fold`, `weight` and the
+            result are handles of columns.
 
         Returns
         -------
         HeldOutPairs
             Out-of-fold estimates of the training queries.
         """
-        self.means_ = weighted_means(quality, weight)
-        self.views_ = QueryViews(X, self.n_components, self.n_landmarks, rng)
-        spread = np.full(quality.shape[1], np.nanstd(quality) or 1.0)
-        estimates = np.empty((*quality.shape, len(self.views_), len(_WEIGHED)))
+        self.means_ = means_of(rows.get(rows.total(weighted_sums, quality, weight)))
+        self.views_ = QueryViews(X, self.n_components, self.n_landmarks, rng, rows)
+        trusted, self.views_.trusted = self.views_.trusted, np.ones(0)
+        views = rows.share(copy(self.views_))
 
-        def regress(view: int) -> tuple[RidgeFit, int]:
-            fit, estimates[:, :, view], strength = fit_ridge(
+        def regress(view: int) -> tuple[RidgeFit, Any, int]:
+            return fit_ridge(
                 X,
                 quality,
                 fold,
-                lambda rows: self.views_.of(self.scaled(rows), view),
-                scale=spread,
+                rows.apply(_feature_map, views, view),
+                scale=np.ones(len(self.means_)),
                 differences=True,
                 around=_WEIGHED,
                 weight=weight,
                 basis=self.views_.basis(view),
+                rows=rows,
             )
-            return fit, strength
 
-        fits, self._strengths = zip(
-            *in_threads(regress, range(len(self.views_)), n_jobs), strict=True
+        fits, estimates, self._strengths = zip(
+            *in_threads(regress, range(len(self.views_)), rows.threads(n_jobs)),
+            strict=True,
         )
-        trusted = self.views_.trusted
         self.views_.forget_maps()
         self._weights = weights = _combine(
-            estimates.reshape(*quality.shape, -1), quality, self.means_, weight
+            estimates, quality, self.means_, weight, rows
         ).reshape(2, len(fits), len(_WEIGHED))
         self._common = [_pool_average(fit, self.means_) for fit in fits]
         # Regressions are linear: their weighted sum is one more output of each.
@@ -160,17 +189,8 @@ class PairFeatures:
             for view, fit in enumerate(fits)
         ]
 
-        def at(rows: np.ndarray | slice) -> PairEstimates:
-            outputs = [
-                _with_share(estimates[rows, :, view], weights[:, view], self.means_)
-                for view in range(len(fits))
-            ]
-            return self._assemble(self.scaled(X[rows]), outputs, trusted[rows])
-
-        expected = np.empty(quality.shape)
-        for part in chunks(len(X)):
-            expected[part] = at(part).quality
-        return HeldOutPairs(expected, trusted, at)
+        fitted = rows.share(copy(self))
+        return rows.map(HeldOutPairs.of, fitted, X, trusted, *estimates)
 
     def transform(self, X: np.ndarray) -> PairEstimates:
         """Estimate queries that were not trained on.
@@ -335,6 +355,15 @@ class PairFeatures:
         return PairEstimates(quality, features, trust)
 
 
+def _feature_map(views: QueryViews, view: int) -> Callable[[np.ndarray], np.ndarray]:
+    """From training queries to what a regression on one view sees of them."""
+    return partial(_seen, views, view)
+
+
+def _seen(views: QueryViews, view: int, X: np.ndarray) -> np.ndarray:
+    return views.of(views.scaled(X), view)
+
+
 def _with_share(
     outputs: np.ndarray, weights: np.ndarray, means: np.ndarray | float = 0.0
 ) -> np.ndarray:
@@ -421,10 +450,11 @@ def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
 
 
 def _combine(
-    estimates: np.ndarray,
-    quality: np.ndarray,
+    estimates: Sequence[Any],
+    quality: Any,
     means: np.ndarray,
-    weight: np.ndarray | None = None,
+    weight: Any = None,
+    rows: Rows = IN_MEMORY,
 ) -> np.ndarray:
     """Weigh the regressions, by out-of-fold squared error.
 
@@ -436,59 +466,80 @@ def _combine(
 
     Parameters
     ----------
-    estimates : ndarray of shape (n_queries, n_models, n_regressions)
-        Estimates.
+    estimates : list of ndarray of shape (n_queries, n_models, n_regressions)
+        Estimates by some regressions each.
     quality : ndarray of shape (n_queries, n_models)
         Qualities; ``NaN`` where unknown.
     means : ndarray of shape (n_models,)
         Means of the models, from which estimates and qualities deviate.
     weight : ndarray of shape (n_queries, n_models), default=None
         Weight of every outcome, positive where it is known.
+    rows : Rows, default=IN_MEMORY
+        Where the rows are. Elsewhere the tables are handles of columns.
 
     Returns
     -------
     ndarray of shape (2, n_regressions)
         Non-negative weights for the level of a query, and for the differences.
     """
-    n_regressions = estimates.shape[2]
-    squares = np.zeros((2 * n_regressions + 1,) * 2)
-    target = quality - means
-    taken_off = _taken_off(target)
-    for part in chunks(len(target)):
-        deviation = estimates[part] - means[:, None]
+    moments = rows.get(rows.total(_moments, quality, means))
+    taken_off = _taken_off(moments, len(means))
+    squares = rows.get(
+        rows.total(_cross_products, quality, weight, means, taken_off, *estimates)
+    )
+    return _nnls_of(squares).reshape(2, -1)
+
+
+def _cross_products(
+    quality: np.ndarray,
+    weight: np.ndarray | None,
+    means: np.ndarray,
+    taken_off: np.ndarray,
+    *estimates: np.ndarray,
+) -> np.ndarray:
+    """Cross products of the columns that are weighed, and of their target, the last."""
+    n_columns = 2 * sum(estimate.shape[2] for estimate in estimates) + 1
+    squares = np.zeros((n_columns, n_columns))
+    for part in chunks(len(quality)):
+        deviation = np.concatenate([estimate[part] for estimate in estimates], axis=2)
+        deviation -= means[:, None]
+        target = quality[part] - means
         common = deviation.mean(axis=1, keepdims=True)
         common = np.broadcast_to(common, deviation.shape)
-        table = np.concatenate(
-            [common, deviation - common, target[part][:, :, None]], axis=2
-        )
-        known = np.isfinite(target[part])
-        mass = outcome_mass(target[part], None if weight is None else weight[part])
+        table = np.concatenate([common, deviation - common, target[:, :, None]], axis=2)
+        known = np.isfinite(target)
+        mass = outcome_mass(target, None if weight is None else weight[part])
         table = np.where(known[:, :, None], table, 0.0)
         total = mass.sum(axis=1)
         mean = np.einsum("nm,nmr->nr", mass, table) / np.where(total, total, 1)[:, None]
         table -= (taken_off[known.sum(axis=1)][:, None] * mean)[:, None]
         table *= np.sqrt(mass)[:, :, None]
-        table = table.reshape(-1, squares.shape[1])
+        table = table.reshape(-1, n_columns)
         squares += table.T @ table
-    return _nnls_of(squares).reshape(2, n_regressions)
+    return squares
 
 
-def _taken_off(target: np.ndarray) -> np.ndarray:
+def _moments(quality: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Count outcomes and pairs of outcomes of a query; sum squares and products."""
+    target = quality - means
+    known = np.isfinite(target)
+    values = np.where(known, target, 0.0)
+    count = known.sum(axis=1)
+    squares = (values**2).sum()
+    products = (values.sum(axis=1) ** 2).sum() - squares
+    return np.array([count.sum(), (count * (count - 1)).sum(), squares, products])
+
+
+def _taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
     """Part of a query's mean to take off, by the number of its known outcomes.
 
     Outcomes of one query share an error, of a part r of the variance; this turns them
     into independent ones (generalised least squares of random effects).
     """
-    known = np.isfinite(target)
-    values = np.where(known, target, 0.0)
-    n_models = target.shape[1]
-    count = known.sum(axis=1)
-    pairs = (count * (count - 1)).sum()
-    squares = (values**2).sum()
+    n_outcomes, pairs, squares, products = moments
     shared = 0.0
     if pairs and squares:
-        products = (values.sum(axis=1) ** 2).sum() - squares
-        shared = float(np.clip(products / pairs / (squares / count.sum()), 0.0, 0.99))
+        shared = float(np.clip(products / pairs / (squares / n_outcomes), 0.0, 0.99))
     counts = np.arange(n_models + 1)
     return 1.0 - np.sqrt((1.0 - shared) / (1.0 - shared + counts * shared))
 

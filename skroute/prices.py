@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from skroute.averages import best_on_average, weighted_means
+from skroute.averages import best_on_average, means_of, weighted_sums
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
+from skroute.rows import IN_MEMORY, Rows
 
 __all__ = [
     "Price",
@@ -32,6 +34,8 @@ __all__ = [
 _MAX_LEVELS = 2048
 # Training queries kept to settle a budget among fewer models than all.
 _N_KEPT = 4096
+# Queries at whose steps a path is drawn, where not all are in one place.
+_N_WALKED = 16384
 # Part of a budget that may stay unspent before a block of queries is split.
 _NEGLIGIBLE = 0.005
 
@@ -232,20 +236,52 @@ class PricePath:
         quality = np.asarray(quality, dtype=np.float64)
         cost = np.asarray(cost, dtype=np.float64)
         steps = hull_steps(quality, cost, allowed)
-        n_queries = len(quality)
-        spent = steps.walk(_known(true_cost, cost)) / n_queries
-        gained = steps.walk(_known(true_quality, quality)) / n_queries
+        spent = steps.walk(_known(true_cost, cost))
+        gained = steps.walk(_known(true_quality, quality))
         levels, price = steps.levels()
+        sums = np.stack([spent[levels], gained[levels], levels])
+        path = cls._from_sums(price, sums, len(quality))
+        if len(price) <= _MAX_LEVELS:
+            return path
+        kept = np.linspace(0, len(price) - 1, _MAX_LEVELS).round().astype(int)
+        return cls(
+            price[kept],
+            path.cost[kept],
+            path.quality[kept],
+            np.diff(levels[kept], prepend=0),
+        )
+
+    @classmethod
+    def _from_sums(
+        cls, price: np.ndarray, sums: np.ndarray, n_queries: int
+    ) -> PricePath:
+        """Path from sums at every price: money, quality and steps taken."""
         # True outcomes can fall where estimates rise; on the envelope the first level
         # that leaves a budget, or reaches a target, is found by bisection.
-        spent = np.maximum.accumulate(spent[levels])
-        gained = np.maximum.accumulate(gained[levels])
-        kept = np.arange(len(price))
-        if len(price) > _MAX_LEVELS:
-            kept = np.linspace(0, len(price) - 1, _MAX_LEVELS).round().astype(int)
-        return cls(
-            price[kept], spent[kept], gained[kept], np.diff(levels[kept], prepend=0)
-        )
+        cost, quality = np.maximum.accumulate(sums[:2] / n_queries, axis=1)
+        return cls(price, cost, quality, np.diff(sums[2].astype(int), prepend=0))
+
+    def over(
+        self, estimates: Any, true_quality: Any, true_cost: Any, rows: Rows
+    ) -> PricePath:
+        """Mean spend and quality at the prices of this path, over more queries.
+
+        Parameters
+        ----------
+        estimates : handle of a column of shape (n_queries, 2 * n_models)
+            Estimated qualities, then costs.
+        true_quality, true_cost : handles of columns of shape (n_queries, n_models)
+            What is known of the truth.
+        rows : Rows
+            Where the queries are.
+
+        Returns
+        -------
+        PricePath
+            The trade-off of all the queries, at as many prices.
+        """
+        sums = rows.total(_sums_at, estimates, true_quality, true_cost, self.price)
+        return self._from_sums(self.price, rows.get(sums), rows.count(estimates))
 
     def price_for_budget(self, budget: float) -> Price:
         """Price at which the mean spend is `budget`.
@@ -332,6 +368,31 @@ def _known(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(truth), estimate, truth)
 
 
+def _sums_at(
+    estimates: np.ndarray,
+    true_quality: np.ndarray,
+    true_cost: np.ndarray,
+    prices: np.ndarray,
+) -> np.ndarray:
+    """Money, quality and steps taken at falling prices, summed over some queries."""
+    quality, cost = np.hsplit(estimates, 2)
+    steps = hull_steps(quality, cost)
+    # At no price at all every step is taken, however flat it is.
+    n_steps = np.where(
+        prices > 0,
+        np.searchsorted(-steps.price, -prices, side="left"),
+        len(steps.price),
+    )
+    spent = steps.walk(_known(true_cost, cost))
+    gained = steps.walk(_known(true_quality, quality))
+    return np.stack([spent[n_steps], gained[n_steps], n_steps])
+
+
+def _spent(estimates: np.ndarray, true_cost: np.ndarray) -> np.ndarray:
+    """Money for each model, if it were always called."""
+    return _known(true_cost, np.hsplit(estimates, 2)[1]).sum(axis=0)
+
+
 @dataclass(frozen=True)
 class TrainingDecisions:
     """What a router remembers of its training queries, to settle budgets on.
@@ -366,14 +427,57 @@ class TrainingDecisions:
         """Remember estimates, and the outcomes as far as they are known."""
         true_quality = quality if true_quality is None else true_quality
         true_cost = cost if true_cost is None else true_cost
+        return cls.over(np.hstack([quality, cost]), true_quality, true_cost, weight)
+
+    @classmethod
+    def over(
+        cls,
+        estimates: Any,
+        true_quality: Any,
+        true_cost: Any,
+        weight: Any = None,
+        rows: Rows = IN_MEMORY,
+    ) -> TrainingDecisions:
+        """Remember estimates, and the outcomes as far as they are known.
+
+        Parameters
+        ----------
+        estimates : ndarray of shape (n_queries, 2 * n_models)
+            Estimated qualities, then costs.
+        true_quality, true_cost : ndarray of shape (n_queries, n_models)
+            What is known of the truth, ``NaN`` elsewhere.
+        weight : ndarray of shape (n_queries, n_models), default=None
+            Weight of every outcome.
+        rows : Rows, default=IN_MEMORY
+            Where the queries are. Elsewhere the arrays are handles of columns, and the
+            prices of the path are those at which a sample of the queries steps.
+
+        Returns
+        -------
+        TrainingDecisions
+            What is remembered.
+        """
+        n_queries = rows.count(estimates)
+        known = estimates, true_quality, true_cost
+
+        def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
+            n_kept = min(n_queries, most)
+            kept = np.linspace(0, n_queries - 1, n_kept).round().astype(int)
+            some, *truth = (rows.take(column, kept) for column in known)
+            return (*np.hsplit(some, 2), *truth)
+
+        everything = rows is IN_MEMORY
+        some = at_even_distances(n_queries if everything else _N_WALKED)
         path = PricePath.from_estimates(
-            quality, cost, true_quality=true_quality, true_cost=true_cost
+            some[0], some[1], true_quality=some[2], true_cost=some[3]
         )
-        n_kept = min(len(quality), _N_KEPT)
-        rows = np.linspace(0, len(quality) - 1, n_kept).round().astype(int)
-        kept = (quality[rows], cost[rows], true_quality[rows], true_cost[rows])
-        means = weighted_means(true_quality, weight, empty=-np.inf)
-        best = best_on_average(means, _known(true_cost, cost).mean(axis=0))
+        if not everything:
+            path = path.over(*known, rows)
+        sums = rows.get(rows.total(weighted_sums, true_quality, weight))
+        means = means_of(sums, empty=-np.inf)
+        spent = rows.get(rows.total(_spent, estimates, true_cost)) / n_queries
+        best = best_on_average(means, spent)
+        kept = at_even_distances(_N_KEPT)
         return cls(path, best, float(means[best]), kept)
 
     def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:

@@ -8,15 +8,16 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skroute.averages import outcome_mass
-from skroute.boosting import PairRanker, RankingPairs
-from skroute.calibration import log_odds, rank_utility
+from skroute import stages
+from skroute.boosting import PairRanker
+from skroute.calibration import log_odds
 from skroute.checks import check_integer, check_number
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, chunks, fit_ridge, spreads
-from skroute.pairs import HeldOutPairs, PairEstimates, PairFeatures
+from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
-from skroute.relevance import graded_relevance
+from skroute.relevance import Grades, graded_relevance
+from skroute.rows import IN_MEMORY, Rows
 from skroute.threads import in_threads, openmp_threads, single_threaded
 from skroute.validation import RoutingTable, check_queries
 
@@ -306,135 +307,160 @@ class RankingRouter(ChangeablePool):
         scores = log_odds(pairs.quality)
         if self.ranker_ is not None:
             scores += self.ranker_.predict(pairs.features)
-        return self._scaled_back(
-            _blend(pairs.quality, scores, self.rank_weight_), pairs.trust
+        quality = stages.blend(pairs.quality, scores, self.rank_weight_)
+        unit = self._worst, self._range
+        return stages.scaled_back(
+            quality, pairs.trust, self._pairs.means_, unit, self._place
         )
-
-    def _scaled_back(self, quality: np.ndarray, trust: np.ndarray) -> np.ndarray:
-        """What is trusted of it, in the unit of `y` and the order of `models_`."""
-        quality = _drawn_to(self._pairs.means_, quality, trust)
-        return self._worst + self._range * quality[:, self._place]
 
     def _cost(self, X: np.ndarray, trust: np.ndarray) -> np.ndarray:
         """Expected cost, in the order of `models_`."""
         if self._cost_fit is None:
             return np.tile(self.costs_, (len(X), 1))
         cost = self._cost_fit.predict(self._pairs.scaled(X))[:, self._place, 0]
-        return _drawn_to(self.costs_, np.clip(cost, *self._cost_range), trust)
+        return stages.drawn_to(self.costs_, np.clip(cost, *self._cost_range), trust)
 
-    def _fit_table(self, table: RoutingTable) -> np.ndarray:
+    def _fit_table(self, table: RoutingTable, rows: Rows = IN_MEMORY) -> Any:
         self._check_parameters()
         n_threads = openmp_threads(self.n_jobs)
         # One thread of BLAS and of k-means: sums in another order are another fit.
         with single_threaded():
-            return self._fit_stages(table, n_threads)
+            return self._fit_stages(table, n_threads, rows)
 
-    def _fit_stages(self, table: RoutingTable, n_threads: int) -> np.ndarray:
+    def _fit_stages(self, table: RoutingTable, n_threads: int, rows: Rows) -> Any:
         self._fitted = None
         rng = check_random_state(self.random_state)
+        n_queries = rows.count(table.X)
         # Everything is learned with the models in an order of their own, so that the
         # order of the columns of y changes no decision.
-        order = _own_order(table.quality, self.costs_)
+        numbers = rows.numbers(table.quality)
+        sums = rows.get(rows.total(stages.profile, table.quality, numbers))
+        order = stages.own_order(sums, self.costs_)
         self._place = np.argsort(order)
         # The worst quality observed is 0 and the best 1, whatever the unit.
-        self._worst = float(np.nanmin(table.quality))
-        self._range = float(np.nanmax(table.quality)) - self._worst or 1.0
-        quality = (table.quality[:, order] - self._worst) / self._range
-        weight = None if table.weight is None else table.weight[:, order]
-        fold = draw_folds(table.X, self.cv, rng)
+        ends = rows.get(rows.total(stages.ends, table.quality, combine=np.maximum))
+        self._worst = -float(ends[0])
+        self._range = float(ends[1]) - self._worst or 1.0
+        unit = self._worst, self._range
+        quality = rows.map(stages.in_own_scale, table.quality, order, unit)
+        weight = table.weight
+        if weight is not None:
+            weight = rows.map(stages.in_order, weight, order)
+        folds = draw_folds(rows.keys(table.X), self.cv, rng)
+        fold = rows.split(folds, table.X)
         seed = int(rng.randint(2**31 - 1))
 
-        self._log("estimating qualities", len(quality))
+        self._log("estimating qualities", n_queries)
         self._pairs = PairFeatures(self.n_components, self.n_landmarks)
         pairs = self._pairs.fit_transform(
-            table.X, quality, fold, rng, weight, self.n_jobs
+            table.X, quality, fold, rng, weight, self.n_jobs, rows
         )
-        self._log("ranking models", len(quality))
+        self._log("ranking models", n_queries)
         scores, self.ranker_ = self._rank(
-            pairs, quality, self.costs_[order], fold, seed, n_threads
+            pairs, quality, self.costs_[order], folds, fold, seed, n_threads, rows
         )
         self.rank_weight_ = 0.0
         if self.ranker_ is not None:
-            self.rank_weight_ = _choose_weight(pairs.quality, scores, quality, weight)
-        expected = self._scaled_back(
-            _blend(pairs.quality, scores, self.rank_weight_), pairs.trust
+            self.rank_weight_ = _choose_weight(pairs, scores, quality, weight, rows)
+        self._log("estimating costs", n_queries)
+        expense = self._fit_costs(table, weight, fold, order, rows)
+        return rows.map(
+            stages.estimates_of,
+            pairs,
+            scores,
+            expense,
+            self.rank_weight_,
+            self._pairs.means_,
+            unit,
+            self._place,
+            self.costs_,
         )
-        self._log("estimating costs", len(quality))
-        expense = self._fit_costs(table, fold, order)
-        return np.hstack([expected, _drawn_to(self.costs_, expense, pairs.trust)])
 
     def _rank(
         self,
-        pairs: HeldOutPairs,
-        quality: np.ndarray,
+        pairs: Any,
+        quality: Any,
         costs: np.ndarray,
-        fold: np.ndarray,
+        folds: np.ndarray,
+        fold: Any,
         seed: int,
         n_threads: int,
-    ) -> tuple[np.ndarray, PairRanker | None]:
+        rows: Rows,
+    ) -> tuple[Any, PairRanker | None]:
         """Out-of-fold scores, and a ranker trained on all queries."""
-        scores = log_odds(pairs.quality)
-        known = np.isfinite(quality)
-        best = np.where(known, quality, -np.inf).max(axis=1)
-        worst = np.where(known, quality, np.inf).min(axis=1)
-        telling = best > worst
-        if self.n_estimators == 0 or telling.sum() < _MIN_RANKED:
-            return scores, None
-        labels, gains = graded_relevance(quality, costs, tie_gain=self.tie_gain)
+        scores = rows.map(stages.starting_scores, pairs)
         # Where all models tie there is nothing to rank, and the smallest gain for the
         # cheaper one would weigh as much as a right answer elsewhere.
-        rows = _evenly(np.flatnonzero(telling), _MAX_RANKED // quality.shape[1])
-        shown = RankingPairs(
-            pairs.at(rows).features,
-            labels[rows],
+        telling = np.flatnonzero(rows.gather(rows.map(stages.telling, quality)))
+        if self.n_estimators == 0 or len(telling) < _MIN_RANKED:
+            return scores, None
+        grades = rows.get(rows.total(Grades.of, quality)).levels()
+        no_query = np.empty((0, len(costs)))
+        _, gains = graded_relevance(
+            no_query, costs, tie_gain=self.tie_gain, grades=grades
+        )
+        telling = _evenly(telling, _MAX_RANKED // len(costs))
+        shown = np.zeros(len(folds), dtype=bool)
+        shown[telling] = True
+        table = rows.map(
+            stages.rank_table,
+            rows.split(shown, fold),
+            pairs,
+            scores,
+            quality,
+            fold,
+            costs,
+            self.tie_gain,
+            grades,
+        )
+        held_out = [k for k in range(folds.max() + 1) if (folds[telling] != k).any()]
+        *rankers, ranker = rows.train_rankers(
+            table,
+            [*held_out, -1],
             gains,
-            known[rows],
-            scores[rows],
             n_estimators=self.n_estimators,
             seed=seed,
             n_threads=n_threads,
             params={
                 "learning_rate": self.learning_rate,
                 "num_leaves": self.num_leaves,
-                "min_data_in_leaf": self.min_child_samples,
-                "feature_fraction": self.colsample_bytree,
+                "min_child_samples": self.min_child_samples,
+                "colsample_bytree": self.colsample_bytree,
             },
         )
-        rankers = {
-            k: shown.train(fold[rows] != k)
-            for k in range(fold.max() + 1)
-            if (fold[rows] != k).any()
-        }
-
-        def rank_held_out(part: slice) -> None:
-            for k, ranker in rankers.items():
-                held_out = part.start + np.flatnonzero(fold[part] == k)
-                if len(held_out):
-                    scores[held_out] += ranker.predict(pairs.at(held_out).features)
-
-        in_threads(rank_held_out, chunks(len(fold)), self.n_jobs)
-        return scores, shown.train(np.ones(len(rows), dtype=bool))
+        by_fold = rows.share(dict(zip(held_out, rankers, strict=True)))
+        scores = rows.map(
+            stages.with_rankers, scores, pairs, fold, by_fold, self.n_jobs
+        )
+        return scores, ranker
 
     def _fit_costs(
-        self, table: RoutingTable, fold: np.ndarray, order: np.ndarray
-    ) -> np.ndarray:
+        self,
+        table: RoutingTable,
+        weight: Any,
+        fold: Any,
+        order: np.ndarray,
+        rows: Rows,
+    ) -> Any:
         """Fit the costs; returns out-of-fold estimates in the order of `models_`."""
         self._cost_fit: RidgeFit | None = None
         if not table.per_query:
-            return np.tile(self.costs_, (len(table.X), 1))
-        costs = table.costs[:, order]
-        weight = None if table.weight is None else table.weight[:, order]
-        low, high = np.nanmin(table.costs, axis=0), np.nanmax(table.costs, axis=0)
-        self._cost_range = low, high
+            return rows.map(stages.at_prices, table.X, self.costs_)
+        costs = rows.map(stages.in_order, table.costs, order)
+        self._cost_range = (
+            rows.get(rows.total(np.fmin.reduce, table.costs, combine=np.fmin)),
+            rows.get(rows.total(np.fmax.reduce, table.costs, combine=np.fmax)),
+        )
         self._cost_fit, expense, _ = fit_ridge(
             table.X,
             costs,
             fold,
-            self._pairs.scaled,
-            scale=spreads(costs),
+            rows.share(self._pairs.scaled),
+            scale=spreads(costs, rows),
             weight=weight,
+            rows=rows,
         )
-        return np.clip(expense[:, self._place, 0], *self._cost_range)
+        return rows.map(stages.clipped, expense, self._place, *self._cost_range)
 
     def _check_parameters(self) -> None:
         for name, low in (
@@ -471,46 +497,9 @@ def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
-def _own_order(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Order the models by what they are, not by where they stand."""
-    known = np.where(np.isnan(quality), -1.0, quality)
-    fingerprint = np.arange(1.0, len(quality) + 1) @ known
-    return np.lexsort((fingerprint, costs, np.nanmean(quality, axis=0)))
-
-
-def _drawn_to(
-    means: np.ndarray, estimates: np.ndarray, trust: np.ndarray
-) -> np.ndarray:
-    """Estimates as far as they are trusted; for the rest, the means of the models."""
-    return means + trust[:, None] * (estimates - means)
-
-
-def _blend(regressed: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
-    """Level of the regressions, differences of ranker and regressions."""
-    level = regressed.mean(axis=1, keepdims=True)
-    ranked = level + rank_utility(scores, regressed)
-    return weight * ranked + (1.0 - weight) * regressed
-
-
 def _choose_weight(
-    regressed: np.ndarray,
-    scores: np.ndarray,
-    quality: np.ndarray,
-    weight: np.ndarray | None,
+    pairs: Any, scores: Any, quality: Any, weight: Any, rows: Rows
 ) -> float:
     """Weight of the ranker with the least error on differences between models."""
-    known, mass = np.isfinite(quality), outcome_mass(quality, weight)
-    total = mass.sum(axis=1, keepdims=True)
-    total[total == 0] = 1.0
-
-    def centred(values: np.ndarray) -> np.ndarray:
-        values = np.where(known, values, 0.0)
-        return (values - (mass * values).sum(axis=1, keepdims=True) / total)[known]
-
-    before = centred(regressed)
-    change = centred(_blend(regressed, scores, 1.0)) - before
-    error = centred(quality) - before
-    size = float(mass[known] @ change**2)
-    if size == 0:
-        return 0.0
-    return float(np.clip(mass[known] @ (change * error) / size, 0.0, 1.0))
+    size, gain = rows.get(rows.total(stages.changes, pairs, scores, quality, weight))
+    return 0.0 if size == 0 else float(np.clip(gain / size, 0.0, 1.0))

@@ -2,9 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-__all__ = ["graded_relevance"]
+__all__ = ["Grades", "graded_relevance"]
+
+# Real-valued qualities with more distinct values are rounded to so many equal steps.
+_MAX_LEVELS = 31
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The distinct qualities of some rows; adds up over parts of a table.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_values,)
+        In ascending order; of too many only the first and the last.
+    crowded : bool
+        Whether they are too many to be grades of their own.
+    """
+
+    values: np.ndarray
+    crowded: bool = False
+
+    @classmethod
+    def of(cls, quality: np.ndarray) -> Grades:
+        """Grades of a table of qualities, ``NaN`` where unknown."""
+        return cls(np.unique(quality[np.isfinite(quality)]))._bounded()
+
+    def __add__(self, other: Grades) -> Grades:
+        both = np.union1d(self.values, other.values)
+        return Grades(both, self.crowded or other.crowded)._bounded()
+
+    def levels(self) -> np.ndarray:
+        """The grades that qualities are rounded to, in ascending order."""
+        if self.crowded:
+            return np.linspace(self.values[0], self.values[-1], _MAX_LEVELS)
+        return self.values
+
+    def _bounded(self) -> Grades:
+        if self.crowded or len(self.values) > _MAX_LEVELS:
+            return Grades(self.values[[0, -1]], True)
+        return self
 
 
 def graded_relevance(
@@ -12,7 +53,7 @@ def graded_relevance(
     costs: np.ndarray,
     *,
     tie_gain: float,
-    max_levels: int = 31,
+    grades: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Grade every (query, model) pair by quality, ties by cheapness.
 
@@ -30,9 +71,9 @@ def graded_relevance(
         Mean cost of each model.
     tie_gain : float
         Gain of the cheapest model over the dearest at equal quality; 0 leaves ties.
-    max_levels : int, default=31
-        Real-valued qualities with more distinct values are rounded to so many equal
-        steps.
+    grades : ndarray of shape (n_grades,), default=None
+        Grades that qualities are rounded to, in ascending order: ``None`` is their own,
+        or 31 equal steps where they have more distinct values.
 
     Returns
     -------
@@ -42,9 +83,8 @@ def graded_relevance(
         Increasing in quality and in cheapness.
     """
     known = np.isfinite(quality)
-    grades = np.unique(quality[known])
-    if len(grades) > max_levels:
-        grades = np.linspace(grades[0], grades[-1], max_levels)
+    if grades is None:
+        grades = Grades.of(quality).levels()
     middle = (grades[1:] + grades[:-1]) / 2
     level = np.searchsorted(middle, np.where(known, quality, grades[0]))
     value = grades - grades[0]

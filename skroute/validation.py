@@ -6,8 +6,6 @@ wrong; money is checked in ``skroute.money``, single numbers in ``skroute.checks
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,11 +20,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skroute.averages import weighted_means
 from skroute.checks import check_column
-from skroute.exceptions import NoCostWarning
-from skroute.money import check_costs, check_prices
-from skroute.names import by_name, default_names, listed, model_names
+from skroute.names import by_name, default_names, model_names
+from skroute.outcomes import Outcomes, check_outcomes_of
 
 __all__ = [
     "RoutingTable",
@@ -34,11 +30,12 @@ __all__ = [
     "check_choice",
     "check_estimates",
     "check_input_features",
-    "check_outcome_weight",
     "check_outcomes",
     "check_quality",
     "check_queries",
     "check_routing_table",
+    "check_vectors",
+    "settled_table",
 ]
 
 # Embeddings keep their precision; anything else becomes float64.
@@ -67,16 +64,6 @@ class RoutingTable(NamedTuple):
     costs: np.ndarray
     per_query: bool
     weight: np.ndarray | None = None
-
-
-def _outside() -> int:
-    """Level of the caller of this package, for `warnings.warn`."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(
-        ("skroute.", "sklearn.")
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 @contextmanager
@@ -145,57 +132,41 @@ def _check_routing_table(
     quality = check_quality(y)
     if models is None:
         models = default_names(quality.shape[1])
-    observed = np.isfinite(quality).any(axis=0)
-    if not observed.all():
-        raise ValueError(
-            f"y has no observed quality for the models {listed(models[~observed])}: "
-            "their column is all NaN; drop it or add outcomes."
-        )
-    weight = None
-    if outcome_weight is not None:
-        weight = check_outcome_weight(outcome_weight, quality, models)
-        quality = np.where(weight > 0, quality, np.nan)
-    given = getattr(router, "costs", None)
-    prices = None if given is None else check_prices(given, models)
-    if costs is None:
-        if prices is None:
-            warnings.warn(
-                f"{type(router).__name__} was given no costs: every model is taken to "
-                "cost 1. Give prices as costs=... in the constructor or per-query "
-                "costs to fit.",
-                NoCostWarning,
-                stacklevel=_outside(),
-            )
-            prices = np.ones(len(models))
-        if np.isnan(prices).any():
-            raise ValueError(
-                f"costs has no price for the models {listed(models[np.isnan(prices)])}"
-                " and no per-query costs were given to fit."
-            )
-        mean_costs = prices
-        table = np.broadcast_to(prices, quality.shape)
-    else:
-        table = check_costs(costs, quality.shape, models)
-        if weight is not None:
-            table = np.where(weight > 0, table, np.nan)
-        if prices is not None:
-            # A known price stands in for a call whose cost was not recorded.
-            table = np.where(np.isnan(table), prices, table)
-        unknown = np.isnan(table).all(axis=0)
-        if unknown.any():
-            raise ValueError(
-                f"costs has no known cost for the models {listed(models[unknown])}: "
-                "their column is all NaN; give a price for them in the constructor."
-            )
-        mean_costs = weighted_means(table, weight)
-    X = _check_vectors(router, X, reset=True)
+    outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
+    X = check_vectors(router, X, reset=True)
     check_consistent_length(X, quality)
+    return settled_table(router, models, X, outcomes)
+
+
+def settled_table(
+    router: BaseEstimator, models: np.ndarray, X: Any, outcomes: Outcomes
+) -> RoutingTable:
+    """Set the attributes that follow from what is fitted, all of it checked.
+
+    Parameters
+    ----------
+    router : estimator
+        The router that is being fitted.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings.
+    outcomes : Outcomes
+        The rest of the table.
+
+    Returns
+    -------
+    RoutingTable
+        The table.
+    """
     router.models_ = models
-    router.costs_ = np.array(mean_costs)
-    router._per_query_costs = costs is not None
+    router.costs_ = np.array(outcomes.mean_costs)
+    router._per_query_costs = outcomes.per_query
     # What an earlier fit knew of its training queries holds no more.
     vars(router).pop("_training", None)
-    return RoutingTable(X, quality, table, costs is not None, weight)
+    return RoutingTable(
+        X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
+    )
 
 
 def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
@@ -223,10 +194,10 @@ def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
     if _is_plain(router, X):
         return X
     check_is_fitted(router)
-    return _check_vectors(router, X, reset=False)
+    return check_vectors(router, X, reset=False)
 
 
-def _check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
+def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
     """Check embeddings as scikit-learn does, and say which step texts are lacking."""
     try:
         return validate_data(router, X, dtype=_FLOATS, reset=reset)
@@ -341,76 +312,6 @@ def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
             f"model is worth; got {int(np.isfinite(y).sum())}."
         )
     return y
-
-
-def check_outcome_weight(
-    weight: Any,
-    quality: np.ndarray,
-    models: np.ndarray,
-    name: str = "outcome_weight",
-) -> np.ndarray:
-    """Check weights of outcomes, and bring those of every model to its outcomes.
-
-    Parameters
-    ----------
-    weight : array-like of shape (n_queries, n_models)
-        Weights, in any unit; not read where the quality is unknown.
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities, ``NaN`` where unknown.
-    models : ndarray of shape (n_models,)
-        Names of the models; a DataFrame's columns are put in this order.
-    name : str, default="outcome_weight"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        Weights that sum, for every model, to as many equally weighed outcomes as would
-        tell its mean as well [1]_; 0 where the quality is unknown.
-
-    Raises
-    ------
-    ValueError
-        If the shape, a column name or a value is wrong, or a model is left without any
-        outcome.
-
-    References
-    ----------
-    .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
-    """
-    columns = model_names(weight, name)
-    table = check_array(
-        weight,
-        dtype=np.float64,
-        ensure_all_finite=False,
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name=name,
-    )
-    if table.shape != quality.shape:
-        raise ValueError(
-            f"{name} must have one weight per outcome, the shape of y, "
-            f"{quality.shape}; got {table.shape}."
-        )
-    table = by_name(table, columns, models, name)
-    known = np.isfinite(quality)
-    bad = known & ~(np.isfinite(table) & (table >= 0))
-    if bad.any():
-        raise ValueError(
-            f"{name} must be finite and not negative wherever y is known; got "
-            f"{table[bad][0]!r} for the model {models[bad.any(axis=0)][0]}. Give 0 to "
-            "leave an outcome out."
-        )
-    table = np.where(known, table, 0.0)
-    largest = table.max(axis=0)
-    if (largest == 0).any():
-        raise ValueError(
-            f"{name} leaves no outcome of the models {listed(models[largest == 0])}: "
-            "all their weights are 0; drop their columns or weigh an outcome."
-        )
-    # The largest as a unit keeps the squares of extreme weights finite.
-    table = table / largest
-    return table * (table.sum(axis=0) / (table**2).sum(axis=0))
 
 
 def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from sklearn.decomposition import PCA
 
 from skroute.folds import repeats
 from skroute.linear import chunks
+from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["QueryViews"]
 
@@ -53,6 +54,8 @@ class QueryViews:
         Centres that span the kernels, at most.
     rng : RandomState
         Draws the sample, the landmarks and the profiles.
+    rows : Rows, default=IN_MEMORY
+        Where the queries are. Elsewhere X and `trusted` are handles of columns.
 
     Attributes
     ----------
@@ -68,12 +71,14 @@ class QueryViews:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         n_components: int,
         n_landmarks: int,
         rng: np.random.RandomState,
+        rows: Rows = IN_MEMORY,
     ) -> None:
-        sample = self._fit_scaling(X, n_components, rng)
+        sample = self._fit_scaling(X, n_components, rng, rows)
+        every = len(sample) == rows.count(X)
         centres = [_landmarks(sample, n_landmarks, rng)]
         # How softly queries belong to the clusters of each profile.
         self._softness: list[float] = []
@@ -87,7 +92,7 @@ class QueryViews:
             # A query pulls the centre of its cluster: without it, it would lie farther
             # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
             pull = _pulls(sizes)
-            self._pulls.append(pull if len(sample) == len(X) else np.ones(n_clusters))
+            self._pulls.append(pull if every else np.ones(n_clusters))
         # In one matrix: one product gives the distances to all of them.
         self._centres = np.concatenate(centres)
         self._squares = (self._centres**2).sum(axis=1)
@@ -95,7 +100,7 @@ class QueryViews:
         ends = np.cumsum([len(part) for part in centres]).tolist()
         self._parts = [slice(*pair) for pair in itertools.pairwise([0, *ends])]
         self._roots = self._maps()
-        self.trusted = self._known(X, pulled=len(sample) == len(X))
+        self.trusted = self._known(X, every, rows)
 
     def __len__(self) -> int:
         return 1 + len(_GAMMAS) + len(self._softness)
@@ -177,7 +182,7 @@ class QueryViews:
         beyond = (distance - near) / (far - near if far > near else _EPSILON)
         return 1.0 - np.clip(beyond, 0.0, 1.0)
 
-    def _known(self, X: np.ndarray, pulled: bool) -> np.ndarray:
+    def _known(self, X: Any, pulled: bool, rows: Rows) -> Any:
         """Learn how far queries are known; returns the trust in the training queries.
 
         Their distances are what those of queries to come will be: one that `pulled` its
@@ -186,23 +191,31 @@ class QueryViews:
         """
         self._reach = np.inf, np.inf
         if len(self.landmarks) < 2:
-            return np.ones(len(X))
-        first, count = repeats(X)
-        distance, nearest = np.empty((len(X), 2)), np.empty(len(X), dtype=int)
-        for part in chunks(len(X)):
-            scaled = self.scaled(X[part])
-            from_all = self._distances(scaled, self._parts[0])
-            nearest[part] = from_all.argmin(axis=1)
-            distance[part] = np.partition(from_all, 1, axis=1)[:, :2]
-        own, second = distance.T
+            return rows.split(np.ones(rows.count(X)), X)
+        first, count = repeats(rows.keys(X))
+        column = rows.map(QueryViews._nearest, rows.share(copy(self)), X, pulled)
+        own, *rest = rows.gather(column).T
         if pulled:
+            second, nearest = rest[0], rest[1].astype(int)
             size = np.bincount(nearest, weights=1.0 / count).round()[nearest]
             off = np.where(size > 1, own * _pulls(size), second)
             own = np.where(count > 1, own, np.minimum(off, second))
         distinct = np.unique(first)
         near, far = np.quantile(own[distinct], _KNOWN)
         self._reach = float(near), float(far)
-        return self._trust_at(own)
+        return rows.split(self._trust_at(own), X)
+
+    def _nearest(self, X: np.ndarray, pulled: bool) -> np.ndarray:
+        """Distance of the next landmark; if it `pulled`, also of another, and which."""
+        found = np.empty((len(X), 3 if pulled else 1))
+        for part in chunks(len(X)):
+            from_all = self._distances(self.scaled(X[part]), self._parts[0])
+            if pulled:
+                found[part, 2] = from_all.argmin(axis=1)
+                found[part, :2] = np.partition(from_all, 1, axis=1)[:, :2]
+            else:
+                found[part, 0] = from_all.min(axis=1)
+        return found
 
     def _views_at(
         self, scaled: np.ndarray, distance: np.ndarray
@@ -223,20 +236,19 @@ class QueryViews:
         return np.maximum(distance, 0.0, out=distance)
 
     def _fit_scaling(
-        self, X: np.ndarray, n_components: int, rng: np.random.RandomState
+        self, X: Any, n_components: int, rng: np.random.RandomState, rows: Rows
     ) -> np.ndarray:
         """Learn centre, scale and leading directions; returns some scaled queries."""
-        n_queries, width = X.shape
-        self._centre = X.mean(axis=0, dtype=np.float64)
-        total = sum(
-            float(((X[part] - self._centre) ** 2).sum()) for part in chunks(n_queries)
-        )
+        n_queries = rows.count(X)
+        self._centre = rows.get(rows.total(_sum, X)) / n_queries
+        total = rows.get(rows.total(_sum_of_squares, X, self._centre))
         rounding = n_queries * float(np.sum((_EPSILON * self._centre) ** 2))
         varied = total > rounding
         self._scale = np.sqrt(total / n_queries) if varied else 1.0
         self._basis: np.ndarray | None = None
-        sample = self.scaled(X[rng.permutation(n_queries)[:_N_SAMPLED]])
-        if width > _MAX_WIDTH:
+        sample = rows.take(X, rng.permutation(n_queries)[:_N_SAMPLED])
+        sample = self.scaled(sample)
+        if sample.shape[1] > _MAX_WIDTH:
             # The time to solve a regression grows with the cube of the width.
             pca = PCA(
                 min(_MAX_WIDTH, len(sample)),
@@ -251,6 +263,14 @@ class QueryViews:
             pca = PCA(n_components, svd_solver="covariance_eigh").fit(sample)
             self.components = pca.components_.T
         return sample
+
+
+def _sum(X: np.ndarray) -> np.ndarray:
+    return X.sum(axis=0, dtype=np.float64)
+
+
+def _sum_of_squares(X: np.ndarray, centre: np.ndarray) -> float:
+    return sum(float(((X[part] - centre) ** 2).sum()) for part in chunks(len(X)))
 
 
 def _landmarks(

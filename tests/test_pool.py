@@ -318,8 +318,8 @@ def test_an_integer_weight_is_a_repeated_row_to_the_regressions() -> None:
     np.testing.assert_allclose(one.intercept, two.intercept, atol=1e-10)
     deviation = rng.normal(size=(90, 2, 3))
     np.testing.assert_allclose(
-        _combine(deviation, Y, np.zeros(2), weight.astype(float)),
-        _combine(deviation[again], Y[again], np.zeros(2)),
+        _combine([deviation], Y, np.zeros(2), weight.astype(float)),
+        _combine([deviation[again]], Y[again], np.zeros(2)),
         atol=0.02,  # how much a query's outcomes share is told without weights
     )
 

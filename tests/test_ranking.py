@@ -307,7 +307,7 @@ def _weighable(n_known: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_regressions_are_weighed_as_non_negative_least_squares_does() -> None:
     deviation, target, common = _weighable(n_known=4)
     aim = target.mean(axis=1, keepdims=True)
-    weights = _combine(deviation, target, np.zeros(4))
+    weights = _combine([deviation], target, np.zeros(4))
     expected = nnls(common[:, 0], aim[:, 0])[0]
     np.testing.assert_allclose(common @ weights[0], common @ expected, atol=1e-8)
     expected = nnls((deviation - common).reshape(-1, 5), (target - aim).ravel())[0]
@@ -321,7 +321,7 @@ def test_one_outcome_per_query_weighs_level_and_differences_together() -> None:
     parts = np.broadcast_to(common, deviation.shape), deviation - common
     design = np.concatenate([part[known] for part in parts], axis=1)
     expected = nnls(design, target[known])[0]
-    weights = _combine(deviation, target, np.zeros(4)).ravel()
+    weights = _combine([deviation], target, np.zeros(4)).ravel()
     np.testing.assert_allclose(design @ weights, design @ expected, atol=1e-8)
 
 

@@ -1,0 +1,500 @@
+"""DaskRankingRouter: the ranking router, fitted where the table is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from skroute.alternatives import check_top_k
+from skroute.dask._input import (
+    check_partitioned_table,
+    current_client,
+    is_collection,
+    map_queries,
+)
+from skroute.dask._partitions import Column, Partitions
+from skroute.decision import BudgetDecider
+from skroute.masks import check_available, check_caps, is_per_query
+from skroute.ranking import RankingRouter
+from skroute.validation import all_or_nothing
+
+__all__ = ["DaskRankingRouter"]
+
+
+class DaskRankingRouter(RankingRouter):
+    """A :class:`~skroute.RankingRouter` that is fitted by a Dask cluster.
+
+    The table stays in its partitions. The regressions, their strengths and weights, the
+    costs and the price path are solved from sums over partitions, and are those of the
+    local fit but for rounding; the LambdaRank model is trained by
+    :class:`lightgbm.dask.DaskLGBMRanker`, whole queries in every partition. What comes
+    out is a plain router, :meth:`to_local`, that pickles and serves without Dask.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_models,) or dict, default=None
+        Prices per model, by position or by name. Also fill in for unknown per-query
+        costs.
+    n_estimators : int, default=100
+        Boosting rounds; 0 leaves the ranker out.
+    learning_rate : float, default=0.05
+        Shrinkage of each round.
+    num_leaves : int, default=7
+        Leaves per tree.
+    min_child_samples : int, default=100
+        Pairs in a leaf, at least.
+    colsample_bytree : float, default=0.6
+        Share of the features that each tree may use.
+    tie_gain : float, default=0.001
+        Gain of the cheapest model over the dearest where two are equally good.
+    n_components : int, default=8
+        Principal components of the embedding among the features.
+    n_landmarks : int, default=512
+        Centres of clusters that span the kernel regressions.
+    cv : int, default=5
+        Folds of the cross-fitting.
+    n_jobs : int or None, default=None
+        Threads of LightGBM in the router that serves; in the fit it takes those of the
+        workers.
+    random_state : int, RandomState instance or None, default=None
+        Draws the folds, the landmarks and the columns of the trees.
+    verbose : int, default=0
+        Above 0, the stages of `fit` are logged at level INFO.
+    client : distributed.Client, default=None
+        The cluster; ``None`` takes the current one. It is not copied with the
+        estimator, nor pickled.
+
+    Attributes
+    ----------
+    models_ : ndarray of str of shape (n_models,)
+        Names of the models.
+    costs_ : ndarray of shape (n_models,)
+        Mean money per call of each model.
+    ranker_ : PairRanker or None
+        The LambdaRank model; ``None`` where too few queries tell the models apart.
+    rank_weight_ : float
+        Share of the ranker in the differences between models.
+    price_path_ : PricePath
+        Mean spend and quality of the cross-fitted decisions, over all training queries,
+        at the prices where a sample of them steps.
+    n_features_in_ : int
+        Width of the embeddings.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the features, where `X` had string column names.
+
+    See Also
+    --------
+    RankingRouter : The same on a table in memory; says what the parameters are for.
+
+    Notes
+    -----
+    What is gathered in one place, whatever the size of the table: 8,192 queries on
+    which directions and landmarks are found, 4,096 on which budgets are settled, and of
+    every query a hash of 8 bytes, so that twins are held out together.
+
+    The same seed and partitions give the same regressions and costs, to the last bit.
+    The ranker also depends on which worker trains on which partition: they are dealt in
+    turns, but the scheduler may move one. LightGBM then bins features from other rows,
+    and adds up in another order; expected qualities differ by a few hundredths at most,
+    and decisions on a few queries in a hundred.
+
+    What a worker held that is lost during a fit is computed again by the others. If it
+    is lost while the ranker is trained, that training begins again; where LightGBM
+    would wait for it without end, a ``RuntimeError`` says so.
+
+    Workers need this package, and between them open ports for LightGBM.
+
+    Examples
+    --------
+    >>> import dask.array as da  # doctest: +SKIP
+    >>> from distributed import Client  # doctest: +SKIP
+    >>> from skroute.dask import DaskRankingRouter
+    >>> from skroute.datasets import make_routing
+    >>> data = make_routing(n_queries=300, n_models=3, random_state=0)
+    >>> X, y, costs = (
+    ...     da.from_array(table, chunks=(100, -1))
+    ...     for table in (data.data, data.quality, data.costs)
+    ... )  # doctest: +SKIP
+    >>> with Client():  # doctest: +SKIP
+    ...     router = DaskRankingRouter(random_state=0).fit(X, y, costs=costs)
+    ...     names = router.route(X, min_quality="95%").compute()
+    >>> router.to_local().route(data.data[:2]).shape  # doctest: +SKIP
+    (2,)
+    """
+
+    def __init__(
+        self,
+        costs: Any = None,
+        *,
+        n_estimators: int = 100,
+        learning_rate: float = 0.05,
+        num_leaves: int = 7,
+        min_child_samples: int = 100,
+        colsample_bytree: float = 0.6,
+        tie_gain: float = 0.001,
+        n_components: int = 8,
+        n_landmarks: int = 512,
+        cv: int = 5,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        client: Any = None,
+    ) -> None:
+        super().__init__(
+            costs,
+            n_estimators=n_estimators,
+            learning_rate=learning_rate,
+            num_leaves=num_leaves,
+            min_child_samples=min_child_samples,
+            colsample_bytree=colsample_bytree,
+            tie_gain=tie_gain,
+            n_components=n_components,
+            n_landmarks=n_landmarks,
+            cv=cv,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.client = client
+
+    def fit(
+        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+    ) -> Self:
+        """Fit the router on a table in partitions.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_queries, n_features)
+            Embeddings, float32 or float64; of an array, all columns in one chunk.
+        y : dask array or DataFrame of shape (n_queries, n_models)
+            Quality of every model on every query, higher is better; ``NaN`` where a
+            model was not run. In the partitions of `X`. Columns of a DataFrame name
+            the models.
+        costs : dask array or DataFrame of shape (n_queries, n_models), default=None
+            Money per call, ``NaN`` where unknown. In the partitions of `X`. Prices per
+            model are given in the constructor instead.
+        outcome_weight : dask array or DataFrame of that shape, default=None
+            Weight of every outcome, as in :meth:`RankingRouter.fit`.
+
+        Returns
+        -------
+        self : DaskRankingRouter
+            The fitted router.
+
+        Raises
+        ------
+        TypeError
+            If a table is in memory, and no Dask collection.
+        ValueError
+            If sizes of chunks are unknown, tables are not partitioned alike, or a
+            shape, a name or a value is not as described; the router is then left as it
+            was.
+        RuntimeError
+            If the cluster loses workers in a way that the fit cannot recover from.
+        """
+        self._fit_partitions(X, y, costs, outcome_weight)
+        return self
+
+    def fit_transform(
+        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+    ) -> Any:
+        """Fit, and estimate the training queries by cross-fitting.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_queries, n_features)
+            Embeddings.
+        y : dask array or DataFrame of shape (n_queries, n_models)
+            Qualities, ``NaN`` where a model was not run.
+        costs : dask array or DataFrame of shape (n_queries, n_models), default=None
+            Money per call.
+        outcome_weight : dask array or DataFrame of that shape, default=None
+            Weight of every outcome, as in :meth:`fit`.
+
+        Returns
+        -------
+        dask array of shape (n_queries, 2 * n_models)
+            Cross-fitted qualities, then costs; in the memory of the workers.
+        """
+        estimates, rows = self._fit_partitions(X, y, costs, outcome_weight)
+        return rows.as_array(estimates, 2 * len(self.models_))
+
+    def to_local(self) -> RankingRouter:
+        """Make a plain router of what was fitted; it knows nothing of Dask.
+
+        Returns
+        -------
+        RankingRouter
+            A fitted router.
+
+        Raises
+        ------
+        NotFittedError
+            If the router is not fitted.
+        """
+        check_is_fitted(self)
+        router = self._unfitted()
+        _adopt(router, self, self.get_params(deep=False))
+        return router
+
+    def decision_function(self, X: Any) -> Any:
+        """Rank scores: how much better than the average model each is expected to be.
+
+        Parameters
+        ----------
+        X : dask collection or array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        dask array or ndarray of shape (n_queries, n_models)
+            Scores; lazily, where `X` is a Dask collection.
+        """
+        if is_collection(X):
+            return self._lazily("decision_function", X, len(self.models_))
+        return super().decision_function(X)
+
+    def predict_quality(self, X: Any) -> Any:
+        """Calibrated expected quality of every model.
+
+        Parameters
+        ----------
+        X : dask collection or array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        dask array or ndarray of shape (n_queries, n_models)
+            In the unit of `y`; lazily, where `X` is a Dask collection.
+        """
+        if is_collection(X):
+            return self._lazily("predict_quality", X, len(self.models_))
+        return super().predict_quality(X)
+
+    def predict_cost(self, X: Any) -> Any:
+        """Expected cost of every model.
+
+        Parameters
+        ----------
+        X : dask collection or array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        dask array or ndarray of shape (n_queries, n_models)
+            In the unit of `costs`; lazily, where `X` is a Dask collection.
+        """
+        if is_collection(X):
+            return self._lazily("predict_cost", X, len(self.models_))
+        return super().predict_cost(X)
+
+    def transform(self, X: Any) -> Any:
+        """Expected quality and cost of every model, side by side.
+
+        Parameters
+        ----------
+        X : dask collection or array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        dask array or ndarray of shape (n_queries, 2 * n_models)
+            Qualities, then costs; lazily, where `X` is a Dask collection.
+        """
+        if is_collection(X):
+            return self._lazily("transform", X, 2 * len(self.models_))
+        return super().transform(X)
+
+    def predict(self, X: Any) -> Any:
+        """Model to call for each query where money is no object.
+
+        Parameters
+        ----------
+        X : dask collection or array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        dask array or ndarray of int of shape (n_queries,)
+            Index into ``models_``; lazily, where `X` is a Dask collection.
+        """
+        if is_collection(X):
+            return self._lazily("predict", X, None, np.intp)
+        return super().predict(X)
+
+    def route(
+        self,
+        X: Any,
+        *,
+        budget: float | Any | None = None,
+        scope: Literal["mean", "query", "batch"] = "mean",
+        min_quality: float | str | None = None,
+        price: float | None = None,
+        tolerance: float = 0.0,
+        available: Any = None,
+        on_infeasible: Literal["raise", "cheapest"] = "raise",
+        top_k: int | None = None,
+    ) -> Any:
+        """Name of the model to call for each query, and of those to fall back on.
+
+        Parameters
+        ----------
+        X : dask collection or array-like of shape (n_queries, n_features)
+            Embeddings.
+        budget : float, array-like or dask array of shape (n_queries,) or None, \
+default=None
+            Money; see `scope`. An array holds a cap for each query, a dask array in the
+            partitions of `X`.
+        scope : {"mean", "query", "batch"}, default="mean"
+            What `budget` limits. A batch is solved as a whole, and so only in memory.
+        min_quality : float, str or None, default=None
+            Mean quality to reach, or a share of the best single model's.
+        price : float or None, default=None
+            Quality that one unit of money is worth.
+        tolerance : float, default=0.0
+            Expected quality that may be given up to take a cheaper model.
+        available : array-like of bool or list of str, default=None
+            Models that may be called: (n_models,) or (n_queries, n_models), the latter
+            also as a dask array in the partitions of `X`; or names.
+        on_infeasible : {"raise", "cheapest"}, default="raise"
+            What to do when nothing fits the budget.
+        top_k : int or None, default=None
+            Number of models to name per query; ``None`` names one, in 1-D.
+
+        Returns
+        -------
+        dask array or ndarray of str of shape (n_queries,) or (n_queries, top_k)
+            Names of models, as :meth:`RankingRouter.route` gives them; lazily, where
+            `X` is a Dask collection.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If a mean budget or the target cannot be met; where a cap of a single query
+            cannot, computing the result raises it.
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If an argument is not as described.
+        """
+        rule: dict[str, Any] = {
+            "scope": scope,
+            "min_quality": min_quality,
+            "price": price,
+            "tolerance": tolerance,
+            "on_infeasible": on_infeasible,
+        }
+        if not is_collection(X):
+            return super().route(
+                X, budget=budget, available=available, top_k=top_k, **rule
+            )
+        self._check_width(X)
+        if scope == "batch":
+            raise ValueError(
+                "scope='batch' is solved over all rows of a call at once, and not on a "
+                "Dask collection. Route parts with a batch budget each, or the batch "
+                "in memory: route(X.compute(), ...)."
+            )
+        n_queries: Any = X.shape[0] if hasattr(X, "chunks") else "n_queries"
+        if is_collection(budget):
+            caps: Any = budget
+            rule_budget: Any = np.zeros(1)  # stands for an array of caps
+        else:
+            caps = rule_budget = budget
+            if is_per_query(budget):
+                caps = check_caps(budget)[:, 0]
+        decider = BudgetDecider(rule_budget, **rule)
+        decider._check_parameters()
+        self._settle_on(self._training, decider)
+        n_places = check_top_k(top_k, len(self.models_))
+        if available is not None and not is_collection(available):
+            available = check_available(available, self.models_, n_queries)
+        return map_queries(
+            _route_part,
+            (self.to_local(), {**rule, "top_k": top_k}),
+            X,
+            caps,
+            available,
+            width=None if top_k is None else n_places,
+            dtype=object,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "client": None}
+
+    def __sklearn_clone__(self) -> DaskRankingRouter:
+        params = self.get_params(deep=False)
+        client = params.pop("client")
+        params = {name: clone(value, safe=False) for name, value in params.items()}
+        return type(self)(**params, client=client)
+
+    def _fit_partitions(
+        self, X: Any, y: Any, costs: Any, outcome_weight: Any
+    ) -> tuple[Column, Partitions]:
+        params = self.get_params(deep=False)
+        with all_or_nothing(self):
+            client = current_client(self.client, f"{type(self).__name__}.fit")
+            for name in set(vars(self)) - set(params):
+                delattr(self, name)
+            table, rows = check_partitioned_table(
+                self, client, X, y, costs, outcome_weight
+            )
+            router = self._unfitted()
+            _adopt(router, self, params)
+            estimates = router._remember(table, router._fit_table(table, rows), rows)
+            _adopt(self, router, params)
+        return estimates, rows
+
+    def _unfitted(self) -> RankingRouter:
+        """Make a plain router of these parameters."""
+        params = self.get_params(deep=False)
+        del params["client"]
+        return RankingRouter(**params)
+
+    def _lazily(
+        self, method: str, X: Any, width: int | None, dtype: Any = np.float64
+    ) -> Any:
+        self._check_width(X)
+        router = self.to_local()
+        return map_queries(_call_part, (router, method), X, width=width, dtype=dtype)
+
+    def _check_width(self, X: Any) -> None:
+        """Say at once what would be an error in each partition."""
+        check_is_fitted(self)
+        if X.ndim != 2 or X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X must have the {self.n_features_in_} features that the router was "
+                f"fitted on; got shape {X.shape}."
+            )
+
+    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        # What the methods that are not lazy have in common.
+        if is_collection(X):
+            raise TypeError(
+                "this method works on arrays in memory; got a Dask collection. Give it "
+                "some rows of it, X.compute()."
+            )
+        return super()._estimates(X)
+
+
+def _adopt(router: RankingRouter, other: RankingRouter, params: Any) -> None:
+    """Take over what another router has learnt."""
+    for name, value in vars(other).items():
+        if name not in params:
+            setattr(router, name, value)
+
+
+def _call_part(constant: tuple[RankingRouter, str], X: Any) -> np.ndarray:
+    router, method = constant
+    result: np.ndarray = getattr(router, method)(X)
+    return result
+
+
+def _route_part(
+    constant: tuple[RankingRouter, dict[str, Any]], X: Any, budget: Any, available: Any
+) -> np.ndarray:
+    router, rule = constant
+    return router.route(X, budget=budget, available=available, **rule)

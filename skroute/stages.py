@@ -1,0 +1,189 @@
+"""What the stages of the ranking router's fit compute on some rows: values, or sums.
+
+Values are of each query by itself, and sums add up over parts of a table: so it does
+not matter where the parts are (see ``skroute.rows``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skroute.averages import means_of, outcome_mass, weighted_sums
+from skroute.boosting import PairRanker, RankTable
+from skroute.calibration import log_odds, rank_utility
+from skroute.linear import chunks
+from skroute.pairs import HeldOutPairs
+from skroute.relevance import graded_relevance
+from skroute.threads import in_threads
+
+__all__ = [
+    "at_prices",
+    "blend",
+    "changes",
+    "clipped",
+    "drawn_to",
+    "ends",
+    "estimates_of",
+    "in_order",
+    "in_own_scale",
+    "own_order",
+    "profile",
+    "rank_table",
+    "scaled_back",
+    "starting_scores",
+    "telling",
+    "with_rankers",
+]
+
+
+def profile(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Sums that tell the models apart: of qualities, of outcomes, and a fingerprint."""
+    known = np.where(np.isnan(quality), -1.0, quality)
+    return np.vstack([weighted_sums(quality), (numbers + 1.0) @ known])
+
+
+def own_order(profile: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Order the models by what they are, not by where they stand."""
+    return np.lexsort((profile[2], costs, means_of(profile[:2])))
+
+
+def ends(quality: np.ndarray) -> np.ndarray:
+    """The worst quality, negative, and the best: the larger is the farther."""
+    return np.array(
+        [-np.fmin.reduce(quality, axis=None), np.fmax.reduce(quality, axis=None)]
+    )
+
+
+def in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Put the columns of the models in their own order."""
+    return values[:, order]
+
+
+def in_own_scale(
+    quality: np.ndarray, order: np.ndarray, unit: tuple[float, float]
+) -> np.ndarray:
+    """Scale qualities, and put the models in their own order."""
+    worst, extent = unit
+    return (quality[:, order] - worst) / extent
+
+
+def starting_scores(pairs: HeldOutPairs) -> np.ndarray:
+    """Scores that say what the regressions say."""
+    return log_odds(pairs.quality)
+
+
+def telling(quality: np.ndarray) -> np.ndarray:
+    """Queries on which the models are known to differ."""
+    known = np.isfinite(quality)
+    best = np.where(known, quality, -np.inf).max(axis=1)
+    return best > np.where(known, quality, np.inf).min(axis=1)
+
+
+def rank_table(
+    shown: np.ndarray,
+    pairs: HeldOutPairs,
+    scores: np.ndarray,
+    quality: np.ndarray,
+    fold: np.ndarray,
+    costs: np.ndarray,
+    tie_gain: float,
+    grades: np.ndarray,
+) -> RankTable:
+    """What rankers are trained on: the queries that are shown to them."""
+    rows = np.flatnonzero(shown)
+    labels, _ = graded_relevance(quality[rows], costs, tie_gain=tie_gain, grades=grades)
+    known = np.isfinite(quality[rows])
+    return RankTable(pairs.at(rows).features, labels, known, scores[rows], fold[rows])
+
+
+def with_rankers(
+    scores: np.ndarray,
+    pairs: HeldOutPairs,
+    fold: np.ndarray,
+    rankers: dict[int, PairRanker],
+    n_jobs: int | None,
+) -> np.ndarray:
+    """Scores, with those of each fold from a ranker that was trained without it."""
+    scores = scores.copy()
+
+    def rank_held_out(part: slice) -> None:
+        for k, ranker in rankers.items():
+            held_out = part.start + np.flatnonzero(fold[part] == k)
+            if len(held_out):
+                scores[held_out] += ranker.predict(pairs.at(held_out).features)
+
+    in_threads(rank_held_out, chunks(len(fold)), n_jobs)
+    return scores
+
+
+def at_prices(X: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    """Costs where every call of a model costs the same."""
+    return np.tile(prices, (len(X), 1))
+
+
+def clipped(
+    expense: np.ndarray, place: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Costs in the order of `models_`, within what each model showed."""
+    return np.clip(expense[:, place, 0], low, high)
+
+
+def estimates_of(
+    pairs: HeldOutPairs,
+    scores: np.ndarray,
+    expense: np.ndarray,
+    rank_weight: float,
+    means: np.ndarray,
+    unit: tuple[float, float],
+    place: np.ndarray,
+    costs: np.ndarray,
+) -> np.ndarray:
+    """Qualities and costs, in their units and the order of `models_`."""
+    expected = blend(pairs.quality, scores, rank_weight)
+    expected = scaled_back(expected, pairs.trust, means, unit, place)
+    return np.hstack([expected, drawn_to(costs, expense, pairs.trust)])
+
+
+def scaled_back(
+    quality: np.ndarray,
+    trust: np.ndarray,
+    means: np.ndarray,
+    unit: tuple[float, float],
+    place: np.ndarray,
+) -> np.ndarray:
+    """What is trusted of qualities, in their unit and the order of `models_`."""
+    worst, extent = unit
+    return worst + extent * drawn_to(means, quality, trust)[:, place]
+
+
+def drawn_to(means: np.ndarray, estimates: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """Estimates as far as they are trusted; for the rest, the means of the models."""
+    return means + trust[:, None] * (estimates - means)
+
+
+def blend(regressed: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
+    """Level of the regressions, differences of ranker and regressions."""
+    level = regressed.mean(axis=1, keepdims=True)
+    ranked = level + rank_utility(scores, regressed)
+    return weight * ranked + (1.0 - weight) * regressed
+
+
+def changes(
+    pairs: HeldOutPairs,
+    scores: np.ndarray,
+    quality: np.ndarray,
+    weight: np.ndarray | None,
+) -> np.ndarray:
+    """Squares of what the ranker changes, and its products with what is amiss."""
+    known, mass = np.isfinite(quality), outcome_mass(quality, weight)
+    total = mass.sum(axis=1, keepdims=True)
+    total[total == 0] = 1.0
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        values = np.where(known, values, 0.0)
+        return (values - (mass * values).sum(axis=1, keepdims=True) / total)[known]
+
+    regressed = centred(pairs.quality)
+    change = centred(blend(pairs.quality, scores, 1.0)) - regressed
+    error = centred(quality) - regressed
+    return np.array([mass[known] @ change**2, mass[known] @ (change * error)])
