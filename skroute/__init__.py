@@ -8,6 +8,7 @@ estimator.
 from skroute.decision import BudgetDecider
 from skroute.dummy import DummyRouter
 from skroute.exceptions import InfeasibleBudgetError, NoCostWarning
+from skroute.persistence import load, save
 from skroute.pointwise import PointwiseRouter
 from skroute.ranking import RankingRouter
 from skroute.reporting import report
@@ -22,5 +23,7 @@ __all__ = [
     "PointwiseRouter",
     "RankingRouter",
     "__version__",
+    "load",
     "report",
+    "save",
 ]

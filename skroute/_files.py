@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +11,36 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
+from skroute import persistence
+from skroute.atomic import replacing
 from skroute.base import BaseRouter
 from skroute.datasets import read_table
 from skroute.datasets._columns import table_format
 from skroute.datasets._read import read_prompts as read_table_prompts
 from skroute.decision import BudgetDecider
 
-__all__ = [
-    "check_folder",
-    "embedded",
-    "load",
-    "read_data",
-    "read_prompts",
-    "replacing",
-    "save",
-]
+__all__ = ["embedded", "load", "read_data", "read_prompts", "save"]
 
-
-def check_folder(file: Path) -> None:
-    """Fail before the work, not after it."""
-    if not file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"the folder of {str(file)!r} does not exist.")
-    if file.is_dir():
-        raise IsADirectoryError(f"{str(file)!r} is a folder; give the path of a file.")
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """Write beside the file, then put it in its place: never half of one."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        yield beside
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)
+_PICKLES = {".joblib", ".pickle", ".pkl"}
 
 
 def save(router: Any, file: Path) -> None:
-    """Save a router with joblib, completely or not at all."""
+    """Save a router, completely or not at all; the ending tells the format."""
+    if not _is_pickle(file):
+        persistence.save(router, file)
+        return
     with replacing(file) as beside:
         joblib.dump(router, beside)
 
 
 def load(file: Path) -> Any:
-    """Load a router, or a pipeline that ends in one or in a decider behind one."""
+    """Load a router, or a pipeline that ends in one or in a decider behind one.
+
+    Only a file whose name says that it is a pickle is read as one.
+    """
     if not file.is_file():
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
-    try:
-        loaded = joblib.load(file)
-    except Exception as error:
-        # A damaged or foreign pickle fails in as many ways as there are opcodes.
-        raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
+    loaded = _unpickled(file) if _is_pickle(file) else persistence.load(file)
     if isinstance(loaded, Pipeline) and isinstance(loaded[-1], BudgetDecider):
         # How to decide is said anew in every call.
         loaded = loaded[:-1]
@@ -75,6 +51,18 @@ def load(file: Path) -> Any:
             "`skroute fit` saved."
         )
     return loaded
+
+
+def _is_pickle(file: Path) -> bool:
+    return file.suffix.lower() in _PICKLES
+
+
+def _unpickled(file: Path) -> Any:
+    try:
+        return joblib.load(file)
+    except Exception as error:
+        # A damaged or foreign pickle fails in as many ways as there are opcodes.
+        raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
 
 
 def read_data(

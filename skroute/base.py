@@ -27,6 +27,7 @@ from skroute.validation import (
     check_quality,
     check_queries,
 )
+from skroute.versions import VersionStamped
 
 __all__ = ["BaseRouter"]
 
@@ -35,7 +36,7 @@ __all__ = ["BaseRouter"]
 _AT_ONCE = 16384
 
 
-class BaseRouter(TransformerMixin, BaseEstimator):
+class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
     """Base of all routers, also of those that others write.
 
     A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,

@@ -19,15 +19,7 @@ from typer.core import TyperGroup
 import skroute
 from skroute import _console as console
 from skroute._defaults import fit_encoder
-from skroute._files import (
-    check_folder,
-    embedded,
-    load,
-    read_data,
-    read_prompts,
-    replacing,
-    save,
-)
+from skroute._files import embedded, load, read_data, read_prompts, save
 from skroute._report_command import report
 from skroute._tables import (
     ON_TEXT,
@@ -41,6 +33,7 @@ from skroute._tables import (
     repeated_prompts,
     warn_of_repeats,
 )
+from skroute.atomic import check_folder, replacing
 from skroute.base import BaseRouter
 from skroute.datasets import load_digits_pool
 from skroute.evaluation import compare_routers
@@ -126,7 +119,7 @@ def _options(
 def demo(
     out: Annotated[
         Path, typer.Option("--out", help="Where the fitted router is saved.")
-    ] = Path("router.joblib"),
+    ] = Path("router.skroute"),
     seeds: SeedsOption = 3,
     seed: SeedOption = 0,
 ) -> None:
@@ -231,7 +224,14 @@ def evaluate(
 @app.command()
 def fit(
     table: TableArgument,
-    out: Annotated[Path, typer.Option("--out", help="Where the router is saved.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Where the router is saved: router.skroute, or a pickle if the name "
+            "ends in .joblib.",
+        ),
+    ],
     embeddings: EmbeddingsOption = None,
     prices: PricesOption = None,
     duplicates: DuplicatesOption = Duplicates.refuse,
@@ -282,8 +282,9 @@ def route(
         Path,
         typer.Argument(
             metavar="ROUTER",
-            help="A file that `skroute fit` saved. Loading it can run any code that it "
-            "holds, so only open files that you trust.",
+            help="A file that `skroute fit` saved. One that ends in .joblib, .pkl or "
+            ".pickle is a pickle: loading it can run any code that it holds, so only "
+            "open files that you trust. No other file runs anything.",
         ),
     ],
     queries: Annotated[

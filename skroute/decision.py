@@ -28,11 +28,12 @@ from skroute.prices import (
 )
 from skroute.rules import check_budget, check_rule, quality_target
 from skroute.validation import all_or_nothing, check_input_features
+from skroute.versions import VersionStamped
 
 __all__ = ["BudgetDecider"]
 
 
-class BudgetDecider(TransformerMixin, BaseEstimator):
+class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
     """Decide which model each query is sent to, under a budget or a quality target.
 
     A transformer from a router's estimates (the output of ``router.transform``) to

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pickle
 
-__all__ = ["InfeasibleBudgetError", "NoCostWarning", "UnsafePickleError"]
+__all__ = [
+    "InfeasibleBudgetError",
+    "NoCostWarning",
+    "UnsafePickleError",
+    "VersionWarning",
+]
 
 
 class InfeasibleBudgetError(ValueError):
@@ -47,3 +52,7 @@ class NoCostWarning(UserWarning):
 
 class UnsafePickleError(pickle.UnpicklingError):
     """A pickled table names a function or class that no table needs."""
+
+
+class VersionWarning(UserWarning):
+    """A router was saved or pickled by another version than the one that loads it."""

@@ -62,6 +62,16 @@ def write_table(folder: Path, *, costs: bool = True, n_queries: int = 160) -> Pa
     return file
 
 
+class Boom:
+    """A pickle that leaves a trace where it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Keep small fits from waiting for threads where tests run side by side."""
@@ -75,9 +85,9 @@ def fitted(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fitted")
     table = write_table(folder)
     succeed(
-        "fit", table, "--embeddings", folder / "e.npy", "--out", folder / "v.joblib"
+        "fit", table, "--embeddings", folder / "e.npy", "--out", folder / "v.skroute"
     )
-    succeed("fit", table, "--out", folder / "t.joblib", "--param", "n_estimators=5")
+    succeed("fit", table, "--out", folder / "t.skroute", "--param", "n_estimators=5")
     return folder
 
 
@@ -94,6 +104,20 @@ def test_route_help_warns_of_pickles():
     assert "files that you trust" in help_
 
 
+def test_pickles_are_written_and_read_where_the_name_says_so(fitted, tmp_path):
+    data, out = ("--embeddings", fitted / "e.npy"), tmp_path / "r.joblib"
+    succeed("fit", fitted / "table.csv", *data, "--out", out)
+    assert isinstance(joblib.load(out), RankingRouter)
+    assert succeed("route", out, *data) == succeed("route", fitted / "v.skroute", *data)
+
+
+def test_a_pickle_by_another_name_is_not_run(fitted, tmp_path):
+    for name in ("r.skroute", "r"):
+        joblib.dump(Boom(tmp_path / "ran"), tmp_path / name)
+        assert "trust where it comes from" in refuse("route", tmp_path / name, "-")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_demo_in_a_process_of_its_own(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "skroute", "demo", "--seeds", "1"],
@@ -108,8 +132,8 @@ def test_demo_in_a_process_of_its_own(tmp_path):
     table = done.stdout.split("Routers compared")[1]
     assert all(f"\n{name} " in table for name in ROWS)
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
-    assert [file.name for file in tmp_path.iterdir()] == ["router.joblib"]
-    router = joblib.load(tmp_path / "router.joblib")
+    assert [file.name for file in tmp_path.iterdir()] == ["router.skroute"]
+    router = skroute.load(tmp_path / "router.skroute")
     pool = load_digits_pool()
     assert set(router.route(pool.data[:20], min_quality="90%")) <= set(pool.models)
 
@@ -172,7 +196,7 @@ def test_wide_terminals_show_more(tmp_path, monkeypatch):
 def test_fit_and_route_embeddings(fitted, tmp_path):
     out = tmp_path / "routed.csv"
     stdout = succeed(
-        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("route", fitted / "v.skroute", "--embeddings", fitted / "e.npy"),
         *("--min-quality", "95%", "--out", out),
     )
     assert stdout == ""
@@ -180,7 +204,7 @@ def test_fit_and_route_embeddings(fitted, tmp_path):
     assert routed.columns.tolist() == [
         *("query", "model", "expected_quality", "expected_cost")
     ]
-    router = joblib.load(fitted / "v.joblib")
+    router = skroute.load(fitted / "v.skroute")
     expected = router.route(np.load(fitted / "e.npy"), min_quality="95%")
     assert routed["model"].tolist() == expected.tolist()
 
@@ -203,7 +227,7 @@ def test_route_prompts(fitted, tmp_path, name, text):
         source = tmp_path / name
         (tmp_path / name).write_bytes(text.encode())
     stdout = succeed(
-        *("route", fitted / "t.joblib", source, "--available", "small, large [7B]"),
+        *("route", fitted / "t.skroute", source, "--available", "small, large [7B]"),
         stdin=text if name == "-" else None,
     )
     (tmp_path / "r.csv").write_text(stdout)
@@ -213,11 +237,11 @@ def test_route_prompts(fitted, tmp_path, name, text):
 
 
 def test_route_within_a_batch_budget(fitted):
-    router = joblib.load(fitted / "v.joblib")
+    router = skroute.load(fitted / "v.skroute")
     X = np.load(fitted / "e.npy")
     budget = 1.5 * router.predict_cost(X).min(axis=1).sum()
     stdout = succeed(
-        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("route", fitted / "v.skroute", "--embeddings", fitted / "e.npy"),
         *("--budget", budget, "--scope", "batch"),
     )
     costs = [float(line.rsplit(",", 1)[1]) for line in stdout.splitlines()[1:]]
@@ -226,10 +250,10 @@ def test_route_within_a_batch_budget(fitted):
 
 def test_route_names_fallbacks_and_reasons(fitted, tmp_path):
     out = tmp_path / "routed.csv"
-    router, X = joblib.load(fitted / "v.joblib"), np.load(fitted / "e.npy")
+    router, X = skroute.load(fitted / "v.skroute"), np.load(fitted / "e.npy")
     cap = float(router.predict_cost(X).max(axis=1).min())
     succeed(
-        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("route", fitted / "v.skroute", "--embeddings", fitted / "e.npy"),
         *("--budget", cap, "--scope", "query"),
         *("--top-k", 2, "--explain", "--out", out),
     )
@@ -246,7 +270,7 @@ def test_route_names_fallbacks_and_reasons(fitted, tmp_path):
     ]
     assert routed["runner_up"].equals(routed["fallback_1"])
     many = refuse(
-        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("route", fitted / "v.skroute", "--embeddings", fitted / "e.npy"),
         *("--top-k", 99),
     )
     assert "top_k must be at most" in many
@@ -254,7 +278,7 @@ def test_route_names_fallbacks_and_reasons(fitted, tmp_path):
 
 def test_an_infeasible_budget_names_the_smallest(fitted):
     error = refuse(
-        *("route", fitted / "v.joblib", "--embeddings", fitted / "e.npy"),
+        *("route", fitted / "v.skroute", "--embeddings", fitted / "e.npy"),
         *("--budget", 1e-9),
     )
     assert "smallest feasible budget" in error
@@ -360,11 +384,11 @@ def test_wrong_files(fitted, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"text": "no prompt"}\n')
     (tmp_path / "bad.jsonl").write_text("no json\n")
     (tmp_path / "empty.csv").write_text("prompt\n")
-    text = fitted / "t.joblib"
+    text = fitted / "t.skroute"
     assert "absent.csv" in refuse("evaluate", tmp_path / "absent.csv")
     assert "cannot be loaded" in refuse("route", tmp_path / "junk.joblib", "-")
     assert "holds a list" in refuse("route", tmp_path / "list.joblib", "-")
-    assert "is not a file" in refuse("route", tmp_path / "absent.joblib", "-")
+    assert "is not a file" in refuse("route", tmp_path / "absent.skroute", "-")
     assert "called prompt" in refuse("route", text, tmp_path / "q.jsonl")
     assert "holds no prompt" in refuse("route", text, tmp_path / "empty.csv")
     (tmp_path / "null.jsonl").write_text('{"prompt": "a"}\n{"prompt": null}\n')
@@ -373,7 +397,7 @@ def test_wrong_files(fitted, tmp_path):
 
 
 def test_wrong_arguments(fitted, tmp_path):
-    text, vectors, e = fitted / "t.joblib", fitted / "v.joblib", fitted / "e.npy"
+    text, vectors, e = fitted / "t.skroute", fitted / "v.skroute", fitted / "e.npy"
     (tmp_path / "q.txt").write_text("one\n")
     q = tmp_path / "q.txt"
     assert "leave --embeddings out" in refuse("route", text, q, "--embeddings", e)
@@ -383,11 +407,11 @@ def test_wrong_arguments(fitted, tmp_path):
     assert "--min-quality" in refuse("route", text, q, "--min-quality", "good")
     assert "unknown models" in refuse("route", text, q, "--available", "gpt-9")
     fit = ("fit", fitted / "table.csv", "--out")
-    assert "NAME=VALUE" in refuse(*fit, tmp_path / "r.joblib", "--param", "seed")
-    assert "depth" in refuse(*fit, tmp_path / "r.joblib", "--param", "depth=3")
-    assert "does not exist" in refuse(*fit, tmp_path / "no" / "r.joblib")
+    assert "NAME=VALUE" in refuse(*fit, tmp_path / "r.skroute", "--param", "seed")
+    assert "depth" in refuse(*fit, tmp_path / "r.skroute", "--param", "depth=3")
+    assert "does not exist" in refuse(*fit, tmp_path / "no" / "r.skroute")
     assert "is a folder" in refuse(*fit, tmp_path)
-    assert not (tmp_path / "r.joblib").exists()
+    assert not (tmp_path / "r.skroute").exists()
 
 
 def test_a_table_without_prompts_needs_embeddings(tmp_path):
@@ -403,14 +427,14 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    out = tmp_path / "r.joblib"
+    out = tmp_path / "r.skroute"
     out.write_text("old")
 
-    def full_disk(router, file):
+    def full_disk(file, content):
         file.write_text("half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(joblib, "dump", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     table = write_table(tmp_path)
     assert "no space" in refuse("fit", table, "--out", out, "--param", "n_estimators=0")
     assert out.read_text() == "old"
@@ -461,5 +485,5 @@ def test_embeddings_of_another_format_are_refused(fitted, tmp_path, content):
             np.savez(stream, a=np.ones(3))
     else:
         file.write_text("1,2,3")
-    stderr = refuse("route", fitted / "v.joblib", "--embeddings", file)
+    stderr = refuse("route", fitted / "v.skroute", "--embeddings", file)
     assert "numpy.save" in stderr

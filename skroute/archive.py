@@ -1,0 +1,229 @@
+"""The file of a router: a zip archive that ends in a digest of all that is before it.
+
+Its members are ``router.json``, ``arrays/<n>.npy`` and ``texts/<n>.txt``, all stored as
+they are: a file unfolds into no more than its own size, so that size bounds the memory
+it takes. The zip comment is the SHA-256 of every byte before it. It tells damage, not
+who wrote the file: anyone can compute it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Archive", "pack"]
+
+_MAGIC = b"PK\x03\x04"
+_DIGEST = b"sha256:"
+_N_DIGEST = len(_DIGEST) + 64
+_MAIN = "router.json"
+# JSON becomes Python objects of up to some 30 times its size.
+_JSON_SHARE = 32
+_NPY = b"\x93NUMPY\x01\x00"
+_NPY_HEADER = re.compile(
+    r"\{'descr': '([<>|]b1|[<>|][iu][1248]|[<>|]f[248])', "
+    r"'fortran_order': (True|False), "
+    r"'shape': \(((?:\d{1,12},? ?){0,8})\), \} *\n"
+)
+# Axes of arrays that hold nothing.
+_LONGEST_EMPTY = 1 << 20
+# The record at the end of a zip archive, and what comes before it in very large ones.
+_END = struct.Struct("<4s4H2LH")
+_ZIP64 = b"PK\x06\x07"
+_MOST_MEMBERS = 65_000
+# Of its list of members, which takes some 20 times the room as Python objects.
+_LARGEST_LIST = 8 << 20
+
+
+def pack(
+    main: dict[str, Any], arrays: list[np.ndarray], texts: list[str], max_bytes: int
+) -> bytes:
+    """Put a router's parts together; the same parts give the same bytes.
+
+    Parameters
+    ----------
+    main : dict
+        What goes into ``router.json``.
+    arrays : list of ndarray
+        Numeric arrays.
+    texts : list of str
+        Long texts.
+    max_bytes : int
+        Size that `Archive` reads again.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
+
+    Raises
+    ------
+    ValueError
+        If it is too large.
+    """
+    if 1 + len(arrays) + len(texts) > _MOST_MEMBERS:
+        raise ValueError(f"it has more than {_MOST_MEMBERS:,} parts")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        text = json.dumps(main, allow_nan=False, separators=(",", ":"))
+        _check_main(len(text), max_bytes)
+        archive.writestr(_member(_MAIN), text)
+        for number, array in enumerate(arrays):
+            written = io.BytesIO()
+            np.lib.format.write_array(written, array, (1, 0), allow_pickle=False)
+            archive.writestr(_member(f"arrays/{number}.npy"), written.getbuffer())
+        for number, text in enumerate(texts):
+            archive.writestr(
+                _member(f"texts/{number}.txt"), text.encode("utf-8", "surrogatepass")
+            )
+        archive.comment = _DIGEST + b"0" * 64
+    content = packed.getbuffer()
+    if len(content) > max_bytes:
+        raise ValueError(f"it has {len(content):,} bytes; max_bytes is {max_bytes:,}")
+    content[-64:] = hashlib.sha256(content[:-_N_DIGEST]).hexdigest().encode()
+    return bytes(content)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    # Without a date, so that the same router is the same file.
+    return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+
+
+def _check_main(size: int, max_bytes: int) -> None:
+    if size > max_bytes // _JSON_SHARE:
+        raise ValueError(
+            f"its names and numbers take {size:,} bytes, more than max_bytes / "
+            f"{_JSON_SHARE} = {max_bytes // _JSON_SHARE:,}"
+        )
+
+
+def _check_end(content: bytes) -> None:
+    """Check the record of the archive's end, which says how much there is to list."""
+    start = len(content) - _N_DIGEST - _END.size
+    if start < 0:
+        raise ValueError("it was cut off")
+    signature, *_, listed, _, comment = _END.unpack_from(content, start)
+    large = content[max(start - 20, 0) : start].startswith(_ZIP64)
+    if signature != b"PK\x05\x06" or comment != _N_DIGEST or large:
+        raise ValueError("it is an archive of another kind")
+    if listed > _LARGEST_LIST:
+        raise ValueError("it has too many members")
+
+
+class Archive:
+    """A router's file, read and checked as a whole before anything in it is believed.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    max_bytes : int
+        Its largest size.
+
+    Attributes
+    ----------
+    main : dict
+        What ``router.json`` holds.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is too large, truncated, altered or something else.
+    """
+
+    def __init__(self, file: Path, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        content = self._read(file)
+        _check_end(content)
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(content))
+        except Exception as error:
+            # Any kind of exception: its fields are taken at their word.
+            raise ValueError(f"it is no readable archive ({error})") from None
+        members = self._zip.infolist()
+        self._members = {member.filename: member for member in members}
+        if len(self._members) < len(members):
+            raise ValueError("it has two members of one name")
+        if sum(member.file_size for member in members) > len(content):
+            raise ValueError("its members are together larger than the file")
+        _check_main(self._size(_MAIN), max_bytes)
+        self.main = self._json(self._content(_MAIN))
+
+    def array(self, number: int) -> np.ndarray:
+        """Read one of the arrays; its shape is checked before it is given room."""
+        content = self._content(f"arrays/{number}.npy")
+        length = 10 + int.from_bytes(content[8:10], "little")
+        header = _NPY_HEADER.fullmatch(content[10:length].decode("ascii"))
+        if not content.startswith(_NPY) or header is None:
+            raise ValueError("it has an array in another format than numpy's")
+        dtype, order = np.dtype(header[1]), "F" if header[2] == "True" else "C"
+        shape = tuple(int(size) for size in re.findall(r"\d+", header[3]))
+        size, data = math.prod(shape), memoryview(content)[length:]
+        if size * dtype.itemsize != len(data):
+            raise ValueError("it has an array of another size than it says")
+        if size == 0 and math.prod(max(n, 1) for n in shape) > _LONGEST_EMPTY:
+            raise ValueError("it has an empty array that is too long")
+        array = np.empty(size, dtype)
+        if size:
+            array[:] = np.frombuffer(data, dtype)
+        return array.reshape(shape, order=order)  # type: ignore[call-overload]
+
+    def text(self, number: int) -> str:
+        """Read one of the long texts."""
+        return self._content(f"texts/{number}.txt").decode("utf-8", "surrogatepass")
+
+    def _read(self, file: Path) -> bytes:
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > self._max_bytes:
+                raise ValueError(
+                    f"it has {size:,} bytes, more than max_bytes={self._max_bytes:,}"
+                )
+            content = stream.read(size)
+        if not content.startswith(_MAGIC):
+            raise ValueError("it is something else, or it lost its beginning")
+        digest = content[-_N_DIGEST:]
+        if not digest.startswith(_DIGEST):
+            raise ValueError("it was cut off, or it was never a router's file")
+        actual = hashlib.sha256(memoryview(content)[:-_N_DIGEST]).hexdigest()
+        if digest != _DIGEST + actual.encode():
+            raise ValueError("it was altered since it was saved: its digest differs")
+        return content
+
+    def _size(self, name: str) -> int:
+        if name not in self._members:
+            raise ValueError(f"it has no member {name}")
+        return self._members[name].file_size
+
+    def _content(self, name: str) -> bytes:
+        size = self._size(name)
+        member = self._members[name]
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:
+            raise ValueError(f"its member {name} is compressed; nothing in it should")
+        with self._zip.open(member) as stream:
+            content = stream.read(size + 1)
+        if len(content) != size:
+            raise ValueError(f"its member {name} is not as long as it says")
+        return content
+
+    @staticmethod
+    def _json(content: bytes) -> dict[str, Any]:
+        def refused(constant: str) -> float:
+            raise ValueError(f"its JSON has the number {constant}")
+
+        main = json.loads(content.decode("ascii"), parse_constant=refused)
+        if not isinstance(main, dict):
+            raise ValueError("its JSON is no object")
+        return main

@@ -1,0 +1,183 @@
+"""save and load: routers in files that run nothing when they are read."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from skroute.archive import Archive, pack
+from skroute.atomic import check_folder, replacing
+from skroute.base import BaseRouter
+from skroute.checks import check_integer
+from skroute.decision import BudgetDecider
+from skroute.encoding import Decoder, Encoder
+from skroute.exceptions import VersionWarning
+from skroute.versions import libraries, own_version, release
+
+__all__ = ["FORMAT", "MAX_BYTES", "load", "save"]
+
+#: Raised whenever earlier releases could not read a file (see tests/data/README.md).
+FORMAT = 1
+#: Size of a file that is read, if nothing else is said.
+MAX_BYTES = 1 << 30
+
+_HOLDS = (BaseRouter, BudgetDecider, Pipeline)
+
+
+def save(router: Any, path: str | os.PathLike[str]) -> None:
+    """Save a router in a file that can be loaded without running anything in it.
+
+    The file takes the place of an old one in a single step, once it is complete and on
+    the disk: a process that is killed leaves the old file or the new one. The same
+    router gives the same bytes.
+
+    Parameters
+    ----------
+    router : router, BudgetDecider or Pipeline
+        What to save, fitted or not: a router of this package, a decider, or a
+        :class:`~sklearn.pipeline.Pipeline` of them and of estimators in Notes.
+    path : str or path-like
+        The file; ``.skroute`` is the usual ending.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an old one is then left as it was.
+    TypeError
+        If `router` is nothing that is saved this way.
+    ValueError
+        If there is a part in it that no such file holds; names it. joblib saves it.
+
+    See Also
+    --------
+    load : Reads it again.
+
+    Notes
+    -----
+    Beside this package's own, the file holds a few estimators of scikit-learn that are
+    nothing but numbers and text: ``Pipeline``, ``StandardScaler``, ``PCA``,
+    ``Normalizer``, ``TruncatedSVD``, ``TfidfVectorizer`` (on words, by its own rule),
+    ``Ridge``, ``RidgeCV``, ``LinearRegression``, and ``KNeighborsRegressor`` fitted
+    with ``algorithm="brute"`` (or on more than 15 features).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import skroute
+    >>> router = skroute.DummyRouter(costs=[1.0, 30.0])
+    >>> router = router.fit([[0.0], [1.0]], [[0.0, 1.0], [1.0, 1.0]])
+    >>> with TemporaryDirectory() as folder:
+    ...     skroute.save(router, Path(folder, "router.skroute"))
+    ...     loaded = skroute.load(Path(folder, "router.skroute"))
+    >>> loaded.route([[0.5]])
+    array(['model_1'], dtype=object)
+    """
+    if not isinstance(router, _HOLDS):
+        raise TypeError(
+            "router must be a router, a BudgetDecider or a Pipeline of them; got a "
+            f"{type(router).__name__}. Of a search, save its best_estimator_."
+        )
+    file = Path(path)
+    check_folder(file)
+    encoder = Encoder()
+    main = {
+        "format": FORMAT,
+        "skroute": own_version(),
+        "libraries": libraries(),
+        "router": encoder.encode(router, "the router"),
+    }
+    try:
+        content = pack(main, encoder.arrays, encoder.texts, MAX_BYTES)
+    except ValueError as error:
+        raise ValueError(f"the router cannot be saved: {error}.") from None
+    with replacing(file) as beside:
+        beside.write_bytes(content)
+
+
+def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
+    """Load what :func:`save` has saved.
+
+    Nothing in the file is run. It is checked as a whole before it is believed, and what
+    it holds is made of a fixed list of classes. It is not checked for sense: whoever
+    can write the file decides where queries go.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    max_bytes : int, default=2**30
+        Largest file that is read. Memory stays within a few times the size of the file,
+        and so of this.
+
+    Returns
+    -------
+    router, BudgetDecider or Pipeline
+        As it was saved; it gives the same estimates to the last digit, under the same
+        libraries.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is truncated, altered, something else, larger than `max_bytes`, or in a
+        format that is newer than this version.
+
+    Warns
+    -----
+    VersionWarning
+        If it was saved by a newer version of this package.
+    InconsistentVersionWarning
+        scikit-learn's, if it holds an estimator of another version of it.
+
+    See Also
+    --------
+    save : Writes it.
+    """
+    max_bytes = check_integer(max_bytes, "max_bytes", low=1)
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{str(file)!r} is not a file.")
+    try:
+        archive = Archive(file, max_bytes)
+        written = _check_versions(archive.main)
+        router = Decoder(archive.array, archive.text).decode(archive.main["router"])
+        if not isinstance(router, _HOLDS):
+            raise ValueError("it holds no router")
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # Anything may stand where a name, a number or a list is expected.
+        reason = str(error) if type(error) is ValueError else repr(error)
+        raise ValueError(
+            f"{str(file)!r} cannot be loaded: {reason.rstrip('.')}. It should be a "
+            "file that skroute.save wrote; a pickle is loaded by joblib.load, if you "
+            "trust where it comes from."
+        ) from error
+    if release(written) > release(own_version()):
+        warnings.warn(
+            f"{str(file)!r} was saved by skroute {written}, which is newer than this "
+            f"{own_version()}; it may route otherwise than there.",
+            VersionWarning,
+            stacklevel=2,
+        )
+    return router
+
+
+def _check_versions(main: dict[str, Any]) -> str:
+    """Check the format; returns the version that wrote the file."""
+    number, written = main.get("format"), main.get("skroute")
+    if type(number) is not int or not isinstance(written, str) or number < 1:
+        raise ValueError("it does not say its format")
+    if number > FORMAT:
+        raise ValueError(
+            f"its format, {number}, is newer than {FORMAT}, the newest that skroute "
+            f"{own_version()} knows; it was saved by skroute {written[:40]}, so "
+            "install that or a later one"
+        )
+    return written
