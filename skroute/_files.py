@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
 from skroute import persistence
+from skroute.arrays import read_npy
 from skroute.atomic import replacing
 from skroute.base import BaseRouter
 from skroute.datasets import read_table
@@ -116,14 +116,12 @@ def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) ->
             "--embeddings E.npy."
         )
     try:
-        with embeddings.open("rb") as stream:
-            X = np.load(stream, allow_pickle=False)
-    except ValueError:
-        X = None
-    if not isinstance(X, np.ndarray):
+        X = read_npy(embeddings)
+    except ValueError as error:
         raise ValueError(
-            f"--embeddings {str(embeddings)!r} is not an array as numpy.save writes it."
-        )
+            f"--embeddings {str(embeddings)!r} is not an array as numpy.save writes "
+            f"it: {error}."
+        ) from None
     if prompts is not None and len(prompts) != len(X):
         raise ValueError(
             f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."

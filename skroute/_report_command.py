@@ -11,7 +11,8 @@ import typer
 
 from skroute import _console as console
 from skroute._defaults import default_routers, fit_encoder
-from skroute._files import check_folder, read_data
+from skroute._files import read_data
+from skroute.atomic import check_folder
 from skroute._tables import (
     ON_TEXT,
     Duplicates,

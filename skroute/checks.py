@@ -21,7 +21,10 @@ def check_number(value: Any, name: str, *, low: float | None = None) -> float:
     """Check that `value` is a finite real number, at least `low` if that is given."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number; got {value!r}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = np.inf
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite; got {value!r}.")
     if low is not None and number < low:

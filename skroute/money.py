@@ -128,7 +128,10 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
                 f"{listed(unknown)}; without a price: {listed(absent)}."
             )
         prices = [prices[model] for model in models]
-    vector = np.asarray(prices, dtype=np.float64)
+    try:
+        vector = np.asarray(prices, dtype=np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite; one is too large a number.") from None
     if vector.shape != (len(models),):
         raise ValueError(
             f"{name} in the constructor must be one price per model, of shape "

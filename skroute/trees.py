@@ -42,7 +42,8 @@ _END = "end of trees\n"
 # After the trees: what LightGBM keeps but does not predict with.
 _APPENDIX = re.compile(
     r"\nfeature_importances:\n(?:\w{1,40}=\d{1,12}\n)*"
-    r"\nparameters:\n(?:\[\w{1,60}: [^\n\[\]]*\]\n)*\nend of parameters\n"
+    r"\nparameters:\n(?:\[\w{1,60}: (?:[a-z_]*|[-+.\de]+(?:,[-+.\de]+)*)\]\n)*"
+    r"\nend of parameters\n"
     r"(?:\npandas_categorical:(?:null|\[\])\n?)?"
 )
 _MOST_LEAVES = 100_000

@@ -7,7 +7,9 @@ import io
 import operator
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,8 +41,12 @@ def load(content: bytes):
     return restricted_load(io.BytesIO(content))
 
 
+def table(content: bytes) -> dict[str, np.ndarray]:
+    return dict(frame_columns(load(content), len(content)))
+
+
 def columns(frame: pd.DataFrame, protocol: int = 5) -> dict[str, np.ndarray]:
-    return dict(frame_columns(load(pickle.dumps(frame, protocol=protocol))))
+    return table(pickle.dumps(frame, protocol=protocol))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,7 @@ class _Frame:
 
 def test_crafted_frame_is_otherwise_well_formed():
     content = pickle.dumps(_Frame(np.array([[1.0, 0.0]])))
-    [(name, values)] = frame_columns(load(content))
+    [(name, values)] = table(content).items()
     assert name == "model"
     assert values.tolist() == [1.0, 0.0]
 
@@ -195,7 +201,7 @@ def test_crafted_frame_is_otherwise_well_formed():
 def test_crafted_values_do_no_harm(values):
     notes = load(pickle.dumps(_Frame(values)))
     with pytest.raises(ValueError, match="pickle"):
-        frame_columns(notes)
+        frame_columns(notes, 10**6)
 
 
 def test_arrow_offsets_outside_of_the_text_are_refused():
@@ -208,7 +214,7 @@ def test_arrow_offsets_outside_of_the_text_are_refused():
     assert content.count(offsets) == 1
     beyond = np.array([0, 3, 10**9], dtype="<i8").tobytes()
     with pytest.raises(ValueError, match="outside of its buffer"):
-        frame_columns(load(content.replace(offsets, beyond)))
+        table(content.replace(offsets, beyond))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +230,7 @@ def test_arrow_offsets_outside_of_the_text_are_refused():
 )
 def test_other_objects_are_not_tables(value):
     with pytest.raises((ValueError, UnsafePickleError), match=r"to_csv|to_parquet"):
-        frame_columns(load(pickle.dumps(value)))
+        table(pickle.dumps(value))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -296,7 +302,7 @@ def test_unsupported_frames_say_how_to_save_them(frame):
 
 
 def test_frame_written_by_pandas_1_5_and_numpy_1_24():
-    read = dict(frame_columns(load(OLD_FRAME.read_bytes())))
+    read = table(OLD_FRAME.read_bytes())
     assert list(read)[:6] == [
         "sample_id",
         "prompt",
@@ -319,7 +325,90 @@ def test_mutated_pickles_give_columns_or_a_clear_error(data):
         where = data.draw(st.integers(0, len(content) - 1))
         content[where] = data.draw(st.integers(0, 255))
     try:
-        read = frame_columns(load(bytes(content)))
+        read = table(bytes(content))
     except (ValueError, UnsafePickleError):
         return
-    assert all(values.ndim == 1 for _, values in read)
+    assert all(values.ndim == 1 for values in read.values())
+
+
+# Bombs: small files that would unfold into much memory, or take for ever.
+
+
+class _Shared:
+    """Pickles as a DataFrame whose columns all have the same values."""
+
+    def __init__(self, n_columns: int, values: Any):
+        names = pd.Index([f"c{i}" for i in range(n_columns)], dtype=object)
+        blocks = [
+            Call(_unpickle_block, values, slice(i, i + 1, 1), 2)
+            for i in range(n_columns)
+        ]
+        axes = [names, pd.RangeIndex(2)]
+        self.manager = Call(BlockManager, tuple(blocks), axes)
+
+    def __reduce__(self):
+        return pd.DataFrame, (), {"_mgr": self.manager, "_typ": "dataframe"}
+
+
+def shared(n_columns: int, values: Any) -> bytes:
+    return pickle.dumps(_Shared(n_columns, values))
+
+
+def test_one_array_named_many_times_is_refused():
+    block = np.zeros((1, 20_000), dtype=np.int8)
+    assert len(table(shared(2, block))) == 2
+    content = shared(2000, block)
+    assert len(content) < 250_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="unfolds into far more"):
+        table(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_one_cell_named_many_times_is_refused():
+    turns = ["a" * 10_000] * 100
+    cells = np.empty((1, 1000), dtype=object)
+    cells[0] = [turns] * 1000
+    with pytest.raises(ValueError, match="unfolds into far more"):
+        table(shared(1, cells))
+
+
+def test_masks_of_masks_are_refused():
+    inner: Any = np.ones(2, dtype=np.int8)
+    for _ in range(60):
+        inner = _Masked(inner)
+    with pytest.raises(ValueError, match="masked array where"):
+        table(shared(1, inner))
+
+
+class _Masked:
+    """Pickles as a masked array whose numbers and mask are the same thing."""
+
+    def __init__(self, inner: Any):
+        self.inner = inner
+
+    def __reduce__(self):
+        kind = type(pd.array([1], dtype="Int8"))
+        return kind, (), {"_data": self.inner, "_mask": self.inner}
+
+
+def test_shapes_of_huge_numbers_are_refused():
+    values = _array((10**4000,) * 100, np.dtype("f8"), b"")
+    with pytest.raises(ValueError, match="array of no shape"):
+        table(shared(1, values))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("kind", [dict.fromkeys, set, frozenset])
+def test_dicts_and_sets_of_very_many_items_are_refused(kind, protocol):
+    """Keys that collide would be compared each with all before."""
+    with pytest.raises(UnsafePickleError, match=r"dicts or sets|not read"):
+        load(pickle.dumps([kind(range(20_000))], protocol=protocol))
+    assert load(pickle.dumps(dict.fromkeys(range(5_000)), protocol=protocol))
+
+
+def test_a_memo_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="too large"):
+        load(pickle.PROTO + b"\x02N" + b"r" + (10**6).to_bytes(4, "little") + b".")

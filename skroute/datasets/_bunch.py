@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
+from skroute.arrays import read_npy
 from skroute.money import check_prices
 
 __all__ = [
@@ -154,7 +155,10 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
                     f"column {name!r} must hold a model's numbers; row {i} has "
                     f"{reprlib.repr(value)}. {hint}"
                 )
-            numbers[i] = value
+            try:
+                numbers[i] = value
+            except OverflowError:  # a whole number of hundreds of digits
+                numbers[i] = np.inf
     if np.isinf(numbers).any():
         raise ValueError(
             f"column {name!r} has an infinite value in row "
@@ -199,7 +203,7 @@ def _listed_costs(prices: Any, models: np.ndarray) -> np.ndarray:
             raise FileNotFoundError(f"prices {str(file)!r} is not a file.")
         try:
             prices = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"prices {file.name!r} is not JSON: {error}") from error
     if not isinstance(prices, Mapping):
         raise TypeError(
@@ -219,8 +223,8 @@ def _check_embeddings(embeddings: Any, n_queries: int) -> np.ndarray:
         if not file.is_file():
             raise FileNotFoundError(f"embeddings {str(file)!r} is not a file.")
         try:
-            embeddings = np.load(file, allow_pickle=False)
-        except (EOFError, ValueError) as error:
+            embeddings = read_npy(file)
+        except ValueError as error:
             raise ValueError(
                 f"embeddings {file.name!r} is not an array of numbers as numpy.save "
                 f"writes it: {error}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, cast
 
 from skroute.datasets._dataframes import (
     Columns,
@@ -19,10 +22,15 @@ from skroute.datasets._frames import frame_columns
 from skroute.datasets._layouts import ROW_INDEX, TEXT_COLUMNS, is_dropped
 from skroute.datasets._unpickle import restricted_load
 
-__all__ = ["read_columns", "table_format"]
+__all__ = ["MAX_BYTES", "read_columns", "table_format"]
+
+#: Size of a table that is read, unpacked, if nothing else is said.
+MAX_BYTES = 1 << 30
 
 # A prompt that reads "NA" is a prompt, so these count in columns of numbers only.
 _MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
+# Rows of a parquet file that are unpacked at once.
+_ROWS = 256
 _FORMATS = {
     ".csv": "csv",
     ".csv.gz": "csv",
@@ -37,7 +45,9 @@ _FORMATS = {
 }
 
 
-def read_columns(path: Path, text: Collection[str] = TEXT_COLUMNS) -> Columns:
+def read_columns(
+    path: Path, text: Collection[str] = TEXT_COLUMNS, max_bytes: int = MAX_BYTES
+) -> Columns:
     """Read the columns of a CSV, parquet, JSON or pickle file.
 
     Parameters
@@ -46,6 +56,8 @@ def read_columns(path: Path, text: Collection[str] = TEXT_COLUMNS) -> Columns:
         The file; its ending tells the format.
     text : collection of str, default=TEXT_COLUMNS
         Columns of a CSV file that hold text, whatever it looks like.
+    max_bytes : int, default=MAX_BYTES
+        Largest size of the table, unpacked.
 
     Returns
     -------
@@ -60,7 +72,8 @@ def read_columns(path: Path, text: Collection[str] = TEXT_COLUMNS) -> Columns:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the format is unknown, the file is damaged, or columns share a name.
+        If the format is unknown, the file is damaged or too large, or columns share a
+        name.
     UnsafePickleError
         If a pickle asks for anything that no table needs.
     ImportError
@@ -79,12 +92,13 @@ def read_columns(path: Path, text: Collection[str] = TEXT_COLUMNS) -> Columns:
         )
     readers = {"json": _read_json, "jsonl": _read_jsonl, "pickle": _read_pickle}
     try:
+        _check_size(path.stat().st_size, max_bytes)
         if kind == "csv":
-            columns = _read_csv(path, text)
+            columns = _read_csv(path, text, max_bytes)
         elif kind == "parquet":
-            columns = _read_parquet(path)
+            columns = _read_parquet(path, max_bytes)
         else:
-            columns = readers[kind](path)
+            columns = readers[kind](path, max_bytes)
         names = [name for name, _ in columns]
         check_unique(names)
     except (ValueError, EOFError, RecursionError, OverflowError) as error:
@@ -103,11 +117,57 @@ def _ends(path: Path, ending: str) -> bool:
     return path.name.lower().endswith(ending)
 
 
-def _read_csv(path: Path, text: Collection[str]) -> Columns:
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ValueError(
+            f"it holds more than max_bytes={max_bytes:,}; if you trust where it comes "
+            "from, give a larger max_bytes."
+        )
+
+
+class _Bounded(io.RawIOBase):
+    """Bytes of a stream, which must not be more than expected.
+
+    Parameters
+    ----------
+    stream : binary file
+        Where they come from; it may unpack them.
+    max_bytes : int
+        Their largest number.
+    """
+
+    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+        self._stream = stream
+        self._max_bytes = max_bytes
+        self._taken = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes."""
+        content = self._stream.read(len(buffer))
+        self._taken += len(content)
+        _check_size(self._taken, self._max_bytes)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
+    """Open a file, packed or not."""
+    opener = gzip.open if _ends(path, ".gz") else open
+    with opener(path, "rb") as stream:
+        yield io.BufferedReader(_Bounded(cast(IO[bytes], stream), max_bytes))
+
+
+def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
     pandas = require("pandas", "reading a CSV file")
     options = {"encoding": "utf-8-sig", "keep_default_na": False}
     try:
-        header = pandas.read_csv(path, header=None, nrows=1, dtype=str, **options)
+        with _opened(path, max_bytes) as stream:
+            header = pandas.read_csv(stream, header=None, nrows=1, dtype=str, **options)
     except pandas.errors.EmptyDataError:
         raise ValueError("it is empty; a table needs a header.") from None
     names = header.iloc[0].tolist()
@@ -120,13 +180,14 @@ def _read_csv(path: Path, text: Collection[str]) -> Columns:
     # pandas would rename the second of two columns instead of complaining.
     check_unique(names)
     numbers = [name for name in names if name not in text]
-    frame = pandas.read_csv(
-        path,
-        dtype=dict.fromkeys(text, str),
-        na_values=dict.fromkeys(numbers, _MISSING),
-        low_memory=False,
-        **options,
-    )
+    with _opened(path, max_bytes) as stream:
+        frame = pandas.read_csv(
+            stream,
+            dtype=dict.fromkeys(text, str),
+            na_values=dict.fromkeys(numbers, _MISSING),
+            low_memory=False,
+            **options,
+        )
     if not isinstance(frame.index, pandas.RangeIndex):
         raise ValueError(
             "its rows have more fields than the header; quote the fields that hold a "
@@ -136,14 +197,31 @@ def _read_csv(path: Path, text: Collection[str]) -> Columns:
     return pandas_columns(frame)
 
 
-def _read_parquet(path: Path) -> Columns:
+def _read_parquet(path: Path, max_bytes: int) -> Columns:
     user = "reading a parquet file"
-    require("pyarrow", user)
-    return pandas_columns(require("pandas", user).read_parquet(path))
+    pyarrow, parquet = require("pyarrow", user), require("pyarrow.parquet", user)
+    require("pandas", user)
+    try:
+        with parquet.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+            _check_size(sum(group.total_byte_size for group in groups), max_bytes)
+            # Repeated values are stored once: only what is unpacked tells its size.
+            batches, size = [], 0
+            for batch in file.iter_batches(_ROWS):
+                size += batch.nbytes
+                _check_size(size, max_bytes)
+                batches.append(batch)
+            table = pyarrow.Table.from_batches(batches, file.schema_arrow)
+        return pandas_columns(table.to_pandas())
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        # A damaged file fails in all of pyarrow's ways; some are no ValueError.
+        raise ValueError(f"pyarrow cannot read it ({error})") from error
 
 
-def _read_json(path: Path) -> Columns:
-    records = json.loads(_text(path))
+def _read_json(path: Path, max_bytes: int) -> Columns:
+    records = json.loads(_text(path, max_bytes))
     if not isinstance(records, list):
         raise ValueError(
             f"it holds a {type(records).__name__}; a JSON table is a list of records. "
@@ -152,24 +230,25 @@ def _read_json(path: Path) -> Columns:
     return record_columns(records)
 
 
-def _read_jsonl(path: Path) -> Columns:
+def _read_jsonl(path: Path, max_bytes: int) -> Columns:
     records = []
     # Not splitlines: a text may hold other line ends than this one.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(_text(path, max_bytes).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             records.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is not a JSON record: {error}") from None
     return record_columns(records)
 
 
-def _read_pickle(path: Path) -> Columns:
-    with path.open("rb") as file:
-        return frame_columns(restricted_load(file))
+def _read_pickle(path: Path, max_bytes: int) -> Columns:
+    # In memory, where no opcode can ask for more bytes than there are.
+    content = path.read_bytes()
+    return frame_columns(restricted_load(io.BytesIO(content)), len(content))
 
 
-def _text(path: Path) -> str:
-    data = path.read_bytes()
-    return (gzip.decompress(data) if _ends(path, ".gz") else data).decode("utf-8-sig")
+def _text(path: Path, max_bytes: int) -> str:
+    with _opened(path, max_bytes) as stream:
+        return stream.read().decode("utf-8-sig")

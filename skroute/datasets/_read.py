@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from sklearn.utils import Bunch
 
+from skroute.checks import check_integer
 from skroute.datasets._bunch import as_path, columns_found
-from skroute.datasets._columns import read_columns
+from skroute.datasets._columns import MAX_BYTES, read_columns
 from skroute.datasets._layouts import (
     COST_COLUMNS,
     LONG_QUERY_COLUMNS,
@@ -36,6 +37,7 @@ def read_table(
     duplicates: Literal["raise", "mean"] = "raise",
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Read a routing table from a file, whichever of the known layouts it has.
 
@@ -73,6 +75,9 @@ def read_table(
             default=None
         Embeddings of the queries: row by row, of a long table in the order in which
         queries first appear. float16 becomes float32.
+    max_bytes : int, default=2**30
+        Largest size of the table, unpacked if it is packed. Reading takes some multiple
+        of its size in memory.
 
     Returns
     -------
@@ -112,7 +117,9 @@ def read_table(
     (array(['large', 'small'], dtype=object), array([[0.03 , 0.001]]))
     """
     file = as_path(path, "path")
-    columns = read_columns(file, _TEXT)
+    columns = read_columns(
+        file, _TEXT, check_integer(max_bytes, "max_bytes", low=1)
+    )
     found = dict(columns)
     model, quality = first_of(MODEL_COLUMNS, found), first_of(QUALITY_COLUMNS, found)
     if model is None and quality is None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
+from skroute.checks import check_integer
 from skroute.datasets._bunch import as_path
-from skroute.datasets._columns import read_columns
+from skroute.datasets._columns import MAX_BYTES, read_columns
 from skroute.datasets._wide import wide_bunch
 
 __all__ = ["read_routerbench"]
@@ -20,6 +21,7 @@ def read_routerbench(
     *,
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Read a routing table in RouterBench's wide format.
 
@@ -40,6 +42,9 @@ def read_routerbench(
     embeddings : array-like of shape (n_queries, n_features) or path of a .npy file, \
             default=None
         Embeddings of the prompts, row by row. float16 becomes float32.
+    max_bytes : int, default=2**30
+        Largest size of the table, unpacked if it is packed. Reading takes some multiple
+        of its size in memory.
 
     Returns
     -------
@@ -101,6 +106,7 @@ def read_routerbench(
            [ 0., nan]])
     """
     file = as_path(path, "path")
-    return wide_bunch(
-        read_columns(file), file.name, prices=prices, embeddings=embeddings
+    columns = read_columns(
+        file, max_bytes=check_integer(max_bytes, "max_bytes", low=1)
     )
+    return wide_bunch(columns, file.name, prices=prices, embeddings=embeddings)

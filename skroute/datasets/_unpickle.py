@@ -15,9 +15,12 @@ What that leaves to a hostile file:
   (numbers, text, lists, dicts) have neither a ``__setstate__`` nor attributes to set;
 - opcodes that reach for something outside of the pickle (extension codes, persistent
   ids, out-of-band buffers) are refused before anything is loaded;
-- so are memo numbers larger than the file, for which the unpickler would make room.
+- so are memo numbers without as many values, for which the unpickler would make room,
+  and dicts and sets of very many items: keys can be chosen so that each is compared
+  with all before it, and no table needs them.
 
-A file can still take time and memory out of proportion to its size; it cannot act.
+So a file takes time and memory in proportion to its size, and cannot act. What the
+notes are turned into is bounded in :mod:`skroute.datasets._frames`.
 """
 
 from __future__ import annotations
@@ -164,20 +167,68 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 # Extension codes may be resolved without asking find_class; the others need hooks.
 _OUTWARD = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER"}
+_MOST_ITEMS = 10_000
+
+
+def _effect(opcode: pickletools.OpcodeInfo) -> tuple[bool, int, int, int]:
+    """What an opcode does to the stack.
+
+    Whether it takes all down to a mark, how many values (below that), how many it
+    leaves, and of a dict or a set, halves of an item per value.
+    """
+    before = opcode.stack_before
+    marked = pickletools.markobject in before
+    taken = before.index(pickletools.markobject) if marked else len(before)
+    items = {"SETITEMS": 1, "DICT": 1, "ADDITEMS": 2, "FROZENSET": 2, "SETITEM": 1}
+    return marked, taken, len(opcode.stack_after), items.get(opcode.name, 0)
+
+
+_EFFECTS = {opcode.name: _effect(opcode) for opcode in pickletools.opcodes}
 
 
 def _check_opcodes(file: IO[bytes]) -> None:
     """Read a pickle's opcodes without loading it, and refuse the odd ones."""
+    depth, n_memo, halves = 0, 0, 0
+    marks: list[int] = []
     for opcode, argument, position in pickletools.genops(file):
-        if opcode.name in _OUTWARD:
+        name = opcode.name
+        if name in _OUTWARD:
             raise UnsafePickleError(
-                f"the pickle has the opcode {opcode.name} at byte {position}, which "
+                f"the pickle has the opcode {name} at byte {position}, which "
                 "reaches outside of the file, so it was not read. Save the table with "
                 "to_pickle, to_csv or to_parquet."
             )
-        # Every memo number is written by an opcode of its own, so none exceeds those.
-        if opcode.name.endswith("PUT") and int(argument or 0) > (position or 0):
-            raise ValueError(f"memo number {argument} at byte {position} is too large")
+        if name.endswith("PUT"):
+            # Memo numbers are given in turn, each by an opcode of its own.
+            if int(argument or 0) > n_memo:
+                raise ValueError(
+                    f"memo number {argument} at byte {position} is too large"
+                )
+            n_memo += 1
+        elif name == "MEMOIZE":
+            n_memo += 1
+        elif name == "MARK":
+            marks.append(depth)
+            continue
+        elif name == "POP" and marks and marks[-1] == depth:
+            marks.pop()
+            continue
+        marked, taken, left, items = _EFFECTS[name]
+        if marked:
+            if not marks:
+                raise ValueError(f"the opcode {name} at byte {position} has no mark")
+            start = marks.pop()
+            halves += items * (depth - start)
+            depth = start
+        else:
+            halves += 2 * items
+        depth += left - taken
+        if halves > 2 * _MOST_ITEMS:
+            raise UnsafePickleError(
+                f"the pickle has dicts or sets of more than {_MOST_ITEMS} items, which "
+                "no routing table needs, so it was not read. Keep text and number "
+                "columns only, and save the table with to_parquet."
+            )
 
 
 def restricted_load(file: IO[bytes]) -> Any:
