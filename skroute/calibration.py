@@ -49,8 +49,10 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     utility = np.empty_like(p)
     n_queries, n_models = p.shape
     for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
-        mine, other = p[part, :, None], p[part, None, :]
-        differ = mine + other - 2.0 * mine * other
-        lead = scores[part, :, None] - scores[part, None, :]
-        utility[part] = (differ * np.tanh(lead / 2.0)).mean(axis=2)
+        # Of very many models, even the pairs of one query are too many at once.
+        for some in chunks(n_models, max(1, _MAX_PAIRS // n_models)):
+            mine, other = p[part, some, None], p[part, None, :]
+            differ = mine + other - 2.0 * mine * other
+            lead = scores[part, some, None] - scores[part, None, :]
+            utility[part, some] = (differ * np.tanh(lead / 2.0)).mean(axis=2)
     return utility

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-__all__ = [
+__all__ = ["LARGEST_FEATURE", "LARGEST_OUTCOME", "check_magnitude", 
     "check_column",
     "check_integer",
     "check_not_negative",
     "check_number",
     "read_numbers",
 ]
+
+# Beyond these, squares of embeddings and sums of outcomes are no numbers any more.
+LARGEST_FEATURE = 1e100
+LARGEST_OUTCOME = 1e300
 
 
 def check_number(value: Any, name: str, *, low: float | None = None) -> float:
@@ -74,3 +78,12 @@ def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
             f"{column.shape}."
         )
     return column
+
+
+def check_magnitude(table: np.ndarray, name: str, largest: float) -> None:
+    """Refuse numbers that cannot be computed with; single precision has none."""
+    if table.dtype == np.float64 and (np.abs(table) > largest).any():
+        raise ValueError(
+            f"{name} must hold numbers of at most {largest:g} in size; got "
+            f"{np.nanmax(np.abs(table)):g}. Give it in a larger unit."
+        )

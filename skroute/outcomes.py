@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array
 
 from skroute.averages import means_of, weighted_sums
+from skroute.checks import LARGEST_OUTCOME, check_magnitude
 from skroute.exceptions import NoCostWarning
 from skroute.money import check_costs, check_prices
 from skroute.names import by_name, listed, model_names
@@ -102,6 +103,7 @@ def check_outcomes_of(
                 stacklevel=_outside(),
             )
             prices = np.ones(len(models))
+        check_magnitude(prices, "costs", LARGEST_OUTCOME)
         if np.isnan(prices).any():
             raise ValueError(
                 f"costs has no price for the models {listed(models[np.isnan(prices)])}"
@@ -140,6 +142,7 @@ def _costs_of_calls(
     models: np.ndarray,
 ) -> np.ndarray:
     table = check_costs(costs, quality.shape, models)
+    check_magnitude(table, "costs", LARGEST_OUTCOME)
     if weight is not None:
         table = _where_weighed(table, weight)
     if prices is not None:

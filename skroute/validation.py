@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skroute.checks import check_column
+from skroute.checks import LARGEST_FEATURE, LARGEST_OUTCOME, check_column, check_magnitude
 from skroute.names import by_name, default_names, model_names
 from skroute.outcomes import Outcomes, check_outcomes_of
 
@@ -130,6 +130,7 @@ def _check_routing_table(
 ) -> RoutingTable:
     models = model_names(y)
     quality = check_quality(y)
+    check_magnitude(quality, "y", LARGEST_OUTCOME)
     if models is None:
         models = default_names(quality.shape[1])
     outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
@@ -200,7 +201,7 @@ def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
 def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
     """Check embeddings as scikit-learn does, and say which step texts are lacking."""
     try:
-        return validate_data(router, X, dtype=_FLOATS, reset=reset)
+        X = validate_data(router, X, dtype=_FLOATS, reset=reset)
     except (TypeError, ValueError):
         if issparse(X):
             raise TypeError(
@@ -215,6 +216,8 @@ def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
                 "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
             ) from None
         raise
+    check_magnitude(X, "X", LARGEST_FEATURE)
+    return X
 
 
 def _is_text(X: Any) -> bool:
@@ -243,9 +246,10 @@ def _is_plain(router: BaseEstimator, X: Any) -> bool:
         and "models_" in known
     ):
         return False
-    # A sum that overflows is looked at again.
+    # Neither is a number there that is none, nor one whose square would not be; a sum
+    # that overflows is looked at again.
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(X.sum()))
+        return float(np.vdot(X, X)) <= LARGEST_FEATURE**2
 
 
 def check_quality(

@@ -244,7 +244,8 @@ class QueryViews:
         total = rows.get(rows.total(_sum_of_squares, X, self._centre))
         rounding = n_queries * float(np.sum((_EPSILON * self._centre) ** 2))
         varied = total > rounding
-        self._scale = np.sqrt(total / n_queries) if varied else 1.0
+        # Queries that do not differ, or by less than squares can tell, are one.
+        self._scale = np.sqrt(total / n_queries) if varied else np.inf
         self._basis: np.ndarray | None = None
         sample = rows.take(X, rng.permutation(n_queries)[:_N_SAMPLED])
         sample = self.scaled(sample)

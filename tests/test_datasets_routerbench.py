@@ -432,6 +432,25 @@ class Handler(BaseHTTPRequestHandler):
         if way == "/absent":
             self.send_error(404)
             return
+        if way in ("/moved", "/circle", "/downhill"):
+            elsewhere = f"http://localhost:{self.server.server_port}/good"
+            targets = {"/moved": elsewhere, "/downhill": "ftp://localhost/good"}
+            self.send_response(302)
+            self.send_header("Location", targets.get(way, way))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if way in ("/stalled", "/slow"):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:50])
+            # Until the other side has had enough.
+            for byte in content[50:90] if way == "/slow" else b"":
+                self.wfile.write(bytes([byte]))
+                self.server.patience.wait(0.05)
+            self.server.patience.wait(2.0)
+            return
         self.send_response(200)
         if way == "/endless":
             self.end_headers()
@@ -454,9 +473,10 @@ class Handler(BaseHTTPRequestHandler):
 def server(tmp_path, monkeypatch):
     """Serve a toy table instead of the published one; nothing is tried twice."""
     content = save(toy_frame(), tmp_path / "toy.pkl").read_bytes()
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.content, http.requests = content, []
+        http.patience = threading.Event()
         thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         http.remote = replace(
@@ -468,6 +488,7 @@ def server(tmp_path, monkeypatch):
         )
         monkeypatch.setattr(fetching, "ROUTERBENCH", http.remote)
         yield http
+        http.patience.set()
         http.shutdown()
         thread.join()
 
@@ -530,6 +551,53 @@ def test_failed_downloads_leave_nothing_behind(
     assert str(home / "routerbench_0shot.pkl") in str(caught.value)
     assert os.listdir(home) == []
     assert server.requests == [way]
+
+
+def test_a_redirect_to_another_host_is_followed(server, tmp_path, monkeypatch):
+    serve(server, monkeypatch, "/moved")
+    assert fetch_routerbench(data_home=tmp_path / "home").quality.shape == (3, 2)
+    assert server.requests == ["/moved", "/good"]
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [("/circle", "redirected more than 5 times"), ("/downhill", "is not encrypted")],
+)
+def test_other_redirects_are_refused(server, tmp_path, monkeypatch, way, message):
+    serve(server, monkeypatch, way)
+    with pytest.raises(OSError, match=message):
+        fetch_routerbench(data_home=tmp_path / "home")
+    assert os.listdir(tmp_path / "home") == []
+
+
+def test_what_another_host_sends_is_checked(server, tmp_path, monkeypatch):
+    serve(server, monkeypatch, "/moved", sha256="0" * 64)
+    with pytest.raises(OSError, match="does not match"):
+        fetch_routerbench(data_home=tmp_path / "home")
+    assert os.listdir(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize(
+    ("way", "limits", "message"),
+    [
+        ("/stalled", {"timeout": (1.0, 0.2)}, "timed out"),
+        ("/slow", {"timeout": (1.0, 5.0), "patience": 0.2}, "too slow"),
+    ],
+)
+def test_downloads_that_stall_are_given_up(
+    server, tmp_path, monkeypatch, way, limits, message
+):
+    serve(server, monkeypatch, way, **limits)
+    with pytest.raises(OSError, match=message):
+        fetch_routerbench(data_home=tmp_path / "home")
+    assert os.listdir(tmp_path / "home") == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(OSError, match=r"could not download.*home"):
+        fetch_routerbench(data_home=tmp_path / "home")
+    assert (tmp_path / "home").read_text() == "a file"
 
 
 def test_unreachable_server(server, tmp_path, monkeypatch):

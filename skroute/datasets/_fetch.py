@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from sklearn.utils import Bunch
 
@@ -16,6 +19,7 @@ __all__ = ["fetch_routerbench"]
 
 _HOME_VARIABLE = "SKROUTE_DATA"
 _CHUNK = 1 << 16
+_MOST_REDIRECTS = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class _RemoteFile:
         How often a failed download is tried again.
     timeout : tuple of float
         Seconds to wait for the connection, and for the next bytes.
+    patience : float
+        Seconds that one download may take in all, however slowly bytes keep coming.
     """
 
     name: str
@@ -44,6 +50,7 @@ class _RemoteFile:
     size: int
     retries: int = 2
     timeout: tuple[float, float] = (10.0, 60.0)
+    patience: float = 3600.0
 
 
 ROUTERBENCH = _RemoteFile(
@@ -164,16 +171,55 @@ class _Downloader:
         import requests  # pooch needs it too
 
         size, received = self.remote.size, 0
-        with (
-            requests.get(url, stream=True, timeout=self.remote.timeout) as response,
-            open(output_file, "wb") as file,
-        ):
+        until = time.monotonic() + self.remote.patience
+        with self._opened(requests, url) as response, open(output_file, "wb") as file:
             response.raise_for_status()
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in _chunks(requests, response.raw):
                 received += len(chunk)
                 if received > size:
                     # An OSError, unlike a ValueError, is not tried again.
                     raise OSError(f"the file is larger than the expected {size} bytes")
+                if time.monotonic() > until:
+                    raise OSError(
+                        f"{received} of {size} bytes came in {self.remote.patience:g} "
+                        "seconds, which is too slow"
+                    )
                 file.write(chunk)
         if received < size:
             raise ValueError(f"the file ended at {received} of {size} bytes")
+
+    def _opened(self, requests: Any, url: str) -> Any:
+        """Open a URL, and follow redirects, to other hosts too, but not to plain HTTP.
+
+        The host of the published file hands downloads on to others. Nothing is told to
+        them, and what they send is checked against the pinned hash.
+        """
+        schemes = {"https", urlsplit(url).scheme}
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = requests.get(
+                url,
+                stream=True,
+                timeout=self.remote.timeout,
+                allow_redirects=False,
+                # As it is: the size that is expected is that of the file.
+                headers={"Accept-Encoding": "identity"},
+            )
+            if not response.is_redirect:
+                return response
+            response.close()
+            url = urljoin(url, response.headers["location"])
+            if urlsplit(url).scheme not in schemes:
+                raise OSError(f"it was redirected to {url}, which is not encrypted")
+        raise OSError(f"it was redirected more than {_MOST_REDIRECTS} times")
+
+
+def _chunks(requests: Any, raw: Any) -> Iterator[bytes]:
+    """Bytes as they come: a slow server is not waited for until a chunk is full."""
+    from urllib3.exceptions import HTTPError  # requests needs it
+
+    read = getattr(raw, "read1", raw.read)  # urllib3 has it since 2.1
+    try:
+        while chunk := read(_CHUNK):
+            yield chunk
+    except HTTPError as error:
+        raise requests.ConnectionError(str(error)) from error
