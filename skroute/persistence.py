@@ -131,7 +131,8 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     Warns
     -----
     VersionWarning
-        If it was saved by a newer version of this package.
+        If it was saved by a newer version of this package, or a newer major version of
+        LightGBM, numpy, scikit-learn or scipy.
     InconsistentVersionWarning
         scikit-learn's, if it holds an estimator of another version of it.
 
@@ -159,10 +160,11 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
             "file that skroute.save wrote; a pickle is loaded by joblib.load, if you "
             "trust where it comes from."
         ) from error
-    if release(written) > release(own_version()):
+    newer = _newer(archive.main, written)
+    if newer:
         warnings.warn(
-            f"{str(file)!r} was saved by skroute {written}, which is newer than this "
-            f"{own_version()}; it may route otherwise than there.",
+            f"{str(file)!r} was saved by {', '.join(newer)}, newer than installed here; "
+            "it may route otherwise than there.",
             VersionWarning,
             stacklevel=2,
         )
@@ -181,3 +183,16 @@ def _check_versions(main: dict[str, Any]) -> str:
             "install that or a later one"
         )
     return written
+
+
+def _newer(main: dict[str, Any], written: str) -> list[str]:
+    """What wrote the file and is newer than here; of libraries, by major version."""
+    found = []
+    if release(written) > release(own_version()):
+        found.append(f"skroute {written[:40]}")
+    saved = main.get("libraries")
+    for name, here in libraries().items():
+        there = saved.get(name) if isinstance(saved, dict) else None
+        if isinstance(there, str) and release(there)[:1] > release(here)[:1]:
+            found.append(f"{name} {there[:40]}")
+    return found

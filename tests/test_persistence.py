@@ -484,8 +484,16 @@ def test_a_newer_format_says_what_to_install(ranking, tmp_path):
 
 def test_a_newer_version_of_the_same_format_warns(ranking, tmp_path):
     content = forged_main(ranking, lambda main: main.update(skroute="99.1"))
-    with pytest.warns(VersionWarning, match=r"skroute 99\.1, which is newer"):
+    with pytest.warns(VersionWarning, match=r"saved by skroute 99\.1, newer than"):
         assert load(tmp_path, content).n_features_in_ == 6
+
+
+def test_newer_libraries_warn(ranking, tmp_path):
+    def newer(main: Any) -> None:
+        main["libraries"].update(lightgbm="99.0", numpy="0.1", scipy=[1])
+
+    with pytest.warns(VersionWarning, match=r"saved by lightgbm 99\.0, newer than"):
+        assert load(tmp_path, forged_main(ranking, newer)).n_features_in_ == 6
 
 
 # Files that were made to do harm: their digest is right
