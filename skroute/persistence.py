@@ -163,8 +163,8 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     newer = _newer(archive.main, written)
     if newer:
         warnings.warn(
-            f"{str(file)!r} was saved by {', '.join(newer)}, newer than installed here; "
-            "it may route otherwise than there.",
+            f"{str(file)!r} was saved by {', '.join(newer)}, newer than what is "
+            "installed here; it may route otherwise than there.",
             VersionWarning,
             stacklevel=2,
         )

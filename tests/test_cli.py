@@ -383,6 +383,7 @@ def test_wrong_files(fitted, tmp_path):
     joblib.dump([1, 2], tmp_path / "list.joblib")
     (tmp_path / "q.jsonl").write_text('{"text": "no prompt"}\n')
     (tmp_path / "bad.jsonl").write_text("no json\n")
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000 + "\n")
     (tmp_path / "empty.csv").write_text("prompt\n")
     text = fitted / "t.skroute"
     assert "absent.csv" in refuse("evaluate", tmp_path / "absent.csv")
@@ -394,6 +395,7 @@ def test_wrong_files(fitted, tmp_path):
     (tmp_path / "null.jsonl").write_text('{"prompt": "a"}\n{"prompt": null}\n')
     assert "row 1 has None" in refuse("route", text, tmp_path / "null.jsonl")
     assert "not a JSON record" in refuse("route", text, tmp_path / "bad.jsonl")
+    assert "not a JSON record" in refuse("route", text, tmp_path / "deep.jsonl")
 
 
 def test_wrong_arguments(fitted, tmp_path):
