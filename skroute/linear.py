@@ -18,7 +18,7 @@ from scipy.linalg import eigh
 from skroute.averages import means_of, outcome_mass, weighted_sums
 from skroute.rows import IN_MEMORY, Rows
 
-__all__ = ["RidgeFit", "chunks", "fit_ridge", "spreads"]
+__all__ = ["RidgeFit", "chunks", "fit_costs", "fit_ridge", "spreads"]
 
 # Features have about unit variance in total, so strengths compare across tables: from
 # hardly any to one that flattens a table of thousands of queries.
@@ -254,6 +254,46 @@ def fit_ridge(
     fits = rows.apply(_at_strengths, paths, kept)
     out_of_fold = rows.map(_out_of_fold, X, fold, feature_map, fits)
     return rows.get(rows.apply(itemgetter(-1), fits)), out_of_fold, strength
+
+
+def fit_costs(
+    X: Any,
+    costs: Any,
+    largest: np.ndarray,
+    fold: Any,
+    feature_map: Any,
+    weight: Any = None,
+    rows: Rows = IN_MEMORY,
+) -> tuple[RidgeFit, Any]:
+    """Fit costs of whatever size by :func:`fit_ridge`, at one strength.
+
+    Parameters
+    ----------
+    X, fold, feature_map, weight, rows
+        As in `fit_ridge`.
+    costs : ndarray of shape (n_queries, n_models)
+        Money per call; ``NaN`` where unknown.
+    largest : ndarray of shape (n_models,)
+        The largest cost of each model.
+
+    Returns
+    -------
+    fit : RidgeFit
+        On all rows.
+    out_of_fold : ndarray of shape (n_queries, n_models, 1)
+        Costs of every row by a fit without its fold.
+    """
+    # Squares of very large or small costs would be no numbers; dividing by a power of
+    # two changes no digit.
+    unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    scaled = rows.map(np.divide, costs, unit)
+    scale = spreads(scaled, rows)
+    fit, out_of_fold, _ = fit_ridge(
+        X, scaled, fold, feature_map, scale=scale, weight=weight, rows=rows
+    )
+    unit = unit[:, None]
+    fit = RidgeFit(fit.coef * unit, fit.intercept * unit)
+    return fit, rows.map(np.multiply, out_of_fold, unit)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
-from skroute.linear import RidgeFit, fit_ridge, spreads
+from skroute.linear import RidgeFit, fit_costs
 from skroute.money import check_call_costs
 from skroute.names import by_model, listed
 from skroute.pairs import PairEstimates, PairFeatures
@@ -226,8 +226,8 @@ class ChangeablePool(CrossFittedRouter):
         own, low, high = np.full(len(X), np.mean(costs)), np.mean(costs), np.mean(costs)
         if np.ndim(costs) == 1:
             paid = np.asarray(costs)[:, None]
-            column, out_of_fold, _ = fit_ridge(
-                X, paid, fold, self._pairs.scaled, scale=spreads(paid)
+            column, out_of_fold = fit_costs(
+                X, paid, np.nanmax(paid, axis=0), fold, self._pairs.scaled
             )
             low, high = np.nanmin(costs), np.nanmax(costs)
             own = np.clip(out_of_fold[:, 0, 0], low, high)

@@ -13,7 +13,7 @@ from skroute.boosting import PairRanker
 from skroute.calibration import log_odds
 from skroute.checks import check_integer, check_number
 from skroute.folds import draw_folds
-from skroute.linear import RidgeFit, chunks, fit_ridge, spreads
+from skroute.linear import RidgeFit, chunks, fit_costs
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
 from skroute.relevance import Grades, graded_relevance
@@ -451,14 +451,14 @@ class RankingRouter(ChangeablePool):
             rows.get(rows.total(np.fmin.reduce, table.costs, combine=np.fmin)),
             rows.get(rows.total(np.fmax.reduce, table.costs, combine=np.fmax)),
         )
-        self._cost_fit, expense, _ = fit_ridge(
+        self._cost_fit, expense = fit_costs(
             table.X,
             costs,
+            self._cost_range[1][order],
             fold,
             rows.share(self._pairs.scaled),
-            scale=spreads(costs, rows),
-            weight=weight,
-            rows=rows,
+            weight,
+            rows,
         )
         return rows.map(stages.clipped, expense, self._place, *self._cost_range)
 

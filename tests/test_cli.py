@@ -308,10 +308,10 @@ def write_long(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", ["calls.jsonl", "calls.json", "calls.parquet"])
 def test_tables_of_calls(fitted, tmp_path, name):
-    file, out = write_long(tmp_path, name), tmp_path / "long.joblib"
+    file, out = write_long(tmp_path, name), tmp_path / "long.skroute"
     succeed("fit", file, "--out", out, "--param", "n_estimators=5")
     routed = pd.read_csv(StringIO(succeed("route", out, file, "--price", 0.1)))
-    expected = succeed("route", fitted / "t.joblib", file, "--price", 0.1)
+    expected = succeed("route", fitted / "t.skroute", file, "--price", 0.1)
     pd.testing.assert_frame_equal(routed, pd.read_csv(StringIO(expected)))
     assert len(routed) == 160
 
@@ -334,7 +334,7 @@ def test_a_table_of_calls_is_compared_like_a_wide_one(tmp_path):
 
 
 def test_repeated_calls_are_averaged_on_demand(tmp_path):
-    file, out = write_long(tmp_path, "calls.jsonl"), tmp_path / "r.joblib"
+    file, out = write_long(tmp_path, "calls.jsonl"), tmp_path / "r.skroute"
     with file.open("a") as lines:
         lines.write(file.read_text().splitlines()[0] + "\n")
     assert "duplicates='mean'" in refuse("fit", file, "--out", out)
@@ -346,7 +346,7 @@ def test_repeated_calls_are_averaged_on_demand(tmp_path):
 
 def test_llmrouters_and_routellms_files(tmp_path):
     wide = pd.read_csv(write_table(tmp_path, costs=False))
-    prices, out = tmp_path / "prices.json", tmp_path / "r.joblib"
+    prices, out = tmp_path / "prices.json", tmp_path / "r.skroute"
     prices.write_text(json.dumps(dict(zip(MODELS, [0.1, 1.0, 5.0], strict=True))))
     records = [
         {"question": row.pop("prompt"), "scores": row}

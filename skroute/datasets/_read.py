@@ -117,9 +117,7 @@ def read_table(
     (array(['large', 'small'], dtype=object), array([[0.03 , 0.001]]))
     """
     file = as_path(path, "path")
-    columns = read_columns(
-        file, _TEXT, check_integer(max_bytes, "max_bytes", low=1)
-    )
+    columns = read_columns(file, _TEXT, check_integer(max_bytes, "max_bytes", low=1))
     found = dict(columns)
     model, quality = first_of(MODEL_COLUMNS, found), first_of(QUALITY_COLUMNS, found)
     if model is None and quality is None:

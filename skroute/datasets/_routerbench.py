@@ -106,7 +106,5 @@ def read_routerbench(
            [ 0., nan]])
     """
     file = as_path(path, "path")
-    columns = read_columns(
-        file, max_bytes=check_integer(max_bytes, "max_bytes", low=1)
-    )
+    columns = read_columns(file, max_bytes=check_integer(max_bytes, "max_bytes", low=1))
     return wide_bunch(columns, file.name, prices=prices, embeddings=embeddings)
