@@ -150,7 +150,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
         router = Decoder(archive.array, archive.text).decode(archive.main["router"])
         if not isinstance(router, _HOLDS):
             raise ValueError("it holds no router")
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, Warning):
         raise
     except Exception as error:
         # Anything may stand where a name, a number or a list is expected.

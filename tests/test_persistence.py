@@ -64,10 +64,18 @@ def fresh() -> dict[str, tuple[Any, Any]]:
 
 
 @pytest.fixture(scope="module")
-def ranking() -> bytes:
+def contents(fresh, tmp_path_factory) -> dict[str, bytes]:
+    """Files of all of them."""
+    folder = tmp_path_factory.mktemp("contents")
+    for name, (router, _) in fresh.items():
+        skroute.save(router, folder / name)
+    return {name: (folder / name).read_bytes() for name in fresh}
+
+
+@pytest.fixture(scope="module")
+def ranking(contents) -> bytes:
     """Content of a file with a ranking router in it."""
-    file = KEPT[[file.stem for file in KEPT].index("ranking")]
-    return file.read_bytes()
+    return contents["ranking"]
 
 
 def signed(content: bytes) -> bytes:
@@ -139,6 +147,7 @@ def test_a_loaded_router_is_the_one_that_was_saved(fresh, name, tmp_path):
 
 @pytest.mark.parametrize("file", KEPT, ids=lambda f: f"{f.parent.name}-{f.stem}")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+@pytest.mark.filterwarnings("ignore::skroute.exceptions.VersionWarning")
 def test_files_of_every_release_load(file):
     router = skroute.load(file)
     with np.load(file.with_suffix(".npz")) as kept:
@@ -596,36 +605,32 @@ def test_json_that_nests_without_end_is_refused(ranking, tmp_path):
     refused(tmp_path, content, "the number Infinity")
 
 
-def test_a_crafted_random_state_is_refused(tmp_path):
-    content = KEPT[[f.stem for f in KEPT].index("ranking_state")].read_bytes()
-
+def test_a_crafted_random_state_is_refused(contents, tmp_path):
     def reach_out(main: Any) -> None:
         items = state_of(main)["random_state"]["state"]["items"]
         inner = dict(items)["state"]["items"]
         inner[[key for key, _ in inner].index("pos")][1] = 10**6
 
-    refused(tmp_path, forged_main(content, reach_out), "random state")
+    refused(tmp_path, forged_main(contents["ranking_state"], reach_out), "random state")
 
 
-def test_a_crafted_vocabulary_is_refused(tmp_path):
-    content = KEPT[[f.stem for f in KEPT].index("prompts")].read_bytes()
-
+def test_a_crafted_vocabulary_is_refused(contents, tmp_path):
     def reach_out(main: Any) -> None:
         steps = state_of(main)["steps"]
         vectorizer = steps[0]["items"][1]["state"]
         vectorizer["vocabulary_"]["items"][0][1] = 10**9
 
-    refused(tmp_path, forged_main(content, reach_out), "number its words from 0")
+    content = forged_main(contents["prompts"], reach_out)
+    refused(tmp_path, content, "number its words from 0")
 
 
-def test_crafted_neighbours_are_refused(tmp_path):
-    content = KEPT[[f.stem for f in KEPT].index("pointwise_neighbors")].read_bytes()
-
+def test_crafted_neighbours_are_refused(contents, tmp_path):
     def reach_out(main: Any) -> None:
         fitted = state_of(main)["estimators_"][0]["items"][1]["state"]
         fitted["n_features_in_"] = 5000
 
-    refused(tmp_path, forged_main(content, reach_out), "training rows do not fit")
+    content = forged_main(contents["pointwise_neighbors"], reach_out)
+    refused(tmp_path, content, "training rows do not fit")
 
 
 @pytest.mark.parametrize(
