@@ -12,7 +12,6 @@ import typer
 from skroute import _console as console
 from skroute._defaults import default_routers, fit_encoder
 from skroute._files import read_data
-from skroute.atomic import check_folder
 from skroute._tables import (
     ON_TEXT,
     Duplicates,
@@ -25,6 +24,7 @@ from skroute._tables import (
     repeated_prompts,
     warn_of_repeats,
 )
+from skroute.atomic import check_folder
 from skroute.datasets._extras import require
 from skroute.reporting import report as write_report
 from skroute.splits import OutcomeTable, Split

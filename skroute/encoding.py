@@ -97,6 +97,9 @@ class Encoder:
             return self._dict(value, where, depth)
         if isinstance(value, type) and issubclass(value, np.generic):
             return {"$": "type", "name": np.dtype(value).name}
+        if isinstance(value, slice):
+            ends = (value.start, value.stop, value.step)
+            return {"$": "slice", "ends": self.encode(list(ends), where, depth + 1)}
         if isinstance(value, np.random.RandomState):
             state = self._dict(value.get_state(legacy=False), where, depth)
             return {"$": "RandomState", "state": state}
@@ -253,6 +256,13 @@ class Decoder:
 
     def _read_tuple(self, value: dict, depth: int) -> tuple:
         return tuple(self.decode(item, depth) for item in _list(value["items"]))
+
+    def _read_slice(self, value: dict, depth: int) -> slice:
+        ends = _list(self.decode(value["ends"], depth))
+        whole = all(end is None or isinstance(end, int | np.integer) for end in ends)
+        if len(ends) != 3 or not whole:
+            raise ValueError("it has a slice that is none")
+        return slice(*ends)
 
     def _read_dict(self, value: dict, depth: int) -> dict:
         items, numbers = {}, 0

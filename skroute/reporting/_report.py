@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from skroute.atomic import replacing
 from skroute.checks import check_integer
 
 __all__ = ["report"]
@@ -126,9 +127,6 @@ def report(
     )
     html = render(findings, name=_name(router), title=title, unit=unit)
     if path is not None:
-        from skroute._files import check_folder, replacing
-
-        check_folder(Path(path))
         with replacing(Path(path)) as beside:
             beside.write_text(html, "utf-8")
     return html
