@@ -58,7 +58,6 @@ def settings() -> dict[str, Setting]:
             {},
             {"skroute.pairs._combine": _one_set_of_weights(pairs._combine)},
         ),
-        "no principal components": ({"n_components": 0}, {}),
         "no tie gain": ({"tie_gain": 0.0}, {}),
     }
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-__all__ = ["LARGEST_FEATURE", "LARGEST_OUTCOME", "check_magnitude", 
+__all__ = [
+    "LARGEST_FEATURE",
+    "LARGEST_OUTCOME",
     "check_column",
     "check_integer",
+    "check_magnitude",
     "check_not_negative",
     "check_number",
     "read_numbers",

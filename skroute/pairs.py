@@ -1,11 +1,10 @@
-"""Features of a (query, model) pair: cross-fitted quality estimates and the query.
+"""Features of a (query, model) pair: cross-fitted quality estimates.
 
 LambdaRank learns from a few dozen numbers per pair, not from the raw embedding: what
 regressions on several views of the query expect of this model, at several strengths of
-smoothing, what they expect of the pool as a whole, the leading principal components of
-the embedding, and how good the model is on average. Which model it is, is none of them:
-so a model can join the pool that the ranker never saw. Nothing stored grows with the
-number of training queries.
+smoothing, what they expect of the pool as a whole, and how good the model is on
+average. Which model it is, is none of them: so a model can join the pool that the
+ranker never saw. Nothing stored grows with the number of training queries.
 """
 
 from __future__ import annotations
@@ -73,21 +72,19 @@ class HeldOutPairs:
     quality: np.ndarray
     trust: np.ndarray
     _fitted: PairFeatures
-    _X: np.ndarray
     _estimates: tuple[np.ndarray, ...]
 
     @classmethod
     def of(
         cls,
         fitted: PairFeatures,
-        X: np.ndarray,
         trust: np.ndarray,
         *estimates: np.ndarray,
     ) -> HeldOutPairs:
         """Weigh the estimates by the regressions of all views."""
         expected = np.empty(estimates[0].shape[:2])
-        pairs = cls(expected, trust, fitted, X, estimates)
-        for part in chunks(len(X)):
+        pairs = cls(expected, trust, fitted, estimates)
+        for part in chunks(len(expected)):
             expected[part] = pairs.at(part).quality
         return pairs
 
@@ -98,8 +95,7 @@ class HeldOutPairs:
             _with_share(estimate[rows], fitted._weights[:, view], fitted.means_)
             for view, estimate in enumerate(self._estimates)
         ]
-        scaled = fitted.scaled(self._X[rows])
-        return fitted._assemble(scaled, outputs, self.trust[rows])
+        return fitted._assemble(outputs, self.trust[rows])
 
 
 class PairFeatures:
@@ -107,14 +103,11 @@ class PairFeatures:
 
     Parameters
     ----------
-    n_components : int
-        Principal components of the embedding among the features.
     n_landmarks : int
         Centres of clusters that span the kernel regressions, at most.
     """
 
-    def __init__(self, n_components: int, n_landmarks: int) -> None:
-        self.n_components = n_components
+    def __init__(self, n_landmarks: int) -> None:
         self.n_landmarks = n_landmarks
 
     def fit_transform(
@@ -153,7 +146,7 @@ class PairFeatures:
             Out-of-fold estimates of the training queries.
         """
         self.means_ = means_of(rows.get(rows.total(weighted_sums, quality, weight)))
-        self.views_ = QueryViews(X, self.n_components, self.n_landmarks, rng, rows)
+        self.views_ = QueryViews(X, self.n_landmarks, rng, rows)
         trusted, self.views_.trusted = self.views_.trusted, np.ones(0)
         views = rows.share(copy(self.views_))
 
@@ -190,7 +183,7 @@ class PairFeatures:
         ]
 
         fitted = rows.share(copy(self))
-        return rows.map(HeldOutPairs.of, fitted, X, trusted, *estimates)
+        return rows.map(HeldOutPairs.of, fitted, trusted, *estimates)
 
     def transform(self, X: np.ndarray) -> PairEstimates:
         """Estimate queries that were not trained on.
@@ -209,7 +202,6 @@ class PairFeatures:
         scaled = pairs.scaled(X)
         trust, views = pairs.views_.all_of(scaled)
         return pairs._assemble(
-            scaled,
             [fit.predict(view) for fit, view in zip(pairs.fits_, views, strict=True)],
             trust,
         )
@@ -300,7 +292,7 @@ class PairFeatures:
                 )
             )
             outputs[view] = np.concatenate([outputs[view], column[:, None]], axis=1)
-        return grown, grown._assemble(scaled, outputs, trust)
+        return grown, grown._assemble(outputs, trust)
 
     def without_model(self, model: int) -> PairFeatures:
         """Leave a model out; this one stays as it is.
@@ -335,23 +327,19 @@ class PairFeatures:
         pairs = self._as_precise_as(X)
         return pairs.views_.trust(pairs.scaled(X))
 
-    def _assemble(
-        self, scaled: np.ndarray, outputs: list[np.ndarray], trust: np.ndarray
-    ) -> PairEstimates:
-        """Features of pairs, from scaled queries and the outputs of `_with_share`."""
+    def _assemble(self, outputs: list[np.ndarray], trust: np.ndarray) -> PairEstimates:
+        """Features of pairs, from the outputs of `_with_share`."""
         quality = self.means_ + sum(output[..., -1] for output in outputs)
         level = quality.mean(axis=1, keepdims=True)
-        query = scaled @ self.views_.components
-        n_seen, n_wide = outputs[0].shape[2] - 1, query.shape[1]
+        n_seen = outputs[0].shape[2] - 1
         first = n_seen * len(outputs)
-        features = np.empty((*quality.shape, first + 3 + n_wide + 1), quality.dtype)
+        features = np.empty((*quality.shape, first + 4), quality.dtype)
         for view, output in enumerate(outputs):
             features[:, :, view * n_seen : (view + 1) * n_seen] = output[:, :, :-1]
         features[:, :, first] = quality
         features[:, :, first + 1] = quality - level
         features[:, :, first + 2] = level
-        features[:, :, first + 3 : -1] = query[:, None, :]
-        features[:, :, -1] = self.means_
+        features[:, :, first + 3] = self.means_
         return PairEstimates(quality, features, trust)
 
 

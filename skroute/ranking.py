@@ -67,8 +67,6 @@ class RankingRouter(ChangeablePool):
         Gain of the cheapest model over the dearest where two are equally good, on a
         scale where the best quality gains 1 over the worst: just enough to order them.
         A dial towards cheap models without a budget; from 0.01 on it costs quality.
-    n_components : int, default=8
-        Principal components of the embedding among the features.
     n_landmarks : int, default=512
         Centres of clusters that span the kernel regressions. The fitted size grows with
         it, and not with the number of queries; twice as many gained nothing measurable.
@@ -136,7 +134,6 @@ class RankingRouter(ChangeablePool):
         min_child_samples: int = 100,
         colsample_bytree: float = 0.6,
         tie_gain: float = 0.001,
-        n_components: int = 8,
         n_landmarks: int = 512,
         cv: int = 5,
         n_jobs: int | None = None,
@@ -150,7 +147,6 @@ class RankingRouter(ChangeablePool):
         self.min_child_samples = min_child_samples
         self.colsample_bytree = colsample_bytree
         self.tie_gain = tie_gain
-        self.n_components = n_components
         self.n_landmarks = n_landmarks
         self.cv = cv
         self.n_jobs = n_jobs
@@ -351,7 +347,7 @@ class RankingRouter(ChangeablePool):
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)
-        self._pairs = PairFeatures(self.n_components, self.n_landmarks)
+        self._pairs = PairFeatures(self.n_landmarks)
         pairs = self._pairs.fit_transform(
             table.X, quality, fold, rng, weight, self.n_jobs, rows
         )
@@ -467,7 +463,6 @@ class RankingRouter(ChangeablePool):
             ("n_estimators", 0),
             ("num_leaves", 2),
             ("min_child_samples", 1),
-            ("n_components", 0),
             ("n_landmarks", 1),
             ("cv", 2),
             ("verbose", 0),

@@ -20,7 +20,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skroute.checks import LARGEST_FEATURE, LARGEST_OUTCOME, check_column, check_magnitude
+from skroute.checks import (
+    LARGEST_FEATURE,
+    LARGEST_OUTCOME,
+    check_column,
+    check_magnitude,
+)
 from skroute.names import by_name, default_names, model_names
 from skroute.outcomes import Outcomes, check_outcomes_of
 

@@ -34,7 +34,7 @@ _SOFTNESS = 0.1
 # Estimates are believed as far from the landmarks as so many of the training queries
 # lie, and from the second on not at all.
 _KNOWN = (0.9, 0.99)
-# Queries on which directions and landmarks are found, at most.
+# Queries on which directions and centres are found, at most.
 _N_SAMPLED = 8192
 # Wider embeddings are projected on so many of their leading directions.
 _MAX_WIDTH = 512
@@ -48,8 +48,6 @@ class QueryViews:
     ----------
     X : ndarray of shape (n_queries, n_features)
         Embeddings.
-    n_components : int
-        Leading directions to find.
     n_landmarks : int
         Centres that span the kernels, at most.
     rng : RandomState
@@ -61,8 +59,6 @@ class QueryViews:
     ----------
     landmarks : ndarray of shape (n_landmarks, width)
         Centres of small clusters of scaled queries.
-    components : ndarray of shape (width, n_components)
-        Leading directions of the scaled queries.
     trusted : ndarray of shape (n_queries,)
         Trust in the training queries, had they not been among these.
     """
@@ -72,12 +68,11 @@ class QueryViews:
     def __init__(
         self,
         X: Any,
-        n_components: int,
         n_landmarks: int,
         rng: np.random.RandomState,
         rows: Rows = IN_MEMORY,
     ) -> None:
-        sample = self._fit_scaling(X, n_components, rng, rows)
+        sample = self._fit_scaling(X, rng, rows)
         every = len(sample) == rows.count(X)
         centres = [_landmarks(sample, n_landmarks, rng)]
         # How softly queries belong to the clusters of each profile.
@@ -151,7 +146,7 @@ class QueryViews:
     def in_precision(self, dtype: Any) -> QueryViews:
         """Return a copy that computes in another floating-point type."""
         views = copy(self)
-        for name in ("_basis", "_centres", "_squares", "components"):
+        for name in ("_basis", "_centres", "_squares"):
             array = getattr(self, name)
             setattr(views, name, None if array is None else array.astype(dtype))
         views._dtype = dtype
@@ -236,9 +231,9 @@ class QueryViews:
         return np.maximum(distance, 0.0, out=distance)
 
     def _fit_scaling(
-        self, X: Any, n_components: int, rng: np.random.RandomState, rows: Rows
+        self, X: Any, rng: np.random.RandomState, rows: Rows
     ) -> np.ndarray:
-        """Learn centre, scale and leading directions; returns some scaled queries."""
+        """Learn centre and scale; returns some scaled queries."""
         n_queries = rows.count(X)
         self._centre = rows.get(rows.total(_sum, X)) / n_queries
         total = rows.get(rows.total(_sum_of_squares, X, self._centre))
@@ -258,11 +253,6 @@ class QueryViews:
             )
             self._basis = pca.fit(sample).components_.T
             sample = sample @ self._basis
-        n_components = min(n_components, *sample.shape)
-        self.components = np.zeros((sample.shape[1], 0))
-        if n_components and varied:
-            pca = PCA(n_components, svd_solver="covariance_eigh").fit(sample)
-            self.components = pca.components_.T
         return sample
 
 

@@ -392,7 +392,7 @@ PARAMETER_ERRORS = [
     ("num_leaves", 1),
     ("min_child_samples", 0),
     ("n_landmarks", 0),
-    ("n_components", True),
+    ("n_landmarks", True),
     ("cv", 1),
     ("learning_rate", 0.0),
     ("learning_rate", "fast"),

@@ -281,7 +281,7 @@ def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
     turned[7] = 1.0 - turned[7]
     estimates = []
     for quality in (data.quality, turned):
-        features = PairFeatures(n_components=4, n_landmarks=20)
+        features = PairFeatures(n_landmarks=20)
         pairs = features.fit_transform(
             data.data, quality, fold, np.random.RandomState(0)
         )
@@ -408,7 +408,7 @@ def test_far_from_all_training_queries_models_are_what_they_are_on_average() -> 
 @pytest.mark.parametrize("n_landmarks", [32, 512])
 def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> None:
     data = make_routing(1500, n_features=8, n_models=3, random_state=0)
-    views = QueryViews(data.data[:500], 2, n_landmarks, np.random.RandomState(0))
+    views = QueryViews(data.data[:500], n_landmarks, np.random.RandomState(0))
     trust = views.trust(views.scaled(data.data[500:]))
     # Learned on the training queries, it holds for others: nine in ten are wholly
     # trusted, one in a hundred not at all.

@@ -58,7 +58,6 @@ def plainly(router: RankingRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
             for phi, fit in zip(seen, pairs.fits_, strict=True)
         ]
         p = pairs.means_ + sum(output[:, -1] for output in outputs)
-        leading = z @ views.components
         features = np.array(
             [
                 [
@@ -66,7 +65,6 @@ def plainly(router: RankingRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
                     p[m],
                     p[m] - p.mean(),
                     p.mean(),
-                    *leading,
                     pairs.means_[m],
                 ]
                 for m in range(len(p))

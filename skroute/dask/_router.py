@@ -50,8 +50,6 @@ class DaskRankingRouter(RankingRouter):
         Share of the features that each tree may use.
     tie_gain : float, default=0.001
         Gain of the cheapest model over the dearest where two are equally good.
-    n_components : int, default=8
-        Principal components of the embedding among the features.
     n_landmarks : int, default=512
         Centres of clusters that span the kernel regressions.
     cv : int, default=5
@@ -135,7 +133,6 @@ class DaskRankingRouter(RankingRouter):
         min_child_samples: int = 100,
         colsample_bytree: float = 0.6,
         tie_gain: float = 0.001,
-        n_components: int = 8,
         n_landmarks: int = 512,
         cv: int = 5,
         n_jobs: int | None = None,
@@ -151,7 +148,6 @@ class DaskRankingRouter(RankingRouter):
             min_child_samples=min_child_samples,
             colsample_bytree=colsample_bytree,
             tie_gain=tie_gain,
-            n_components=n_components,
             n_landmarks=n_landmarks,
             cv=cv,
             n_jobs=n_jobs,
