@@ -78,10 +78,14 @@ def plainly(router: RankingRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
         lead = np.tanh((scores[:, None] - scores) / 2.0)
         w = router.rank_weight_
         blend = w * (p.mean() + (differ * lead).mean(axis=1)) + (1 - w) * p
+        known, unknown = views._reach
+        trust = np.clip((unknown - landmarks.min()) / (unknown - known), 0.0, 1.0)
+        blend = trust * blend + (1 - trust) * pairs.means_
         quality.append(router._worst + router._range * blend[router._place])
         paid = np.einsum("f,fms->m", z, router._cost_fit.coef)
         paid = (paid + router._cost_fit.intercept[:, 0])[router._place]
-        cost.append(np.clip(paid, *router._cost_range))
+        paid = np.clip(paid, *router._cost_range)
+        cost.append(trust * paid + (1 - trust) * router.costs_)
     return np.array(quality), np.array(cost)
 
 
