@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -356,43 +356,32 @@ def _pids(client: Any) -> list[int]:
     return list(client.run(os.getpid).values())
 
 
-def _training(dask_worker: Any) -> bool:
-    tasks = dask_worker.state.executing
-    return any(task.key.startswith("_train_part") for task in tasks)
-
-
-def _kill_when(ready: Callable[[], bool], pid: int) -> threading.Thread:
-    """Kill a process soon after something is the case."""
-
-    def kill() -> None:
-        while not ready():
-            time.sleep(0.05)
-        time.sleep(0.3)
-        os.kill(pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    return thread
-
-
 def test_sums_that_a_killed_worker_held_are_computed_again(
-    client: Any, routers: tuple[Any, Any, Any]
+    client: Any, routers: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     router, _, data = routers
     victim = _pids(client)[0]
-    killer = _kill_when(lambda: len(client.futures) > 60, victim)
-    again = (
-        clone(router)
-        .set_params(n_estimators=0)
-        .fit(
-            _in_chunks(data.data),
-            _in_chunks(data.quality),
-            costs=_in_chunks(data.costs),
-        )
+    total, calls = Partitions.total, []
+
+    def total_and_kill(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 15:
+            os.kill(victim, signal.SIGKILL)
+        return total(*args, **kwargs)
+
+    monkeypatch.setattr(Partitions, "total", total_and_kill)
+    again = clone(router).set_params(n_estimators=0)
+    again.fit(
+        _in_chunks(data.data), _in_chunks(data.quality), costs=_in_chunks(data.costs)
     )
-    killer.join()
+    assert len(calls) > 15
     assert victim not in _pids(client)
     _assert_same_regressions(again, router, data.data)
+
+
+def _trains(dask_worker: Any) -> bool:
+    tasks = dask_worker.state.executing
+    return any(str(task.key).startswith("_train_part") for task in tasks)
 
 
 def test_a_worker_killed_while_it_trains_fails_no_fit_silently(
@@ -400,10 +389,19 @@ def test_a_worker_killed_while_it_trains_fails_no_fit_silently(
 ) -> None:
     router, _, data = routers
     client.wait_for_workers(2)
-    victim = _pids(client)[0]
-    killer = _kill_when(lambda: all(client.run(_training).values()), victim)
-    again = clone(router).set_params(n_estimators=400)
-    # Before it has linked up, LightGBM waits for the dead, and the fit is given up.
+    victim, given_up = _pids(client)[0], threading.Event()
+
+    def kill() -> None:
+        while not all(client.run(_trains).values()):
+            if given_up.wait(0.05):
+                return
+        # Time to link up: before, LightGBM waits for the dead, and the fit is given up.
+        time.sleep(0.3)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    again = clone(router).set_params(n_estimators=500)
     monkeypatch.setattr(boosting, "_GRACE", 5.0)
     try:
         again.fit(
@@ -417,8 +415,10 @@ def test_a_worker_killed_while_it_trains_fails_no_fit_silently(
         client.restart()
     else:
         _assert_same_regressions(again, router, data.data)
-        assert again.ranker_.text.count("Tree=") == 400
-    killer.join()
+        assert again.ranker_.text.count("Tree=") == 500
+    finally:
+        given_up.set()
+    killer.join(10.0)
     assert victim not in _pids(client)
 
 

@@ -185,42 +185,48 @@ class Partitions(Rows):
         )
 
     def _fetch(self, futures: list[Any]) -> list[Any]:
-        """Results, or what went wrong: a cluster without workers is not waited for."""
-        from distributed import CancelledError, KilledWorker, wait
+        """Results, or what went wrong."""
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            self._wait(futures)
+            results: list[Any] = self.client.gather(futures)
+        except KilledWorker as error:
+            raise RuntimeError(
+                "the fit was given up: workers died again and again on one of its "
+                f"tasks ({error}). They may lack memory: make the partitions smaller "
+                "or the workers larger, and fit again."
+            ) from error
+        except CancelledError as error:
+            raise RuntimeError(
+                "the fit was given up: a lost worker held a part of the table that "
+                "cannot be made again, as it was scattered or published, or the fit "
+                f"was cancelled ({error}). Give a table that is read or made by tasks, "
+                "and fit again."
+            ) from error
+        return results
+
+    def _wait(self, futures: list[Any]) -> None:
+        """Wait for futures, but not without end for a cluster without workers."""
+        from distributed import wait
 
         alone_since = None
         while True:
             try:
                 with self.client.as_current():
                     wait(futures, timeout=_LOOK)
-                results: list[Any] = self.client.gather(futures)
-                return results
+                return
             except TimeoutError:
-                if all(future.done() for future in futures):
-                    raise  # a task's own
                 if self.client.nthreads():
                     alone_since = None
                     continue
-                alone_since = alone_since or time.monotonic()
-                if time.monotonic() - alone_since > _PATIENCE:
-                    raise RuntimeError(
-                        "the fit was given up: the cluster lost all its workers, and "
-                        f"none came back in {_PATIENCE:.0f} seconds. Start workers, "
-                        "or restart the cluster with client.restart(), and fit again."
-                    ) from None
-            except KilledWorker as error:
+            alone_since = alone_since or time.monotonic()
+            if time.monotonic() - alone_since > _PATIENCE:
                 raise RuntimeError(
-                    "the fit was given up: workers died again and again on one of its "
-                    f"tasks ({error}). They may lack memory: make the partitions "
-                    "smaller or the workers larger, and fit again."
-                ) from error
-            except CancelledError as error:
-                raise RuntimeError(
-                    "the fit was given up: a lost worker held a part of the table that "
-                    "cannot be made again, as it was scattered or published, or the "
-                    f"fit was cancelled ({error}). Give a table that is read or made "
-                    "by tasks, and fit again."
-                ) from error
+                    "the fit was given up: the cluster lost all its workers, and none "
+                    f"came back in {_PATIENCE:.0f} seconds. Start workers, or restart "
+                    "the cluster with client.restart(), and fit again."
+                )
 
 
 def _on_part(
