@@ -140,7 +140,9 @@ def _table(cells: list[list[str]]) -> nodes.table:
 
 
 def _row(cells: list[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
+    return nodes.row(
+        "", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells)
+    )
 
 
 def _mark_wide(app: Sphinx, doctree: nodes.document) -> None:
