@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-import skroute  # noqa: E402
+import skroute
 
 project = "skroute"
 author = "The skroute developers"
@@ -77,8 +78,19 @@ def _is_inherited(
     return True if what in ("class", "exception") and not own else None
 
 
+def _lead_home(app: Any, docname: str, source: list[str]) -> None:
+    """Let links to Markdown files outside of docs lead to their pages, or be names."""
+    text = re.sub(r"\]\(\.\./\.\./(SECURITY|CHANGELOG)\.md", _page, source[0])
+    source[0] = re.sub(r"\[[^]]+\]\(\.\./\.\./([^)#]+\.md)\)", r"`\1`", text)
+
+
+def _page(match: re.Match[str]) -> str:
+    return f"](../{match[1].lower()}.md"
+
+
 def setup(app: Any) -> None:
-    """Register the hook."""
+    """Register the hooks."""
+    app.connect("source-read", _lead_home)
     app.connect("autodoc-skip-member", _is_inherited)
 
 
@@ -109,4 +121,5 @@ html_sidebars = {
     "how_it_works": [],
     "comparison": [],
     "changelog": [],
+    "security": [],
 }

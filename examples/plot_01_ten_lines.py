@@ -3,13 +3,13 @@ Route under a budget
 ====================
 
 Nine classifiers of very different size read handwritten digits. Which one should read
-which digit? A router learns it from digits that all of them have tried, and is judged on
-digits that it has not seen.
+which digit? A router learns it from digits that all of them have tried, and is judged
+on digits that it has not seen.
 """
 
 # %%
-# Digits stand for queries, classifiers for language models, and arithmetic operations for
-# money. ``quality`` is 1 where a model reads a digit right.
+# Digits stand for queries, classifiers for language models, and arithmetic operations
+# for money. ``quality`` is 1 where a model reads a digit right.
 
 from sklearn.model_selection import train_test_split
 
@@ -49,9 +49,9 @@ pd.DataFrame(
 ).T.round(3)
 
 # %%
-# Every budget at once. The router's line is what it reaches at each budget; a star marks
-# the best single model, the dotted line is what models drawn by chance reach, and the
-# dashed one decides with hindsight.
+# Every budget at once. The router's line is what it reaches at each budget; a star
+# marks the best single model, the dotted line is what models drawn by chance reach, and
+# the dashed one decides with hindsight.
 
 from skroute.plotting import RoutingCurveDisplay
 

@@ -31,9 +31,9 @@ for router in routers.values():
 
 # %%
 # The dearest model is orange. The column on the right is what decisions with hindsight
-# would call if money were no object: a half of the queries need no more than the cheapest
-# model. All three routers call the dearest one far more often; that is what collapse
-# means, and without a budget none of them is free of it.
+# would call if money were no object: a half of the queries need no more than the
+# cheapest model. All three routers call the dearest one far more often; that is what
+# collapse means, and without a budget none of them is free of it.
 
 from skroute.plotting import CallShareDisplay
 
@@ -54,9 +54,9 @@ figure.show()
 
 # %%
 # Numbers. The collapse index is taken at the largest budget (lower is better). Read it
-# beside the area under quality against cost (higher is better) and the cost of parity with
-# the best single model (lower is better): a router may hardly call the dearest model and
-# yet be worse.
+# beside the area under quality against cost (higher is better) and the cost of parity
+# with the best single model (lower is better): a router may hardly call the dearest
+# model and yet be worse.
 
 import pandas as pd
 

@@ -2,13 +2,14 @@
 Budgets in a pipeline, and a search
 ===================================
 
-A router is a transformer from queries to estimates, and ``BudgetDecider`` turns these into
-calls. Together with any steps before them they are one estimator for scikit-learn's tools.
+A router is a transformer from queries to estimates, and ``BudgetDecider`` turns these
+into calls. Together with any steps before them they are one estimator for
+scikit-learn's tools.
 """
 
 # %%
-# Costs are known per query here, so they are metadata: scikit-learn hands them on to the
-# steps that ask for them once routing of metadata is switched on.
+# Costs are known per query here, so they are metadata: scikit-learn hands them on to
+# the steps that ask for them once routing of metadata is switched on.
 
 import numpy as np
 import sklearn
@@ -33,8 +34,8 @@ pipeline = make_pipeline(
 pipeline.fit(X, y, costs=costs)
 
 # %%
-# One fit serves many budgets: the estimates stay, only the last step is fitted again, on
-# the cross-fitted estimates of the training queries.
+# One fit serves many budgets: the estimates stay, only the last step is fitted again,
+# on the cross-fitted estimates of the training queries.
 
 import matplotlib.pyplot as plt
 
@@ -61,8 +62,8 @@ figure.show()
 # %%
 # Where the line on the left is flat, more money buys nothing: the budget is not spent.
 #
-# A search over the router's parameters. Nothing has to be decided for it: the score is the
-# area under quality against cost, over all budgets.
+# A search over the router's parameters. Nothing has to be decided for it: the score is
+# the area under quality against cost, over all budgets.
 
 import pandas as pd
 from sklearn.model_selection import GridSearchCV

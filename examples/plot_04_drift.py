@@ -2,10 +2,10 @@
 Traffic that drifts
 ===================
 
-A mean budget is kept by a price of money that was found on training queries. When prices
-or prompts change, the same price spends something else. ``BudgetDecider.partial_fit``
-moves the price with what calls really cost, and ``CollapseMonitor`` says when the traffic
-is not what it was.
+A mean budget is kept by a price of money that was found on training queries. When
+prices or prompts change, the same price spends something else.
+``BudgetDecider.partial_fit`` moves the price with what calls really cost, and
+``CollapseMonitor`` says when the traffic is not what it was.
 """
 
 # %%

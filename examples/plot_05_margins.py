@@ -7,9 +7,9 @@ with an error larger than that margin decides by the error.
 """
 
 # %%
-# The share of queries on which the two best models differ by at most so much. True margins
-# are 0 or 1 here, because an answer is right or wrong: on nearly all digits several models
-# are right. Predicted margins are small where the router knows that.
+# The share of queries on which the two best models differ by at most so much. True
+# margins are 0 or 1 here, because an answer is right or wrong: on nearly all digits
+# several models are right. Predicted margins are small where the router knows that.
 
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsRegressor

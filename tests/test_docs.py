@@ -1,4 +1,4 @@
-"""The documentation names all that is public, and quotes results as they were measured."""
+"""The documentation names all that is public, and quotes results as measured."""
 
 from __future__ import annotations
 
