@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs pictures package oldest clean
 
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
@@ -15,6 +15,27 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy skroute
+
+# Warnings are errors; the examples of the gallery are run. Open docs/_build/html/index.html.
+docs: $(VENV)/.docs
+	rm -rf docs/_build docs/api/generated docs/auto_examples
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# The picture of this README and of the first page.
+pictures: $(VENV)/.docs
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python docs/make_pictures.py
+
+# A wheel and an archive in dist/, and what a stranger does first, in a clean environment.
+package: | $(VENV)
+	PYTHON=$(BIN)/python .ci/package
+
+# The tests of the core on the oldest versions that pyproject.toml allows.
+oldest: | $(VENV)
+	PYTHON=$(BIN)/python .ci/oldest
+
+$(VENV)/.docs: pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 $(VENV)/.cli: pyproject.toml | $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[cli]'
@@ -30,4 +51,4 @@ $(VENV):
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/api/generated docs/auto_examples .mypy_cache .pytest_cache .ruff_cache .hypothesis

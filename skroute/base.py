@@ -53,7 +53,7 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
         Mean money per call of each model, as given or observed in `fit`.
     n_features_in_ : int
         Width of the embeddings.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where `X` had string column names.
 
     Examples

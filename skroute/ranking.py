@@ -96,7 +96,7 @@ class RankingRouter(ChangeablePool):
         Mean spend and quality of the cross-fitted decisions at every price of money.
     n_features_in_ : int
         Width of the embeddings.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where `X` had string column names.
 
     See Also

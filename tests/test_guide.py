@@ -1,4 +1,4 @@
-"""The Python of the user guide runs, page by page, as a reader would type it."""
+"""The Python of the README and the documentation runs, as a reader would type it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 import sklearn
 
-GUIDE = Path(__file__).resolve().parents[1] / "docs" / "guide"
-PAGES = sorted(GUIDE.glob("*.md"))
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    page
+    for page in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs" / "guide").glob("*.md")),
+    )
+    if "```python\n" in page.read_text(encoding="utf-8")
+]
 # A block may say before it which modules it needs beside those that tests have.
 BLOCK = re.compile(
     r"^(?:<!-- needs: (?P<needs>[\w ]+) -->\n)?```python\n(?P<code>.*?)^```$",

@@ -80,7 +80,7 @@ class DaskRankingRouter(RankingRouter):
         at the prices where a sample of them steps.
     n_features_in_ : int
         Width of the embeddings.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, where `X` had string column names.
 
     See Also

@@ -41,19 +41,19 @@ def read_table(
 ) -> Bunch:
     """Read a routing table from a file, whichever of the known layouts it has.
 
-    ==================  ======================================================
-    layout              columns
-    ==================  ======================================================
-    long                ``model`` (or ``model_name``) and ``quality``
-                        (``score``, ``performance``) name one call a row, with
-                        ``query_id``, ``sample_id``, ``query``, ``question``
-                        or ``prompt``, and with ``cost`` (``total_cost``)
-    wide, RouterBench   one called as each model, ``<model>|total_cost``
-    wide, RouteLLM      ``prompt``, True or False for each model, and answers
-                        in ``<model>_response``
-    LLMRouter, RouterDC JSON records of a ``question`` and of ``scores``, an
-                        object with the quality of each model
-    ==================  ======================================================
+    ===================  ======================================================
+    layout               columns
+    ===================  ======================================================
+    long                 ``model`` (or ``model_name``) and ``quality``
+                         (``score``, ``performance``) name one call a row, with
+                         ``query_id``, ``sample_id``, ``query``, ``question``
+                         or ``prompt``, and with ``cost`` (``total_cost``)
+    wide, RouterBench    one called as each model, ``<model>|total_cost``
+    wide, RouteLLM       ``prompt``, True or False for each model, and answers
+                         in ``<model>_response``
+    LLMRouter, RouterDC  JSON records of a ``question`` and of ``scores``, an
+                         object with the quality of each model
+    ===================  ======================================================
 
     ``prompt``, ``question`` or ``query`` is the text of the query, ``eval_name``,
     ``task`` or ``task_name`` its kind, ``sample_id``, ``query_id`` or ``id`` its name.

@@ -1,0 +1,125 @@
+"""How Sphinx builds the documentation; nothing here needs the network."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+# The gallery's subprocesses and the examples draw without a screen.
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+import skroute
+
+project = "skroute"
+author = "The skroute developers"
+project_copyright = author
+version = release = skroute.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "result_table",
+]
+# Links into other projects' documentation need their inventories from the network:
+# asked for by `SKROUTE_DOCS_ONLINE=1 make docs`, and left out otherwise.
+if os.environ.get("SKROUTE_DOCS_ONLINE"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+    }
+
+exclude_patterns = ["_build", "_ext", "_templates"]
+templates_path = ["_templates"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["config.cache"]  # the gallery's order is a function
+
+# The reference: every public name has a page, with the methods that are skroute's own.
+autosummary_generate = True
+toc_object_entries_show_parents = "hide"
+autodoc_typehints = "none"  # numpydoc's sections say it, with shapes and units
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"^(?!plot_)",  # scripts that serve and call models
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "min_reported_time": 60,
+}
+# As in the tests: what warns in an example is mended, and not shown to readers.
+warnings.filterwarnings("error", module="skroute")
+
+
+def _is_inherited(
+    app: Any, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out what classes have from scikit-learn and from Python."""
+    function = getattr(member, "fget", member)
+    own = (getattr(function, "__module__", None) or "").startswith("skroute")
+    return True if what in ("class", "exception") and not own else None
+
+
+def _lead_home(app: Any, docname: str, source: list[str]) -> None:
+    """Let links to Markdown files outside of docs lead to their pages, or be names."""
+    text = re.sub(r"\]\(\.\./\.\./(SECURITY|CHANGELOG)\.md", _page, source[0])
+    source[0] = re.sub(r"\[[^]]+\]\(\.\./\.\./([^)#]+\.md)\)", r"`\1`", text)
+
+
+def _page(match: re.Match[str]) -> str:
+    return f"](../{match[1].lower()}.md"
+
+
+def setup(app: Any) -> None:
+    """Register the hooks."""
+    app.connect("source-read", _lead_home)
+    app.connect("autodoc-skip-member", _is_inherited)
+
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skroute"
+html_static_path = ["_static"]
+html_css_files = ["skroute.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "skroute"},
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],
+    "show_toc_level": 2,
+    "secondary_sidebar_items": {
+        "index": [],
+        "**": ["page-toc", "sg_download_links"],
+    },
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {
+    "index": [],
+    "getting_started": [],
+    "how_it_works": [],
+    "comparison": [],
+    "changelog": [],
+    "security": [],
+}

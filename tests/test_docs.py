@@ -1,0 +1,148 @@
+"""The documentation names all that is public, and quotes results as measured."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+if not (DOCS / "api" / "index.rst").exists():
+    pytest.skip("the documentation is not beside the tests", allow_module_level=True)
+
+PUBLIC = (
+    "skroute",
+    "skroute.base",
+    "skroute.crossfit",
+    "skroute.dask",
+    "skroute.datasets",
+    "skroute.evaluation",
+    "skroute.exceptions",
+    "skroute.metrics",
+    "skroute.plotting",
+    "skroute.text",
+)
+
+
+def referenced() -> dict[str, Any]:
+    """Every object that the reference lists, by its full name."""
+    found, module = {}, ""
+    for line in (DOCS / "api" / "index.rst").read_text().splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.split()[-1]
+        name = re.fullmatch(r"   ([\w.]+)", line) or re.match(
+            r"\.\. autodata:: (\w+)", line
+        )
+        if name:
+            *inner, last = name[1].split(".")
+            place = importlib.import_module(".".join([module, *inner]))
+            found[".".join([place.__name__, last])] = getattr(place, last)
+    return found
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_in_the_reference(module):
+    listed = list(referenced().values())
+    names = importlib.import_module(module).__all__
+    absent = [
+        name
+        for name in names
+        if name != "__version__"
+        and not any(
+            getattr(importlib.import_module(module), name) is item for item in listed
+        )
+    ]
+    assert not absent, f"add {absent} to docs/api/index.rst"
+
+
+def test_the_reference_lists_public_names_only():
+    for name in referenced():
+        module, _, last = name.rpartition(".")
+        assert module in PUBLIC
+        assert last in importlib.import_module(module).__all__
+
+
+@pytest.fixture(scope="module")
+def quoted() -> ModuleType:
+    """The directive that quotes tables."""
+    file = DOCS / "_ext" / "result_table.py"
+    spec = importlib.util.spec_from_file_location("result_table", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+QUOTE = re.compile(r"```\{result-table\} (\S+)\n((?::\w+: .*\n)*)```")
+
+
+def test_quoted_tables_are_there(quoted):
+    n_quotes = 0
+    for page in DOCS.rglob("*.md"):
+        for name, options in QUOTE.findall(page.read_text(encoding="utf-8")):
+            given = dict(re.findall(r":(\w+): (.*)", options))
+            table = quoted.read_table(DOCS / "results" / name, given.get("section"))
+            columns = [c.strip() for c in given.get("columns", "").split(";") if c]
+            rows = [r.strip() for r in given.get("rows", "").split(";") if r]
+            cells = quoted.choose(table, columns, rows)
+            assert len(cells) > 1
+            n_quotes += 1
+    assert n_quotes >= 5
+
+
+def test_what_is_no_longer_there_cannot_be_quoted(quoted, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Title\n\n## one, 70/30\n\n| a | b |\n|---|---|\n| x | 1 |\n| y | 2 |\n\n"
+        "## two\n\ntext\n"
+    )
+    table = quoted.read_table(page, "one")
+    assert table == [{"a": "x", "b": "1"}, {"a": "y", "b": "2"}]
+    assert quoted.choose(table, ["a", "b"], ["y"]) == [["a", "b"], ["y", "2"]]
+    for section, message in (("three", "one section"), ("two", "no table")):
+        with pytest.raises(ValueError, match=message):
+            quoted.read_table(page, section)
+    for columns, rows in ((["a", "c"], []), (["a"], ["z"])):
+        with pytest.raises(ValueError, match="there is no"):
+            quoted.choose(table, columns, rows)
+
+
+def test_figures_of_the_readme_are_those_of_the_results(quoted):
+    """Each row of its table: ours, the best other, nearest neighbours, EquiRouter."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*<!-- (\w+) --> \| (.*) \|$", readme, re.MULTILINE)
+    assert len(rows) >= 3
+    for name, cells in rows:
+        table = quoted.read_table(DOCS / "results" / "quality.md", f"{name}, 70/30")
+        qnc = {row["router"]: f"{float(row['QNC']):.2f}" for row in table}
+        others = {
+            router: value
+            for router, value in qnc.items()
+            if router not in ("RankingRouter", "best single")
+        }
+        best = min(others, key=others.get)
+        assert cells.split(" | ") == [
+            qnc["RankingRouter"],
+            f"{others[best]} ({best})",
+            qnc["kNN"],
+            qnc["EquiRouter"],
+        ]
+
+
+def test_links_to_files_of_the_repository_lead_somewhere():
+    pages = [ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "guide").glob("*.md")]
+    for page in pages:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if "://" in target or "auto_examples" in target:
+                continue
+            file = page.parent / target
+            assert file.exists() or file.with_suffix(".md").exists(), (
+                f"{page}: {target}"
+            )
