@@ -1,7 +1,7 @@
 """Take one part out of the router at a time, and see what it was worth.
 
-Same splits and scores as ``quality.py``. Where nAUC falls or QNC rises, the part had
-earned its place::
+Same splits and scores as ``quality.py``. Where nAUC falls, or QNC or the error of the
+expected quality rises, the part had earned its place::
 
     python benchmarks/ablation.py --data FOLDER --seeds 10
 """
@@ -20,13 +20,15 @@ from intervals import interval
 from joblib import Parallel, delayed
 from outputs import RESULTS, save
 from sklearn.utils import Bunch
-from tables import Split, splits, tables, training_part
+from tables import PROTOCOLS, Split, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
 from skroute import RankingRouter, pairs
 from skroute.metrics import normalized_auc, quality_neutral_cost, routing_curve
 
 WHOLE = "everything"
+#: What is taken out on a protocol; elsewhere everything is, in turn.
+VARIANTS = {"out of domain": (WHOLE, "no fallback far from training")}
 Setting = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -59,6 +61,7 @@ def settings() -> dict[str, Setting]:
             {"skroute.pairs._combine": _one_set_of_weights(pairs._combine)},
         ),
         "no tie gain": ({"tie_gain": 0.0}, {}),
+        "no fallback far from training": ({}, {"skroute.views._KNOWN": (1.0, 1.0)}),
     }
 
 
@@ -73,13 +76,17 @@ def measure(name: str, table: Bunch, split: Split, variant: str) -> dict[str, An
         router.fit(part.X, part.y, costs=part.costs)
         quality, cost = np.hsplit(router.transform(table.data[split.test]), 2)
     costs = np.broadcast_to(table.costs, table.quality.shape)[split.test]
-    curve = routing_curve(table.quality[split.test], costs, quality, cost)
+    y = table.quality[split.test]
+    curve = routing_curve(y, costs, quality, cost)
     return {
         "table": name,
+        "protocol": split.protocol,
+        "part": split.part,
         "seed": split.seed,
         "variant": variant,
         "nauc": normalized_auc(curve),
         "qnc": min(quality_neutral_cost(curve), 1.0),
+        "error": float(((quality - y) ** 2).mean()),
     }
 
 
@@ -88,22 +95,31 @@ def report(records: list[dict[str, Any]]) -> Iterator[str]:
     yield "# What each part of RankingRouter is worth\n"
     yield (
         "Change of the scores when a part is taken out, with a 95% bootstrap interval "
-        "over paired 70/30 splits. The part earned its place where nAUC falls or QNC "
-        "rises.\n"
+        "over paired splits. The part earned its place where nAUC falls, or where QNC "
+        "or the error rises (squared, of the expected quality). Out of domain each "
+        "task is left out in turn, and scores are means over the tasks.\n"
     )
-    for table in dict.fromkeys(record["table"] for record in records):
-        scores: dict[str, list[tuple[float, float]]] = {}
-        some = [record for record in records if record["table"] == table]
-        for record in sorted(some, key=lambda record: record["seed"]):
-            pair = record["nauc"], record["qnc"]
-            scores.setdefault(record["variant"], []).append(pair)
-        whole = np.array(scores.pop(WHOLE))
-        nauc, qnc = whole.mean(axis=0)
-        yield f"## {table}, {len(whole)} seeds: nAUC {nauc:.4f}, QNC {qnc:.4f}\n"
-        yield "| taken out | change of nAUC | change of QNC |"
-        yield "|---|---|---|"
+    for table, protocol in dict.fromkeys((r["table"], r["protocol"]) for r in records):
+        parts: dict[str, dict[int, list[list[float]]]] = {}
+        for r in records:
+            if (r["table"], r["protocol"]) == (table, protocol):
+                seeds = parts.setdefault(r["variant"], {})
+                scored = [r["nauc"], r["qnc"], r["error"]]
+                seeds.setdefault(r["seed"], []).append(scored)
+        scores = {
+            variant: np.array([np.mean(seeds[seed], axis=0) for seed in sorted(seeds)])
+            for variant, seeds in parts.items()
+        }
+        whole = scores.pop(WHOLE)
+        nauc, qnc, error = whole.mean(axis=0)
+        yield (
+            f"## {table}, {protocol}, {len(whole)} seeds: nAUC {nauc:.4f}, "
+            f"QNC {qnc:.4f}, error {error:.4f}\n"
+        )
+        yield "| taken out | change of nAUC | change of QNC | change of the error |"
+        yield "|---|---|---|---|"
         for variant in [name for name in settings() if name in scores]:
-            change = np.array(scores[variant]) - whole
+            change = scores[variant] - whole
             cells = []
             for column in change.T:
                 low, high = interval(column)
@@ -118,6 +134,9 @@ def main() -> None:
     parser.add_argument(
         "--tables", nargs="+", default=["pool9", "routerbench3", "digits"]
     )
+    parser.add_argument(
+        "--protocols", nargs="+", default=["70/30", "out of domain"], choices=PROTOCOLS
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "ablation")
@@ -127,8 +146,9 @@ def main() -> None:
         delayed(measure)(name, table, split, variant)
         for seed in range(arguments.seeds)
         for name, table in found
-        for split in splits(table, "70/30", seed)
-        for variant in settings()
+        for protocol in arguments.protocols
+        for split in splits(table, protocol, seed)
+        for variant in VARIANTS.get(protocol, settings())
     )
     print(save(arguments.out, records, report(records)).read_text())
 
