@@ -11,11 +11,11 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skroute.alternatives import check_top_k, named
+from skroute.chunks import chunks
 from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
 from skroute.folds import draw_folds
-from skroute.linear import chunks
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs
 from skroute.names import estimate_names
@@ -185,8 +185,9 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
             on_infeasible=on_infeasible,
         )
         choice = self._choices(X, decider, available, top_k)
-        names = named(self.models_, choice)
-        return names[:, 0] if top_k is None else names
+        if top_k is None:
+            return self.models_[choice[:, 0]]
+        return named(self.models_, choice)
 
     def explain(
         self,

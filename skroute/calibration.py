@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute.linear import chunks
+from skroute.chunks import chunks
 
 __all__ = ["log_odds", "rank_utility"]
 
@@ -26,7 +26,7 @@ _MAX_PAIRS = 500_000
 
 def log_odds(p: np.ndarray) -> np.ndarray:
     """Log-odds of probabilities, kept away from certainty."""
-    p = np.clip(p, _MARGIN, 1.0 - _MARGIN)
+    p = _uncertain(p)
     return np.log(p / (1.0 - p))
 
 
@@ -45,7 +45,7 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     ndarray of shape (n_queries, n_models)
         In the scale of `p`; sums to 0 over the models.
     """
-    p = np.clip(p, _MARGIN, 1.0 - _MARGIN)
+    p = _uncertain(p)
     utility = np.empty_like(p)
     n_queries, n_models = p.shape
     for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
@@ -54,5 +54,11 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
             mine, other = p[part, some, None], p[part, None, :]
             differ = mine + other - 2.0 * mine * other
             lead = scores[part, some, None] - scores[part, None, :]
-            utility[part, some] = (differ * np.tanh(lead / 2.0)).mean(axis=2)
+            advantage = differ * np.tanh(lead / 2.0)
+            utility[part, some] = np.add.reduce(advantage, axis=2) / n_models
     return utility
+
+
+def _uncertain(p: np.ndarray) -> np.ndarray:
+    # np.clip takes several times as long on the few numbers of a query.
+    return np.minimum(np.maximum(p, _MARGIN), 1.0 - _MARGIN)

@@ -424,9 +424,6 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
     ) -> Decisions:
         """Decide every query, and its alternatives at the price of the decision."""
         budget: Any = self.budget
-        if budget is not None:
-            # An array may have been set since fit.
-            check_budget(budget, self.scope, self.min_quality)
         mask = check_available(available, self.models_, len(quality))
         allowed = self._allowed(quality, cost, mask)
         keeps_total = self.scope == "batch" and budget is not None
@@ -502,6 +499,9 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
+        if self.budget is not None:
+            # An array may have been set since fit.
+            check_budget(self.budget, self.scope, self.min_quality)
         Z = validate_data(self, Z, dtype=np.float64, reset=False)
         return self._split(Z)
 

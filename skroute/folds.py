@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skroute.linear import chunks
+from skroute.chunks import chunks
 
 __all__ = ["BLOCK", "draw_folds", "in_blocks", "repeats"]
 

@@ -42,9 +42,9 @@ def choose(
         gain = quality - price * cost
     gain = np.where(allowed, gain, -np.inf)
     # Where a price overflows, all that is left to tell apart is what is allowed.
-    ties = allowed & (gain == gain.max(axis=1, keepdims=True))
+    ties = allowed & (gain == np.maximum.reduce(gain, axis=1, keepdims=True))
     spend = np.where(ties, cost, np.inf)
-    ties &= spend == spend.min(axis=1, keepdims=True)
+    ties &= spend == np.minimum.reduce(spend, axis=1, keepdims=True)
     return np.where(ties, quality, -np.inf).argmax(axis=1)
 
 

@@ -16,14 +16,14 @@ import numpy as np
 from scipy.linalg import eigh
 
 from skroute.averages import means_of, outcome_mass, weighted_sums
+from skroute.chunks import chunks
 from skroute.rows import IN_MEMORY, Rows
 
-__all__ = ["RidgeFit", "chunks", "fit_costs", "fit_ridge", "spreads"]
+__all__ = ["RidgeFit", "fit_costs", "fit_ridge", "spreads"]
 
 # Features have about unit variance in total, so strengths compare across tables: from
 # hardly any to one that flattens a table of thousands of queries.
 ALPHAS = np.geomspace(0.1, 3000.0, 16)
-_CHUNK = 4096
 # Patterns of known outcomes whose sums are gathered at once.
 _PATTERNS = 8
 
@@ -142,12 +142,6 @@ class _Sums:
         own = np.einsum("sfj,sfj->s", coef, self.xx @ coef)
         own += 2.0 * shift + self.n * (intercept**2).sum(axis=1)
         return square - 2.0 * products + own
-
-
-def chunks(n_queries: int, size: int = _CHUNK) -> Iterator[slice]:
-    """Slices that cover the rows, so that memory does not grow with their number."""
-    for start in range(0, n_queries, size):
-        yield slice(start, min(start + size, n_queries))
 
 
 def spreads(Y: Any, rows: Rows = IN_MEMORY) -> np.ndarray:

@@ -20,7 +20,8 @@ from scipy.linalg import eigh
 from scipy.optimize import nnls
 
 from skroute.averages import means_of, outcome_mass, weighted_sums
-from skroute.linear import RidgeFit, chunks, fit_ridge
+from skroute.chunks import chunks
+from skroute.linear import RidgeFit, fit_ridge
 from skroute.rows import IN_MEMORY, Rows
 from skroute.threads import in_threads
 from skroute.views import QueryViews
@@ -330,7 +331,7 @@ class PairFeatures:
     def _assemble(self, outputs: list[np.ndarray], trust: np.ndarray) -> PairEstimates:
         """Features of pairs, from the outputs of `_with_share`."""
         quality = self.means_ + sum(output[..., -1] for output in outputs)
-        level = quality.mean(axis=1, keepdims=True)
+        level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
         n_seen = outputs[0].shape[2] - 1
         first = n_seen * len(outputs)
         features = np.empty((*quality.shape, first + 4), quality.dtype)

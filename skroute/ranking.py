@@ -12,8 +12,9 @@ from skroute import stages
 from skroute.boosting import PairRanker
 from skroute.calibration import log_odds
 from skroute.checks import check_integer, check_number
+from skroute.chunks import chunks
 from skroute.folds import draw_folds
-from skroute.linear import RidgeFit, chunks, fit_costs
+from skroute.linear import RidgeFit, fit_costs
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
 from skroute.relevance import Grades, graded_relevance
@@ -29,7 +30,7 @@ _logger = logging.getLogger(__name__)
 _MIN_RANKED = 25
 # A ranker is a few hundred numbers, and learns them from so many pairs: longer tables
 # show it queries at even distances.
-_MAX_RANKED = 2**18
+_MAX_RANKED = 2**17
 # Queries that are estimated at once: what is made of them stays near the processor.
 _SERVED = 1024
 
@@ -314,7 +315,9 @@ class RankingRouter(ChangeablePool):
         if self._cost_fit is None:
             return np.tile(self.costs_, (len(X), 1))
         cost = self._cost_fit.predict(self._pairs.scaled(X))[:, self._place, 0]
-        return stages.drawn_to(self.costs_, np.clip(cost, *self._cost_range), trust)
+        low, high = self._cost_range
+        within = np.minimum(np.maximum(cost, low), high)
+        return stages.drawn_to(self.costs_, within, trust)
 
     def _fit_table(self, table: RoutingTable, rows: Rows = IN_MEMORY) -> Any:
         self._check_parameters()

@@ -11,7 +11,7 @@ import numpy as np
 from skroute.averages import means_of, outcome_mass, weighted_sums
 from skroute.boosting import PairRanker, RankTable
 from skroute.calibration import log_odds, rank_utility
-from skroute.linear import chunks
+from skroute.chunks import chunks
 from skroute.pairs import HeldOutPairs
 from skroute.relevance import graded_relevance
 from skroute.threads import in_threads
@@ -163,7 +163,7 @@ def drawn_to(means: np.ndarray, estimates: np.ndarray, trust: np.ndarray) -> np.
 
 def blend(regressed: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
     """Level of the regressions, differences of ranker and regressions."""
-    level = regressed.mean(axis=1, keepdims=True)
+    level = np.add.reduce(regressed, axis=1, keepdims=True) / regressed.shape[1]
     ranked = level + rank_utility(scores, regressed)
     return weight * ranked + (1.0 - weight) * regressed
 

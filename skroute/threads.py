@@ -40,7 +40,8 @@ def in_threads(
         Results, in the order of the items.
     """
     items = list(items)
-    if min(len(items), effective_n_jobs(n_jobs)) <= 1:
+    # For a single query, to count the cores is a tenth of the work.
+    if len(items) <= 1 or effective_n_jobs(n_jobs) <= 1:
         return [function(item) for item in items]
     with single_threaded():
         return Parallel(n_jobs=n_jobs, require="sharedmem")(

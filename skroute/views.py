@@ -17,8 +17,8 @@ from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from skroute.chunks import chunks
 from skroute.folds import repeats
-from skroute.linear import chunks
 from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["QueryViews"]
@@ -175,7 +175,7 @@ class QueryViews:
     def _trust_at(self, distance: np.ndarray) -> np.ndarray:
         near, far = self._reach
         beyond = (distance - near) / (far - near if far > near else _EPSILON)
-        return 1.0 - np.clip(beyond, 0.0, 1.0)
+        return 1.0 - np.minimum(np.maximum(beyond, 0.0), 1.0)
 
     def _known(self, X: Any, pulled: bool, rows: Rows) -> Any:
         """Learn how far queries are known; returns the trust in the training queries.
@@ -308,10 +308,10 @@ def _pulls(sizes: np.ndarray) -> np.ndarray:
 
 def _memberships(distance: np.ndarray, softness: float) -> np.ndarray:
     """How much queries belong to clusters at these distances; overwrites them."""
-    distance -= distance.min(axis=1, keepdims=True)
+    distance -= np.minimum.reduce(distance, axis=1, keepdims=True)
     distance /= -softness
     belongs = np.exp(distance, out=distance)
-    belongs /= belongs.sum(axis=1, keepdims=True)
+    belongs /= np.add.reduce(belongs, axis=1, keepdims=True)
     return belongs
 
 

@@ -21,8 +21,10 @@ import skroute.base
 import skroute.folds
 import skroute.ranking
 from skroute import PointwiseRouter, RankingRouter
+from skroute.boosting import PairRanker, plain_text
 from skroute.datasets import make_routing
 from skroute.folds import draw_folds, repeats
+from skroute.forest import SmallForest
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import normalized_auc
 from skroute.threads import in_threads, openmp_threads
@@ -364,3 +366,30 @@ def test_other_routers_are_decided_in_chunks_too(
     np.testing.assert_array_equal(
         router.route(data.data, budget=float(router.price_path_.cost.mean())), expected
     )
+
+
+@given(
+    seed=st.integers(0, 99),
+    n_leaves=st.integers(2, 12),
+    n_rounds=st.integers(1, 12),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=20, deadline=None)
+def test_small_trees_give_what_lightgbm_gives(
+    seed: int, n_leaves: int, n_rounds: int, dtype: Any
+) -> None:
+    rng = np.random.default_rng(seed)
+    # Few values: rows stand on thresholds, and some trees are a single leaf.
+    X = rng.integers(-3, 4, size=(700, 5)) / 4
+    settings = {"num_leaves": n_leaves, "min_data_in_leaf": 20, "verbosity": -1}
+    settings |= {"objective": "lambdarank", "min_gain_to_split": 0.05}
+    label = (rng.random(700) < 0.5 + 0.2 * X[:, 0] * X[:, 1]).astype(int)
+    data = lgb.Dataset(X, label, group=[10] * 70)
+    booster = lgb.train(settings, data, n_rounds)
+    rows = (X + rng.choice([0.0, 1e-9, -1e-9], size=X.shape)).astype(dtype)
+    largest = max(tree["num_leaves"] for tree in booster.dump_model()["tree_info"])
+    assert (SmallForest.of(booster.model_to_string()) is None) == (largest > 8)
+    expected = booster.predict(rows, num_threads=1)
+    features = rows.reshape(70, 10, 5)
+    answer = PairRanker(plain_text(booster)).predict(features)
+    np.testing.assert_array_equal(answer.ravel(), expected)
