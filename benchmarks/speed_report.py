@@ -80,7 +80,7 @@ def _measured(records: dict[str, Any]) -> Iterator[str]:
     yield (
         "One core. Exponents are slopes of the logarithm of processor time: 1 is "
         "linear, less is better; fixed costs, and rankers that learn from at most "
-        "262,144 pairs, lower them. Memory is above the data."
+        "131,072 pairs, lower them. Memory is above the data."
     )
     for what in ("queries", "models"):
         exponent = records["growth"]["exponents"][what]
