@@ -34,6 +34,9 @@ _SOFTNESS = 0.1
 # Estimates are believed as far from the landmarks as so many of the training queries
 # lie, and from the second on not at all.
 _KNOWN = (0.9, 0.99)
+# But at least to so many times the median (of squared distances): in a cloud of noise
+# all queries are about equally far from everything, and the farthest no worse known.
+_APART = (1.5, 2.0)
 # Queries on which directions and centres are found, at most.
 _N_SAMPLED = 8192
 # Wider embeddings are projected on so many of their leading directions.
@@ -196,7 +199,8 @@ class QueryViews:
             off = np.where(size > 1, own * _pulls(size), second)
             own = np.where(count > 1, own, np.minimum(off, second))
         distinct = np.unique(first)
-        near, far = np.quantile(own[distinct], _KNOWN)
+        median, *reach = np.quantile(own[distinct], (0.5, *_KNOWN))
+        near, far = np.maximum(reach, median * np.array(_APART))
         self._reach = float(near), float(far)
         return rows.split(self._trust_at(own), X)
 

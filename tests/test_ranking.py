@@ -417,6 +417,14 @@ def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> Non
     assert abs(views.trusted.mean() - trust.mean()) < 0.05
 
 
+def test_in_a_cloud_of_noise_no_query_is_far() -> None:
+    data = make_routing(1500, n_features=64, noise=2.0, n_models=3, random_state=0)
+    views = QueryViews(data.data[:500], 512, np.random.RandomState(0))
+    trust = views.trust(views.scaled(data.data[500:]))
+    assert trust.mean() > 0.98
+    assert (views.trust(views.scaled(3.0 * data.data[500:])) == 0.0).all()
+
+
 def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
     data = load_digits_pool()
     gain = []
