@@ -319,6 +319,32 @@ def save(name: str, file: Path, without: int | None = None) -> None:
 PICTURES = ["curve", "curve_20", "share", "share_20", "margin"]
 
 
+@pytest.mark.parametrize("n_models", [4, 20])
+def test_labels_are_within_their_bands(n_models):
+    """No letter lies across an edge, and names that begin alike are told apart."""
+    names = [f"provider/some-model-{i:02}-instruct" for i in range(n_models)]
+    ax = Figure(figsize=(6, 4)).subplots()
+    y, costs, quality, cost = table(n_models)
+    display = CallShareDisplay.from_predictions(
+        y, costs, quality, cost, models=names, ax=ax
+    )
+    labels = [text for text in ax.texts if text.get_text() != "oracle"]
+    assert len(labels) >= 2
+    assert len({text.get_text() for text in labels}) == len(labels)
+    ax.figure.draw_without_rendering()
+    for text in labels:
+        area = next(
+            area
+            for area in display.areas_
+            if area.get_label().endswith(text.get_text().strip("…"))
+        )
+        box = text.get_window_extent().transformed(ax.transData.inverted())
+        inside = area.get_paths()[0].contains_points(
+            [(x, y) for x in np.linspace(box.x0, box.x1, 20) for y in (box.y0, box.y1)]
+        )
+        assert inside.all(), text.get_text()
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_as_they_were(name, tmp_path):
     expected, drawn = BASELINE / f"{name}.png", tmp_path / f"{name}.png"
