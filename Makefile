@@ -2,16 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# More of them let more tests run: make test EXTRAS=dev,examples
+EXTRAS ?= dev
+TESTED := $(VENV)/.extras-$(EXTRAS)
 
 .PHONY: demo test lint docs pictures package oldest clean
 
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
 
-test: $(VENV)/.dev
+test: $(TESTED)
 	$(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/.dev
+lint: $(TESTED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy skroute
@@ -41,8 +44,8 @@ $(VENV)/.cli: pyproject.toml | $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[cli]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(TESTED): pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
 $(VENV):

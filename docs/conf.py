@@ -117,6 +117,7 @@ html_theme_options = {
 }
 html_sidebars = {
     "index": [],
+    "auto_examples/*": [],
     "getting_started": [],
     "how_it_works": [],
     "comparison": [],

@@ -104,7 +104,8 @@ class RoutedClient:
         self._top_k = min(n_models, len(self._decider.models_))
         # Requests may come from many threads; the price of money moves in one.
         self._lock = threading.Lock()
-        absent = set(self._decider.models_) - set(gateway.model_names)
+        known = gateway.registry().names(kind="group_set")
+        absent = set(self._decider.models_) - set(known)
         if absent:
             raise ValueError(f"the gateway does not know the models {sorted(absent)}.")
 

@@ -37,7 +37,7 @@ for router in routers.values():
 
 from skroute.plotting import CallShareDisplay
 
-figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
 for ax, (name, router) in zip(axes, routers.items(), strict=True):
     display = CallShareDisplay.from_estimator(
         router,
@@ -47,7 +47,10 @@ for ax, (name, router) in zip(axes, routers.items(), strict=True):
         ax=ax,
         name=name,
     )
-    ax.locator_params(axis="x", nbins=4)
+    ax.locator_params(axis="x", nbins=3)
+    ax.set_xlabel("Budget per query")
+    if ax is not axes[0]:
+        ax.set(ylabel="", yticklabels=[])
     if ax is not axes[-1]:
         display.legend_.remove()
 figure.show()

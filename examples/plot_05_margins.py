@@ -9,7 +9,8 @@ with an error larger than that margin decides by the error.
 # %%
 # The share of queries on which the two best models differ by at most so much. True
 # margins are 0 or 1 here, because an answer is right or wrong: on nearly all digits
-# several models are right. Predicted margins are small where the router knows that.
+# several models are right. Predicted margins are small where the router knows that. The
+# axis ends where they do.
 
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsRegressor
@@ -32,6 +33,7 @@ MarginDisplay.from_estimator(
 )
 lines = [display.predicted_line_, display.ax_.lines[-1], display.true_line_]
 display.ax_.legend(handles=lines, loc="lower right", fontsize="small")
+display.ax_.set_xlim(right=0.35)
 display.figure_.show()
 
 # %%

@@ -3,15 +3,16 @@
 ::
 
     pip install 'skroute[examples]'
-    skroute fit table.csv --embeddings embeddings.npy --out router.joblib
-    python examples/serve_fastapi.py router.joblib --port 8000
+    skroute fit table.csv --embeddings embeddings.npy --out router.skroute
+    python examples/serve_fastapi.py router.skroute --port 8000
     curl localhost:8000/health
     curl localhost:8000/route -H 'content-type: application/json' \
         -d '{"embeddings": [[0.1, ...]], "budget": 0.002, "top_k": 2}'
 
 A router that ``skroute fit`` trained on prompts is asked with ``"prompts": ["..."]``.
 Whatever is wrong with a request is answered with status 400 and a sentence that says
-what. Loading a joblib file can run any code in it: only serve files that you trust.
+what. A file whose name ends in ``.joblib`` is a pickle, which can run any code when it
+is loaded: only serve such files if you trust them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.pipeline import Pipeline
 
+import skroute
 from skroute.base import BaseRouter
 
 MAX_QUERIES = 1000
@@ -62,7 +64,8 @@ class RouteResponse(BaseModel):
 
 def load(path: Path) -> tuple[Pipeline | None, BaseRouter]:
     """Load a router, and the steps before it where it reads prompts."""
-    loaded = joblib.load(path)
+    pickled = path.suffix == ".joblib"
+    loaded = joblib.load(path) if pickled else skroute.load(path)
     before, router = None, loaded
     if isinstance(loaded, Pipeline):
         before, router = loaded[:-1], loaded[-1]

@@ -126,6 +126,7 @@ def test_frames_hold_the_same_numbers(pool):
         np.testing.assert_array_equal(frames[key].to_numpy(), pool[key])
 
 
+@pytest.mark.usefixtures("pool")  # made before: scikit-learn may look for pandas too
 def test_frames_without_pandas_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"as_frame=True.*skroute\[data\]"):

@@ -10,6 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
+from packaging.version import Version
+
+import skroute
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -133,6 +137,23 @@ def test_figures_of_the_readme_are_those_of_the_results(quoted):
             qnc["kNN"],
             qnc["EquiRouter"],
         ]
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["type"] == "software"
+    assert cited["license"] == "BSD-3-Clause"
+    assert all(cited[key] for key in ("message", "title", "authors", "references"))
+    assert cited["version"] == skroute.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (.+)$", changelog, re.MULTILINE)[1]
+    if Version(skroute.__version__).is_prerelease:
+        assert newest == "Unreleased"
+        assert "date-released" not in cited
+    else:
+        released = cited["date-released"].isoformat()
+        assert newest == f"{skroute.__version__} ({released})"
 
 
 def test_links_to_files_of_the_repository_lead_somewhere():

@@ -25,6 +25,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
+import skroute
 from skroute import PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
 
@@ -271,8 +272,8 @@ def router() -> Any:
 def api(serve, router, tmp_path_factory) -> Any:
     from fastapi.testclient import TestClient
 
-    file = tmp_path_factory.mktemp("served") / "router.joblib"
-    joblib.dump(router, file)
+    file = tmp_path_factory.mktemp("served") / "router.skroute"
+    skroute.save(router, file)
     return TestClient(serve.create_app(file), raise_server_exceptions=False)
 
 

@@ -71,7 +71,8 @@ def outcome():
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium of the system; the test installs nothing."""
-    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = "chromium", "chromium-browser", "google-chrome"
+    binary = next(filter(None, map(shutil.which, names)), None)
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:
         reason = "no chromium and chromedriver on the PATH (Debian: chromium-driver)"

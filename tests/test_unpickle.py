@@ -16,13 +16,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy._core.multiarray import _reconstruct
 from pandas._libs.internals import _unpickle_block
 from pandas.core.internals.managers import BlockManager
 
 from skroute.datasets._frames import frame_columns
 from skroute.datasets._unpickle import restricted_load
 from skroute.exceptions import UnsafePickleError
+
+try:
+    from numpy._core.multiarray import _reconstruct
+except ImportError:  # numpy 1
+    from numpy.core.multiarray import _reconstruct
 
 OLD_FRAME = Path(__file__).parent / "data" / "frame_pandas_1.pkl"
 

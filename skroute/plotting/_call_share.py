@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._estimator import judge
@@ -13,14 +14,13 @@ from skroute.plotting._style import axes_for, literal
 
 __all__ = ["CallShareDisplay"]
 
-# Bands that are thinner everywhere are named in the legend only.
-_LABELLED = 0.08
+# Height of a line of letters, and width of a letter, as parts of their size. Bands with
+# less room are named in the legend only.
+_LINE, _LETTER = 1.2, 0.65
 # Part of the budgets' range: between them and the oracle's column, and its width.
 _GAP, _COLUMN = 0.03, 0.06
 # Letters of a name that is written into a band; the legend has all of them.
 _N_LETTERS = 15
-# Where in that range the middle of a label may stand, to stay within the axes.
-_INSIDE = (0.2, 0.8)
 _EDGE = {"edgecolor": "white", "linewidth": 0.4}
 _XLABELS = {
     "mean": "Budget: expected mean cost per query",
@@ -135,8 +135,10 @@ class CallShareDisplay:
                 **kwargs,
             },
         )
-        for band in bands:
-            _write_in(ax, band, budget)
+        for band, label in zip(
+            bands, _shortened([b.label for b in bands]), strict=True
+        ):
+            _write_in(ax, band, budget, label)
         right, self.oracle_bars_ = high, []
         if oracle is not None:
             width = _COLUMN * (high - low)
@@ -287,23 +289,30 @@ class CallShareDisplay:
         return display.plot(ax, **kwargs)
 
 
-def _write_in(ax: Any, band: Band, budget: np.ndarray) -> None:
-    """Write the name of a model where its band is widest, if there is room."""
-    place = (budget - budget[0]) / (budget[-1] - budget[0])
-    inside = np.linspace(*_INSIDE, 50)
-    height = np.interp(inside, place, band.share)
-    at = int(height.argmax())
-    if height[at] < _LABELLED:
+def _write_in(ax: Any, band: Band, budget: np.ndarray, label: str) -> None:
+    """Write a label into a band where there is most room, if there is enough."""
+    place = np.linspace(0.0, 1.0, 201)
+    at = budget[0] + place * (budget[-1] - budget[0])
+    bottom = np.interp(at, budget, band.bottom)
+    top = bottom + np.interp(at, budget, band.share)
+    line, letter = _letters(ax)
+    width = int(len(label) * letter * (len(place) - 1)) + 1
+    if width > len(place):
         return
-    bottom = np.interp(inside[at], place, band.bottom)
+    # The highest level box of that width that the band's edges do not cut.
+    floor = sliding_window_view(bottom, width).max(axis=1)
+    room = sliding_window_view(top, width).min(axis=1) - floor
+    start = int(room.argmax())
+    if room[start] < line:
+        return
     from matplotlib.colors import to_rgb
 
     red, green, blue = to_rgb(band.color)
     dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
     ax.text(
-        budget[0] + inside[at] * (budget[-1] - budget[0]),
-        bottom + height[at] / 2,
-        _shortened(band.label),
+        at[[start, start + width - 1]].mean(),
+        floor[start] + room[start] / 2,
+        label,
         ha="center",
         va="center",
         fontsize="small",
@@ -312,8 +321,26 @@ def _write_in(ax: Any, band: Band, budget: np.ndarray) -> None:
     )
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _N_LETTERS else f"{name[: _N_LETTERS - 1]}…"
+def _letters(ax: Any) -> tuple[float, float]:
+    """Height of a line and width of a letter, as parts of the axes as they are now."""
+    from matplotlib.font_manager import FontProperties
+
+    size = FontProperties(size="small").get_size_in_points() * ax.figure.dpi / 72
+    box = ax.get_window_extent()
+    return _LINE * size / box.height, _LETTER * size / box.width
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Cut long names at their ends, or where these are alike, at their beginnings."""
+    heads = [
+        name if len(name) <= _N_LETTERS else f"{name[: _N_LETTERS - 1]}…"
+        for name in names
+    ]
+    tails = [
+        name if len(name) <= _N_LETTERS else f"…{name[1 - _N_LETTERS :]}"
+        for name in names
+    ]
+    return max(heads, tails, key=lambda short: len(set(short)))
 
 
 def _percent() -> Any:

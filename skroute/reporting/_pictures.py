@@ -23,6 +23,9 @@ __all__ = ["Picture", "draw_pictures", "swatches"]
 
 # Small, so that letters can be read on a phone, where a picture is as wide as drawn.
 _SIZE = (3.7, 3.2)
+# Costs further apart than this are drawn on a logarithmic scale: on a linear one, all
+# but the dearest calls would be one point.
+_FAR_APART = 100.0
 # Stand for the page's colours of letters and of ground, in light and in dark.
 _INK, _GROUND = "#010203", "#fdfcfb"
 _STYLE: dict[Any, Any] = {
@@ -95,6 +98,10 @@ def draw_pictures(
             curve, oracle=findings.oracle, peers=findings.peers, name=name
         ).plot(ax)
         _legend_below(ax, {f"best single: {best}": "best single"})
+        least = min(curve.cost.min(), curve.model_cost.min())
+        if least > 0 and curve.model_cost.max() > _FAR_APART * least:
+            ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(lambda *_: "")
         _write_money(ax, "Mean cost", money)
         pictures["curve"] = _picture(
             ax,
@@ -177,7 +184,8 @@ def _legend_below(ax: Any, shorter: dict[str, str]) -> None:
 def _write_money(ax: Any, label: str, money: Money) -> None:
     unit = "" if money.unit is None else f" ({money.unit})"
     ax.set_xlabel(f"{label} {money.per_text}{unit}")
-    ax.locator_params(axis="x", nbins=5)
+    if ax.get_xscale() == "linear":
+        ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value * money.per:,.6g}")
 
 
