@@ -156,7 +156,7 @@ def main() -> None:
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             local_directory=folder,
         ) as cluster,
         CountingClient(cluster, set_as_default=False) as client,
