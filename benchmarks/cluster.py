@@ -94,14 +94,14 @@ def differences(records: list[dict[str, Any]]) -> np.ndarray:
     return np.array([r["nauc"]["cluster"] - r["nauc"]["memory"] for r in records])
 
 
-def report(results: dict[str, Any], n_seeds: int) -> Iterator[str]:
+def report(results: dict[str, Any]) -> Iterator[str]:
     """Lines of the report."""
     yield "# Fitted by a cluster"
     yield ""
     yield (
         "`DaskRankingRouter` on two processes of one machine, each table in "
         f"{N_PARTITIONS} partitions, against `RankingRouter` in memory on one thread: "
-        f"{n_seeds} paired 70/30 splits, default settings, the same seeds. The "
+        "paired 70/30 splits, default settings, the same seeds. The "
         "interval of the difference is a 95% bootstrap interval over the splits. "
         "Alike: test queries that both send to the same model where money is no "
         "object. Fetched: all that came from the workers to the client during a fit, "
@@ -109,10 +109,10 @@ def report(results: dict[str, Any], n_seeds: int) -> Iterator[str]:
     )
     yield ""
     yield (
-        "| table | training queries | nAUC in memory | cluster minus memory | largest "
-        "| alike | fit s, memory | fit s, cluster | fetched MB | table MB |"
+        "| table | splits | training queries | nAUC in memory | cluster minus memory "
+        "| largest | alike | fit s, memory | fit s, cluster | fetched MB | table MB |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "|" + 11 * "---|"
     for name, records in results["tables"].items():
         difference = differences(records)
         low, high = interval(difference)
@@ -124,7 +124,7 @@ def report(results: dict[str, Any], n_seeds: int) -> Iterator[str]:
             return float(np.mean([record[key] for record in records])) / 1e6
 
         yield (
-            f"| {name} | {records[0]['train_queries']:,} | "
+            f"| {name} | {len(records)} | {records[0]['train_queries']:,} | "
             f"{mean('nauc', 'memory'):.4f} | "
             f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}] | "
             f"{np.abs(difference).max():.4f} | "
@@ -166,7 +166,7 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 records.append(measured(client, table, seed))
                 print(name, records[-1], flush=True)
-            page = save(arguments.out, results, report(results, arguments.seeds))
+            page = save(arguments.out, results, report(results))
             print(page, flush=True)
     means = [differences(records).mean() for records in results["tables"].values()]
     sys.exit(bool(np.abs(means).max() > MOST))
