@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +10,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs
-from threadpoolctl import threadpool_info, threadpool_limits  # of scikit-learn
+from threadpoolctl import ThreadpoolController  # of scikit-learn
 
 __all__ = ["in_threads", "openmp_threads", "single_threaded"]
 
 _lock = threading.Lock()
 _inside = 0
 _owner: ThreadPoolExecutor | None = None
-_limits: threadpool_limits | None = None
+_limits: Any = None
+# The libraries that were found, and how many modules were loaded then.
+_found: tuple[ThreadpoolController, int] | None = None
 
 
 def in_threads(
@@ -57,7 +60,7 @@ def openmp_threads(n_jobs: int | None) -> int:
     """
     allowed = [
         library["num_threads"]
-        for library in threadpool_info()
+        for library in _libraries().info()
         if library["user_api"] == "openmp"
     ]
     return int(min([effective_n_jobs(n_jobs), *allowed]))
@@ -74,7 +77,7 @@ def single_threaded() -> Iterator[None]:
     """
     _enter()
     try:
-        with threadpool_limits(1, user_api="openmp"):
+        with _libraries().limit(limits=1, user_api="openmp"):
             yield
     finally:
         _leave()
@@ -99,5 +102,17 @@ def _leave() -> None:
             _owner = _limits = None
 
 
-def _limit() -> threadpool_limits:
-    return threadpool_limits(1, user_api="blas").__enter__()
+def _limit() -> Any:
+    return _libraries().limit(limits=1, user_api="blas").__enter__()
+
+
+def _libraries() -> ThreadpoolController:
+    """Libraries that have threads; looked for again where modules were imported.
+
+    To look takes longer than what is done between on a small part of a table.
+    """
+    global _found
+    n_modules = len(sys.modules)
+    if _found is None or _found[1] != n_modules:
+        _found = ThreadpoolController(), n_modules
+    return _found[0]

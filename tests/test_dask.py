@@ -30,10 +30,14 @@ distributed = pytest.importorskip("distributed")
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            local_directory=str(tmp_path_factory.mktemp("workers")),
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
@@ -177,7 +181,8 @@ def test_nothing_but_sums_comes_to_the_client(
             data.costs[0], client=client, n_estimators=0, n_landmarks=16, cv=2
         )
         router.fit(_in_chunks(data.data, 500), _in_chunks(data.quality, 500))
-    assert sizes[1] - sizes[0] < 1000 * 12  # a hash each, of 8 bytes
+    # Of each query a hash, a distance and a yes or no: a row of the table is 280 bytes.
+    assert sizes[1] - sizes[0] < 1000 * 20
 
 
 def test_data_frames_name_models_and_features(client: Any) -> None:
@@ -213,10 +218,11 @@ def test_the_local_router_serves_without_dask(
     (tmp_path / "router.pickle").write_bytes(pickle.dumps(local))
     np.save(tmp_path / "queries.npy", data.data[:5])
     code = (
-        "import pickle, sys, numpy as np\n"
+        "import sys\n"
+        "sys.modules['dask'] = sys.modules['distributed'] = None  # not installed\n"
+        "import pickle, numpy as np\n"
         "router = pickle.load(open('router.pickle', 'rb'))\n"
         "print(*router.route(np.load('queries.npy'), min_quality='90%'))\n"
-        "assert not {'dask', 'distributed'} & set(sys.modules)\n"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True
@@ -279,6 +285,30 @@ def test_requests_keep_their_caps_and_masks(routers: tuple[Any, Any, Any]) -> No
     ]:
         lazy = router.route(X, budget=budget, available=mask, **rule)
         assert (lazy.compute(scheduler="sync") == expected).all()
+
+
+@pytest.mark.parametrize(
+    "available",
+    [
+        ["model_0", "model_2"],
+        np.array([False, True, True]),
+        {"model_0": False, "model_1": True, "model_2": True},
+    ],
+    ids=["names", "mask", "dict"],
+)
+def test_models_that_are_left_out_are_so_in_every_partition(
+    available: Any, routers: tuple[Any, Any, Any]
+) -> None:
+    router, local, data = routers
+    queries = data.data[:60]
+    expected = local.route(queries, available=available)
+    frame = dd.from_pandas(pd.DataFrame(queries), npartitions=3)
+    for X in (da.from_array(queries, chunks=(25, -1)), frame.to_dask_array()):
+        names = router.route(X, available=available).compute(scheduler="sync")
+        assert (names == expected).all()
+    caps = local.predict_cost(queries).max(axis=1)
+    with pytest.raises(ValueError, match="3 of unknown sizes; got 60 values"):
+        router.route(frame.to_dask_array(), budget=caps, scope="query")
 
 
 def test_budgets_are_settled_when_asked_for(routers: tuple[Any, Any, Any]) -> None:
@@ -402,7 +432,7 @@ def test_a_worker_killed_while_it_trains_fails_no_fit_silently(
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     again = clone(router).set_params(n_estimators=500)
-    monkeypatch.setattr(boosting, "_GRACE", 5.0)
+    monkeypatch.setattr(boosting, "_GRACE", 10.0)
     try:
         again.fit(
             _in_chunks(data.data),

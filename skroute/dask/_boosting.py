@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
+from lightgbm import Booster
+from lightgbm.basic import LightGBMError
 from lightgbm.dask import DaskLGBMRanker
 
 from skroute.boosting import PairRanker, RankTable, plain_text
@@ -25,8 +30,20 @@ _ATTEMPTS = 3
 # Seconds between looks at the workers, and for the others to notice that one is gone.
 _LOOK = 0.5
 _GRACE = 30.0
+# Seconds in which the threads of a worker meet.
+_MEETING = 5.0
+# What LightGBM says when it does not reach another worker.
+_LINKS = re.compile(r"socket|\bports?\b|connect|linkers", re.IGNORECASE)
 # How the keys begin of what is submitted for a training: by us, and by lightgbm.dask.
 _BEGUN = ("pairs-", "_shapes-", "dict-", "_train_part-")
+
+_WAITS = (
+    "LightGBM still waits for the lost on other workers. Restart the cluster with "
+    "client.restart(), and fit again."
+)
+
+_lock = threading.Lock()
+_meetings: dict[str, threading.Barrier] = {}
 
 
 class _Ranker(DaskLGBMRanker):
@@ -38,8 +55,8 @@ class _Ranker(DaskLGBMRanker):
         return params
 
 
-class _WorkerLostError(Exception):
-    """A worker left the cluster while it trained."""
+class _LinkLostError(Exception):
+    """A worker left the cluster while it trained, or others did not reach it."""
 
 
 def train_on_cluster(
@@ -94,12 +111,15 @@ def train_on_cluster(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _fit(client, ranker, tables)
-        except _WorkerLostError as error:
+        except _LinkLostError as error:
+            _unlink(client)
             if attempt == _ATTEMPTS:
                 raise RuntimeError(
-                    "the fit was given up: a worker was lost in each of "
-                    f"{_ATTEMPTS} trainings of the ranker. They may lack memory: make "
-                    "the partitions smaller or the workers larger, and fit again."
+                    f"the fit was given up: each of {_ATTEMPTS} trainings of the "
+                    f"ranker failed ({error}). If workers died, they may lack memory: "
+                    "make the partitions smaller or the workers larger. If they did "
+                    "not, they cannot reach each other: LightGBM needs open ports "
+                    "between them."
                 ) from error
             _logger.warning("%s; training again", error)
         else:
@@ -134,21 +154,71 @@ def _fit(client: Any, ranker: _Ranker, tables: list[Any]) -> None:
         lost_at = lost_at or time.monotonic()
         if time.monotonic() - lost_at > _GRACE:
             _cancel(client, before)
+            # It notices, and puts back what it changed for its time.
+            thread.join(_GRACE)
             raise RuntimeError(
-                f"the fit was given up: the workers {', '.join(sorted(lost))} were "
-                "lost while the ranker was trained, and LightGBM waits for them on "
-                "the others. Restart the cluster with client.restart(), and fit again."
+                f"the fit was given up: the workers {_listed(lost)} were lost while "
+                f"the ranker was trained, and {_WAITS}"
             )
     error = outcome[0]
-    lost = workers - set(client.nthreads())
     if error is None:
         return
+    lost = workers - set(client.nthreads())
     if lost:
-        raise _WorkerLostError(
-            f"the workers {', '.join(sorted(lost))} were lost while the ranker was "
-            f"trained ({error})"
+        raise _LinkLostError(
+            f"the workers {_listed(lost)} were lost while the ranker was trained "
+            f"({error})"
+        ) from error
+    if isinstance(error, LightGBMError) and _LINKS.search(str(error)):
+        # The survivors may tell of a lost worker before the scheduler knows.
+        raise _LinkLostError(
+            f"the workers lost each other while the ranker was trained ({error})"
         ) from error
     raise error
+
+
+def _unlink(client: Any) -> None:
+    """Make the workers forget the links of a training that failed.
+
+    LightGBM frees them only at the end of one that did not, and a later training on the
+    same thread would use them, were it alone.
+    """
+    key = uuid4().hex
+    begun = {
+        client.submit(_free, key, n, workers=[worker], pure=False): worker
+        for worker, n in client.nthreads().items()
+        for _ in range(n)
+    }
+    since = time.monotonic()
+    while True:
+        workers = set(client.nthreads())
+        waiting = [
+            f for f, worker in begun.items() if worker in workers and not f.done()
+        ]
+        if not waiting:
+            return
+        if time.monotonic() - since > _GRACE:
+            client.cancel(list(begun), force=True)
+            raise RuntimeError(
+                f"the fit was given up: a training of the ranker failed, and {_WAITS}"
+            )
+        time.sleep(_LOOK / 10)
+
+
+def _free(key: str, n_threads: int) -> None:
+    """Free the links of one thread of a worker: of each, as they meet."""
+    with _lock:
+        meeting = _meetings.setdefault(key, threading.Barrier(n_threads))
+    # Where others use a thread, not all meet, and those that come later do not wait.
+    with contextlib.suppress(threading.BrokenBarrierError):
+        meeting.wait(_MEETING)
+        _meetings.pop(key, None)
+    # The links are the thread's, and of no booster.
+    Booster.free_network(SimpleNamespace())
+
+
+def _listed(workers: set[str]) -> str:
+    return ", ".join(sorted(workers))
 
 
 def _arrays(client: Any, tables: list[Any]) -> dict[str, Any]:

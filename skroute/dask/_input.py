@@ -1,9 +1,8 @@
-"""Dask collections: checks of training tables, and computing on partitions lazily."""
+"""Dask collections: checks of the tables that a router is fitted on."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,14 @@ from skroute.validation import (
     settled_table,
 )
 
-__all__ = ["check_partitioned_table", "current_client", "is_collection", "map_queries"]
+__all__ = [
+    "check_columns",
+    "check_partitioned_table",
+    "current_client",
+    "is_array",
+    "is_collection",
+    "partitions",
+]
 
 _FLOATS = (np.float64, np.float32)
 
@@ -104,7 +110,7 @@ def check_partitioned_table(
     parts, lengths = {}, {}
     for name, table in tables.items():
         if table is not None:
-            parts[name] = client.compute(_delayed(table))
+            parts[name] = client.compute(partitions(table))
             lengths[name] = _lengths(client, table, parts[name])
     for name in lengths:
         if lengths[name] != lengths["X"]:
@@ -139,59 +145,6 @@ def check_partitioned_table(
     return settled_table(router, models, queries, outcomes), rows
 
 
-def map_queries(
-    function: Callable[..., np.ndarray],
-    constant: Any,
-    X: Any,
-    *split: Any,
-    width: int | None,
-    dtype: Any,
-) -> Any:
-    """Compute rows of an array from queries, a partition at a time, when needed.
-
-    Parameters
-    ----------
-    function : callable
-        Called with `constant`, the queries of a partition, and the rows of `split`.
-    constant : object
-        Anything large.
-    X : dask array or DataFrame of shape (n_queries, n_features)
-        Embeddings.
-    *split : dask array or ndarray of shape (n_queries, ...)
-        Further arguments of one value per query; or anything else, which goes to every
-        partition as it is.
-    width : int or None
-        Number of columns of the result; ``None`` for a vector.
-    dtype : dtype
-        Of the result.
-
-    Returns
-    -------
-    dask array of shape (n_queries,) or (n_queries, width)
-        In the partitions of `X`.
-    """
-    import dask
-    import dask.array as da
-
-    _check_columns(X, "X")
-    queries = _delayed(X)
-    sizes = _sizes(X, len(queries))
-    extra = [list(_split(value, sizes)) for value in split]
-    shared = dask.delayed(constant, traverse=False)
-    call = dask.delayed(_of_any_length, pure=False)
-    tail = () if width is None else (width,)
-    return da.concatenate(
-        [
-            da.from_delayed(
-                call(function, tail, dtype, shared, *arguments),
-                (size, *tail),
-                dtype=dtype,
-            )
-            for size, *arguments in zip(sizes, queries, *extra, strict=True)
-        ]
-    )
-
-
 def _check_collection(table: Any, name: str) -> None:
     if not is_collection(table) or not hasattr(table, "shape"):
         if name in ("X", "y"):
@@ -210,78 +163,37 @@ def _check_collection(table: Any, name: str) -> None:
             f"{name} must have two dimensions, a row for each query; got "
             f"{len(table.shape)}."
         )
-    _check_columns(table, name)
-    if _is_array(table) and np.isnan(table.shape[0]):
+    check_columns(table, name)
+    if is_array(table) and np.isnan(table.shape[0]):
         raise ValueError(
             f"{name} has chunks of unknown sizes; call {name}.compute_chunk_sizes() "
             "first."
         )
 
 
-def _check_columns(table: Any, name: str) -> None:
-    if _is_array(table) and table.ndim == 2 and table.numblocks[1] > 1:
+def check_columns(table: Any, name: str) -> None:
+    if is_array(table) and table.ndim == 2 and table.numblocks[1] > 1:
         raise ValueError(
             f"{name} must have all its columns in one chunk; got {table.numblocks[1]} "
             f"chunks of columns. Use {name}.rechunk({{1: -1}})."
         )
 
 
-def _is_array(table: Any) -> bool:
+def is_array(table: Any) -> bool:
     return hasattr(table, "chunks")
 
 
-def _delayed(table: Any) -> list[Any]:
+def partitions(table: Any) -> list[Any]:
     """The partitions, from the first row to the last."""
     parts = table.to_delayed()
     return list(parts.ravel()) if isinstance(parts, np.ndarray) else list(parts)
 
 
 def _lengths(client: Any, table: Any, parts: list[Any]) -> list[int]:
-    if _is_array(table):
+    if is_array(table):
         return [int(size) for size in table.chunks[0]]
     lengths: list[int] = client.gather(client.map(len, parts, pure=False))
     return lengths
-
-
-def _sizes(table: Any, n_parts: int) -> list[float]:
-    """Rows of every partition, as far as they are known without computing."""
-    return list(table.chunks[0]) if _is_array(table) else [np.nan] * n_parts
-
-
-def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
-    """Parts of an argument that go with the partitions of the queries."""
-    if is_collection(value):
-        parts = _delayed(value)
-        if len(parts) != len(sizes):
-            raise ValueError(
-                f"an array of one value per query must have the {len(sizes)} "
-                f"partitions of X; got {len(parts)}."
-            )
-        yield from parts
-    elif isinstance(value, np.ndarray) and len(value) != 1:
-        if np.isnan(sizes).any() or sum(sizes) != len(value):
-            raise ValueError(
-                f"an array of one value per query must have the {sum(sizes):g} rows of "
-                f"X; got {len(value)}. Where those are not known yet, give a dask "
-                "array in the partitions of X."
-            )
-        yield from np.split(value, np.cumsum(sizes[:-1]).astype(int))
-    else:
-        yield from [value] * len(sizes)
-
-
-def _of_any_length(
-    function: Callable[..., np.ndarray],
-    tail: tuple[int, ...],
-    dtype: Any,
-    constant: Any,
-    X: Any,
-    *arguments: Any,
-) -> np.ndarray:
-    """Call a function that wants a query at least."""
-    if len(X) == 0:
-        return np.empty((0, *tail), dtype=dtype)
-    return function(constant, X, *arguments)
 
 
 def _head(part: Any) -> Any:

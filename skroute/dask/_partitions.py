@@ -208,25 +208,25 @@ class Partitions(Rows):
 
     def _wait(self, futures: list[Any]) -> None:
         """Wait for futures, but not without end for a cluster without workers."""
-        from distributed import wait
-
         alone_since = None
-        while True:
-            try:
-                with self.client.as_current():
-                    wait(futures, timeout=_LOOK)
-                return
-            except TimeoutError:
-                if self.client.nthreads():
-                    alone_since = None
-                    continue
-            alone_since = alone_since or time.monotonic()
-            if time.monotonic() - alone_since > _PATIENCE:
-                raise RuntimeError(
-                    "the fit was given up: the cluster lost all its workers, and none "
-                    f"came back in {_PATIENCE:.0f} seconds. Start workers, or restart "
-                    "the cluster with client.restart(), and fit again."
-                )
+        for future in futures:
+            while not future.done():
+                try:
+                    # Not distributed.wait: it wants a current client, and to set one
+                    # changes the scheduler of all threads.
+                    future.exception(timeout=_LOOK)
+                except TimeoutError:
+                    if self.client.nthreads():
+                        alone_since = None
+                        continue
+                    alone_since = alone_since or time.monotonic()
+                    if time.monotonic() - alone_since > _PATIENCE:
+                        raise RuntimeError(
+                            "the fit was given up: the cluster lost all its workers, "
+                            f"and none came back in {_PATIENCE:.0f} seconds. Start "
+                            "workers, or restart the cluster with client.restart(), "
+                            "and fit again."
+                        ) from None
 
 
 def _on_part(

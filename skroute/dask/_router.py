@@ -13,11 +13,10 @@ from skroute.dask._input import (
     check_partitioned_table,
     current_client,
     is_collection,
-    map_queries,
 )
 from skroute.dask._partitions import Column, Partitions
+from skroute.dask._serving import answered_by, route_queries
 from skroute.decision import BudgetDecider
-from skroute.masks import check_available, check_caps, is_per_query
 from skroute.ranking import RankingRouter
 from skroute.validation import all_or_nothing
 
@@ -90,8 +89,10 @@ class DaskRankingRouter(RankingRouter):
     Notes
     -----
     What is gathered in one place, whatever the size of the table: 8,192 queries on
-    which directions and landmarks are found, 4,096 on which budgets are settled, and of
-    every query a hash of 8 bytes, so that twins are held out together.
+    which directions and landmarks are found, some thousands on which budgets are
+    settled, and of every query 17 bytes: a hash of its embedding, so that twins are
+    held out together, its distance from the next landmark, which tells how far
+    estimates are trusted, and whether the models differ on it.
 
     The same seed and partitions give the same regressions and costs, to the last bit.
     The ranker also depends on which worker trains on which partition: they are dealt in
@@ -394,29 +395,15 @@ default=None
                 "Dask collection. Route parts with a batch budget each, or the batch "
                 "in memory: route(X.compute(), ...)."
             )
-        n_queries: Any = X.shape[0] if hasattr(X, "chunks") else "n_queries"
-        if is_collection(budget):
-            caps: Any = budget
-            rule_budget: Any = np.zeros(1)  # stands for an array of caps
-        else:
-            caps = rule_budget = budget
-            if is_per_query(budget):
-                caps = check_caps(budget)[:, 0]
-        decider = BudgetDecider(rule_budget, **rule)
-        decider._check_parameters()
-        self._settle_on(self._training, decider)
         n_places = check_top_k(top_k, len(self.models_))
-        if available is not None and not is_collection(available):
-            available = check_available(available, self.models_, n_queries)
-        return map_queries(
-            _route_part,
-            (self.to_local(), {**rule, "top_k": top_k}),
-            X,
-            caps,
-            available,
-            width=None if top_k is None else n_places,
-            dtype=object,
-        )
+        # An array stands for caps that are not computed yet.
+        caps = np.zeros(1) if is_collection(budget) else budget
+        decider = BudgetDecider(caps, **rule)
+        decider._check_parameters()
+        self._settle(decider, self._training)
+        rule |= {"budget": budget, "available": available, "top_k": top_k}
+        places = None if top_k is None else n_places
+        return route_queries(self.to_local(), X, rule, places)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
@@ -454,8 +441,7 @@ default=None
         self, method: str, X: Any, width: int | None, dtype: Any = np.float64
     ) -> Any:
         self._check_width(X)
-        router = self.to_local()
-        return map_queries(_call_part, (router, method), X, width=width, dtype=dtype)
+        return answered_by(self.to_local(), method, X, width=width, dtype=dtype)
 
     def _check_width(self, X: Any) -> None:
         """Say at once what would be an error in each partition."""
@@ -481,16 +467,3 @@ def _adopt(router: RankingRouter, other: RankingRouter, params: Any) -> None:
     for name, value in vars(other).items():
         if name not in params:
             setattr(router, name, value)
-
-
-def _call_part(constant: tuple[RankingRouter, str], X: Any) -> np.ndarray:
-    router, method = constant
-    result: np.ndarray = getattr(router, method)(X)
-    return result
-
-
-def _route_part(
-    constant: tuple[RankingRouter, dict[str, Any]], X: Any, budget: Any, available: Any
-) -> np.ndarray:
-    router, rule = constant
-    return router.route(X, budget=budget, available=available, **rule)
