@@ -6,13 +6,23 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 TESTED := $(VENV)/.extras-$(EXTRAS)
 
-.PHONY: demo test lint docs pictures package oldest clean
+.PHONY: demo test coverage mutants lint docs pictures package oldest clean
 
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
 
 test: $(TESTED)
 	$(BIN)/python -m pytest -n 2
+
+# The tests, and what lines and branches they reach; less than 95% is a failure.
+coverage: $(TESTED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --cov
+
+# Small errors that are put into the code on purpose, and whether the tests see them.
+# Read them with `mutmut results` and `mutmut show NAME`; CI=1 has hypothesis repeat itself.
+mutants: $(TESTED)
+	$(BIN)/python -m pip install --quiet --editable '.[mutants]'
+	CI=1 OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 2
 
 lint: $(TESTED)
 	$(BIN)/ruff check .

@@ -732,3 +732,28 @@ def test_costs_of_other_models_than_the_qualities_are_refused():
     )
     with pytest.raises(ValueError, match="quality__a, quality__b, cost__a, cost__b"):
         BudgetDecider().fit(frame)
+
+
+# Streams that begin without a fit
+
+
+def test_a_stream_without_a_fit_begins_at_no_price_with_named_models():
+    columns = [f"{kind}__{name}" for kind in ("quality", "cost") for name in NAMES]
+    frame = pd.DataFrame(Z, columns=columns)
+    decider = BudgetDecider(2.0).partial_fit(frame)
+    assert decider.models_.tolist() == NAMES
+    assert decider.feature_names_in_.tolist() == columns
+    assert decider.quality_target_ is None
+    # At no price the best models were called, for 11; that is above the budget of 6.
+    assert decider.price_ > 0
+    assert decider.price_path_.cost.max() == pytest.approx(11 / 3)
+    assert decider.partial_fit(frame) is decider
+    with pytest.raises(ValueError, match="feature names"):
+        decider.partial_fit(frame[columns[::-1]])
+
+
+def test_a_stream_takes_integers_as_numbers():
+    whole = np.array([[0, 1, 1, 3], [1, 0, 1, 3]])
+    one, other = BudgetDecider(2.0), BudgetDecider(2.0)
+    one.partial_fit(whole), other.partial_fit(whole.astype(float))
+    assert one.price_ == other.price_

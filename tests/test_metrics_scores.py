@@ -451,3 +451,38 @@ def test_on_a_real_table_what_is_learned_beats_the_cheapest_model(real_curves):
     assert normalized_auc(ridge) > ridge.floor[1] + 0.1
     assert normalized_auc(ridge) == pytest.approx(0.85, abs=0.03)
     assert normalized_auc(means) == pytest.approx(0.85, abs=0.03)
+
+
+# What a hull is, away from the origin
+
+
+def test_aiq_of_points_away_from_the_origin_is_that_of_their_hull():
+    # From (1, 2) to (5, 4) goes a line; (2, 2.25) lies under it, (3, 3.5) above.
+    curve = with_points([1, 2, 3, 5], [2, 2.25, 3.5, 4])
+    # 2 * (2 + 3.5) / 2 + 2 * (3.5 + 4) / 2, over the largest cost.
+    assert average_improvement_in_quality(curve) == pytest.approx(13 / 5)
+
+
+def test_a_mixture_of_single_models_skips_those_under_the_line():
+    y, prices = [[0.25, 0.3, 0.9, 1.0]], np.array([1.0, 2.0, 3.0, 7.0])
+    curve = routing_curve(y, prices, y, [prices])
+    spent, gained = curve.mixture()
+    assert spent.tolist() == [1, 3, 7]
+    assert gained.tolist() == [0.25, 0.9, 1.0]
+
+
+def test_aiq_names_the_smallest_cost_that_will_do():
+    with pytest.raises(ValueError, match=r"cost 3\.0; got 2"):
+        average_improvement_in_quality(with_points([1, 2, 3], [0, 0.7, 1]), max_cost=2)
+    with pytest.raises(ValueError, match=r"max_cost must be .*-1"):
+        average_improvement_in_quality(with_points([1, 3], [0, 1]), max_cost=-1)
+
+
+def test_a_quality_that_is_free_alone_has_no_neutral_cost():
+    # The best single model is free on average; the router pays for as much.
+    free = np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0.0, 1.0])
+    # It calls the free model where it expects most of it: 0/0 counts as 1.
+    assert quality_neutral_cost(*free, free[0], tiled(free[1], 2)) == 1
+    curve = routing_curve(*free, free[0], tiled(free[1], 2))
+    dear = dataclasses.replace(curve, floor=(1.0, 0.5), cost=curve.cost + 1)
+    assert quality_neutral_cost(dear) == np.inf

@@ -178,3 +178,19 @@ def test_costs_are_matched_to_outcomes_by_name(frame):
 def test_nonsense_tables_are_refused(measure, table):
     with pytest.raises(ValueError, match=r".+"):
         measure(table)
+
+
+def test_a_model_that_was_never_run_is_not_the_best():
+    assert best_single([[NAN, -1.0], [NAN, -2.0]]) == 1
+    # Of equally good models one without a known cost counts as the dearest.
+    assert best_single([[1, 1], [1, 1]], [[NAN, 5.0], [NAN, 5.0]]) == 1
+    with pytest.raises(ValueError, match="y has no observed quality"):
+        best_single([[NAN, NAN]])
+
+
+def test_a_margin_needs_two_models_and_takes_two():
+    assert top2_margin([[0.25, 1.0]]).tolist() == [0.75]
+    with pytest.raises(ValueError, match=r"^quality must have at least two models"):
+        top2_margin([[1.0]])
+    with pytest.raises(ValueError, match="Input quality contains infinity"):
+        top2_margin([[np.inf, 1.0]])

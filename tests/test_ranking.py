@@ -371,6 +371,37 @@ def test_graded_qualities_are_rounded_to_few_labels() -> None:
     np.testing.assert_allclose(gains[labels], (quality + 3.0) / 8.0, atol=0.5 / 30)
 
 
+def test_rounded_grades_span_the_qualities_whatever_they_are() -> None:
+    # 32 distinct values are too many; 31 are not, and stay as they are.
+    for n_values, spread in ((32, 7.0), (31, 7.0)):
+        quality = np.linspace(0.0, 1.0, n_values)[:, None] ** 2 * spread - 2.0
+        labels, gains = graded_relevance(quality, np.ones(1), tie_gain=0.0)
+        assert len(gains) == 31
+        assert (gains[0], gains[-1]) == (0.0, 1.0)
+        exact = (quality + 2.0) / spread
+        np.testing.assert_allclose(
+            gains[labels], exact, atol=0.51 / 30 if n_values > 31 else 1e-12
+        )
+
+
+def test_gains_of_small_and_of_equal_qualities_are_scaled_to_one() -> None:
+    _, gains = graded_relevance(np.array([[0.1, 0.4]]), np.ones(2), tie_gain=0.0)
+    assert gains.tolist() == [0.0, 1.0]
+    labels, gains = graded_relevance(np.ones((2, 2)), np.ones(2), tie_gain=0.0)
+    assert gains.tolist() == [0.0]
+    assert (labels == 0).all()
+
+
+def test_the_least_of_three_grades_is_that_of_unknown_outcomes() -> None:
+    quality = np.array([[np.nan, 0.0, 1.0, 3.0]])
+    labels, gains = graded_relevance(quality, np.arange(4.0), tie_gain=1.0)
+    assert labels[0, 0] >= 0
+    plain, _ = graded_relevance(quality, np.arange(4.0), tie_gain=0.0)
+    assert plain[0].tolist() == [0, 0, 1, 2]
+    # At a tie gain of 1 the cheapest bad model gains as much as the dearest good one.
+    np.testing.assert_allclose(gains[labels][0, 1:], [2 / 3, 1 / 3 + 1 / 3, 1.0])
+
+
 probabilities = arrays(float, (4, 3), elements=st.floats(0.03, 0.97))
 
 
