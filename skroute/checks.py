@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,7 +33,7 @@ def check_number(value: Any, name: str, *, low: float | None = None) -> float:
         number = float(value)
     except OverflowError:  # a whole number of hundreds of digits
         number = np.inf
-    if not np.isfinite(number):
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be finite; got {value!r}.")
     if low is not None and number < low:
         raise ValueError(f"{name} must be at least {low:g}; got {value!r}.")

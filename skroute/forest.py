@@ -21,14 +21,12 @@ from skroute.chunks import chunks
 __all__ = ["SmallForest"]
 
 _MOST_LEAVES = 8
-_N_CODES = 1 << _MOST_LEAVES
-# The first leaf that is left, of leaves that are crossed out; of none, the last.
+# The first leaf that is left, of leaves that are crossed out: never the last of them.
 _FIRST_LEFT = np.array(
-    [(~code & (code + 1)).bit_length() - 1 for code in range(_N_CODES - 1)]
-    + [_MOST_LEAVES - 1]
+    [(~code & (code + 1)).bit_length() - 1 for code in range(1 << _MOST_LEAVES - 1)]
 )
 # Pairs at once: the comparisons of some hundred nodes stay near the processor.
-_AT_ONCE = 512
+_AT_ONCE = 256
 
 
 class SmallForest:
@@ -45,10 +43,17 @@ class SmallForest:
         self._feature = np.zeros(shape, dtype=np.intp)
         self._threshold = np.full((*shape, 1), np.inf)
         self._crossed = np.zeros((*shape, 1), dtype=np.uint8)
-        self._value = np.empty((len(trees), _N_CODES))
+        self._value = np.zeros((len(trees), _MOST_LEAVES))
         for number, tree in enumerate(trees):
             self._place(number, tree)
-        self._first = np.arange(len(trees))[:, None] * _N_CODES
+        self._first = np.arange(len(trees))[:, None] * _MOST_LEAVES
+        # No number of single precision lies between a threshold and what it is rounded
+        # down to: comparisons with either come out the same.
+        with np.errstate(over="ignore"):
+            below = self._threshold.astype(np.float32)
+        above = below > self._threshold
+        below[above] = np.nextafter(below[above], np.float32(-np.inf))
+        self._thresholds = {"d": self._threshold, "f": below}
 
     @classmethod
     def of(cls, text: str) -> SmallForest | None:
@@ -66,7 +71,7 @@ class SmallForest:
         Parameters
         ----------
         rows : ndarray of shape (n_rows, n_features)
-            Finite features.
+            Finite features, float32 or float64.
 
         Returns
         -------
@@ -74,13 +79,15 @@ class SmallForest:
             The sums, added up in the order of the trees.
         """
         total = np.empty(len(rows))
+        threshold = self._thresholds[rows.dtype.char]
         for part in chunks(len(rows), _AT_ONCE):
-            seen = rows[part].T.astype(np.float64).take(self._feature, axis=0)
-            crossed = (seen > self._threshold).view(np.uint8)
+            columns = np.ascontiguousarray(rows[part].T)
+            seen = columns.take(self._feature, axis=0)
+            crossed = (seen > threshold).view(np.uint8)
             crossed *= self._crossed
-            code = np.bitwise_or.reduce(crossed, axis=0)
-            values = self._value.take(self._first + code)
-            np.add.reduce(values, axis=0, out=total[part])
+            leaf = _FIRST_LEFT.take(np.bitwise_or.reduce(crossed, axis=0))
+            leaf += self._first
+            np.add.reduce(self._value.take(leaf), axis=0, out=total[part])
         return total
 
     def _place(self, number: int, tree: dict[str, str]) -> None:
@@ -96,9 +103,7 @@ class SmallForest:
             self._feature[:n_nodes, number] = tree["split_feature"].split()
             self._threshold[:n_nodes, number, 0] = tree["threshold"].split()
             self._crossed[:n_nodes, number, 0] = crossed
-        # What lies beyond the leaves is never the first that is left.
-        padded = np.append(value[order], np.zeros(_MOST_LEAVES - len(order)))
-        self._value[number] = padded[_FIRST_LEFT]
+        self._value[number, : len(order)] = value[order]
 
 
 def _is_small(tree: dict[str, str]) -> bool:

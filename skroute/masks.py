@@ -232,6 +232,8 @@ def _too_dear(
 
 def is_per_query(budget: Any) -> bool:
     """Whether there is a cap for each query, not one for all."""
+    if not hasattr(budget, "__len__"):
+        return False
     named = isinstance(budget, str | bytes | Mapping | Set)
     scalar = getattr(budget, "ndim", 1) == 0
-    return hasattr(budget, "__len__") and not (named or scalar)
+    return not (named or scalar)

@@ -23,6 +23,7 @@ from skroute.averages import means_of, outcome_mass, weighted_sums
 from skroute.chunks import chunks
 from skroute.linear import RidgeFit, fit_ridge
 from skroute.rows import IN_MEMORY, Rows
+from skroute.single import SingleQuery
 from skroute.threads import in_threads
 from skroute.views import QueryViews
 
@@ -201,6 +202,8 @@ class PairFeatures:
         """
         pairs = self._as_precise_as(X)
         scaled = pairs.scaled(X)
+        if len(X) == 1:
+            return PairEstimates(*pairs._one(scaled))
         trust, views = pairs.views_.all_of(scaled)
         return pairs._assemble(
             [fit.predict(view) for fit, view in zip(pairs.fits_, views, strict=True)],
@@ -219,10 +222,16 @@ class PairFeatures:
         single.means_ = self.means_.astype(np.float32)
         return single
 
+    @cached_property
+    def _one(self) -> SingleQuery:
+        """The same for one query."""
+        return SingleQuery(self.views_, self.fits_, self.means_)
+
     def __getstate__(self) -> dict[str, Any]:
         # What is made from the rest is not kept in pickles, nor in copies, which are
         # changed.
-        return {k: v for k, v in vars(self).items() if k != "_single"}
+        made = "_single", "_one"
+        return {k: v for k, v in vars(self).items() if k not in made}
 
     def with_model(
         self, X: np.ndarray, quality: np.ndarray, fold: np.ndarray

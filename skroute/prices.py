@@ -302,7 +302,7 @@ class PricePath:
         InfeasibleBudgetError
             If even the cheapest decisions spend more.
         """
-        level = int(np.searchsorted(self.cost, budget, side="right")) - 1
+        level = int(self.cost.searchsorted(budget, side="right")) - 1
         if level < 0:
             raise InfeasibleBudgetError(
                 f"budget={budget:g} per query is below what the cheapest models cost; "

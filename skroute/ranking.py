@@ -301,10 +301,11 @@ class RankingRouter(ChangeablePool):
 
     def _expected(self, pairs: PairEstimates) -> np.ndarray:
         """Expected quality, in the unit of `y` and the order of `models_`."""
-        scores = log_odds(pairs.quality)
-        if self.ranker_ is not None:
+        quality = pairs.quality
+        if self.ranker_ is not None and self.rank_weight_ > 0.0:
+            scores = log_odds(quality)
             scores += self.ranker_.predict(pairs.features)
-        quality = stages.blend(pairs.quality, scores, self.rank_weight_)
+            quality = stages.blend(quality, scores, self.rank_weight_)
         unit = self._worst, self._range
         return stages.scaled_back(
             quality, pairs.trust, self._pairs.means_, unit, self._place

@@ -62,7 +62,9 @@ def check_rule(
 
 def check_budget(budget: Any, scope: str, min_quality: Any) -> None:
     """Check a budget: a number, or a cap for each query."""
-    if is_per_query(budget):
+    if not is_per_query(budget):
+        check_number(budget, "budget", low=0.0)
+    else:
         if scope != "query":
             raise ValueError(
                 f"budget must be a number with scope={scope!r}; got an array of "
@@ -74,7 +76,7 @@ def check_budget(budget: Any, scope: str, min_quality: Any) -> None:
                 "target is met on training queries, of which the caps say nothing. "
                 "Give a price, or one budget for all queries."
             )
-    check_caps(budget)
+        check_caps(budget)
 
 
 def quality_target(min_quality: float | str | None, best_single: float) -> float | None:

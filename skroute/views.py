@@ -8,7 +8,7 @@ that nothing stored grows with the number of training queries.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any
 
@@ -164,6 +164,39 @@ class QueryViews:
         distance = self._distances(scaled, slice(None))
         trust = self._trust_at(distance[:, self._parts[0]].min(axis=1))
         return trust, self._views_at(scaled, distance)
+
+    def for_one(self) -> Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]:
+        """Make a function that is `all_of` for a single query, given as a vector."""
+        landmarks = self._parts[0]
+        sizes = [part.stop - part.start for part in self._parts[1:]]
+        ends = np.cumsum([0, *sizes])
+        starts, profiles = (
+            ends[:-1],
+            [slice(*pair) for pair in itertools.pairwise(ends)],
+        )
+        profile = np.repeat(np.arange(len(sizes)), sizes)
+        softness = np.repeat(self._softness, sizes).astype(self._dtype)
+
+        def seen(z: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+            distance = self._centres @ z
+            distance *= -2.0
+            distance += z @ z
+            distance += self._squares
+            np.maximum(distance, 0.0, out=distance)
+            near = distance[landmarks]
+            trust = self._trust_at(np.minimum.reduce(near, keepdims=True))
+            views = [z, *(np.exp(-gamma * near) for gamma in _GAMMAS)]
+            if sizes:
+                # All profiles in one go, as `_memberships` does one.
+                belongs = distance[landmarks.stop :]
+                belongs -= np.minimum.reduceat(belongs, starts)[profile]
+                belongs /= -softness
+                np.exp(belongs, out=belongs)
+                belongs /= np.add.reduceat(belongs, starts)[profile]
+                views += [belongs[part] for part in profiles]
+            return trust, views
+
+        return seen
 
     def trust(self, scaled: np.ndarray) -> np.ndarray:
         """How far the estimates of each query are to be believed, (n_queries,).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import re
@@ -29,8 +30,12 @@ import skroute
 from skroute import PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
 
-# LiteLLM's own types, while its router makes a deployment.
-pytestmark = pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class")
+pytestmark = [
+    # LiteLLM's own types, while its router makes a deployment.
+    pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class"),
+    # What it leaves open, see below.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PRICES = {"small": 1e-6, "medium": 1e-5, "large": 1e-4}
@@ -55,6 +60,18 @@ def example(name: str, *needed: str) -> ModuleType:
 
 
 # LiteLLM
+
+
+@pytest.fixture(autouse=True)
+def no_rubbish_for_others() -> Iterator[None]:
+    """Collect the connections and event loops that LiteLLM keeps, and never closes.
+
+    Otherwise they are collected in some later test, where their warning is an error.
+    """
+    yield
+    if "litellm" in sys.modules:
+        sys.modules["litellm"].in_memory_llm_clients_cache.flush_cache()
+    gc.collect()
 
 
 class Provider(BaseHTTPRequestHandler):

@@ -108,6 +108,30 @@ def test_the_fast_path_gives_what_the_plain_one_gives(
     np.testing.assert_array_equal(router.route(X, price=price), best)
 
 
+@given(
+    seed=st.integers(0, 99),
+    n_models=st.integers(2, 6),
+    n_features=st.integers(2, 30),
+    n_queries=st.sampled_from([8, 40, 300]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=10, deadline=None)
+def test_a_query_alone_is_estimated_as_among_others(
+    seed: int, n_models: int, n_features: int, n_queries: int, dtype: Any
+) -> None:
+    router, X = fitted(seed, n_queries, n_models=n_models, n_features=n_features)
+    pairs, X = router._pairs, X[:40].astype(dtype)
+    together = pairs.transform(X)
+    for i in range(len(X)):
+        alone = pairs.transform(X[i : i + 1])
+        for name in ("quality", "features", "trust"):
+            value, expected = getattr(alone, name), getattr(together, name)[i : i + 1]
+            assert value.dtype == expected.dtype
+            np.testing.assert_allclose(
+                value, expected, atol=1e-4 if dtype is np.float32 else 1e-10
+            )
+
+
 def test_single_precision_is_kept_and_routes_alike() -> None:
     router, X = fitted(n_queries=1000, n_features=30)
     single = X.astype(np.float32)
