@@ -1,16 +1,21 @@
-"""LightGBM's LambdaRank over pair features; the only module that imports lightgbm."""
+"""LightGBM's LambdaRank over pair features; the only module that imports lightgbm.
+
+It does so when it trains: what only serves routers need not wait for the import.
+"""
 
 from __future__ import annotations
 
 import re
 import threading
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm as lgb
 import numpy as np
 
 from skroute.forest import SmallForest
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 __all__ = ["PairRanker", "RankTable", "RankingPairs", "plain_text"]
 
@@ -89,6 +94,8 @@ class RankingPairs:
         n_threads: int,
         params: dict[str, Any],
     ) -> None:
+        import lightgbm as lgb
+
         self._fold = table.fold
         self._count = table.observed.sum(axis=1)
         self._n_estimators = n_estimators
@@ -124,6 +131,8 @@ class RankingPairs:
         PairRanker
             The trained model.
         """
+        import lightgbm as lgb
+
         data, rows = self._data, self._fold != without
         if not rows.all():
             data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
@@ -165,8 +174,7 @@ class PairRanker:
         """
         forest = self._forest
         if forest is None:
-            forest = SmallForest.of(self.text) or lgb.Booster(model_str=self.text)
-            self._forest = forest
+            forest = self._forest = self._made()
         n_queries, n_models, n_features = features.shape
         rows = features.reshape(n_queries * n_models, n_features)
         if isinstance(forest, SmallForest):
@@ -174,6 +182,14 @@ class PairRanker:
         # Chunks of queries are what runs side by side.
         scores = forest.predict(rows, num_threads=1)
         return np.asarray(scores).reshape(n_queries, n_models)
+
+    def _made(self) -> SmallForest | lgb.Booster:
+        forest = SmallForest.of(self.text)
+        if forest is not None:
+            return forest
+        import lightgbm as lgb
+
+        return lgb.Booster(model_str=self.text)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text}
