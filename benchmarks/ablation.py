@@ -41,6 +41,11 @@ def _one_set_of_weights(combine: Callable) -> Callable:
     return weigh
 
 
+def _trusting(_: Any, distance: np.ndarray) -> np.ndarray:
+    """Believe estimates wherever the query is."""
+    return np.ones(len(distance))
+
+
 def settings() -> dict[str, Setting]:
     """Parameters of the router, and parts of the package that are replaced."""
     return {
@@ -61,7 +66,10 @@ def settings() -> dict[str, Setting]:
             {"skroute.pairs._combine": _one_set_of_weights(pairs._combine)},
         ),
         "no tie gain": ({"tie_gain": 0.0}, {}),
-        "no fallback far from training": ({}, {"skroute.views._KNOWN": (1.0, 1.0)}),
+        "no fallback far from training": (
+            {},
+            {"skroute.views.QueryViews._trust_at": _trusting},
+        ),
     }
 
 
