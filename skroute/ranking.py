@@ -31,6 +31,9 @@ _MIN_RANKED = 25
 # A ranker is a few hundred numbers, and learns them from so many pairs: longer tables
 # show it queries at even distances.
 _MAX_RANKED = 2**17
+# From so many pairs a half is enough to rank the other: two folds, and so two rankers
+# besides the one that is kept.
+_MANY_RANKED = 2**16
 # Queries that are estimated at once: what is made of them stays near the processor.
 _SERVED = 1024
 
@@ -400,6 +403,9 @@ class RankingRouter(ChangeablePool):
             no_query, costs, tie_gain=self.tie_gain, grades=grades
         )
         telling = _evenly(telling, _MAX_RANKED // len(costs))
+        if len(telling) * len(costs) > _MANY_RANKED:
+            folds = folds % 2
+            fold = rows.split(folds, fold)
         shown = np.zeros(len(folds), dtype=bool)
         shown[telling] = True
         table = rows.map(
