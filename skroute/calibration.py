@@ -46,17 +46,31 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
         In the scale of `p`; sums to 0 over the models.
     """
     p = _uncertain(p)
-    utility = np.empty_like(p)
     n_queries, n_models = p.shape
+    if n_queries * n_models**2 <= _MAX_PAIRS:
+        return _advantage(
+            scores[:, :, None], scores[:, None], p[:, :, None], p[:, None]
+        )
+    utility = np.empty_like(p)
     for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
         # Of very many models, even the pairs of one query are too many at once.
         for some in chunks(n_models, max(1, _MAX_PAIRS // n_models)):
-            mine, other = p[part, some, None], p[part, None, :]
-            differ = mine + other - 2.0 * mine * other
-            lead = scores[part, some, None] - scores[part, None, :]
-            advantage = differ * np.tanh(lead / 2.0)
-            utility[part, some] = np.add.reduce(advantage, axis=2) / n_models
+            utility[part, some] = _advantage(
+                scores[part, some, None],
+                scores[part, None, :],
+                p[part, some, None],
+                p[part, None, :],
+            )
     return utility
+
+
+def _advantage(
+    my_score: np.ndarray, score: np.ndarray, mine: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    """Mean advantage of some models over each other one."""
+    differ = mine + other - 2.0 * mine * other
+    advantage = differ * np.tanh((my_score - score) / 2.0)
+    return np.add.reduce(advantage, axis=2) / score.shape[2]
 
 
 def _uncertain(p: np.ndarray) -> np.ndarray:

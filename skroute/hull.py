@@ -40,6 +40,11 @@ def choose(
         gain = quality
     else:
         gain = quality - price * cost
+    if allowed.all():
+        top = np.maximum.reduce(gain, axis=1, keepdims=True)
+        # Ties are rare: mostly there is one best for each query.
+        if np.count_nonzero(gain == top) == len(gain):
+            return gain.argmax(axis=1)
     gain = np.where(allowed, gain, -np.inf)
     # Where a price overflows, all that is left to tell apart is what is allowed.
     ties = allowed & (gain == np.maximum.reduce(gain, axis=1, keepdims=True))

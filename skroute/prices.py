@@ -157,7 +157,7 @@ def choose_each(
     ndarray of int of shape (n_queries,)
         Model indices.
     """
-    if len(prices) and (prices == prices[0]).all():
+    if len(prices) == 1 or (len(prices) and (prices == prices[0]).all()):
         # Nothing is copied where there is only one price.
         choice = choose(quality, cost, prices[0], allowed)
     else:
