@@ -54,8 +54,8 @@ class Reference:
             min(_N_COMPONENTS, *fitted.shape),
             random_state=random.randint(np.iinfo(np.int32).max),
         )
-        with np.errstate(invalid="ignore"):
-            # Where all rows are equal, the share of variance explained is 0/0.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Where all rows are equal, shares of the variance are divided by 0.
             self._pca.fit(fitted)
         self._centre, self._scale = np.zeros(1), np.ones(1)
         raw = self._coordinates(kept)
