@@ -64,19 +64,19 @@ def check_budget(budget: Any, scope: str, min_quality: Any) -> None:
     """Check a budget: a number, or a cap for each query."""
     if not is_per_query(budget):
         check_number(budget, "budget", low=0.0)
-    else:
-        if scope != "query":
-            raise ValueError(
-                f"budget must be a number with scope={scope!r}; got an array of "
-                f"{len(budget)}. One cap per query needs scope='query'."
-            )
-        if min_quality is not None:
-            raise ValueError(
-                "budget as an array and min_quality cannot be settled together: the "
-                "target is met on training queries, of which the caps say nothing. "
-                "Give a price, or one budget for all queries."
-            )
-        check_caps(budget)
+        return
+    if scope != "query":
+        raise ValueError(
+            f"budget must be a number with scope={scope!r}; got an array of "
+            f"{len(budget)}. One cap per query needs scope='query'."
+        )
+    if min_quality is not None:
+        raise ValueError(
+            "budget as an array and min_quality cannot be settled together: the "
+            "target is met on training queries, of which the caps say nothing. "
+            "Give a price, or one budget for all queries."
+        )
+    check_caps(budget)
 
 
 def quality_target(min_quality: float | str | None, best_single: float) -> float | None:

@@ -170,10 +170,8 @@ class QueryViews:
         landmarks = self._parts[0]
         sizes = [part.stop - part.start for part in self._parts[1:]]
         ends = np.cumsum([0, *sizes])
-        starts, profiles = (
-            ends[:-1],
-            [slice(*pair) for pair in itertools.pairwise(ends)],
-        )
+        starts = ends[:-1]
+        profiles = [slice(*pair) for pair in itertools.pairwise(ends)]
         profile = np.repeat(np.arange(len(sizes)), sizes)
         softness = np.repeat(self._softness, sizes).astype(self._dtype)
 
