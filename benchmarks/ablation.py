@@ -23,8 +23,9 @@ from sklearn.utils import Bunch
 from tables import PROTOCOLS, Split, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
-from skroute import RankingRouter, pairs
+from skroute import RankingRouter
 from skroute.metrics import normalized_auc, quality_neutral_cost, routing_curve
+from skroute.stacking import stacking_weights
 
 WHOLE = "everything"
 #: What is taken out on a protocol; elsewhere everything is, in turn.
@@ -63,7 +64,7 @@ def settings() -> dict[str, Setting]:
         ),
         "level and differences weighed alike": (
             {},
-            {"skroute.pairs._combine": _one_set_of_weights(pairs._combine)},
+            {"skroute.pairs.stacking_weights": _one_set_of_weights(stacking_weights)},
         ),
         "no tie gain": ({"tie_gain": 0.0}, {}),
         "no fallback far from training": (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["chunks"]
+import numpy as np
+
+__all__ = ["chunks", "evenly"]
 
 # Rows at once where nobody says otherwise.
 _CHUNK = 4096
@@ -14,3 +16,8 @@ def chunks(n_rows: int, size: int = _CHUNK) -> Iterator[slice]:
     """Slices that cover the rows."""
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
+
+
+def evenly(n_rows: int, most: int) -> np.ndarray:
+    """Positions of at most so many of the rows, at even distances."""
+    return np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(int)

@@ -13,19 +13,10 @@ from skroute.averages import weighted_means
 from skroute.batch import solve_batch
 from skroute.estimates import named_by, split_estimates, table_or_none
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.masks import (
-    check_available,
-    good_enough,
-    under_cap,
-)
+from skroute.masks import check_available, good_enough, under_cap
 from skroute.money import check_costs, check_realised
 from skroute.pacing import Pace
-from skroute.prices import (
-    Price,
-    PricePath,
-    choose_each,
-    row_prices,
-)
+from skroute.prices import Price, PricePath, choose_each, row_prices
 from skroute.rules import check_budget, check_rule, quality_target
 from skroute.validation import all_or_nothing, check_input_features
 from skroute.versions import VersionStamped
@@ -167,7 +158,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         with all_or_nothing(self):
             self._check_parameters()
             Z = validate_data(self, Z, dtype=np.float64)
-            quality, cost = self._split(Z)
+            quality, cost = split_estimates(Z)
             columns = getattr(self, "feature_names_in_", None)
             models = named_by(columns, y, costs, quality.shape[1])
             y = table_or_none(y, models)
@@ -254,7 +245,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
                 )
             fitted = hasattr(self, "models_")
             Z = validate_data(self, Z, dtype=np.float64, reset=not fitted)
-            quality, cost = self._split(Z)
+            quality, cost = split_estimates(Z)
             spent = None if costs is None else check_realised(costs, quality.shape)
             budget = float(self.budget)
             pace: Pace | None = self._pace if fitted else None
@@ -503,7 +494,4 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
             # An array may have been set since fit.
             check_budget(self.budget, self.scope, self.min_quality)
         Z = validate_data(self, Z, dtype=np.float64, reset=False)
-        return self._split(Z)
-
-    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return split_estimates(Z)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from skroute.averages import best_on_average, means_of, weighted_sums
+from skroute.chunks import evenly
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
 from skroute.rows import IN_MEMORY, Rows
@@ -243,7 +244,7 @@ class PricePath:
         path = cls._from_sums(price, sums, len(quality))
         if len(price) <= _MAX_LEVELS:
             return path
-        kept = np.linspace(0, len(price) - 1, _MAX_LEVELS).round().astype(int)
+        kept = evenly(len(price), _MAX_LEVELS)
         return cls(
             price[kept],
             path.cost[kept],
@@ -461,8 +462,7 @@ class TrainingDecisions:
         known = estimates, true_quality, true_cost
 
         def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
-            n_kept = min(n_queries, most)
-            kept = np.linspace(0, n_queries - 1, n_kept).round().astype(int)
+            kept = evenly(n_queries, most)
             some, *truth = (rows.take(column, kept) for column in known)
             return (*np.hsplit(some, 2), *truth)
 

@@ -12,7 +12,7 @@ from skroute import stages
 from skroute.boosting import PairRanker
 from skroute.calibration import log_odds
 from skroute.checks import check_integer, check_number
-from skroute.chunks import chunks
+from skroute.chunks import chunks, evenly
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_costs
 from skroute.pairs import PairEstimates, PairFeatures
@@ -402,7 +402,7 @@ class RankingRouter(ChangeablePool):
         _, gains = graded_relevance(
             no_query, costs, tie_gain=self.tie_gain, grades=grades
         )
-        telling = _evenly(telling, _MAX_RANKED // len(costs))
+        telling = telling[evenly(len(telling), _MAX_RANKED // len(costs))]
         if len(telling) * len(costs) > _MANY_RANKED:
             folds = folds % 2
             fold = rows.split(folds, fold)
@@ -493,13 +493,6 @@ class RankingRouter(ChangeablePool):
                 len(self.models_),
                 n_queries,
             )
-
-
-def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the rows, at even distances."""
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
 def _choose_weight(

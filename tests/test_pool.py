@@ -16,7 +16,7 @@ from skroute import RankingRouter
 from skroute.datasets import make_routing, read_routerbench
 from skroute.linear import fit_ridge
 from skroute.metrics import normalized_auc
-from skroute.pairs import _combine
+from skroute.stacking import stacking_weights
 
 
 def _bytes(router: Any) -> bytes:
@@ -318,8 +318,8 @@ def test_an_integer_weight_is_a_repeated_row_to_the_regressions() -> None:
     np.testing.assert_allclose(one.intercept, two.intercept, atol=1e-10)
     deviation = rng.normal(size=(90, 2, 3))
     np.testing.assert_allclose(
-        _combine([deviation], Y, np.zeros(2), weight.astype(float)),
-        _combine([deviation[again]], Y[again], np.zeros(2)),
+        stacking_weights([deviation], Y, np.zeros(2), weight.astype(float)),
+        stacking_weights([deviation[again]], Y[again], np.zeros(2)),
         atol=0.02,  # how much a query's outcomes share is told without weights
     )
 

@@ -23,8 +23,9 @@ from skroute.datasets import load_digits_pool, make_routing, read_routerbench
 from skroute.folds import draw_folds, in_blocks
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
-from skroute.pairs import PairFeatures, _combine
+from skroute.pairs import PairFeatures
 from skroute.relevance import graded_relevance
+from skroute.stacking import stacking_weights
 from skroute.views import QueryViews
 
 
@@ -307,12 +308,27 @@ def _weighable(n_known: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_regressions_are_weighed_as_non_negative_least_squares_does() -> None:
     deviation, target, common = _weighable(n_known=4)
     aim = target.mean(axis=1, keepdims=True)
-    weights = _combine([deviation], target, np.zeros(4))
+    weights = stacking_weights([deviation], target, np.zeros(4))
     expected = nnls(common[:, 0], aim[:, 0])[0]
     np.testing.assert_allclose(common @ weights[0], common @ expected, atol=1e-8)
     expected = nnls((deviation - common).reshape(-1, 5), (target - aim).ravel())[0]
     np.testing.assert_allclose(deviation @ weights[1], deviation @ expected, atol=1e-8)
     assert (weights >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_differences_that_are_rounding_weigh_nothing(seed: int) -> None:
+    deviation, target, common = _weighable(n_known=4)
+    rng = np.random.RandomState(seed)
+    # Twins: they have the level in common, and nothing but rounding tells them apart.
+    estimates = common + 1e-17 * rng.normal(size=deviation.shape)
+    aim = target.mean(axis=1, keepdims=True) + 1e-17 * rng.normal(size=target.shape)
+    on_level, on_differences = stacking_weights([estimates], aim, np.zeros(4))
+    assert (on_differences == 0).all()
+    expected = nnls(common[:, 0], aim.mean(axis=1))[0]
+    np.testing.assert_allclose(
+        common[:, 0] @ on_level, common[:, 0] @ expected, atol=1e-8
+    )
 
 
 def test_one_outcome_per_query_weighs_level_and_differences_together() -> None:
@@ -321,7 +337,7 @@ def test_one_outcome_per_query_weighs_level_and_differences_together() -> None:
     parts = np.broadcast_to(common, deviation.shape), deviation - common
     design = np.concatenate([part[known] for part in parts], axis=1)
     expected = nnls(design, target[known])[0]
-    weights = _combine([deviation], target, np.zeros(4)).ravel()
+    weights = stacking_weights([deviation], target, np.zeros(4)).ravel()
     np.testing.assert_allclose(design @ weights, design @ expected, atol=1e-8)
 
 

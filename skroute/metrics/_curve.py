@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skroute.averages import best_on_average
+from skroute.chunks import evenly
 from skroute.hull import choose, hull_steps
 from skroute.money import check_spend
 from skroute.names import default_names, model_names
@@ -314,7 +315,7 @@ def _sweep_prices(
     steps = hull_steps(quality, cost)
     levels, prices = steps.levels()
     if len(levels) > _N_PRICES:
-        kept = np.linspace(0, len(levels) - 1, _N_PRICES).round().astype(int)
+        kept = evenly(len(levels), _N_PRICES)
         levels, prices = levels[kept], prices[kept]
     n_queries, n_models = quality.shape
 
