@@ -321,8 +321,8 @@ def test_differences_that_are_rounding_weigh_nothing(seed: int) -> None:
     deviation, target, common = _weighable(n_known=4)
     rng = np.random.RandomState(seed)
     # Twins: they have the level in common, and nothing but rounding tells them apart.
-    estimates = common + 1e-17 * rng.normal(size=deviation.shape)
-    aim = target.mean(axis=1, keepdims=True) + 1e-17 * rng.normal(size=target.shape)
+    estimates = common + 1e-16 * rng.normal(size=deviation.shape)
+    aim = target.mean(axis=1, keepdims=True) + 1e-16 * rng.normal(size=target.shape)
     on_level, on_differences = stacking_weights([estimates], aim, np.zeros(4))
     assert (on_differences == 0).all()
     expected = nnls(common[:, 0], aim.mean(axis=1))[0]
