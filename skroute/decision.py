@@ -158,7 +158,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         with all_or_nothing(self):
             self._check_parameters()
             Z = validate_data(self, Z, dtype=np.float64)
-            quality, cost = split_estimates(Z)
+            quality, cost = self._split(Z)
             columns = getattr(self, "feature_names_in_", None)
             models = named_by(columns, y, costs, quality.shape[1])
             y = table_or_none(y, models)
@@ -245,7 +245,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
                 )
             fitted = hasattr(self, "models_")
             Z = validate_data(self, Z, dtype=np.float64, reset=not fitted)
-            quality, cost = split_estimates(Z)
+            quality, cost = self._split(Z)
             spent = None if costs is None else check_realised(costs, quality.shape)
             budget = float(self.budget)
             pace: Pace | None = self._pace if fitted else None
@@ -494,4 +494,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
             # An array may have been set since fit.
             check_budget(self.budget, self.scope, self.min_quality)
         Z = validate_data(self, Z, dtype=np.float64, reset=False)
+        return self._split(Z)
+
+    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return split_estimates(Z)
