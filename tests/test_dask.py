@@ -275,7 +275,16 @@ def test_requests_keep_their_caps_and_masks(routers: tuple[Any, Any, Any]) -> No
     available = rng.random_sample((60, 3)) < 0.7
     available[:, 0] = True
     rule = {"scope": "query", "on_infeasible": "cheapest", "top_k": 2}
-    expected = local.route(data.data[:60], budget=caps, available=available, **rule)
+    # In the same parts: two models are equally good but for rounding, which depends on
+    # how many queries are estimated at once.
+    expected = np.concatenate(
+        [
+            local.route(
+                data.data[rows], budget=caps[rows], available=available[rows], **rule
+            )
+            for rows in (slice(0, 25), slice(25, 50), slice(50, 60))
+        ]
+    )
     for budget, mask in [
         (caps, available),
         (
