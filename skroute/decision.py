@@ -157,7 +157,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         """
         with all_or_nothing(self):
             self._check_parameters()
-            Z = validate_data(self, Z, dtype=np.float64)
+            Z = validate_data(self, Z, dtype=np.float64, order="C")
             quality, cost = self._split(Z)
             columns = getattr(self, "feature_names_in_", None)
             models = named_by(columns, y, costs, quality.shape[1])
@@ -244,7 +244,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
                     f"scope={self.scope!r}. Other decisions need no update."
                 )
             fitted = hasattr(self, "models_")
-            Z = validate_data(self, Z, dtype=np.float64, reset=not fitted)
+            Z = validate_data(self, Z, dtype=np.float64, order="C", reset=not fitted)
             quality, cost = self._split(Z)
             spent = None if costs is None else check_realised(costs, quality.shape)
             budget = float(self.budget)
@@ -493,7 +493,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         if self.budget is not None:
             # An array may have been set since fit.
             check_budget(self.budget, self.scope, self.min_quality)
-        Z = validate_data(self, Z, dtype=np.float64, reset=False)
+        Z = validate_data(self, Z, dtype=np.float64, order="C", reset=False)
         return self._split(Z)
 
     def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -206,7 +206,13 @@ def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
 def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
     """Check embeddings as scikit-learn does, and say which step texts are lacking."""
     try:
-        X = validate_data(router, X, dtype=_FLOATS, reset=reset)
+        X = validate_data(
+            router,
+            X,
+            dtype=_FLOATS,
+            order="C",  # sums must not depend on the layout
+            reset=reset,
+        )
     except (TypeError, ValueError):
         if issparse(X):
             raise TypeError(
@@ -243,6 +249,7 @@ def _is_plain(router: BaseEstimator, X: Any) -> bool:
     if not (
         type(X) is np.ndarray
         and X.dtype in _FLOATS
+        and X.flags.c_contiguous
         and X.ndim == 2
         and X.shape[0] > 0
         and X.shape[1] == known.get("n_features_in_")
@@ -325,8 +332,8 @@ def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
 
 def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
     """Check estimated qualities and costs of shape (n_queries, n_models)."""
-    quality = check_array(quality, dtype=_FLOATS, input_name="quality")
-    cost = check_array(cost, dtype=_FLOATS, input_name="cost")
+    quality = check_array(quality, dtype=_FLOATS, order="C", input_name="quality")
+    cost = check_array(cost, dtype=_FLOATS, order="C", input_name="cost")
     if quality.shape != cost.shape:
         raise ValueError(
             "quality and cost must have the same shape (n_queries, n_models); got "

@@ -12,6 +12,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -392,6 +393,29 @@ def test_permuted_queries_permute_the_estimates(router, seed):
     np.testing.assert_allclose(
         router.transform(FRESH[turn]), router.transform(FRESH)[turn], rtol=1e-9
     )
+
+
+LAYOUTS = {
+    "by columns": np.asfortranarray,
+    "strided": lambda table: np.repeat(np.repeat(table, 2, axis=0), 2, axis=1)[
+        ::2, ::2
+    ],
+    "backwards": lambda table: table[::-1, ::-1].copy()[::-1, ::-1],
+    "DataFrame": lambda table: pd.DataFrame(table).rename(columns=str),
+    "list": np.ndarray.tolist,
+}
+
+
+@pytest.mark.parametrize("router", small_routers(), ids=repr)
+@pytest.mark.parametrize("laid", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_layout_of_a_table_changes_no_bit(router, laid):
+    plain = clone(router).fit(X, Y, costs=C)
+    other = clone(router).fit(laid(X), laid(Y), costs=laid(C))
+    estimates = plain.transform(FRESH)
+    assert other.transform(laid(FRESH)).tobytes() == estimates.tobytes()
+    decider = BudgetDecider(budget=float(C.mean()))
+    calls = decider.fit(estimates).predict(estimates)
+    assert (decider.fit(laid(estimates)).predict(laid(estimates)) == calls).all()
 
 
 @pytest.mark.parametrize("router", small_routers(), ids=repr)

@@ -201,4 +201,4 @@ def _head(part: Any) -> Any:
 
 
 def _check_embeddings(part: Any) -> np.ndarray:
-    return np.asarray(check_array(part, dtype=_FLOATS, input_name="X"))
+    return np.asarray(check_array(part, dtype=_FLOATS, order="C", input_name="X"))
