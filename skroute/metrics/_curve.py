@@ -314,9 +314,8 @@ def _sweep_prices(
 ) -> tuple[np.ndarray, ...]:
     steps = hull_steps(quality, cost)
     levels, prices = steps.levels()
-    if len(levels) > _N_PRICES:
-        kept = evenly(len(levels), _N_PRICES)
-        levels, prices = levels[kept], prices[kept]
+    kept = evenly(len(levels), _N_PRICES)
+    levels, prices = levels[kept], prices[kept]
     n_queries, n_models = quality.shape
 
     def mean(values: np.ndarray) -> np.ndarray:
