@@ -39,7 +39,7 @@ from speed_report import report
 
 from skroute import RankingRouter
 from skroute.base import BaseRouter
-from skroute.prices import TrainingDecisions
+from skroute.training import TrainingDecisions
 from skroute.validation import check_queries, check_routing_table
 
 OURS = "RankingRouter"

@@ -6,11 +6,16 @@ import numpy as np
 
 __all__ = [
     "best_on_average",
+    "doubly_robust",
     "means_of",
     "outcome_mass",
+    "rows_per_mass",
     "weighted_means",
     "weighted_sums",
 ]
+
+# A value that stands for more rows than this is noise for all of them.
+_MOST_ROWS = 10.0
 
 
 def outcome_mass(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -52,6 +57,54 @@ def means_of(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
     """Means from the sums of `weighted_sums`, which add up over parts of a table."""
     total, mass = sums
     return np.divide(total, mass, out=np.full(len(total), empty), where=mass > 0)
+
+
+def doubly_robust(
+    truth: np.ndarray,
+    estimate: np.ndarray,
+    weight: np.ndarray | None = None,
+    per_mass: np.ndarray | None = None,
+) -> np.ndarray:
+    """Values whose means are honest where most of the truth is hidden.
+
+    Where the truth is known, what the estimate misses is counted for all the rows that
+    the known one stands for [1]_. Of decisions that follow the estimates, estimates
+    alone promise too much: the largest of several is often one that is too large.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (n_rows, n_columns)
+        True values, ``NaN`` where unknown.
+    estimate : ndarray of shape (n_rows, n_columns)
+        Estimates of all of them.
+    weight : ndarray of shape (n_rows, n_columns), default=None
+        Weight of every true value.
+    per_mass : ndarray of shape (n_columns,), default=None
+        Rows that a known value of weight 1 stands for; ``None`` counts these rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns)
+        The truth where all of a column is known, and weighs the same.
+
+    References
+    ----------
+    .. [1] J. M. Robins, A. Rotnitzky and L. P. Zhao, "Estimation of regression
+       coefficients when some regressors are not always observed", Journal of the
+       American Statistical Association 89, 1994.
+    """
+    mass = outcome_mass(truth, weight)
+    if per_mass is None:
+        per_mass = rows_per_mass(mass.sum(axis=0), len(truth))
+    stands_for = np.minimum(mass * per_mass, _MOST_ROWS)
+    missed = np.where(mass > 0, truth, estimate) - estimate
+    corrected: np.ndarray = estimate + stands_for * missed
+    return np.where(stands_for == 1, truth, corrected)
+
+
+def rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:
+    """Rows that an outcome of weight 1 stands for, of all; 0 where there is none."""
+    return np.divide(n_rows, mass, out=np.zeros(len(mass)), where=mass > 0)
 
 
 def best_on_average(quality: np.ndarray, cost: np.ndarray) -> int:

@@ -19,7 +19,7 @@ from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs
 from skroute.names import estimate_names
-from skroute.prices import TrainingDecisions
+from skroute.training import TrainingDecisions
 from skroute.validation import (
     all_or_nothing,
     check_estimates,

@@ -9,8 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.base import BaseRouter
 from skroute.folds import in_blocks
-from skroute.prices import PricePath, TrainingDecisions
+from skroute.prices import PricePath
 from skroute.rows import IN_MEMORY, Rows
+from skroute.training import TrainingDecisions
 from skroute.validation import RoutingTable, all_or_nothing, check_routing_table
 
 __all__ = ["CrossFittedRouter"]

@@ -17,8 +17,8 @@ from skroute.linear import RidgeFit, fit_costs
 from skroute.money import check_call_costs
 from skroute.names import by_model, listed
 from skroute.pairs import PairEstimates, PairFeatures
-from skroute.prices import TrainingDecisions
 from skroute.threads import single_threaded
+from skroute.training import TrainingDecisions
 from skroute.validation import check_outcomes, check_queries
 
 __all__ = ["ChangeablePool"]

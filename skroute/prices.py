@@ -10,33 +10,29 @@ batch is a place on that walk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.isotonic import isotonic_regression
 
-from skroute.averages import best_on_average, means_of, weighted_sums
+from skroute.averages import doubly_robust
 from skroute.chunks import evenly
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
-from skroute.rows import IN_MEMORY, Rows
+from skroute.rows import Rows
 
 __all__ = [
     "Price",
     "PricePath",
-    "TrainingDecisions",
     "choose_each",
     "decide",
     "row_prices",
+    "with_truth",
 ]
 
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
 _MAX_LEVELS = 2048
-# Training queries kept to settle a budget among fewer models than all.
-_N_KEPT = 4096
-# Queries at whose steps a path is drawn, where not all are in one place.
-_N_WALKED = 16384
 # Part of a budget that may stay unspent before a block of queries is split.
 _NEGLIGIBLE = 0.005
 
@@ -225,8 +221,9 @@ class PricePath:
         allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
             Models that may be chosen.
         true_quality, true_cost : ndarray of shape (n_queries, n_models), default=None
-            What the calls really gave and cost, counted in place of the estimates
-            where known (not ``NaN``).
+            What the calls really gave and cost, ``NaN`` where unknown. Costs are
+            counted in place of their estimates; qualities correct the estimates of
+            other queries, too (see :func:`~skroute.averages.doubly_robust`).
 
         Returns
         -------
@@ -237,8 +234,10 @@ class PricePath:
         quality = np.asarray(quality, dtype=np.float64)
         cost = np.asarray(cost, dtype=np.float64)
         steps = hull_steps(quality, cost, allowed)
-        spent = steps.walk(_known(true_cost, cost))
-        gained = steps.walk(_known(true_quality, quality))
+        spent = steps.walk(with_truth(true_cost, cost))
+        if true_quality is not None:
+            quality = doubly_robust(true_quality, quality)
+        gained = steps.walk(quality)
         levels, price = steps.levels()
         sums = np.stack([spent[levels], gained[levels], levels])
         path = cls._from_sums(price, sums, len(quality))
@@ -257,10 +256,12 @@ class PricePath:
         cls, price: np.ndarray, sums: np.ndarray, n_queries: int
     ) -> PricePath:
         """Path from sums at every price: money, quality and steps taken."""
-        # True outcomes can fall where estimates rise; on the envelope the first level
-        # that leaves a budget, or reaches a target, is found by bisection.
-        cost, quality = np.maximum.accumulate(sums[:2] / n_queries, axis=1)
-        return cls(price, cost, quality, np.diff(sums[2].astype(int), prepend=0))
+        # True outcomes can fall where estimates rise. A budget is left at the first
+        # level that spends more; a target that chance reached once is not yet reached.
+        spent, gained, taken = sums
+        cost = np.maximum.accumulate(spent / n_queries)
+        quality = isotonic_regression(gained / n_queries)
+        return cls(price, cost, quality, np.diff(taken.astype(int), prepend=0))
 
     def over(
         self, estimates: Any, true_quality: Any, true_cost: Any, rows: Rows
@@ -362,7 +363,7 @@ class PricePath:
         return Price(float(high), float(low), float(share), reach)
 
 
-def _known(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
+def with_truth(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
     """The truth where it is known, the estimate elsewhere."""
     if truth is None:
         return estimate
@@ -384,110 +385,6 @@ def _sums_at(
         np.searchsorted(-steps.price, -prices, side="left"),
         len(steps.price),
     )
-    spent = steps.walk(_known(true_cost, cost))
-    gained = steps.walk(_known(true_quality, quality))
+    spent = steps.walk(with_truth(true_cost, cost))
+    gained = steps.walk(true_quality)
     return np.stack([spent[n_steps], gained[n_steps], n_steps])
-
-
-def _spent(estimates: np.ndarray, true_cost: np.ndarray) -> np.ndarray:
-    """Money for each model, if it were always called."""
-    return _known(true_cost, np.hsplit(estimates, 2)[1]).sum(axis=0)
-
-
-@dataclass(frozen=True)
-class TrainingDecisions:
-    """What a router remembers of its training queries, to settle budgets on.
-
-    Attributes
-    ----------
-    path : PricePath
-        Mean spend and quality at every price, of all training queries.
-    best_single : int
-        Index of the model of the highest mean quality, ties to the cheaper.
-    best_single_quality : float
-        Its mean quality.
-    kept : tuple of ndarray
-        Estimated quality and cost, true quality and cost, of at most 4,096 queries at
-        even distances; enough where a cap or a tolerance changes the path.
-    """
-
-    path: PricePath
-    best_single: int
-    best_single_quality: float
-    kept: tuple[np.ndarray, ...]
-
-    @classmethod
-    def of(
-        cls,
-        quality: np.ndarray,
-        cost: np.ndarray,
-        true_quality: np.ndarray | None = None,
-        true_cost: np.ndarray | None = None,
-        weight: np.ndarray | None = None,
-    ) -> TrainingDecisions:
-        """Remember estimates, and the outcomes as far as they are known."""
-        true_quality = quality if true_quality is None else true_quality
-        true_cost = cost if true_cost is None else true_cost
-        return cls.over(np.hstack([quality, cost]), true_quality, true_cost, weight)
-
-    @classmethod
-    def over(
-        cls,
-        estimates: Any,
-        true_quality: Any,
-        true_cost: Any,
-        weight: Any = None,
-        rows: Rows = IN_MEMORY,
-    ) -> TrainingDecisions:
-        """Remember estimates, and the outcomes as far as they are known.
-
-        Parameters
-        ----------
-        estimates : ndarray of shape (n_queries, 2 * n_models)
-            Estimated qualities, then costs.
-        true_quality, true_cost : ndarray of shape (n_queries, n_models)
-            What is known of the truth, ``NaN`` elsewhere.
-        weight : ndarray of shape (n_queries, n_models), default=None
-            Weight of every outcome.
-        rows : Rows, default=IN_MEMORY
-            Where the queries are. Elsewhere the arrays are handles of columns, and the
-            prices of the path are those at which a sample of the queries steps.
-
-        Returns
-        -------
-        TrainingDecisions
-            What is remembered.
-        """
-        n_queries = rows.count(estimates)
-        known = estimates, true_quality, true_cost
-
-        def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
-            kept = evenly(n_queries, most)
-            some, *truth = (rows.take(column, kept) for column in known)
-            return (*np.hsplit(some, 2), *truth)
-
-        everything = rows is IN_MEMORY
-        some = at_even_distances(n_queries if everything else _N_WALKED)
-        path = PricePath.from_estimates(
-            some[0], some[1], true_quality=some[2], true_cost=some[3]
-        )
-        if not everything:
-            path = path.over(*known, rows)
-        sums = rows.get(rows.total(weighted_sums, true_quality, weight))
-        means = means_of(sums, empty=-np.inf)
-        spent = rows.get(rows.total(_spent, estimates, true_cost)) / n_queries
-        best = best_on_average(means, spent)
-        kept = at_even_distances(_N_KEPT)
-        return cls(path, best, float(means[best]), kept)
-
-    def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
-        """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
-        quality, cost, true_quality, true_cost = self.kept
-        every = np.ones((1, quality.shape[1]), dtype=bool)
-        return PricePath.from_estimates(
-            quality,
-            cost,
-            allowed=allowed(quality, cost, every),
-            true_quality=true_quality,
-            true_cost=true_cost,
-        )

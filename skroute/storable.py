@@ -33,7 +33,7 @@ _CLASSES = {
     "QueryViews": "skroute.views.QueryViews",
     "RankingRouter": "skroute.ranking.RankingRouter",
     "RidgeFit": "skroute.linear.RidgeFit",
-    "TrainingDecisions": "skroute.prices.TrainingDecisions",
+    "TrainingDecisions": "skroute.training.TrainingDecisions",
     "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
     "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",
     "sklearn.Normalizer": "sklearn.preprocessing.Normalizer",

@@ -164,8 +164,8 @@ def test_nothing_but_sums_comes_to_the_client(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("skroute.views._N_SAMPLED", 200)
-    monkeypatch.setattr("skroute.prices._N_KEPT", 100)
-    monkeypatch.setattr("skroute.prices._N_WALKED", 100)
+    monkeypatch.setattr("skroute.training._N_KEPT", 100)
+    monkeypatch.setattr("skroute.training._N_WALKED", 100)
     fetch, sizes = Partitions._fetch, []
 
     def counted(self: Partitions, futures: list[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
 from skroute.prices import Price, PricePath, decide
+from skroute.training import TrainingDecisions
 
 quick = settings(max_examples=60, deadline=None)
 ALL = np.array([[True]])
@@ -200,18 +201,60 @@ def test_path_holds_the_means_of_the_decisions_at_its_prices(table):
         assert gained == pytest.approx(mean(quality, choice), abs=1e-12)
 
 
-def test_true_outcomes_count_in_place_of_estimates_where_known():
+def test_true_outcomes_count_for_what_is_like_them():
     quality, cost = np.array([[0.0, 1.0], [0, 2]]), np.array([[1.0, 2.0], [1, 2]])
-    # At slopes 2 and 1 row 1 climbs first. Truth knows only row 1: quality 0 -> 8 in
-    # place of 0 -> 2, cost 1 -> 5 in place of 1 -> 2.
+    # At slopes 2 and 1 row 1 climbs first. Truth knows only row 1, which is half of the
+    # rows: quality 0 -> 8, and what 2 missed once more; cost 1 -> 5 in place of 1 -> 2.
     path = PricePath.from_estimates(
         quality,
         cost,
         true_quality=np.array([[np.nan, np.nan], [0, 8]]),
         true_cost=np.array([[np.nan, np.nan], [1, 5]]),
     )
-    assert path.quality.tolist() == [0, (0 + 8) / 2, (1 + 8) / 2]
+    assert path.quality.tolist() == [0, (0 + 8 + 6) / 2, (1 + 8 + 6) / 2]
     assert path.cost.tolist() == [1, (1 + 5) / 2, (2 + 5) / 2]
+
+
+def test_a_target_that_chance_reached_once_is_not_reached():
+    # Every step costs 1, in this order; the truth of the second is a stroke of luck.
+    quality = np.cumsum([[0.0, 1, 0.9, 0.8, 0.7]], axis=1)
+    cost = np.arange(5.0)[None]
+    truth = np.array([[0.0, 1, 3, 1, 2]])
+    path = PricePath.from_estimates(quality, cost, true_quality=truth)
+    assert path.quality.tolist() == [0, 1, 2, 2, 2]
+    with pytest.raises(InfeasibleBudgetError, match="largest expected mean quality"):
+        path.price_for_quality(2.5)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_the_best_of_many_estimates_is_not_promised_where_most_is_hidden(weighed):
+    rng = np.random.default_rng(0)
+    shape = 4000, 8
+    # All models are right half of the time, and estimates know nothing.
+    truth = rng.integers(2, size=shape).astype(float)
+    estimate = 0.5 + 0.2 * rng.standard_normal(shape)
+    cost = np.tile(1.0 + np.arange(8), (4000, 1))
+    # Right answers are kept twice as often; the weights say so.
+    kept = np.where(truth == 1, 0.3, 0.15) if weighed else np.full(shape, 0.2)
+    weight = 1 / kept if weighed else None
+    known = np.where(rng.random(shape) < kept, truth, np.nan)
+    best = estimate.max(axis=1).mean()
+    assert best > 0.75
+    training = TrainingDecisions.of(estimate, cost, known, cost, weight)
+    assert training.path.quality[-1] == pytest.approx(0.5, abs=0.03)
+    among = training.path_among(lambda quality, cost, mask: mask)
+    assert among.quality[-1] == pytest.approx(0.5, abs=0.03)
+    # What is known of no model at all is as it is estimated.
+    unknown = TrainingDecisions.of(estimate, cost, np.full(shape, np.nan), cost)
+    assert unknown.path.quality[-1] == pytest.approx(best)
+
+
+def test_a_single_known_outcome_does_not_speak_for_a_thousand():
+    estimate, cost = np.full((1000, 2), [0.4, 0.5]), np.tile([1.0, 2.0], (1000, 1))
+    known = np.full((1000, 2), np.nan)
+    known[0] = 1.0
+    training = TrainingDecisions.of(estimate, cost, known, cost)
+    assert training.path.quality[-1] == pytest.approx(0.5 + 10 * 0.5 / 1000)
 
 
 @quick
