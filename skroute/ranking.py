@@ -9,15 +9,14 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skroute import stages
-from skroute.boosting import PairRanker
 from skroute.calibration import log_odds
 from skroute.checks import check_integer, check_number
-from skroute.chunks import chunks, evenly
+from skroute.chunks import chunks
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_costs
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
-from skroute.relevance import Grades, graded_relevance
+from skroute.rankers import fit_ranker, rank_weight
 from skroute.rows import IN_MEMORY, Rows
 from skroute.threads import in_threads, openmp_threads, single_threaded
 from skroute.validation import RoutingTable, check_queries
@@ -26,14 +25,6 @@ __all__ = ["RankingRouter"]
 
 _logger = logging.getLogger(__name__)
 
-# Fewer queries on which models differ than this give a ranker nothing to learn.
-_MIN_RANKED = 25
-# A ranker is a few hundred numbers, and learns them from so many pairs: longer tables
-# show it queries at even distances.
-_MAX_RANKED = 2**17
-# From so many pairs a half is enough to rank the other: two folds, and so two rankers
-# besides the one that is kept.
-_MANY_RANKED = 2**16
 # Queries that are estimated at once: what is made of them stays near the processor.
 _SERVED = 1024
 
@@ -359,12 +350,28 @@ class RankingRouter(ChangeablePool):
             table.X, quality, fold, rng, weight, self.n_jobs, rows
         )
         self._log("ranking models", n_queries)
-        scores, self.ranker_ = self._rank(
-            pairs, quality, self.costs_[order], folds, fold, seed, n_threads, rows
+        scores, self.ranker_ = fit_ranker(
+            pairs,
+            quality,
+            self.costs_[order],
+            folds,
+            fold,
+            tie_gain=self.tie_gain,
+            n_estimators=self.n_estimators,
+            seed=seed,
+            n_threads=n_threads,
+            n_jobs=self.n_jobs,
+            params={
+                "learning_rate": self.learning_rate,
+                "num_leaves": self.num_leaves,
+                "min_child_samples": self.min_child_samples,
+                "colsample_bytree": self.colsample_bytree,
+            },
+            rows=rows,
         )
         self.rank_weight_ = 0.0
         if self.ranker_ is not None:
-            self.rank_weight_ = _choose_weight(pairs, scores, quality, weight, rows)
+            self.rank_weight_ = rank_weight(pairs, scores, quality, weight, rows)
         self._log("estimating costs", n_queries)
         expense = self._fit_costs(table, weight, fold, order, rows)
         return rows.map(
@@ -378,67 +385,6 @@ class RankingRouter(ChangeablePool):
             self._place,
             self.costs_,
         )
-
-    def _rank(
-        self,
-        pairs: Any,
-        quality: Any,
-        costs: np.ndarray,
-        folds: np.ndarray,
-        fold: Any,
-        seed: int,
-        n_threads: int,
-        rows: Rows,
-    ) -> tuple[Any, PairRanker | None]:
-        """Out-of-fold scores, and a ranker trained on all queries."""
-        scores = rows.map(stages.starting_scores, pairs)
-        # Where all models tie there is nothing to rank, and the smallest gain for the
-        # cheaper one would weigh as much as a right answer elsewhere.
-        telling = np.flatnonzero(rows.gather(rows.map(stages.telling, quality)))
-        if self.n_estimators == 0 or len(telling) < _MIN_RANKED:
-            return scores, None
-        grades = rows.get(rows.total(Grades.of, quality)).levels()
-        no_query = np.empty((0, len(costs)))
-        _, gains = graded_relevance(
-            no_query, costs, tie_gain=self.tie_gain, grades=grades
-        )
-        telling = telling[evenly(len(telling), _MAX_RANKED // len(costs))]
-        if len(telling) * len(costs) > _MANY_RANKED:
-            folds = folds % 2
-            fold = rows.split(folds, fold)
-        shown = np.zeros(len(folds), dtype=bool)
-        shown[telling] = True
-        table = rows.map(
-            stages.rank_table,
-            rows.split(shown, fold),
-            pairs,
-            scores,
-            quality,
-            fold,
-            costs,
-            self.tie_gain,
-            grades,
-        )
-        held_out = [k for k in range(folds.max() + 1) if (folds[telling] != k).any()]
-        *rankers, ranker = rows.train_rankers(
-            table,
-            [*held_out, -1],
-            gains,
-            n_estimators=self.n_estimators,
-            seed=seed,
-            n_threads=n_threads,
-            params={
-                "learning_rate": self.learning_rate,
-                "num_leaves": self.num_leaves,
-                "min_child_samples": self.min_child_samples,
-                "colsample_bytree": self.colsample_bytree,
-            },
-        )
-        by_fold = rows.share(dict(zip(held_out, rankers, strict=True)))
-        scores = rows.map(
-            stages.with_rankers, scores, pairs, fold, by_fold, self.n_jobs
-        )
-        return scores, ranker
 
     def _fit_costs(
         self,
@@ -493,11 +439,3 @@ class RankingRouter(ChangeablePool):
                 len(self.models_),
                 n_queries,
             )
-
-
-def _choose_weight(
-    pairs: Any, scores: Any, quality: Any, weight: Any, rows: Rows
-) -> float:
-    """Weight of the ranker with the least error on differences between models."""
-    size, gain = rows.get(rows.total(stages.changes, pairs, scores, quality, weight))
-    return 0.0 if size == 0 else float(np.clip(gain / size, 0.0, 1.0))

@@ -174,16 +174,22 @@ def changes(
     quality: np.ndarray,
     weight: np.ndarray | None,
 ) -> np.ndarray:
-    """Squares of what the ranker changes, and its products with what is amiss."""
+    """Squares of what the ranker changes, and its products with what is amiss.
+
+    Of each query, summed; then the sums of squares of the first, of products of both,
+    and of squares of the second, which tell how far chance may have made them.
+    """
     known, mass = np.isfinite(quality), outcome_mass(quality, weight)
     total = mass.sum(axis=1, keepdims=True)
     total[total == 0] = 1.0
 
     def centred(values: np.ndarray) -> np.ndarray:
         values = np.where(known, values, 0.0)
-        return (values - (mass * values).sum(axis=1, keepdims=True) / total)[known]
+        return values - (mass * values).sum(axis=1, keepdims=True) / total
 
     regressed = centred(pairs.quality)
     change = centred(blend(pairs.quality, scores, 1.0)) - regressed
     error = centred(quality) - regressed
-    return np.array([mass[known] @ change**2, mass[known] @ (change * error)])
+    size = (mass * change**2).sum(axis=1)
+    gain = (mass * change * error).sum(axis=1)
+    return np.array([size.sum(), gain.sum(), size @ size, size @ gain, gain @ gain])

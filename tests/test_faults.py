@@ -18,7 +18,7 @@ from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
 from skroute.calibration import rank_utility
 from skroute.datasets import make_routing
 
-DATA = make_routing(60, n_features=6, n_models=3, random_state=0)
+DATA = make_routing(180, n_features=6, n_models=3, random_state=0)
 X, Y, C = DATA.data, DATA.quality, DATA.costs
 RANKING = RankingRouter(
     n_estimators=2, n_landmarks=12, min_child_samples=10, random_state=0
@@ -92,7 +92,7 @@ def test_an_interrupted_decider_is_as_it_was(update):
 
 def test_different_fits_side_by_side_are_those_in_turn():
     """LightGBM keeps the gains of labels in one global table while it trains."""
-    graded = make_routing(80, n_features=6, n_models=3, graded=True, random_state=1)
+    graded = make_routing(180, n_features=6, n_models=3, graded=True, random_state=1)
     tables = [(X, Y, C), (graded.data, graded.quality, graded.costs)] * 3
     routers = [
         clone(RANKING).set_params(n_estimators=10, tie_gain=gain)

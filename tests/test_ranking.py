@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from skroute.folds import draw_folds, in_blocks
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
 from skroute.pairs import PairFeatures
+from skroute.rankers import rank_weight
 from skroute.relevance import graded_relevance
 from skroute.stacking import stacking_weights
 from skroute.views import QueryViews
@@ -169,10 +170,35 @@ def test_the_ranker_can_be_left_out() -> None:
 
 def test_too_few_telling_queries_leave_the_ranker_out() -> None:
     data = make_routing(200, n_models=3, random_state=0)
-    data.quality[24:] = 1.0
+    data.quality[120:] = 1.0
     router = RankingRouter(random_state=0)
     router.fit(data.data, data.quality, costs=data.costs)
     assert router.ranker_ is None
+
+
+class Estimated(NamedTuple):
+    """What the weight of a ranker is judged on, beside its scores."""
+
+    quality: np.ndarray
+
+
+def test_a_ranker_is_weighed_by_what_it_shows_to_know() -> None:
+    trusted = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        chance = rng.uniform(0.2, 0.8, size=(150, 4))
+        quality = (rng.random(chance.shape) < chance).astype(float)
+        pairs = Estimated(np.full(chance.shape, 0.5))
+        noise = rng.permuted(log_odds(chance), axis=0)
+        trusted.append(rank_weight(pairs, noise, quality, None))
+        knows = rank_weight(pairs, log_odds(chance), quality, None)
+        assert 0.3 < knows <= 1.0
+        # Where nothing is changed, or nothing is known, there is nothing to trust.
+        assert rank_weight(pairs, log_odds(pairs.quality), quality, None) == 0.0
+        assert rank_weight(pairs, noise, np.full(quality.shape, np.nan), None) == 0.0
+    # Two standard errors: some 2 in 100 are believed by chance, and then hardly.
+    assert np.count_nonzero(trusted) <= 4
+    assert max(trusted) < 0.15
 
 
 def test_a_larger_tie_gain_calls_cheaper_models() -> None:

@@ -42,14 +42,14 @@ def ranking(**parameters: Any) -> RankingRouter:
 def routers() -> dict[str, tuple[Any, Any]]:
     """One router of every kind, with queries for it."""
     data = make_routing(
-        n_queries=90, n_features=6, n_models=3, random_state=0, per_query_costs=True
+        n_queries=200, n_features=6, n_models=3, random_state=0, per_query_costs=True
     )
     X, C = data.data, data.costs
     Y = pd.DataFrame(data.quality, columns=["small", "medium", "large"])
     prices = {"small": 1.0, "medium": 3.0, "large": 9.0}
     queries = np.round(make_routing(8, n_features=6, random_state=1).data, 3)
     words = np.array(["add", "sum", "poem", "rhyme", "sort", "list", "law", "code"])
-    numbers = np.random.RandomState(0).randint(8, size=(90, 5))
+    numbers = np.random.RandomState(0).randint(8, size=(200, 5))
     prompts = [" ".join(row) for row in words[numbers]]
     encoder = make_pipeline(
         TfidfVectorizer(), TruncatedSVD(4, random_state=0), Normalizer()
