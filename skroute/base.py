@@ -262,7 +262,9 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
             self.models_,
             quality,
             cost,
-            decider._decide(quality, cost, available, n_places),
+            decider._decide(
+                quality, cost, available, n_places, self._highest(X, decider)
+            ),
             training.best_single,
             X,
         )
@@ -407,6 +409,10 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
             path = training.path_among(decider._allowed)
         decider._settle(self.models_, path, training.best_single_quality)
 
+    def _highest(self, X: Any, decider: BudgetDecider) -> np.ndarray | float:
+        """Highest price of money for each query, of a decider that is settled."""
+        return np.inf
+
     def _choices(
         self, X: Any, decider: BudgetDecider, available: Any, top_k: Any
     ) -> np.ndarray:
@@ -421,11 +427,15 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
                 choice = np.empty((len(X), n_places), dtype=np.intp)
                 for part in chunks(len(X), _AT_ONCE):
                     estimates = self._estimates(X[part])
-                    choice[part] = decider._decide(*estimates, None, n_places).choice
+                    highest = self._highest(X[part], decider)
+                    choice[part] = decider._decide(
+                        *estimates, None, n_places, highest
+                    ).choice
                 return choice
         quality, cost, _ = self._settled(X, decider)
         n_places = check_top_k(top_k, len(self.models_))
-        return decider._decide(quality, cost, available, n_places).choice
+        highest = self._highest(X, decider)
+        return decider._decide(quality, cost, available, n_places, highest).choice
 
     def _known_prices(self, user: str = "score") -> np.ndarray:
         """Per-model prices that hold for any query, or an error of their user."""

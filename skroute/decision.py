@@ -411,9 +411,14 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         return names[:, 0] if top_k is None else names
 
     def _decide(
-        self, quality: np.ndarray, cost: np.ndarray, available: Any, top_k: int = 1
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        available: Any,
+        top_k: int = 1,
+        highest: np.ndarray | float = np.inf,
     ) -> Decisions:
-        """Decide every query, and its alternatives at the price of the decision."""
+        """Decide every query, and its alternatives, at most at its highest price."""
         budget: Any = self.budget
         mask = check_available(available, self.models_, len(quality))
         allowed = self._allowed(quality, cost, mask)
@@ -430,7 +435,7 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
             if self.on_infeasible == "raise":
                 raise
             price = Price(np.inf if keeps_total else 0.0)
-        prices = row_prices(quality, cost, price, allowed)
+        prices = np.minimum(row_prices(quality, cost, price, allowed), highest)
         if choice is None:
             choice = choose_each(quality, cost, prices, allowed)
         return ranked(

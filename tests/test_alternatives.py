@@ -403,3 +403,10 @@ def test_a_router_ranks_as_the_decider_behind_it():
         decider = BudgetDecider(**limits).fit(estimates, y, costs=data.costs)
         np.testing.assert_array_equal(ranked, decider.route(served, top_k=3))
         np.testing.assert_array_equal(ranked[:, 0], router.route(data.data, **limits))
+
+
+def test_a_dearer_alternative_of_a_batch_comes_after_the_cheaper_ones():
+    # At the price that the total implies, the third is worth more than the first.
+    row = np.array([[0.0, 1.0, 1.25, 1.0, 2.0, 3.0]])
+    ranked = BudgetDecider(2.0, scope="batch").fit(row).route(row, top_k=3)
+    assert ranked.tolist() == [["model_1", "model_0", "model_2"]]

@@ -757,3 +757,75 @@ def test_a_stream_takes_integers_as_numbers():
     one, other = BudgetDecider(2.0), BudgetDecider(2.0)
     one.partial_fit(whole), other.partial_fit(whole.astype(float))
     assert one.price_ == other.price_
+
+
+def test_a_stream_is_charged_for_the_best_models_before_it_has_a_price():
+    one, other = BudgetDecider(2.0), BudgetDecider(2.0)
+    one.partial_fit(Z)
+    # The best models of these queries, ties to the cheaper, cost this much.
+    other.partial_fit(Z, costs=[8.0, 1.0, 2.0])
+    assert one.price_ == other.price_ > 0
+
+
+def test_a_stream_goes_on_from_the_traffic_of_its_fit():
+    rng = np.random.default_rng(0)
+    quality = rng.uniform(size=(400, 3))
+    seen = np.hstack([quality, np.tile([1.0, 2.0, 8.0], (400, 1))])
+    decider = BudgetDecider(2.5).fit(seen)
+    fitted = decider.price_
+    # One query, of which the dearest model is worth nothing, is not all traffic.
+    decider.partial_fit([[0.5, 0.9, 0.1, 1.0, 2.0, 8.0]])
+    assert decider.price_ == pytest.approx(fitted, rel=0.2)
+    alone = BudgetDecider(2.5).partial_fit([[0.5, 0.9, 0.1, 1.0, 2.0, 8.0]])
+    assert alone.price_ != pytest.approx(fitted, rel=0.2)
+
+
+# Targets that belong to the call, and targets that do not
+
+
+def test_a_quality_target_of_traffic_is_not_solved_for_the_rows_of_a_call():
+    rng = np.random.default_rng(0)
+    seen = np.hstack([rng.uniform(size=(300, 3)), np.tile([1.0, 2.0, 8.0], (300, 1))])
+    decider = BudgetDecider(min_quality=0.6).fit(seen)
+    together = decider.predict(seen)
+    assert len(set(together)) == 2
+    alone = [decider.predict(row[None])[0] for row in seen]
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_a_batch_target_need_not_be_reached_by_the_rows_of_fit():
+    bad, good = Z.copy(), Z.copy()
+    bad[:, :3] = 0.0
+    decider = BudgetDecider(min_quality=0.5, scope="batch").fit(bad)
+    choice = decider.predict(good)
+    assert mean(QUALITY, choice) >= 0.5
+    with pytest.raises(InfeasibleBudgetError, match="largest expected mean quality"):
+        decider.predict(bad)
+
+
+def test_a_batch_target_is_reached_by_the_available_models():
+    rng = np.random.default_rng(0)
+    quality = np.sort(rng.uniform(size=(50, 3)), axis=1)
+    cost = np.tile([1.0, 2.0, 3.0], (50, 1))
+    both = np.hstack([quality, cost])
+    decider = BudgetDecider(min_quality=0.45, scope="batch").fit(both)
+    names = decider.route(both, available=[True, True, False])
+    called = names[:, None] == decider.models_
+    assert not called[:, 2].any()
+    assert quality[called].mean() >= 0.45
+    everyone = decider.route(both)[:, None] == decider.models_
+    assert everyone[:, 2].any()
+
+
+def test_a_model_without_an_outcome_is_not_the_best_single():
+    y = QUALITY.copy()
+    y[:, 2] = np.nan
+    decider = BudgetDecider(min_quality="100%").fit(Z, y)
+    assert decider.quality_target_ == pytest.approx(QUALITY[:, 0].mean())
+
+
+def test_caps_that_were_set_after_fit_are_checked_with_the_target():
+    decider = BudgetDecider(8.0, scope="query", min_quality=0.5).fit(Z)
+    decider.set_params(budget=[8.0, 8.0, 8.0])
+    with pytest.raises(ValueError, match="min_quality"):
+        decider.predict(Z)

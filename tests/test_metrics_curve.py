@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skroute.metrics import routing_curve
+from skroute.metrics._curve import concave_hull
 
 quick = settings(max_examples=50, deadline=None)
 
@@ -281,3 +282,45 @@ def test_nonsense_is_named(change, message):
     arguments = dict(y=Y, costs=PRICES, quality=Y, cost=ESTIMATED_COST) | change
     with pytest.raises(ValueError, match=message):
         routing_curve(**arguments)
+
+
+def test_every_point_says_at_which_price_it_is_decided():
+    curve = routing_curve(Y, PRICES, [[0, 1], [0.5, 0.75]], ESTIMATED_COST)
+    # Half way between the slopes at which the queries step, 1/2 and 1/8.
+    assert curve.price.tolist() == [np.inf, 0.3125, 0.0]
+    caps = routing_curve(
+        Y, PRICES, [[0, 1], [0.5, 0.75]], ESTIMATED_COST, scope="query"
+    )
+    # A cap is no price.
+    assert caps.price.dtype == np.float64
+    assert np.isnan(caps.price).all()
+
+
+def test_exactly_a_hundred_distinct_costs_are_a_hundred_caps():
+    cost = np.concatenate([np.arange(1.0, 100), [1000.0]]).reshape(50, 2)
+    y = np.random.default_rng(0).random((50, 2))
+    curve = routing_curve(y, cost, y, cost, scope="query")
+    assert curve.budget.tolist() == np.sort(cost, axis=None).tolist()
+
+
+@quick
+@given(arrays(np.int64, (9, 2), elements=st.integers(0, 12)))
+def test_the_hull_is_what_no_line_between_two_points_is_above(points):
+    cost, quality = points.T / 4 + 1.0
+    spent, gained = concave_hull(cost, quality)
+    # Brute force: the highest of all chords, left of the highest point.
+    highest = cost[quality == quality.max()].min()
+    chords = []
+    for x in cost[cost <= highest]:
+        best = quality[cost == x].max()
+        for i in np.flatnonzero(cost < x):
+            for j in np.flatnonzero((cost > x) & (cost <= highest)):
+                share = (x - cost[i]) / (cost[j] - cost[i])
+                best = max(best, quality[i] + share * (quality[j] - quality[i]))
+        chords.append(best)
+    np.testing.assert_allclose(np.interp(cost[cost <= highest], spent, gained), chords)
+    # Its points are of the table, and none lies on a line between its neighbours.
+    table = set(zip(cost, quality, strict=True))
+    assert set(zip(spent, gained, strict=True)) <= table
+    slopes = np.diff(gained) / np.diff(spent)
+    assert (np.diff(slopes) < 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from skroute.metrics import (
     regret,
     routing_curve,
 )
+from skroute.metrics._estimator import models_of, router_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 3))
@@ -397,3 +399,28 @@ def test_repr_of_a_partial_metric_tells_the_function():
 def test_a_copied_scorer_scores_the_same(fitted, copied, metric):
     scorer = make_routing_scorer(metric, costs=PRICES)
     assert score(copied(scorer), fitted) == score(scorer, fitted)
+
+
+def test_costs_reach_the_scorer_by_name():
+    y = pd.DataFrame(Y, columns=["small", "large"])
+    costs = pd.DataFrame(COSTS, columns=["small", "large"])
+    router = ridge_router().fit(X[:60], y[:60], costs=costs[:60])
+    for metric in ("normalized_auc", "regret"):
+        keywords = {"price": 0.1} if metric == "regret" else {}
+        scorer = make_routing_scorer(metric, **keywords)
+        straight = scorer(router, X[60:], y[60:], costs=costs[60:])
+        turned = costs[["large", "small"]][60:]
+        assert scorer(router, X[60:], y[60:], costs=turned) == straight
+        assert scorer(router, X[60:], Y[60:], costs=turned) == straight
+
+
+def test_a_search_is_known_by_its_best_estimator():
+    y = pd.DataFrame(Y[:60], columns=["b", "a"])
+    router = PointwiseRouter(Ridge(), costs={"a": 5.0, "b": 1.0}, random_state=0)
+    decides = make_pipeline(clone(router), BudgetDecider())
+    for found in (router, make_pipeline(StandardScaler(), clone(router)), decides):
+        search = SimpleNamespace(best_estimator_=found.fit(X[:60], y))
+        assert models_of(search).tolist() == models_of(found).tolist()
+        assert router_of(search).transform(X[:2]).shape == (2, 4)
+    assert models_of(router).tolist() == ["b", "a"]
+    assert models_of(SimpleNamespace()) is None

@@ -486,3 +486,15 @@ def test_a_quality_that_is_free_alone_has_no_neutral_cost():
     curve = routing_curve(*free, free[0], tiled(free[1], 2))
     dear = dataclasses.replace(curve, floor=(1.0, 0.5), cost=curve.cost + 1)
     assert quality_neutral_cost(dear) == np.inf
+
+
+def test_cpt_is_no_call_where_none_is_needed():
+    # The weak model alone recovers nothing; the first step already recovers it all.
+    y, prices = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([1.0, 3.0])
+    cost = tiled(prices, 2)
+    assert call_performance_threshold(y, prices, y, cost, recovered=0.5) == 0.25
+    assert call_performance_threshold(y, prices, y, cost, recovered=0) == 0
+    # Estimates that rank the queries backwards pay for every call but recover late.
+    backwards = np.array([[0.0, 0.2], [0.0, 0.8]])
+    late = call_performance_threshold(y, prices, backwards, cost, recovered=0.5)
+    assert late == pytest.approx(0.75)

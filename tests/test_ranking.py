@@ -478,6 +478,33 @@ def test_far_from_all_training_queries_models_are_what_they_are_on_average() -> 
     assert (router.predict(far) == means.argmax()).all()
 
 
+def test_far_from_all_training_queries_a_target_is_reached_by_a_single_model() -> None:
+    data = make_routing(600, n_features=8, n_models=4, random_state=0)
+    router = RankingRouter(costs=data.costs.mean(axis=0), random_state=0)
+    router.fit(data.data, data.quality)
+    far = data.data[:50] + 100.0
+    means = np.nanmean(data.quality, axis=0)
+    order = np.argsort(router.costs_)
+    for share in (0.5, 0.8, 0.95, 1.0):
+        # The price at which routing reaches it would buy less of queries all alike.
+        asked = f"{100 * share:g}%"
+        reach = order[means[order] >= share * means.max() - 1e-12]
+        called = router.route(far, min_quality=asked)
+        assert set(called) <= set(router.models_[reach])
+        why = router.explain(far, min_quality=asked)
+        assert why["chosen"].tolist() == called.tolist()
+        # Near queries are decided at the price of the training, whoever comes along.
+        near = router.route(data.data[50:150], min_quality=asked)
+        both = np.vstack([data.data[50:150], far])
+        assert router.route(both, min_quality=asked).tolist() == [*near, *called]
+    # Under this cap routing reaches the target, and no model does so alone.
+    cap = float(router.costs_[order[1]]) * 1.01
+    best = order[:2][means[order[:2]].argmax()]
+    limits = {"budget": cap, "scope": "query", "min_quality": means[best] + 0.03}
+    assert set(router.route(far, **limits)) == {router.models_[best]}
+    assert len(set(router.route(data.data, **limits))) == 2
+
+
 @pytest.mark.parametrize("n_landmarks", [32, 512])
 def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> None:
     data = make_routing(1500, n_features=8, n_models=3, random_state=0)
@@ -500,8 +527,8 @@ def test_in_a_cloud_of_noise_no_query_is_far() -> None:
 
 def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
     data = load_digits_pool()
-    gain = []
-    # Without the fallback the first of them alone loses 0.11.
+    gain, above = [], []
+    # Without the fallback the first of them alone loses 0.11, and a target 0.2.
     for task in ("digit-1", "digit-7", "digit-9"):
         held_out = data.task == task
         y = data.quality[~held_out]
@@ -511,4 +538,7 @@ def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
         truth = data.quality[held_out]
         best = truth[:, y.mean(axis=0).argmax()]
         gain.append(truth[np.arange(len(truth)), chosen] - best)
+        called = router.route(data.data[held_out], min_quality="95%")
+        above.append(truth[called[:, None] == router.models_] - 0.95 * best)
+    assert np.concatenate(above).mean() > -0.08
     assert np.concatenate(gain).mean() > -0.015
