@@ -69,20 +69,23 @@ def _codes(X: np.ndarray) -> np.ndarray:
     return codes
 
 
-def in_blocks(X: np.ndarray) -> np.ndarray:
+def in_blocks(X: np.ndarray, *, at_least: int = 1) -> np.ndarray:
     """Tell which rows belong to a block of equal ones.
 
     Parameters
     ----------
     X : ndarray of shape (n_queries, n_features)
         Embeddings.
+    at_least : int, default=1
+        Rows of the smallest block that counts.
 
     Returns
     -------
     ndarray of bool of shape (n_queries,)
         Whether at least 50 rows, or a tenth of them (but at least 10), are the same.
     """
-    return _are_blocks(repeats(X)[1])
+    count = repeats(X)[1]
+    return _are_blocks(count) & (count >= at_least)
 
 
 def draw_folds(X: np.ndarray, n_folds: int, random_state: Any = None) -> np.ndarray:

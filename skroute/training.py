@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,7 @@ class TrainingDecisions:
         true_cost: Any,
         weight: Any = None,
         rows: Rows = IN_MEMORY,
+        judged: Any = None,
     ) -> TrainingDecisions:
         """Remember estimates, and the outcomes as far as they are known.
 
@@ -86,6 +87,9 @@ class TrainingDecisions:
         rows : Rows, default=IN_MEMORY
             Where the queries are. Elsewhere the arrays are handles of columns, and the
             prices of the path are those at which a sample of the queries steps.
+        judged : ndarray of shape (n_queries, 2 * n_models), default=None
+            Estimates whose decisions tell the quality at a price; ``None`` is
+            `estimates`, whose decisions tell what is spent.
 
         Returns
         -------
@@ -95,6 +99,8 @@ class TrainingDecisions:
         n_queries = rows.count(estimates)
         sums = rows.get(rows.total(weighted_sums, true_quality, weight))
         per_mass = rows_per_mass(sums[1], n_queries)
+        judged = estimates if judged is None else judged
+        truth = rows.map(_corrected, true_quality, judged, weight, per_mass)
         true_quality = rows.map(_corrected, true_quality, estimates, weight, per_mass)
         known = estimates, true_quality, true_cost
 
@@ -110,6 +116,10 @@ class TrainingDecisions:
         )
         if not everything:
             path = path.over(*known, rows)
+        if judged is not estimates:
+            path = replace(
+                path, quality=path.over(judged, truth, true_cost, rows).quality
+            )
         means = means_of(sums, empty=-np.inf)
         spent = rows.get(rows.total(_spent, estimates, true_cost)) / n_queries
         best = best_on_average(means, spent)

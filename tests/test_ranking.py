@@ -542,3 +542,21 @@ def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
         above.append(truth[called[:, None] == router.models_] - 0.95 * best)
     assert np.concatenate(above).mean() > -0.08
     assert np.concatenate(gain).mean() > -0.015
+
+
+def test_small_blocks_of_equal_queries_promise_less_than_they_saw() -> None:
+    promised, got, seen = [], [], []
+    block = np.repeat(np.arange(4), 40)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((4, 8))[block]
+        chance = rng.uniform(0.3, 0.7, size=(4, 6))[block]
+        quality = (rng.random(chance.shape) < chance).astype(float)
+        router = RankingRouter(np.arange(1.0, 7.0), n_estimators=0, random_state=0)
+        chosen = router.fit(X, quality).predict(X)
+        promised.append(router.price_path_.quality[-1])
+        got.append(chance[np.arange(160), chosen].mean())
+        seen.append(quality[np.arange(160), chosen].mean())
+    # In 40 outcomes the luckiest of six models shines.
+    assert np.mean(seen) > np.mean(got) + 0.03
+    assert np.mean(got) - 0.01 < np.mean(promised) < np.mean(seen) - 0.015
