@@ -28,8 +28,12 @@ from skroute.metrics import normalized_auc, quality_neutral_cost, routing_curve
 from skroute.stacking import stacking_weights
 
 WHOLE = "everything"
+CREDULOUS = "a ranker is believed at once"
 #: What is taken out on a protocol; elsewhere everything is, in turn.
-VARIANTS = {"out of domain": (WHOLE, "no fallback far from training")}
+VARIANTS = {
+    "out of domain": (WHOLE, "no fallback far from training"),
+    "learning curve": (WHOLE, "no ranker", CREDULOUS),
+}
 Setting = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -52,6 +56,11 @@ def settings() -> dict[str, Setting]:
     return {
         WHOLE: ({}, {}),
         "no ranker": ({"n_estimators": 0}, {}),
+        # From 25 queries that tell the models apart, and at its best guess.
+        CREDULOUS: (
+            {},
+            {"skroute.rankers._DOUBT": 0.0, "skroute.rankers._MIN_RANKED": 25},
+        ),
         "no kernels": ({}, {"skroute.views._GAMMAS": ()}),
         "no cluster profiles": ({}, {"skroute.views._PROFILES": ()}),
         "linear regression only": (
@@ -144,7 +153,10 @@ def main() -> None:
         "--tables", nargs="+", default=["pool9", "routerbench3", "digits"]
     )
     parser.add_argument(
-        "--protocols", nargs="+", default=["70/30", "out of domain"], choices=PROTOCOLS
+        "--protocols",
+        nargs="+",
+        default=["70/30", "learning curve", "out of domain"],
+        choices=PROTOCOLS,
     )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)

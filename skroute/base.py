@@ -136,7 +136,9 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
             the expected cost of each query, or a total for the rows of this call.
         min_quality : float, str or None, default=None
             Mean quality that the cheapest decisions shall reach, or a share of the best
-            single model's such as ``"95%"``.
+            single model's such as ``"95%"``. A `RankingRouter` that knows nothing of a
+            query, because it is far from all training queries, calls the cheapest model
+            that reaches it by its mean alone; a `BudgetDecider` cannot tell.
         price : float or None, default=None
             Quality that one unit of money is worth.
         tolerance : float, default=0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import logging
 import pickle
 import threading
@@ -574,6 +576,7 @@ def test_embeddings_without_a_reference_are_refused():
     ("arguments", "match"),
     [
         ({"models": "small"}, "models must be a list"),
+        ({"models": [MODELS]}, "models must be a list"),
         ({"models": ["small"], "costs": [1]}, "at least 2 models"),
         ({"models": ["small", "small", "large"]}, "got twice: small"),
         ({"costs": [1, 2]}, r"costs must be one price per model, of shape \(3,\)"),
@@ -583,13 +586,13 @@ def test_embeddings_without_a_reference_are_refused():
         ({"costs": {"small": 1, "huge": 2}}, "unknown: huge"),
         ({"window": 0}, "window"),
         ({"window": 2.5}, "window must be an integer"),
-        ({"min_queries": 0}, "min_queries"),
-        ({"check_every": 0}, "check_every"),
+        ({"min_queries": 0}, "^min_queries must"),
+        ({"check_every": 0}, "^check_every must"),
         ({"max_strongest_share": 1.5}, "max_strongest_share must lie between"),
         ({"min_entropy": -0.1}, "min_entropy must be at least 0"),
         ({"max_drift": "much"}, "max_drift must be a number"),
         ({"budget": -1}, "budget must be at least 0"),
-        ({"budget": 1, "budget_slack": -0.1}, "budget_slack"),
+        ({"budget": 1, "budget_slack": -0.1}, "^budget_slack must"),
         ({"reference": np.zeros((19, 2))}, "at least 20 rows"),
         ({"reference": np.zeros(30)}, "2D array"),
         ({"reference": np.full((30, 2), np.nan)}, "reference contains NaN"),
@@ -599,3 +602,202 @@ def test_bad_parameters_say_why(arguments, match):
     arguments = {"models": MODELS, "costs": PRICES, **arguments}
     with pytest.raises(ValueError, match=match):
         CollapseMonitor(**arguments)
+
+
+# At the edges
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(CollapseMonitor).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert defaults == {
+        "reference": None,
+        "window": 5000,
+        "max_strongest_share": 0.9,
+        "min_entropy": 0.1,
+        "budget": None,
+        "budget_slack": 0.1,
+        "max_drift": 0.15,
+        "min_queries": 500,
+        "check_every": 200,
+        "random_state": 0,
+    }
+
+
+def test_the_least_that_makes_a_monitor():
+    watch = CollapseMonitor(
+        ["a", "b"],
+        [0, 1],
+        reference=np.random.default_rng(0).normal(size=(20, 2)),
+        max_strongest_share=1.0,
+        check_every=1,
+        min_queries=1,
+    )
+    assert watch.update(["a"], costs=[0.0]).summary().total_cost == 0
+    with pytest.raises(ValueError, match=r"not negative; got -1\.0\. Where"):
+        watch.update(["a", "b", "b"], costs=[0.0, 0.5, -1.0])
+
+
+def test_limits_that_cannot_be_broken_are_none():
+    watch = CollapseMonitor(MODELS, [1, 1, 1], **QUICK)
+    assert watch.summary().limits == {"entropy": 0.1}
+    text = str(watch.update(MODELS).summary())
+    assert "\ndearest model: none, all have one price\n" in text
+    free = CollapseMonitor(MODELS, [1, 1, 1], max_strongest_share=None, max_drift=None)
+    assert free.summary().limits == {"entropy": 0.1}
+
+
+def test_a_limit_is_not_broken_where_it_is_reached(caplog):
+    calls = repeated(small=20, large=80)
+    whole = {"check_every": 100, "budget_slack": 0.0}
+    entropy = monitor(min_entropy=None).update(calls).summary().entropy
+    at = {"max_strongest_share": 0.8, "min_entropy": entropy, **whole}
+    monitor(budget=8.2, **at).update(calls)
+    assert not warned(caplog)
+    beyond = {"max_strongest_share": 0.799, "min_entropy": entropy + 1e-9}
+    monitor(budget=8.199, **whole, **beyond).update(calls)
+    assert len(warned(caplog)) == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "back", "over"),
+    [
+        # Shares of 88% and 89% for one of two models have entropies of 0.53 and 0.50.
+        (0.5, repeated(small=88, large=12), True),
+        (0.5, repeated(small=89, large=11), False),
+        # Where the margin would lie above 1, an even split is enough.
+        (0.98, repeated(small=50, large=50), True),
+        (0.98, repeated(small=46, large=54), False),
+    ],
+)
+def test_entropy_recovers_by_a_margin(limit, back, over, caplog):
+    watch = CollapseMonitor(
+        ["small", "large"],
+        [1, 9],
+        **QUICK,
+        min_entropy=limit,
+        max_strongest_share=None,
+    )
+    watch.update(repeated(small=100))
+    assert watch.summary().alarms == ("entropy",)
+    watch.update(np.random.default_rng(0).permutation(back))
+    assert watch.summary().alarms == (() if over else ("entropy",))
+    assert len(warned(caplog)) == 1
+
+
+def test_a_share_recovers_at_its_margin(caplog):
+    caplog.set_level(logging.INFO, LOGGER)
+    watch = monitor(max_strongest_share=0.8, min_entropy=None)
+    watch.update(repeated(large=100)).update(repeated(small=24, large=76))
+    assert watch.summary().alarms == ()
+    assert caplog.records[-1].getMessage() == (
+        "strongest_share is 0.76 again: the alarm is over."
+    )
+
+
+def test_a_certain_but_small_drift_is_no_alarm():
+    rng = np.random.default_rng(0)
+    options = {"window": 4000, "check_every": 4000}
+    watch = monitor(reference=rng.normal(size=(4000, 3)), **options)
+    watch.update(MODELS * 1400, X=rng.normal(size=(4200, 3)) + 0.15)
+    seen = watch.summary()
+    assert seen.drift < 0.15
+    assert seen.drift_pvalue < 0.001
+    assert "drift" not in seen.alarms
+
+
+def test_a_p_value_is_at_most_one():
+    rows = np.repeat(np.eye(4), 30, axis=0)
+    watch = monitor(reference=rows).update(["small"] * 120, X=rows)
+    assert watch.summary().drift_pvalue == 1.0
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e8])
+def test_drift_does_not_depend_on_the_unit_of_the_embeddings(digits, unit):
+    reference, rest = halves(digits.data, 0)
+    plain = drift_of(reference, rest).drift
+    assert drift_of(unit * reference, unit * rest).drift == pytest.approx(plain)
+    assert plain > 0
+
+
+def test_a_shallow_copy_counts_by_itself():
+    watch = monitor().update(["small"])
+    twin = copy.copy(watch)
+    watch.update(repeated(large=100))
+    assert twin.summary().calls.tolist() == [1, 0, 0]
+    assert twin.summary().call_share.tolist() == [1, 0, 0]
+
+
+def test_options_of_a_monitor_for_a_router(digits):
+    data = digits.data[:100]
+    router = PointwiseRouter(Ridge(), costs=[1.0, 9.0])
+    router.fit(data, np.random.default_rng(0).random((100, 2)))
+    watch = CollapseMonitor.for_router(router, data, budget=4.0, max_drift=0.5)
+    assert watch.summary().limits["mean_cost"] == pytest.approx(4.4)
+    assert watch.summary().limits["drift"] == 0.5
+    # A decider knows models, and no prices.
+    decider = BudgetDecider().fit(router.transform(data))
+    with pytest.raises(ValueError, match="got BudgetDecider"):
+        CollapseMonitor.for_router(decider)
+
+
+def test_a_whole_summary():
+    watch = CollapseMonitor(["100%s", "b"], [1, 3], budget=4.0)
+    watch.update([0, 1, 1, 0])
+    assert str(watch.summary()).splitlines() == [
+        "4 queries; of the last 4:",
+        "  100%s   50.0%",
+        "  b       50.0%",
+        "entropy of the calls: 1.00 of 1, as 2.0 models called equally often "
+        "(at least 0.1)",
+        "dearest model (b): 50.0% of the calls (at most 0.9)",
+        "spend: 2 per query (at most 4.4), 8 since the start",
+        "drift of the queries: unknown",
+        "alarms: none",
+    ]
+    bare = CollapseMonitor(
+        ["a", "b"], [1, 3], max_strongest_share=None, min_entropy=None
+    )
+    assert "(" not in str(bare.update([0]).summary()).replace("(b)", "")
+
+
+def test_a_drift_is_written_with_its_limit(digits):
+    reference, rest = halves(digits.data, 0)
+    watch = monitor(reference=reference).update(["small"] * 100, X=rest[:100])
+    seen = watch.summary()
+    line = (
+        f"drift of the queries: {seen.drift:.2f} of 1, p = {seen.drift_pvalue:.2g} "
+        "(at most 0.15)"
+    )
+    assert line in str(seen).splitlines()
+
+
+def test_twenty_models_are_all_listed():
+    many = CollapseMonitor([f"m{i}" for i in range(20)], range(20))
+    text = str(many.update(np.arange(20)).summary())
+    assert "more models" not in text
+    assert all(f"  m{i} " in text for i in range(20))
+
+
+def test_every_warning_says_what_to_do(digits, caplog):
+    reference, rest = halves(digits.data, 0)
+    moved = rest[:100] + 50.0
+    watch = monitor(budget=1.0, reference=reference)
+    watch.update(repeated(large=100), X=moved)
+    advice = {
+        "dearest model": "look at routing_collapse_index on recent outcomes.",
+        "normalised entropy": "no router is needed.",
+        "mean spend": "route with a lower budget, or fit the router again on recent",
+        "embeddings have drifted": "check that the encoder is the same.",
+    }
+    messages = warned(caplog)
+    assert len(messages) == len(advice)
+    for about, advised in advice.items():
+        (message,) = [text for text in messages if about in text]
+        assert advised in message
+        # Checked every 10 queries, from the least number on.
+        assert "over the last 20 queries" in message
+        assert message[:4] == "the "
