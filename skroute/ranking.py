@@ -87,10 +87,12 @@ class RankingRouter(ChangeablePool):
     costs_ : ndarray of shape (n_models,)
         Mean money per call of each model.
     ranker_ : PairRanker or None
-        The LambdaRank model; ``None`` where too few queries tell the models apart.
+        The LambdaRank model; ``None`` where fewer than 100 queries tell the models
+        apart.
     rank_weight_ : float
         Share of the ranker in the differences between models; the rest is the
-        regressions'.
+        regressions'. It is the one of the least out-of-fold error less two standard
+        errors, so that a ranker that has not shown to help is not followed.
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions at every price of money.
     n_features_in_ : int
