@@ -29,9 +29,11 @@ Z = np.hstack([QUALITY, COST])
 def tables(draw, max_rows=6, max_models=4):
     """Qualities and costs in quarters, and a mask that leaves every row a model."""
     shape = draw(st.integers(1, max_rows)), draw(st.integers(1, max_models))
-    quality = draw(arrays(np.int64, shape, elements=st.integers(0, 8)))
-    cost = draw(arrays(np.int64, shape, elements=st.integers(0, 8)))
-    mask = draw(arrays(np.bool_, shape))
+    quality = draw(
+        arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing())
+    )
+    cost = draw(arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing()))
+    mask = draw(arrays(np.bool_, shape, fill=st.nothing()))
     mask[np.arange(shape[0]), draw(st.integers(0, shape[1] - 1))] = True
     return quality / 4, cost / 4, mask
 

@@ -32,8 +32,10 @@ BLOCK = np.tile([0.0, 1.0, 1.0, 3.0], (60, 1))
 def tables(draw, max_rows=6, max_models=4):
     """Qualities and costs in quarters: sums and differences are exact."""
     shape = draw(st.integers(1, max_rows)), draw(st.integers(1, max_models))
-    quality = draw(arrays(np.int64, shape, elements=st.integers(0, 8)))
-    cost = draw(arrays(np.int64, shape, elements=st.integers(0, 8)))
+    quality = draw(
+        arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing())
+    )
+    cost = draw(arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing()))
     return quality / 4, cost / 4
 
 

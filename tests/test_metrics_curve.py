@@ -24,7 +24,7 @@ ESTIMATED_COST = np.tile(PRICES, (2, 1))
 def tables(draw, max_rows=6, max_models=4):
     """Outcomes, costs and estimates of both in quarters: sums are exact."""
     shape = draw(st.integers(1, max_rows)), draw(st.integers(1, max_models))
-    quarters = arrays(np.int64, shape, elements=st.integers(0, 8))
+    quarters = arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing())
     return tuple(draw(quarters) / 4 for _ in range(4))
 
 
@@ -304,7 +304,7 @@ def test_exactly_a_hundred_distinct_costs_are_a_hundred_caps():
 
 
 @quick
-@given(arrays(np.int64, (9, 2), elements=st.integers(0, 12)))
+@given(arrays(np.int64, (9, 2), elements=st.integers(0, 12), fill=st.nothing()))
 def test_the_hull_is_what_no_line_between_two_points_is_above(points):
     cost, quality = points.T / 4 + 1.0
     spent, gained = concave_hull(cost, quality)

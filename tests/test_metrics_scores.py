@@ -297,7 +297,7 @@ def test_scores_match_costs_to_outcomes_by_name():
 def priced_tables(draw, max_rows=6, max_models=4):
     """Outcomes and estimates in quarters, under a different price for every model."""
     shape = draw(st.integers(1, max_rows)), draw(st.integers(2, max_models))
-    quarters = arrays(np.int64, shape, elements=st.integers(0, 8))
+    quarters = arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing())
     prices = draw(st.permutations(range(shape[1])))
     return draw(quarters) / 4, np.array(prices) / 4, draw(quarters) / 4
 

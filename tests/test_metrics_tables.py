@@ -17,9 +17,9 @@ NAN = np.nan
 
 
 def quarters(rows=5, models=3):
-    return arrays(np.int64, (rows, models), elements=st.integers(0, 8)).map(
-        lambda table: table / 4
-    )
+    return arrays(
+        np.int64, (rows, models), elements=st.integers(0, 8), fill=st.nothing()
+    ).map(lambda table: table / 4)
 
 
 # best_single

@@ -23,15 +23,19 @@ PRICES = np.sqrt(2) * np.arange(1, 60) / 7
 def tables(draw, max_rows=6, max_models=4, least_cost=0):
     """Qualities and costs in quarters: sums, differences and products are exact."""
     shape = draw(st.integers(1, max_rows)), draw(st.integers(1, max_models))
-    quality = draw(arrays(np.int64, shape, elements=st.integers(0, 8)))
-    cost = draw(arrays(np.int64, shape, elements=st.integers(least_cost, 8)))
+    quality = draw(
+        arrays(np.int64, shape, elements=st.integers(0, 8), fill=st.nothing())
+    )
+    cost = draw(
+        arrays(np.int64, shape, elements=st.integers(least_cost, 8), fill=st.nothing())
+    )
     return quality / 4, cost / 4
 
 
 @st.composite
 def masked_tables(draw):
     quality, cost = draw(tables())
-    allowed = draw(arrays(np.bool_, quality.shape))
+    allowed = draw(arrays(np.bool_, quality.shape, fill=st.nothing()))
     keep = draw(st.integers(0, quality.shape[1] - 1))
     allowed[:, keep] |= ~allowed.any(axis=1)
     return quality, cost, allowed
@@ -180,7 +184,14 @@ def test_models_under_the_hull_are_skipped():
 @given(masked_tables(), st.data())
 def test_path_is_monotone_also_on_true_outcomes(table, data):
     quality, cost, allowed = table
-    truth = data.draw(arrays(np.int64, quality.shape, elements=st.integers(0, 8))) / 4
+    truth = (
+        data.draw(
+            arrays(
+                np.int64, quality.shape, elements=st.integers(0, 8), fill=st.nothing()
+            )
+        )
+        / 4
+    )
     truth[0, 0] = np.nan
     path = PricePath.from_estimates(
         quality, cost, allowed=allowed, true_quality=truth, true_cost=truth[:, ::-1]

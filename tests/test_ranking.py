@@ -444,7 +444,7 @@ def test_the_least_of_three_grades_is_that_of_unknown_outcomes() -> None:
     np.testing.assert_allclose(gains[labels][0, 1:], [2 / 3, 1 / 3 + 1 / 3, 1.0])
 
 
-probabilities = arrays(float, (4, 3), elements=st.floats(0.03, 0.97))
+probabilities = arrays(float, (4, 3), elements=st.floats(0.03, 0.97), fill=st.nothing())
 
 
 @settings(max_examples=50, deadline=None)
@@ -455,7 +455,9 @@ def test_a_ranker_that_learns_nothing_changes_nothing(p: np.ndarray) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(probabilities, arrays(float, (4, 3), elements=st.floats(-5, 5)))
+@given(
+    probabilities, arrays(float, (4, 3), elements=st.floats(-5, 5), fill=st.nothing())
+)
 def test_a_higher_score_never_lowers_the_utility(p: np.ndarray, s: np.ndarray) -> None:
     raised = s.copy()
     raised[:, 0] += 1.0
