@@ -762,11 +762,16 @@ def test_a_stream_takes_integers_as_numbers():
 
 
 def test_a_stream_is_charged_for_the_best_models_before_it_has_a_price():
-    one, other = BudgetDecider(2.0), BudgetDecider(2.0)
-    one.partial_fit(Z)
-    # The best models of these queries, ties to the cheaper, cost this much.
-    other.partial_fit(Z, costs=[8.0, 1.0, 2.0])
+    quality = np.random.default_rng(0).uniform(size=(60, 3))
+    cost = np.tile([1.0, 2.0, 8.0], (60, 1))
+    seen = np.hstack([quality, cost])
+    best = cost[np.arange(60), quality.argmax(axis=1)]
+    # The first call tells nothing of what was spent, and stands for the best models.
+    one, other = BudgetDecider(2.5).partial_fit(seen), BudgetDecider(2.5)
+    other.partial_fit(seen, costs=best)
     assert one.price_ == other.price_ > 0
+    thrifty = BudgetDecider(2.5).partial_fit(seen, costs=np.ones(60))
+    assert thrifty.price_ < one.price_
 
 
 def test_a_stream_goes_on_from_the_traffic_of_its_fit():
