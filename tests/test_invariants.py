@@ -477,8 +477,8 @@ def test_what_is_unknown_never_gets_into_an_estimate(router, tables):
 @given(
     SEEDS,
     SHARES,
-    arrays(np.bool_, (9, 4), fill=st.nothing()),
-    arrays(np.bool_, (9, 4), fill=st.nothing()),
+    arrays(np.bool_, (9, 4)),
+    arrays(np.bool_, (9, 4)),
 )
 def test_what_is_unknown_never_gets_into_a_price_or_a_curve(seed, share, hidden, paid):
     quality, cost = table(seed)
