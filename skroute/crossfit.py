@@ -107,7 +107,8 @@ class CrossFittedRouter(BaseRouter):
             block = rows.split(block, table.X)
             return rows.map(_served, estimates, table.X, block, rows.share(self))
 
-        block, sure = in_blocks(keys), in_blocks(keys, at_least=_SURE)
+        block = in_blocks(keys)
+        sure = in_blocks(keys, at_least=_SURE) if block.any() else block
         served = with_served(block)
         self._training = TrainingDecisions.over(
             served,
@@ -115,7 +116,7 @@ class CrossFittedRouter(BaseRouter):
             table.costs,
             table.weight,
             rows,
-            judged=served if (block == sure).all() else with_served(sure),
+            judged=None if (block == sure).all() else with_served(sure),
         )
         return served
 

@@ -99,10 +99,8 @@ class TrainingDecisions:
         n_queries = rows.count(estimates)
         sums = rows.get(rows.total(weighted_sums, true_quality, weight))
         per_mass = rows_per_mass(sums[1], n_queries)
-        judged = estimates if judged is None else judged
-        truth = rows.map(_corrected, true_quality, judged, weight, per_mass)
-        true_quality = rows.map(_corrected, true_quality, estimates, weight, per_mass)
-        known = estimates, true_quality, true_cost
+        counted = rows.map(_corrected, true_quality, estimates, weight, per_mass)
+        known = estimates, counted, true_cost
 
         def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
             kept = evenly(n_queries, most)
@@ -116,10 +114,10 @@ class TrainingDecisions:
         )
         if not everything:
             path = path.over(*known, rows)
-        if judged is not estimates:
-            path = replace(
-                path, quality=path.over(judged, truth, true_cost, rows).quality
-            )
+        if judged is not None:
+            counted = rows.map(_corrected, true_quality, judged, weight, per_mass)
+            judgement = path.over(judged, counted, true_cost, rows)
+            path = replace(path, quality=judgement.quality)
         means = means_of(sums, empty=-np.inf)
         spent = rows.get(rows.total(_spent, estimates, true_cost)) / n_queries
         best = best_on_average(means, spent)
