@@ -5,7 +5,7 @@ sent to the model that it chooses within a mean budget; where that fails, LiteLL
 on to the next choices. What a call cost moves the price of money, so that spending
 keeps to the budget, and is logged in the format that the table was read from::
 
-    pip install 'skroute[examples]'
+    pip install '.[examples]'  # in a checkout of the repository
     python examples/litellm_router.py calls.jsonl models.json --budget 0.002 < prompts
 
 ``calls.jsonl`` has a line for each past call (query, model, quality, cost; or any table

@@ -2,7 +2,7 @@
 
 ::
 
-    pip install 'skroute[examples]'
+    pip install '.[examples]'  # in a checkout of the repository
     skroute fit table.csv --embeddings embeddings.npy --out router.skroute
     python examples/serve_fastapi.py router.skroute --port 8000
     curl localhost:8000/health

@@ -14,7 +14,7 @@ def main() -> None:
     if missing:
         print(
             f"skroute's command line needs {', '.join(missing)}: "
-            "pip install 'skroute[cli]'",
+            "pip install 'scikit-route[cli]'",
             file=sys.stderr,
         )
         sys.exit(1)

@@ -22,7 +22,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
     """Embed texts with a model of sentence-transformers.
 
     Nothing is learnt from the texts, so it need not be fitted; the model is loaded when
-    it is first used. Needs ``pip install 'skroute[text]'``.
+    it is first used. Needs ``pip install 'scikit-route[text]'``.
 
     Parameters
     ----------

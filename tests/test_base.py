@@ -241,6 +241,7 @@ def test_the_core_works_without_any_extra() -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(skroute.__file__).parents[1])},
+        timeout=240,
         check=True,
     )
     assert len(result.stdout.split()) == 3

@@ -123,6 +123,7 @@ def test_demo_in_a_process_of_its_own(tmp_path):
         [sys.executable, "-W", "error", "-m", "skroute", "demo", "--seeds", "1"],
         cwd=tmp_path,
         capture_output=True,
+        timeout=240,
         text=True,
         encoding="utf-8",
         check=False,
@@ -451,7 +452,7 @@ def test_missing_extras(missing, monkeypatch, capsys):
     assert exit_.value.code == 1
     error = capsys.readouterr().err
     assert missing in error
-    assert "pip install 'skroute[cli]'" in error
+    assert "pip install 'scikit-route[cli]'" in error
     assert error.count("\n") == 1
 
 

@@ -225,7 +225,11 @@ def test_the_local_router_serves_without_dask(
         "print(*router.route(np.load('queries.npy'), min_quality='90%'))\n"
     )
     shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=240,
     )
     expected = local.route(data.data[:5], min_quality="90%")
     assert shown.stdout.decode().split() == expected.tolist()
@@ -384,7 +388,7 @@ def test_no_costs_are_said_once(client: Any) -> None:
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ImportError, match=r"pip install 'skroute\[dask\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'scikit-route\[dask\]'"):
         DaskRankingRouter().fit(None, None)
 
 

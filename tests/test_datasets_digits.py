@@ -129,7 +129,7 @@ def test_frames_hold_the_same_numbers(pool):
 @pytest.mark.usefixtures("pool")  # made before: scikit-learn may look for pandas too
 def test_frames_without_pandas_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"as_frame=True.*skroute\[data\]"):
+    with pytest.raises(ImportError, match=r"as_frame=True.*scikit-route\[data\]"):
         load_digits_pool(as_frame=True)
 
 
@@ -146,6 +146,7 @@ def test_same_bytes_in_another_process_with_other_threads(pool):
         capture_output=True,
         check=True,
         text=True,
+        timeout=240,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )

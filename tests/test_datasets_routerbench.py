@@ -166,7 +166,7 @@ def test_pickles_need_no_pandas(monkeypatch):
 def test_missing_dependency_says_what_to_install(tmp_path, monkeypatch, name, missing):
     path = save(toy_frame(), tmp_path / name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=rf"needs {missing}.*skroute\[data\]"):
+    with pytest.raises(ImportError, match=rf"needs {missing}.*scikit-route\[data\]"):
         read_routerbench(path)
 
 
@@ -640,5 +640,5 @@ def test_damaged_cache(server, tmp_path):
 
 def test_fetch_without_pooch_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ImportError, match=r"needs pooch.*skroute\[data\]"):
+    with pytest.raises(ImportError, match=r"needs pooch.*scikit-route\[data\]"):
         fetch_routerbench()

@@ -424,7 +424,9 @@ def test_json_and_records_need_no_pandas(tmp_path, monkeypatch):
     assert_is_calls(from_long(CALLS))
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
-    with pytest.raises(ImportError, match=r"a CSV file needs pandas.*skroute\[data\]"):
+    with pytest.raises(
+        ImportError, match=r"CSV file needs pandas.*scikit-route\[data\]"
+    ):
         read_table(path)
 
 

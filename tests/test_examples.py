@@ -49,7 +49,7 @@ def example(name: str, *needed: str) -> ModuleType:
     # Not imported here: an example says first what LiteLLM may fetch.
     absent = [module for module in needed if importlib.util.find_spec(module) is None]
     if absent:
-        pytest.skip(f"no {', '.join(absent)}: pip install 'skroute[examples]'")
+        pytest.skip(f"no {', '.join(absent)}: pip install '.[examples]'")
     if not EXAMPLES.is_dir():
         pytest.skip("the examples are not beside the tests")
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")

@@ -257,6 +257,7 @@ def test_without_pandas_a_bunch_says_the_same(router: Any) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(skroute.__file__).parents[1])},
+        timeout=240,
         check=True,
     )
     expected = " ".join(["Bunch", "query", *COLUMNS, "[0, 1, 2, 3]", "(4,)"])

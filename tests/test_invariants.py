@@ -530,6 +530,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process_and_with_any_threads(
         ran = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(_FIT), str(n_jobs)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            timeout=240,
             capture_output=True,
             text=True,
             check=True,

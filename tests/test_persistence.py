@@ -422,6 +422,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=240,
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",

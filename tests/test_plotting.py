@@ -250,7 +250,11 @@ def test_matplotlib_and_jinja2_are_only_imported_by_those_who_need_them():
         "print(sorted({'matplotlib', 'jinja2'} & (set(sys.modules) - before)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
     )
     assert done.stdout.strip() == "[]"
 
@@ -265,7 +269,7 @@ def test_matplotlib_and_jinja2_are_only_imported_by_those_who_need_them():
 )
 def test_the_extra_is_named_where_matplotlib_is_missing(display, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"needs matplotlib.*skroute\[plot\]"):
+    with pytest.raises(ImportError, match=r"needs matplotlib.*scikit-route\[plot\]"):
         display.plot()
 
 

@@ -399,7 +399,7 @@ def test_peers_must_know_the_same_models(fitted):
 def test_the_extra_is_named(fitted, missing, monkeypatch):
     router, X, y, costs = fitted
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=rf"{missing}.*skroute\[report\]"):
+    with pytest.raises(ImportError, match=rf"{missing}.*scikit-route\[report\]"):
         skroute.report(router, X, y, costs=costs)
 
 
@@ -460,5 +460,5 @@ def test_the_command_reads_prompts_and_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     done = run("report", file, "--out", tmp_path / "other.html")
     assert done.exit_code == 2
-    assert "skroute[report]" in done.stderr
+    assert "scikit-route[report]" in done.stderr
     assert not (tmp_path / "other.html").exists()

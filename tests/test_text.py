@@ -169,7 +169,7 @@ def test_wrong_batch_size():
 def test_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(
-        ImportError, match=r"needs sentence_transformers: .*'skroute\[text\]'"
+        ImportError, match=r"needs sentence_transformers: .*'scikit-route\[text\]'"
     ):
         SentenceEncoder().fit(["a"])
 

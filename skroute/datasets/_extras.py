@@ -36,5 +36,5 @@ def require(module: str, user: str, extra: str = "data") -> Any:
         if error.name != module:  # it is there, but lacks something itself
             raise
         raise ImportError(
-            f"{user} needs {module}: pip install 'skroute[{extra}]'"
+            f"{user} needs {module}: pip install 'scikit-route[{extra}]'"
         ) from error

@@ -1,4 +1,4 @@
-"""Pictures of routers; they need matplotlib: ``pip install 'skroute[plot]'``."""
+"""Pictures of routers; they need matplotlib: ``pip install 'scikit-route[plot]'``."""
 
 from __future__ import annotations
 
