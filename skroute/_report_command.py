@@ -24,7 +24,7 @@ from skroute._tables import (
     repeated_prompts,
     warn_of_repeats,
 )
-from skroute.atomic import check_folder
+from skroute.atomic import check_writable
 from skroute.datasets._extras import require
 from skroute.reporting import report as write_report
 from skroute.splits import OutcomeTable, Split
@@ -55,7 +55,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
 ) -> None:
     """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
-    check_folder(out)
+    check_writable(out)
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
     data = read_data(table, embeddings, prices, duplicates)

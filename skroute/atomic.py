@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_folder", "replacing"]
+__all__ = ["check_writable", "replacing"]
+
+# Seconds after which a temporary file that did not change is one of a killed process.
+_STALE = 600.0
 
 
-def check_folder(file: Path) -> None:
+def check_writable(file: Path) -> None:
     """Fail before the work, not after it.
 
     Parameters
     ----------
     file : Path
-        Where something is to be written.
+        Where something is to be written. Nothing is left there.
 
     Raises
     ------
     OSError
-        If its folder does not exist, or it is anything but a plain file.
+        If its folder does not exist or cannot be written to, or it is anything but a
+        plain file.
     """
     if not file.absolute().parent.is_dir():
         raise FileNotFoundError(f"the folder of {str(file)!r} does not exist.")
@@ -32,6 +38,13 @@ def check_folder(file: Path) -> None:
         raise IsADirectoryError(f"{str(file)!r} is a folder; give the path of a file.")
     if file.exists() and not file.is_file():
         raise OSError(f"{str(file)!r} is a device or a pipe; give the path of a file.")
+    beside = _beside(Path(os.path.realpath(file)))
+    # Permissions, quotas and read-only disks are only known by trying.
+    with _naming(file, beside):
+        try:
+            beside.touch(exist_ok=False)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -40,7 +53,8 @@ def replacing(file: Path) -> Iterator[Path]:
 
     What was written is on the disk before it takes the place of the old file, so a
     process that is killed, or a machine that loses power, leaves the one or the other.
-    A hidden file may then stay behind; nothing reads it.
+    A hidden file may then stay behind; nothing reads it, and the next writer of the
+    same file removes it once it is ten minutes old.
 
     Parameters
     ----------
@@ -58,20 +72,48 @@ def replacing(file: Path) -> Iterator[Path]:
     OSError
         If the file cannot be written; an old one is then left as it was.
     """
-    check_folder(file)
-    file = Path(os.path.realpath(file))
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        yield beside
-        _flush(beside)
-        if file.exists():
-            shutil.copymode(file, beside)
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)
+    check_writable(file)
+    given, file = file, Path(os.path.realpath(file))
+    _sweep(file)
+    beside = _beside(file)
+    with _naming(given, beside):
+        try:
+            yield beside
+            _flush(beside)
+            if file.exists():
+                shutil.copymode(file, beside)
+            os.replace(beside, file)
+        finally:
+            beside.unlink(missing_ok=True)
     # Not all systems let a folder be opened.
     with contextlib.suppress(OSError):
         _flush(file.parent)
+
+
+def _beside(file: Path) -> Path:
+    """Name a hidden file in the same folder, which no other process uses."""
+    return file.with_name(f".{file.name}.{secrets.token_hex(6)}.tmp")
+
+
+@contextmanager
+def _naming(file: Path, beside: Path) -> Iterator[None]:
+    """Let errors name the file that the caller knows, not the hidden one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (str(beside), beside):
+            raise
+        raise type(error)(error.errno, error.strerror, str(file)) from error
+
+
+def _sweep(file: Path) -> None:
+    """Remove the temporary files that killed writers of this file left behind."""
+    pattern = f".{glob.escape(file.name)}.{'[0-9a-f]' * 12}.tmp"
+    for left in file.parent.glob(pattern):
+        # Another writer may remove it first, or its owner may not let us.
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -33,7 +33,7 @@ from skroute._tables import (
     repeated_prompts,
     warn_of_repeats,
 )
-from skroute.atomic import check_folder, replacing
+from skroute.atomic import check_writable, replacing
 from skroute.base import BaseRouter
 from skroute.datasets import load_digits_pool
 from skroute.evaluation import compare_routers
@@ -124,7 +124,7 @@ def demo(
     seed: SeedOption = 0,
 ) -> None:
     """Go the whole way on a small real pool: digits, read by nine classifiers."""
-    check_folder(out)
+    check_writable(out)
     pool = load_digits_pool()
     console.output.print(
         f"Queries: {len(pool.data):,} handwritten digits. Models: {len(pool.models)} "
@@ -186,7 +186,7 @@ def evaluate(
 ) -> None:
     """Compare routers on a table of your own, on paired splits."""
     if json_file is not None:
-        check_folder(json_file)
+        check_writable(json_file)
     data = read_data(table, embeddings, prices, duplicates)
     incomplete = np.isnan(data.quality + data.costs).any(axis=1)
     console.output.print(
@@ -250,7 +250,7 @@ def fit(
     Without --embeddings the router reads prompts: TF-IDF and a truncated SVD are fitted
     and saved with it.
     """
-    check_folder(out)
+    check_writable(out)
     router = RankingRouter(random_state=seed)
     router.set_params(**dict(_parameter(text) for text in param or []))
     data = read_data(table, embeddings, prices, duplicates)
@@ -342,7 +342,7 @@ def route(
 ) -> None:
     """Decide which model each query is sent to; prints one CSV row per query."""
     if out is not None:
-        check_folder(out)
+        check_writable(out)
     fitted = load(router)
     prompts = None if queries is None else read_prompts(queries)
     X = embedded(fitted, prompts, embeddings)

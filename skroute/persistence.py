@@ -10,7 +10,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from skroute.archive import Archive, pack
-from skroute.atomic import check_folder, replacing
+from skroute.atomic import check_writable, replacing
 from skroute.base import BaseRouter
 from skroute.checks import check_integer
 from skroute.decision import BudgetDecider
@@ -83,7 +83,7 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
             f"{type(router).__name__}. Of a search, save its best_estimator_."
         )
     file = Path(path)
-    check_folder(file)
+    check_writable(file)
     encoder = Encoder()
     main = {
         "format": FORMAT,

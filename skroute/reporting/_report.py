@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute.atomic import replacing
+from skroute.atomic import check_writable, replacing
 from skroute.checks import check_integer
 
 __all__ = ["report"]
@@ -97,6 +97,8 @@ def report(
 
     for module in ("jinja2", "matplotlib"):
         require(module, _USER, "report")
+    if path is not None:
+        check_writable(Path(path))
     from skroute.metrics._estimator import judge
     from skroute.reporting._findings import find
     from skroute.reporting._page import render
