@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.alternatives import check_top_k, named
 from skroute.chunks import chunks
 from skroute.decision import BudgetDecider
+from skroute.drafts import FitsOnDraft
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
 from skroute.folds import draw_folds
@@ -21,7 +22,6 @@ from skroute.money import check_costs
 from skroute.names import estimate_names
 from skroute.training import TrainingDecisions
 from skroute.validation import (
-    all_or_nothing,
     check_estimates,
     check_input_features,
     check_quality,
@@ -36,7 +36,7 @@ __all__ = ["BaseRouter"]
 _AT_ONCE = 16384
 
 
-class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
+class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     """Base of all routers, also of those that others write.
 
     A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,
@@ -308,26 +308,23 @@ class BaseRouter(VersionStamped, TransformerMixin, BaseEstimator):
         ndarray of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs.
         """
-        with all_or_nothing(self):
-            self.fit(X, y, costs=costs)
-            quality = check_quality(y)
-            estimates = np.empty((len(quality), 2 * len(self.models_)))
-            fold = draw_folds(check_queries(self, X), n_folds=5, random_state=0)
-            for k in range(fold.max() + 1):
-                train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-                known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
-                rest = clone(self)
-                with warnings.catch_warnings():
-                    # It has been said once, of the fit on all queries.
-                    warnings.filterwarnings("ignore", category=NoCostWarning)
-                    rest.fit(
-                        _safe_indexing(X, train), _safe_indexing(y, train), **known
-                    )
-                estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
-            if costs is not None:
-                costs = check_costs(costs, quality.shape, self.models_)
-            expected, expense = np.hsplit(estimates, 2)
-            self._training = TrainingDecisions.of(expected, expense, quality, costs)
+        self.fit(X, y, costs=costs)
+        quality = check_quality(y)
+        estimates = np.empty((len(quality), 2 * len(self.models_)))
+        fold = draw_folds(check_queries(self, X), n_folds=5, random_state=0)
+        for k in range(fold.max() + 1):
+            train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
+            rest = clone(self)
+            with warnings.catch_warnings():
+                # It has been said once, of the fit on all queries.
+                warnings.filterwarnings("ignore", category=NoCostWarning)
+                rest.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
+            estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
+        if costs is not None:
+            costs = check_costs(costs, quality.shape, self.models_)
+        expected, expense = np.hsplit(estimates, 2)
+        self._training = TrainingDecisions.of(expected, expense, quality, costs)
         return estimates
 
     def score(self, X: Any, y: Any, *, costs: Any = None) -> float:

@@ -6,21 +6,19 @@ It does so when it trains: what only serves routers need not wait for the import
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skroute.forest import SmallForest
+from skroute.locks import lock_of
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
 __all__ = ["PairRanker", "RankTable", "RankingPairs", "plain_text"]
 
-# LightGBM keeps the gains of the labels in a global table while it trains.
-_TRAINING = threading.Lock()
 # Parameters that are no part of a model: where, and on how many threads it was trained.
 _NO_PART = {"num_threads": "0", "machines": "", "local_listen_port": "0"}
 
@@ -136,7 +134,8 @@ class RankingPairs:
         data, rows = self._data, self._fold != without
         if not rows.all():
             data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
-        with _TRAINING:
+        # LightGBM keeps the gains of the labels in a global table while it trains.
+        with lock_of(RankingPairs):
             booster = lgb.train(self._settings, data, self._n_estimators)
         return PairRanker(plain_text(booster))
 

@@ -12,7 +12,7 @@ from skroute.folds import in_blocks
 from skroute.prices import PricePath
 from skroute.rows import IN_MEMORY, Rows
 from skroute.training import TrainingDecisions
-from skroute.validation import RoutingTable, all_or_nothing, check_routing_table
+from skroute.validation import RoutingTable, check_routing_table
 
 __all__ = ["CrossFittedRouter"]
 
@@ -91,9 +91,8 @@ class CrossFittedRouter(BaseRouter):
     def _fit(
         self, X: Any, y: Any, costs: Any, outcome_weight: Any = None
     ) -> np.ndarray:
-        with all_or_nothing(self):
-            table = check_routing_table(self, X, y, costs, outcome_weight)
-            return self._remember(table, self._fit_table(table))
+        table = check_routing_table(self, X, y, costs, outcome_weight)
+        return self._remember(table, self._fit_table(table))
 
     def _remember(
         self, table: RoutingTable, estimates: Any, rows: Rows = IN_MEMORY

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skroute.alternatives import Decisions, check_top_k, named, ranked
 from skroute.averages import weighted_means
 from skroute.batch import solve_batch
+from skroute.drafts import FitsOnDraft
 from skroute.estimates import named_by, split_estimates, table_or_none
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.masks import check_available, good_enough, under_cap
@@ -18,13 +19,13 @@ from skroute.money import check_costs, check_realised
 from skroute.pacing import Pace
 from skroute.prices import Price, PricePath, choose_each, row_prices
 from skroute.rules import check_budget, check_rule, quality_target
-from skroute.validation import all_or_nothing, check_input_features
+from skroute.validation import check_input_features
 from skroute.versions import VersionStamped
 
 __all__ = ["BudgetDecider"]
 
 
-class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
+class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     """Decide which model each query is sent to, under a budget or a quality target.
 
     A transformer from a router's estimates (the output of ``router.transform``) to
@@ -155,31 +156,28 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         ValueError
             If a parameter or an argument is not as described.
         """
-        with all_or_nothing(self):
-            self._check_parameters()
-            Z = validate_data(self, Z, dtype=np.float64, order="C")
-            quality, cost = self._split(Z)
-            columns = getattr(self, "feature_names_in_", None)
-            models = named_by(columns, y, costs, quality.shape[1])
-            y = table_or_none(y, models)
-            if y is not None and y.shape != quality.shape:
-                raise ValueError(
-                    f"y must have shape {quality.shape}, one quality per query and "
-                    f"model of Z; got {y.shape}."
-                )
-            if costs is not None:
-                costs = check_costs(costs, quality.shape, models)
-            allowed = None
-            if self._needs_path():
-                every = np.ones((1, len(models)), dtype=bool)
-                allowed = self._allowed(quality, cost, every)
-            path = PricePath.from_estimates(
-                quality, cost, allowed=allowed, true_quality=y, true_cost=costs
+        self._check_parameters()
+        Z = validate_data(self, Z, dtype=np.float64, order="C")
+        quality, cost = self._split(Z)
+        columns = getattr(self, "feature_names_in_", None)
+        models = named_by(columns, y, costs, quality.shape[1])
+        y = table_or_none(y, models)
+        if y is not None and y.shape != quality.shape:
+            raise ValueError(
+                f"y must have shape {quality.shape}, one quality per query and "
+                f"model of Z; got {y.shape}."
             )
-            best_single = weighted_means(
-                quality if y is None else y, empty=-np.inf
-            ).max()
-            return self._settle(models, path, best_single)
+        if costs is not None:
+            costs = check_costs(costs, quality.shape, models)
+        allowed = None
+        if self._needs_path():
+            every = np.ones((1, len(models)), dtype=bool)
+            allowed = self._allowed(quality, cost, every)
+        path = PricePath.from_estimates(
+            quality, cost, allowed=allowed, true_quality=y, true_cost=costs
+        )
+        best_single = weighted_means(quality if y is None else y, empty=-np.inf).max()
+        return self._settle(models, path, best_single)
 
     def partial_fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
         """Move the price so that a running stream keeps to its mean budget.
@@ -235,44 +233,43 @@ class BudgetDecider(VersionStamped, TransformerMixin, BaseEstimator):
         .. [2] S. Agrawal and N. R. Devanur, "Fast algorithms for online stochastic
            convex programming", SODA, 2015.
         """
-        with all_or_nothing(self):
-            self._check_parameters()
-            if self.budget is None or self.scope != "mean":
-                raise ValueError(
-                    "partial_fit keeps a stream to a mean budget, and needs budget=... "
-                    f"with scope='mean'; got budget={self.budget!r}, "
-                    f"scope={self.scope!r}. Other decisions need no update."
-                )
-            fitted = hasattr(self, "models_")
-            Z = validate_data(self, Z, dtype=np.float64, order="C", reset=not fitted)
-            quality, cost = self._split(Z)
-            spent = None if costs is None else check_realised(costs, quality.shape)
-            budget = float(self.budget)
-            pace: Pace | None = self._pace if fitted else None
-            if not fitted:
-                columns = getattr(self, "feature_names_in_", None)
-                self.models_ = named_by(columns, None, None, quality.shape[1])
-                self.quality_target_ = None
-                self._price = Price(0.0)
-                pace = Pace.begin(None, quality.shape[1], budget)
-            elif pace is None:
-                pace = Pace.begin(self.price_path_, quality.shape[1], budget)
-            choice = self._decide(quality, cost, None).choice[:, 0]
-            expected = cost[np.arange(len(choice)), choice]
-            if spent is None:
-                spent = expected
-            self._pace = pace.after(
-                quality,
-                cost,
-                spent=np.where(np.isnan(spent), expected, spent),
-                expected=expected,
-                budget=budget,
-                allowed=self._allowed,
+        self._check_parameters()
+        if self.budget is None or self.scope != "mean":
+            raise ValueError(
+                "partial_fit keeps a stream to a mean budget, and needs budget=... "
+                f"with scope='mean'; got budget={self.budget!r}, "
+                f"scope={self.scope!r}. Other decisions need no update."
             )
-            self.price_path_ = self._pace.path
-            self._price = self._pace.price(budget, len(Z))
-            self.price_ = self._price.high
-            return self
+        fitted = hasattr(self, "models_")
+        Z = validate_data(self, Z, dtype=np.float64, order="C", reset=not fitted)
+        quality, cost = self._split(Z)
+        spent = None if costs is None else check_realised(costs, quality.shape)
+        budget = float(self.budget)
+        pace: Pace | None = self._pace if fitted else None
+        if not fitted:
+            columns = getattr(self, "feature_names_in_", None)
+            self.models_ = named_by(columns, None, None, quality.shape[1])
+            self.quality_target_ = None
+            self._price = Price(0.0)
+            pace = Pace.begin(None, quality.shape[1], budget)
+        elif pace is None:
+            pace = Pace.begin(self.price_path_, quality.shape[1], budget)
+        choice = self._decide(quality, cost, None).choice[:, 0]
+        expected = cost[np.arange(len(choice)), choice]
+        if spent is None:
+            spent = expected
+        self._pace = pace.after(
+            quality,
+            cost,
+            spent=np.where(np.isnan(spent), expected, spent),
+            expected=expected,
+            budget=budget,
+            allowed=self._allowed,
+        )
+        self.price_path_ = self._pace.path
+        self._price = self._pace.price(budget, len(Z))
+        self.price_ = self._price.high
+        return self
 
     def transform(self, Z: Any) -> np.ndarray:
         """Decide every query; one-hot.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,9 +11,10 @@ from typing import Any
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import ThreadpoolController  # of scikit-learn
 
+from skroute.locks import call_in_forked_children, lock_of
+
 __all__ = ["in_threads", "openmp_threads", "single_threaded"]
 
-_lock = threading.Lock()
 _inside = 0
 _owner: ThreadPoolExecutor | None = None
 _limits: Any = None
@@ -85,21 +85,34 @@ def single_threaded() -> Iterator[None]:
 
 def _enter() -> None:
     global _inside, _owner, _limits
-    with _lock:
+    with lock_of(single_threaded):
         if _inside == 0:
             _owner = ThreadPoolExecutor(1, thread_name_prefix="skroute-blas")
-            _limits = _owner.submit(_limit).result()
+            if _limits is None:
+                _limits = _owner.submit(_limit).result()
         _inside += 1
 
 
 def _leave() -> None:
     global _inside, _owner, _limits
-    with _lock:
-        _inside -= 1
+    with lock_of(single_threaded):
+        _inside = max(_inside - 1, 0)
         if _inside == 0 and _owner is not None and _limits is not None:
             _owner.submit(_limits.__exit__, None, None, None).result()
             _owner.shutdown()
             _owner = _limits = None
+
+
+def _forget_parent() -> None:
+    """Leave the blocks of a parent's threads, which do not exist in a forked child.
+
+    Their limit of BLAS was inherited; the first block of the child takes it over.
+    """
+    global _inside, _owner
+    _inside, _owner = 0, None
+
+
+call_in_forked_children(_forget_parent)
 
 
 def _limit() -> Any:

@@ -6,8 +6,6 @@ wrong; money is checked in ``skroute.money``, single numbers in ``skroute.checks
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,12 +24,12 @@ from skroute.checks import (
     check_column,
     check_magnitude,
 )
+from skroute.drafts import drafted
 from skroute.names import by_name, default_names, model_names
 from skroute.outcomes import Outcomes, check_outcomes_of
 
 __all__ = [
     "RoutingTable",
-    "all_or_nothing",
     "check_choice",
     "check_estimates",
     "check_input_features",
@@ -71,24 +69,6 @@ class RoutingTable(NamedTuple):
     weight: np.ndarray | None = None
 
 
-@contextmanager
-def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
-    """Leave `estimator` as it was if the block fails or is interrupted.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator that the block fits.
-    """
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
-
-
 def check_routing_table(
     router: BaseEstimator,
     X: Any,
@@ -126,8 +106,8 @@ def check_routing_table(
     ValueError
         If a shape, a name or a value is not as described.
     """
-    with all_or_nothing(router):
-        return _check_routing_table(router, X, y, costs, outcome_weight)
+    with drafted(router) as draft:
+        return _check_routing_table(draft, X, y, costs, outcome_weight)
 
 
 def _check_routing_table(

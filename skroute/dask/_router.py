@@ -18,7 +18,6 @@ from skroute.dask._partitions import Column, Partitions
 from skroute.dask._serving import answered_by, route_queries
 from skroute.decision import BudgetDecider
 from skroute.ranking import RankingRouter
-from skroute.validation import all_or_nothing
 
 __all__ = ["DaskRankingRouter"]
 
@@ -418,17 +417,14 @@ default=None
         self, X: Any, y: Any, costs: Any, outcome_weight: Any
     ) -> tuple[Column, Partitions]:
         params = self.get_params(deep=False)
-        with all_or_nothing(self):
-            client = current_client(self.client, f"{type(self).__name__}.fit")
-            for name in set(vars(self)) - set(params):
-                delattr(self, name)
-            table, rows = check_partitioned_table(
-                self, client, X, y, costs, outcome_weight
-            )
-            router = self._unfitted()
-            _adopt(router, self, params)
-            estimates = router._remember(table, router._fit_table(table, rows), rows)
-            _adopt(self, router, params)
+        client = current_client(self.client, f"{type(self).__name__}.fit")
+        for name in set(vars(self)) - set(params):
+            delattr(self, name)
+        table, rows = check_partitioned_table(self, client, X, y, costs, outcome_weight)
+        router = self._unfitted()
+        _adopt(router, self, params)
+        estimates = router._remember(table, router._fit_table(table, rows), rows)
+        _adopt(self, router, params)
         return estimates, rows
 
     def _unfitted(self) -> RankingRouter:

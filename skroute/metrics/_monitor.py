@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skroute.checks import check_integer, check_number
+from skroute.locks import lock_of
 from skroute.metrics._drift import Reference
 from skroute.metrics._monitor_input import (
     check_decisions,
@@ -186,7 +186,6 @@ class CollapseMonitor:
         self._n_queries = 0
         self._n_rows = 0
         self._alarms: tuple[str, ...] = ()
-        self._lock = threading.Lock()
 
     @classmethod
     def for_router(cls, router: Any, X: Any = None, **options: Any) -> Self:
@@ -269,7 +268,7 @@ class CollapseMonitor:
         spent = self.costs[choices] if costs is None else check_paid(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))
         messages: list[tuple[int, str]] = []
-        with self._lock:
+        with lock_of(self):
             start = 0
             while start < len(choices):
                 left = self._check_every - self._n_queries % self._check_every
@@ -293,7 +292,7 @@ class CollapseMonitor:
         MonitorSummary
             Numbers, which ``print`` writes out for a person.
         """
-        with self._lock:
+        with lock_of(self):
             return self._summary()
 
     def __repr__(self) -> str:
@@ -304,16 +303,11 @@ class CollapseMonitor:
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies: pickling goes on after the lock is released.
-        with self._lock:
+        with lock_of(self):
             return {
                 name: value.copy() if isinstance(value, np.ndarray) else value
                 for name, value in vars(self).items()
-                if name != "_lock"
             }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._lock = threading.Lock()
 
     def _check_rows(self, X: Any, n_queries: int) -> np.ndarray:
         if self._reference is None:
