@@ -5,13 +5,8 @@ Routers estimate the quality and the cost of every model on a query; a
 estimator.
 """
 
-from skroute.decision import BudgetDecider
-from skroute.dummy import DummyRouter
-from skroute.exceptions import InfeasibleBudgetError, NoCostWarning
-from skroute.persistence import load, save
-from skroute.pointwise import PointwiseRouter
-from skroute.ranking import RankingRouter
-from skroute.reporting import report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
@@ -27,3 +22,47 @@ __all__ = [
     "report",
     "save",
 ]
+
+if TYPE_CHECKING:
+    from skroute.decision import BudgetDecider
+    from skroute.dummy import DummyRouter
+    from skroute.exceptions import InfeasibleBudgetError, NoCostWarning
+    from skroute.persistence import load, save
+    from skroute.pointwise import PointwiseRouter
+    from skroute.ranking import RankingRouter
+    from skroute.reporting import report
+else:
+    # Imported at their first use: `skroute --help` need not wait for scikit-learn.
+    _MODULES = {
+        "BudgetDecider": "decision",
+        "DummyRouter": "dummy",
+        "InfeasibleBudgetError": "exceptions",
+        "NoCostWarning": "exceptions",
+        "PointwiseRouter": "pointwise",
+        "RankingRouter": "ranking",
+        "load": "persistence",
+        "report": "reporting",
+        "save": "persistence",
+    }
+    _PACKAGES = {
+        "base",
+        "crossfit",
+        "datasets",
+        "evaluation",
+        "exceptions",
+        "metrics",
+        "plotting",
+        "text",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name in _PACKAGES:
+            return import_module(f"skroute.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'skroute' has no attribute {name!r}")
+        value = getattr(import_module(f"skroute.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULES, *_PACKAGES})

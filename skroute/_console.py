@@ -1,27 +1,45 @@
-"""What the command line prints: tables of numbers, notes, progress."""
+"""What the command line prints: tables of numbers, notes, progress, results.
+
+Nothing here imports NumPy or pandas before tables are printed: ``skroute --help`` is to
+answer at once.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from skroute.evaluation import BUDGET_SHARES, ORACLE, Comparison, RouterResult
+from skroute.atomic import check_writable, replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from skroute.evaluation import Comparison, RouterResult
 
 __all__ = [
+    "check_out",
     "errors",
     "heading",
+    "is_stdout",
+    "kept_from",
+    "note",
     "output",
     "print_budgets",
     "print_comparison",
     "progress",
     "routed_table",
+    "write_bytes",
+    "write_text",
 ]
 
 # Both look sys.stdout and sys.stderr up at every print. Model names and prompts are
@@ -44,8 +62,53 @@ _LEGEND = {
 _ONLY_WIDE = ("Of best", "Fit s")
 
 
+def is_stdout(out: Path | None) -> bool:
+    """Whether ``-`` was given as the name of a file."""
+    return out is not None and str(out) == "-"
+
+
+def check_out(out: Path | None) -> None:
+    """Fail before the work where its result could not be written."""
+    if out is not None and not is_stdout(out):
+        check_writable(out)
+
+
+@contextmanager
+def kept_from(out: Path | None) -> Iterator[None]:
+    """Print on stderr what is for people, where the result itself goes to stdout."""
+    if not is_stdout(out):
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Write a result to a file, completely or not at all; without a name, to stdout.
+
+    Halves of characters, which truncated JSON leaves, become question marks.
+    """
+    write_bytes(text.encode("utf-8", "replace"), out)
+
+
+def write_bytes(content: bytes, out: Path | None) -> None:
+    """Write a result to a file, completely or not at all; without a name, to stdout."""
+    if out is None or is_stdout(out):
+        typer.echo(content, nl=False)
+        return
+    with replacing(out) as file:
+        file.write_bytes(content)
+
+
+def note(text: str) -> None:
+    """Print a remark on stderr."""
+    errors.print(f"note: {text}", style="yellow", soft_wrap=True)
+
+
 def print_comparison(comparison: Comparison, cost_note: str) -> None:
     """Print a row for every router, and what the columns mean."""
+    from skroute.evaluation import ORACLE
+
     columns = [
         name for name in _LEGEND if output.width >= _WIDE or name not in _ONLY_WIDE
     ]
@@ -78,6 +141,8 @@ def print_comparison(comparison: Comparison, cost_note: str) -> None:
 
 def print_budgets(comparison: Comparison) -> None:
     """Print what was asked for, and what each router spent on the test queries."""
+    from skroute.evaluation import BUDGET_SHARES, ORACLE
+
     shares = [f"{share:.0%}" for share in BUDGET_SHARES]
     table = _table("Router", *(part for share in shares for part in (share, "of it")))
     asked = comparison.budgets.mean(axis=0)
@@ -89,7 +154,7 @@ def print_budgets(comparison: Comparison) -> None:
         spent = result.spent.mean(axis=0)
         cells = []
         for paid, limit in zip(spent, asked, strict=True):
-            ratio = paid / limit if limit > 0 else np.nan
+            ratio = paid / limit if limit > 0 else math.nan
             cells += [_number(paid, decimals), _percent(ratio)]
         if result.name != ORACLE:
             table.add_row(result.name, *cells)
@@ -168,26 +233,28 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _number(value: float, decimals: int) -> str:
-    return _UNDEFINED if np.isnan(value) else f"{value:,.{decimals}f}"
+    return _UNDEFINED if math.isnan(value) else f"{value:,.{decimals}f}"
 
 
 def _decimals(values: Iterable[float], digits: int = 3) -> int:
     """Count the decimals that show the largest of the values to so many digits."""
-    largest = max((value for value in values if np.isfinite(value)), default=0.0)
-    return max(0, digits - 1 - int(np.floor(np.log10(largest)))) if largest > 0 else 0
+    largest = max((value for value in values if math.isfinite(value)), default=0.0)
+    return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
 
 
 def _with_error(result: RouterResult, metric: str) -> str:
     text, error = _number(result.mean(metric), 3), result.standard_error(metric)
     # ".004" keeps the column narrow: errors of a mean quality are small.
-    return text if np.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
+    return text if math.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
 
 
 def _percent(share: float) -> str:
-    return _UNDEFINED if np.isnan(share) else f"{share:.0%}"
+    return _UNDEFINED if math.isnan(share) else f"{share:.0%}"
 
 
 def _neutral_cost(result: RouterResult) -> str:
+    import numpy as np
+
     values = result.scores["quality_neutral_cost"]
     reached = np.isfinite(values)
     if reached.all():

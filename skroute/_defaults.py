@@ -18,10 +18,16 @@ from skroute.dummy import DummyRouter
 from skroute.pointwise import PointwiseRouter
 from skroute.ranking import RankingRouter
 
-__all__ = ["N_COMPONENTS", "default_routers", "fit_encoder"]
+__all__ = ["N_COMPONENTS", "ON_TEXT", "default_routers", "fit_encoder"]
 
 #: Components of the embedding of prompts, at most.
 N_COMPONENTS = 256
+#: What is said where they are used.
+ON_TEXT = (
+    "No embeddings given: prompts are embedded by TF-IDF and a truncated SVD of at "
+    f"most {N_COMPONENTS} components, fitted on the training queries only. The vectors "
+    "of a sentence encoder (--embeddings) usually route better."
+)
 
 
 def default_routers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 from sklearn.pipeline import Pipeline
@@ -19,7 +19,7 @@ from skroute.datasets._columns import table_format
 from skroute.datasets._read import read_prompts as read_table_prompts
 from skroute.decision import BudgetDecider
 
-__all__ = ["embedded", "load", "read_data", "read_prompts", "save"]
+__all__ = ["SavedRouter", "embedded", "load", "read_data", "read_prompts", "save"]
 
 _PICKLES = {".joblib", ".pickle", ".pkl"}
 
@@ -33,7 +33,15 @@ def save(router: Any, file: Path) -> None:
         joblib.dump(router, beside)
 
 
-def load(file: Path) -> Any:
+class SavedRouter(NamedTuple):
+    """What a router's file holds: a router, steps before it, a decider behind it."""
+
+    before: Pipeline | None
+    router: BaseRouter
+    decider: BudgetDecider | None
+
+
+def load(file: Path) -> SavedRouter:
     """Load a router, or a pipeline that ends in one or in a decider behind one.
 
     Only a file whose name says that it is a pickle is read as one.
@@ -41,16 +49,15 @@ def load(file: Path) -> Any:
     if not file.is_file():
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
     loaded = _unpickled(file) if _is_pickle(file) else persistence.load(file)
-    if isinstance(loaded, Pipeline) and isinstance(loaded[-1], BudgetDecider):
-        # How to decide is said anew in every call.
-        loaded = loaded[:-1]
-    last = loaded[-1] if isinstance(loaded, Pipeline) else loaded
-    if not isinstance(last, BaseRouter):
+    steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
+    decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
+    if not steps or not isinstance(steps[-1], BaseRouter):
         raise ValueError(
             f"{str(file)!r} holds a {type(loaded).__name__}, not a router that "
             "`skroute fit` saved."
         )
-    return loaded
+    before = loaded[: len(steps) - 1] if len(steps) > 1 else None
+    return SavedRouter(before, steps[-1], decider)
 
 
 def _is_pickle(file: Path) -> bool:
@@ -95,14 +102,15 @@ def read_prompts(source: str) -> list[str]:
             prompts = _lines(file.read_text("utf-8-sig"))
         else:
             prompts = read_table_prompts(file)
-    if not prompts:
+    if not any(prompt.strip() for prompt in prompts):
         raise ValueError(f"QUERIES ({source}) holds no prompt.")
     return prompts
 
 
-def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) -> Any:
+def embedded(
+    before: Pipeline | None, prompts: list[str] | None, embeddings: Path | None
+) -> Any:
     """Take the vectors of the queries from a file, or from prompts."""
-    before = fitted[:-1] if isinstance(fitted, Pipeline) else None
     # Steps that take vectors know how wide they are; those that take text do not.
     if before and not hasattr(before[0], "n_features_in_"):
         if embeddings is not None:
@@ -130,5 +138,7 @@ def embedded(fitted: Any, prompts: list[str] | None, embeddings: Path | None) ->
 
 
 def _lines(text: str) -> list[str]:
-    """Split at line feeds only, and leave blank lines out."""
-    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    """Split at line feeds only; a blank line is an empty prompt, and keeps its row."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    # What follows the last line feed is no line.
+    return lines if lines[-1] else lines[:-1]

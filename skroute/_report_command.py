@@ -1,19 +1,15 @@
-"""The command ``skroute report``."""
+"""The command ``skroute report``; what it needs is imported when it runs."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from skroute import _console as console
-from skroute._defaults import default_routers, fit_encoder
-from skroute._files import read_data
 from skroute._tables import (
-    ON_TEXT,
     Duplicates,
     DuplicatesOption,
     EmbeddingsOption,
@@ -24,11 +20,9 @@ from skroute._tables import (
     repeated_prompts,
     warn_of_repeats,
 )
-from skroute.atomic import check_writable
-from skroute.datasets._extras import require
-from skroute.reporting import report as write_report
-from skroute.splits import OutcomeTable, Split
-from skroute.threads import single_threaded
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
 
 __all__ = ["report"]
 
@@ -55,16 +49,52 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
 ) -> None:
     """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
-    check_writable(out)
+    from skroute._files import read_data
+    from skroute.datasets._extras import require
+
+    console.check_out(out)
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
-    data = read_data(table, embeddings, prices, duplicates)
+    with console.kept_from(out):
+        data = read_data(table, embeddings, prices, duplicates)
+        if data.data is not None:
+            warn_of_repeats(data.data)
+        html = _written(
+            data,
+            seed=seed,
+            test_size=test_size,
+            peers=peers,
+            prompts=prompts,
+            title=title,
+            unit=None if prices else "USD",
+        )
+    console.write_text(html, out)
+    with console.kept_from(out):
+        console.output.print(f"Report: {out}", soft_wrap=True)
+
+
+def _written(
+    data: Bunch,
+    *,
+    seed: int,
+    test_size: float,
+    peers: bool,
+    prompts: bool,
+    title: str | None,
+    unit: str | None,
+) -> str:
+    """Fit on a part of the table, and write a page about the rest."""
+    import pandas as pd
+
+    from skroute._defaults import ON_TEXT, default_routers, fit_encoder
+    from skroute.reporting import report as write_report
+    from skroute.splits import OutcomeTable, Split
+    from skroute.threads import single_threaded
+
     encoder = None
     if data.data is None:
         console.output.print(ON_TEXT)
         encoder = partial(fit_encoder, seed=seed)
-    else:
-        warn_of_repeats(data.data)
     outcomes = OutcomeTable.checked(
         data.prompts if data.data is None else data.data,
         pd.DataFrame(data.quality, columns=data.models),
@@ -79,25 +109,23 @@ def report(
             progress(name, done, len(names))
             with single_threaded():
                 fitted[name] = split.fit(routers[name])
-    test, shown = split.test, None
-    if prompts and data.prompts is not None:
-        shown = data.prompts[test]
+    test = split.test
     with console.progress("Writing"):
-        write_report(
+        html = write_report(
             fitted.pop(_ROUTER),
             split.X_test,
             outcomes.y.iloc[test],
             costs=outcomes.spend[test],
             task=None if data.task is None else data.task[test],
-            prompts=shown,
+            prompts=data.prompts[test]
+            if prompts and data.prompts is not None
+            else None,
             peers=fitted,
-            path=out,
             title=title,
-            unit=None if prices else "USD",
+            unit=unit,
             random_state=seed,
         )
     console.output.print(
-        f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others. "
-        f"Report: {out}",
-        soft_wrap=True,
+        f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
     )
+    return html

@@ -1,21 +1,24 @@
-"""What the commands that read a table share: their options, and looks at it."""
+"""What the commands that read a table share: their options, and looks at it.
+
+Nothing here imports scikit-learn or pandas before a command runs: ``skroute --help`` is
+to answer at once.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from sklearn.utils import Bunch
 
 from skroute import _console as console
-from skroute._defaults import N_COMPONENTS
-from skroute.folds import BLOCK, repeats
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.utils import Bunch
 
 __all__ = [
-    "ON_TEXT",
     "Duplicates",
     "DuplicatesOption",
     "EmbeddingsOption",
@@ -29,11 +32,6 @@ __all__ = [
 
 # An encoder that cuts long prompts off gives all of some benchmark one embedding.
 _MANY_REPEATS = 0.1
-ON_TEXT = (
-    "No embeddings given: prompts are embedded by TF-IDF and a truncated SVD of at "
-    f"most {N_COMPONENTS} components, fitted on the training queries only. The vectors "
-    "of a sentence encoder (--embeddings) usually route better."
-)
 
 
 class Duplicates(StrEnum):
@@ -80,6 +78,8 @@ TestSizeOption = Annotated[
 
 
 def warn_of_repeats(X: np.ndarray) -> None:
+    from skroute.folds import BLOCK, repeats
+
     repeated = repeats(X)[1] >= BLOCK
     if repeated.mean() >= _MANY_REPEATS:
         console.errors.print(

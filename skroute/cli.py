@@ -1,4 +1,8 @@
-"""The ``skroute`` command: compare routers on a table, fit one, route with it."""
+"""The ``skroute`` command: compare routers on a table, fit one, route with it.
+
+What takes long to import (scikit-learn, LightGBM, pandas) is imported when a command
+runs: ``skroute --help`` and ``skroute --version`` are to answer at once.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,16 @@ import json
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import pandas as pd
 import typer
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline
 from typer.core import TyperGroup
 
 import skroute
 from skroute import _console as console
-from skroute._defaults import fit_encoder
-from skroute._files import embedded, load, read_data, read_prompts, save
 from skroute._report_command import report
 from skroute._tables import (
-    ON_TEXT,
     Duplicates,
     DuplicatesOption,
     EmbeddingsOption,
@@ -33,27 +30,14 @@ from skroute._tables import (
     repeated_prompts,
     warn_of_repeats,
 )
-from skroute.atomic import check_writable, replacing
-from skroute.base import BaseRouter
-from skroute.datasets import load_digits_pool
-from skroute.evaluation import compare_routers
-from skroute.metrics import best_single
-from skroute.ranking import RankingRouter
-from skroute.threads import single_threaded
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
 
 __all__ = ["app"]
 
 _EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
 _N_SHOWN = 8
-_N_LETTERS = 60
-_REASONS = [
-    "runner_up",
-    "runner_up_quality",
-    "runner_up_cost",
-    "margin",
-    "price",
-    "saved",
-]
 
 
 class _Group(TyperGroup):
@@ -86,6 +70,20 @@ class Scope(StrEnum):
     mean = "mean"
     query = "query"
     batch = "batch"
+
+
+class OnInfeasible(StrEnum):
+    """What to do where nothing fits a budget."""
+
+    refuse = "raise"
+    cheapest = "cheapest"
+
+
+class Format(StrEnum):
+    """How routed queries are written."""
+
+    csv = "csv"
+    jsonl = "jsonl"
 
 
 SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Number of splits.")]
@@ -124,7 +122,21 @@ def demo(
     seed: SeedOption = 0,
 ) -> None:
     """Go the whole way on a small real pool: digits, read by nine classifiers."""
-    check_writable(out)
+    import numpy as np
+    import pandas as pd
+    from sklearn.model_selection import train_test_split
+
+    from skroute._files import load, save
+    from skroute._routed import decide
+    from skroute.datasets import load_digits_pool
+    from skroute.evaluation import compare_routers
+    from skroute.metrics import best_single
+    from skroute.ranking import RankingRouter
+    from skroute.threads import single_threaded
+
+    if console.is_stdout(out):
+        raise ValueError("the demo prints what it finds on stdout: give --out a file.")
+    console.check_out(out)
     pool = load_digits_pool()
     console.output.print(
         f"Queries: {len(pool.data):,} handwritten digits. Models: {len(pool.models)} "
@@ -152,7 +164,8 @@ def demo(
     single = pool.costs[test, best].mean()
     # A total for the whole batch, which is kept whatever the batch is like.
     budget = 0.5 * single * len(test)
-    routed = _routed(load(out), pool.data[test], budget=budget, scope="batch")
+    rule = {"budget": budget, "scope": "batch"}
+    routed = decide(load(out), pool.data[test], rule)
     routed.insert(1, "prompt", pool.prompts[test])
     chosen = pd.Index(pool.models).get_indexer(routed["model"])
     console.heading(
@@ -181,44 +194,27 @@ def evaluate(
     seed: SeedOption = 0,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="OUT.json", help="Also write all numbers here."),
+        typer.Option(
+            "--json",
+            metavar="OUT.json",
+            help="Also write all numbers here; - is stdout, and tables go to stderr.",
+        ),
     ] = None,
 ) -> None:
     """Compare routers on a table of your own, on paired splits."""
-    if json_file is not None:
-        check_writable(json_file)
-    data = read_data(table, embeddings, prices, duplicates)
-    incomplete = np.isnan(data.quality + data.costs).any(axis=1)
-    console.output.print(
-        f"{table.name}: {len(data.quality):,} queries, {len(data.models)} models, "
-        f"{int(incomplete.sum()):,} queries without every quality and cost (used in "
-        "training, left out of testing)."
-    )
-    encoder = None
-    if data.data is None:
-        console.output.print(ON_TEXT)
-        encoder = partial(fit_encoder, seed=seed)
-    else:
-        warn_of_repeats(data.data)
-    with console.progress("Comparing routers") as progress:
-        comparison = compare_routers(
-            data.prompts if data.data is None else data.data,
-            data.quality,
-            data.costs,
-            models=data.models,
-            encoder=encoder,
-            groups=repeated_prompts(data),
-            test_size=test_size,
-            seeds=range(seed, seed + seeds),
-            progress=progress,
+    from skroute._files import read_data
+
+    console.check_out(json_file)
+    with console.kept_from(json_file):
+        data = read_data(table, embeddings, prices, duplicates)
+        comparison = _compared(data, table.name, seeds, test_size, seed)
+        console.print_budgets(comparison)
+        console.print_comparison(
+            comparison, "cost at list prices" if prices else "cost in USD"
         )
-    console.print_budgets(comparison)
-    console.print_comparison(
-        comparison, "cost at list prices" if prices else "cost in USD"
-    )
     if json_file is not None:
-        with replacing(json_file) as file:
-            file.write_text(json.dumps(comparison.to_dict(), indent=1), "utf-8")
+        text = json.dumps(comparison.to_dict(), indent=1)
+        console.write_text(f"{text}\n", json_file)
 
 
 @app.command()
@@ -229,7 +225,7 @@ def fit(
         typer.Option(
             "--out",
             help="Where the router is saved: router.skroute, or a pickle if the name "
-            "ends in .joblib.",
+            "ends in .joblib; - is stdout.",
         ),
     ],
     embeddings: EmbeddingsOption = None,
@@ -250,7 +246,14 @@ def fit(
     Without --embeddings the router reads prompts: TF-IDF and a truncated SVD are fitted
     and saved with it.
     """
-    check_writable(out)
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+    from skroute._defaults import fit_encoder
+    from skroute._files import read_data
+    from skroute.ranking import RankingRouter
+
+    console.check_out(out)
     router = RankingRouter(random_state=seed)
     router.set_params(**dict(_parameter(text) for text in param or []))
     data = read_data(table, embeddings, prices, duplicates)
@@ -267,13 +270,14 @@ def fit(
             fitted = Pipeline([*encoder.steps, ("router", router)])
         else:
             router.fit(data.data, y, costs=costs)
-    save(fitted, out)
+    _save(fitted, out)
     reads = "prompts" if data.data is None else f"{router.n_features_in_} numbers each"
-    console.output.print(
-        f"Fitted on {len(y):,} queries and {len(data.models)} models; reads {reads}. "
-        f"Saved: {out}",
-        soft_wrap=True,
-    )
+    with console.kept_from(out):
+        console.output.print(
+            f"Fitted on {len(y):,} queries and {len(data.models)} models; reads "
+            f"{reads}. Saved: {out}",
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -292,7 +296,8 @@ def route(
         typer.Argument(
             metavar="QUERIES",
             help="Prompts: a text file with one a line, a table as `skroute fit` reads "
-            "it (a column called prompt is enough), or - for the lines of stdin.",
+            "it (a column called prompt is enough), or - for the lines of stdin. A "
+            "blank line is an empty prompt.",
         ),
     ] = None,
     embeddings: EmbeddingsOption = None,
@@ -300,12 +305,12 @@ def route(
         float | None, typer.Option(help="Money; what it limits is said by --scope.")
     ] = None,
     scope: Annotated[
-        Scope,
+        Scope | None,
         typer.Option(
-            help="mean: average per query over the traffic; query: cap for each one; "
-            "batch: total of this call."
+            help="mean (the default): average per query over the traffic; query: cap "
+            "for each one; batch: total of this call."
         ),
-    ] = Scope.mean,
+    ] = None,
     min_quality: Annotated[
         str | None,
         typer.Option(
@@ -315,6 +320,17 @@ def route(
     ] = None,
     price: Annotated[
         float | None, typer.Option(help="Quality that one unit of money is worth.")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Quality that may be given up for a cheaper model."),
+    ] = None,
+    on_infeasible: Annotated[
+        OnInfeasible | None,
+        typer.Option(
+            help="Where nothing fits the budget: an error (raise, the default), or the "
+            "cheapest model."
+        ),
     ] = None,
     available: Annotated[
         str | None,
@@ -337,57 +353,102 @@ def route(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the CSV here, not to stdout.")
+        Path | None, typer.Option("--out", help="Write here; default, or -: stdout.")
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="csv (the default; a text that a spreadsheet would run as a formula "
+            "begins with an apostrophe), or jsonl (the default where --out ends so).",
+        ),
     ] = None,
 ) -> None:
-    """Decide which model each query is sent to; prints one CSV row per query."""
-    if out is not None:
-        check_writable(out)
-    fitted = load(router)
+    """Decide which model each query is sent to; a row for each, in their order.
+
+    A router that was saved with a BudgetDecider decides as that does. --budget,
+    --min-quality or --price, with --scope, take the place of its rule.
+    """
+    from skroute import _routed as routed
+    from skroute._files import embedded, load, read_prompts
+    from skroute.exceptions import InfeasibleBudgetError
+
+    console.check_out(out)
+    saved = load(router)
     prompts = None if queries is None else read_prompts(queries)
-    X = embedded(fitted, prompts, embeddings)
-    decider = fitted[-1] if isinstance(fitted, Pipeline) else fitted
-    limits = {
+    X = embedded(saved.before, prompts, embeddings)
+    options = {
         "budget": budget,
-        "scope": scope.value,
+        "scope": scope and scope.value,
         "min_quality": _number_or_text(min_quality),
         "price": price,
-        "available": _names(available),
+        "tolerance": tolerance,
+        "on_infeasible": on_infeasible and on_infeasible.value,
     }
-    routed = _routed(decider, X, top_k=top_k, **limits)
-    if explain:
-        routed = routed.join(decider.explain(X, **limits)[_REASONS])
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        table = routed.decide(
+            saved, X, given, available=_names(available), top_k=top_k, explain=explain
+        )
+    except InfeasibleBudgetError as error:
+        why = routed.explain_refusal(error, given.get("min_quality"))
+        raise ValueError(why) from error
     if prompts is not None:
-        previews = [shorten(text, _N_LETTERS, placeholder="...") for text in prompts]
-        routed.insert(1, "prompt", previews)
-    text = routed.to_csv(index=False, float_format="%.6g")
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        with replacing(out) as file:
-            file.write_text(text, "utf-8")
+        table.insert(1, "prompt", prompts)
+    for remark in routed.remarks(saved, X, given, prompts):
+        console.note(remark)
+    if form is None and out is not None and out.suffix.lower() == ".jsonl":
+        form = Format.jsonl
+    write = routed.to_jsonl if form is Format.jsonl else routed.to_csv
+    console.write_text(write(table), out)
 
 
 app.command()(report)
 
 
-def _routed(
-    router: BaseRouter, X: Any, *, top_k: int = 1, **limits: Any
-) -> pd.DataFrame:
-    """Decide queries; a row for each with what its model is expected to do."""
-    names = router.route(X, top_k=top_k, **limits)
-    rows = np.arange(len(names))
-    chosen = rows, pd.Index(router.models_).get_indexer(names[:, 0])
-    fallbacks = {f"fallback_{k}": names[:, k] for k in range(1, top_k)}
-    return pd.DataFrame(
-        {
-            "query": rows,
-            "model": names[:, 0],
-            **fallbacks,
-            "expected_quality": router.predict_quality(X)[chosen],
-            "expected_cost": router.predict_cost(X)[chosen],
-        }
+def _compared(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -> Any:
+    """Compare routers on a table that was read, and say what it holds."""
+    import numpy as np
+
+    from skroute._defaults import ON_TEXT, fit_encoder
+    from skroute.evaluation import compare_routers
+
+    incomplete = np.isnan(data.quality + data.costs).any(axis=1)
+    console.output.print(
+        f"{name}: {len(data.quality):,} queries, {len(data.models)} models, "
+        f"{int(incomplete.sum()):,} queries without every quality and cost (used in "
+        "training, left out of testing)."
     )
+    encoder = None
+    if data.data is None:
+        console.output.print(ON_TEXT)
+        encoder = partial(fit_encoder, seed=seed)
+    else:
+        warn_of_repeats(data.data)
+    with console.progress("Comparing routers") as progress:
+        return compare_routers(
+            data.prompts if data.data is None else data.data,
+            data.quality,
+            data.costs,
+            models=data.models,
+            encoder=encoder,
+            groups=repeated_prompts(data),
+            test_size=test_size,
+            seeds=range(seed, seed + seeds),
+            progress=progress,
+        )
+
+
+def _save(fitted: Any, out: Path) -> None:
+    from skroute._files import save
+
+    if not console.is_stdout(out):
+        save(fitted, out)
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "router.skroute")
+        save(fitted, file)
+        console.write_bytes(file.read_bytes(), out)
 
 
 def _parameter(text: str) -> tuple[str, Any]:

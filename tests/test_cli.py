@@ -213,7 +213,7 @@ def test_fit_and_route_embeddings(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("q.txt", "add the numbers no 3\n\nwrite a poem\r\n"),
+        ("q.txt", "add the numbers no 3\nwrite a poem\r\n"),
         (
             "q.jsonl",
             '{"prompt": "add the numbers no 3"}\n{"prompt": "write a poem"}\n',
@@ -490,3 +490,22 @@ def test_embeddings_of_another_format_are_refused(fitted, tmp_path, content):
         file.write_text("1,2,3")
     stderr = refuse("route", fitted / "v.skroute", "--embeddings", file)
     assert "numpy.save" in stderr
+
+
+def test_results_go_to_stdout_where_the_name_is_a_hyphen(tmp_path, monkeypatch):
+    table, e = write_table(tmp_path), tmp_path / "e.npy"
+    monkeypatch.chdir(tmp_path)
+    done = run("evaluate", table, "--embeddings", e, "--seeds", 1, "--json", "-")
+    assert json.loads(done.stdout)["models"] == MODELS
+    assert "160 queries, 3 models" in done.stderr
+    assert all(f"\n{name} " in done.stderr for name in ROWS)
+    quick = ("--embeddings", e, "--param", "n_estimators=5", "--out")
+    done = run("fit", table, *quick, "-")
+    assert "Fitted on 160 queries" in done.stderr
+    succeed("fit", table, *quick, "r.skroute")
+    assert done.stdout_bytes == (tmp_path / "r.skroute").read_bytes()
+    done = run("report", table, "--embeddings", e, "--no-peers", "--out", "-")
+    assert done.stdout.startswith("<!doctype html>")
+    assert "judged on 48 others" in done.stderr
+    assert "give --out a file" in refuse("demo", "--out", "-")
+    assert not (tmp_path / "-").exists()

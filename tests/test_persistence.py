@@ -340,10 +340,10 @@ import skroute
 from skroute import DummyRouter
 
 file = Path(sys.argv[1])
-modules = {name: sys.modules["skroute." + name].__file__ for name in
-           ("archive", "atomic", "persistence")}
 old, new = DummyRouter("cheapest"), DummyRouter("random")
 skroute.save(old, file)
+modules = {name: sys.modules["skroute." + name].__file__ for name in
+           ("archive", "atomic", "persistence")}
 left = {b"old": file.read_bytes()}
 skroute.save(new, file)
 left[b"new"] = file.read_bytes()

@@ -1,0 +1,259 @@
+"""``skroute route``: decides as what was saved, and writes a row for each query."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from click.testing import Result
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from typer.testing import CliRunner
+
+import skroute
+from skroute import BudgetDecider, PointwiseRouter
+from skroute.cli import app
+from skroute.datasets import make_routing
+
+DATA = make_routing(160, n_features=6, n_models=3, random_state=0)
+MODELS = ["=cmd|'/c calc'!A1", "middle", "large"]
+Y = pd.DataFrame(DATA.quality, columns=MODELS)
+BUDGET = 0.4 * float(DATA.costs.mean(axis=0).max())
+LONG = "prove that " + "every even number is a sum of primes " * 9
+PROMPTS = [f"{'add' if i % 2 else 'prove'} {i % 7}x {i % 5}y" for i in range(160)]
+
+
+def run(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["route", *map(str, arguments)], input=stdin)
+
+
+def routed(*arguments: object, stdin: str | None = None) -> pd.DataFrame:
+    result = run(*arguments, "--format", "jsonl", stdin=stdin)
+    assert result.exit_code == 0, result.stderr
+    return pd.DataFrame([json.loads(line) for line in result.stdout.splitlines()])
+
+
+def refused(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def saved(folder: Path, decider: BudgetDecider) -> tuple[Pipeline, list[object]]:
+    """A pipeline that decides, and the arguments that route its training queries."""
+    pipeline = make_pipeline(PointwiseRouter(Ridge(), random_state=0), decider)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline.fit(DATA.data, Y, costs=DATA.costs)
+    joblib.dump(pipeline, folder / "p.joblib")
+    np.save(folder / "e.npy", DATA.data)
+    return pipeline, [folder / "p.joblib", "--embeddings", folder / "e.npy"]
+
+
+@pytest.fixture(scope="module")
+def of_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A router that reads prompts, as `skroute fit` saves it."""
+    pipeline = make_pipeline(
+        TfidfVectorizer(),
+        TruncatedSVD(4, random_state=0),
+        PointwiseRouter(Ridge(), costs=DATA.costs.mean(axis=0), random_state=0),
+    )
+    file = tmp_path_factory.mktemp("prompts") / "r.joblib"
+    joblib.dump(pipeline.fit(PROMPTS, Y), file)
+    return file
+
+
+# One object, one behaviour.
+
+RULES: list[dict[str, Any]] = [
+    {"budget": BUDGET},
+    {"min_quality": "90%"},
+    {"price": 1.0, "tolerance": 0.05},
+    {"budget": BUDGET, "scope": "query", "on_infeasible": "cheapest"},
+    {"budget": BUDGET * 160, "scope": "batch"},
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_saved_decider_decides(rule: dict[str, Any], tmp_path: Path) -> None:
+    pipeline, arguments = saved(tmp_path, BudgetDecider(**rule))
+    plain = pipeline[0].predict(DATA.data)
+    expected = pipeline.predict(DATA.data)
+    assert (plain != expected).any()
+    table = routed(*arguments)
+    assert table["model"].tolist() == pipeline[-1].models_[expected].tolist()
+
+
+def test_a_saved_decider_decides_at_the_price_that_it_has_reached(
+    tmp_path: Path,
+) -> None:
+    pipeline, arguments = saved(tmp_path, BudgetDecider(BUDGET))
+    before = routed(*arguments)["model"]
+    estimates = pipeline[:-1].transform(DATA.data)
+    pipeline[-1].partial_fit(estimates, costs=np.full(160, 1.05 * BUDGET))
+    joblib.dump(pipeline, tmp_path / "p.joblib")
+    after = routed(*arguments, "--top-k", 2, "--explain", "--available", "middle,large")
+    ranked = pipeline[-1].route(estimates, ["middle", "large"], top_k=2)
+    assert after["model"].tolist() == ranked[:, 0].tolist()
+    assert after["fallback_1"].tolist() == ranked[:, 1].tolist()
+    assert after["runner_up"].tolist() == ranked[:, 1].tolist()
+    assert after["price"].tolist() == pytest.approx([pipeline[-1].price_] * 160)
+    assert (before != routed(*arguments)["model"]).any()
+
+
+def test_options_override_the_saved_rule(tmp_path: Path) -> None:
+    rule = {"budget": BUDGET, "scope": "query", "on_infeasible": "cheapest"}
+    pipeline, arguments = saved(tmp_path, BudgetDecider(**rule))
+    router = pipeline[0]
+    for options, means in [
+        (["--min-quality", "95%"], {"min_quality": "95%"}),
+        (["--price", 2.0], {"price": 2.0}),
+        (["--budget", 2 * BUDGET], {"budget": 2 * BUDGET}),
+        (["--tolerance", 0.1], {**rule, "tolerance": 0.1}),
+        (["--scope", "mean"], {**rule, "scope": "mean"}),
+        (
+            ["--budget", 1e-9, "--scope", "batch", "--on-infeasible", "cheapest"],
+            {"budget": 1e-9, "scope": "batch", "on_infeasible": "cheapest"},
+        ),
+    ]:
+        expected = router.route(DATA.data, **means)
+        assert routed(*arguments, *options)["model"].tolist() == expected.tolist()
+    why = routed(*arguments, "--price", 2.0, "--explain")
+    told = router.explain(DATA.data, price=2.0)
+    assert why["margin"].tolist() == pytest.approx(told["margin"].tolist())
+    assert "feasible" in refused(
+        *arguments, "--budget", 1e-9, "--on-infeasible", "raise"
+    )
+
+
+# Row for row.
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "stdin"])
+def test_a_row_for_each_line_uncut(kind: str, of_prompts: Path, tmp_path: Path) -> None:
+    prompts = ["", "add 3x", LONG, "", "   ", 'say "hi", twice', ""]
+    source, stdin = tmp_path / f"q.{kind}", None
+    text = "".join(f"{prompt}\n" for prompt in prompts)
+    if kind == "jsonl":
+        text = "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
+    if kind == "stdin":
+        source, stdin = Path("-"), text
+    else:
+        source.write_text(text)
+    table = routed(of_prompts, source, stdin=stdin)
+    assert table["query"].tolist() == list(range(7))
+    assert table["prompt"].tolist() == prompts
+    result = run(of_prompts, source, stdin=stdin)
+    assert "4 of 7 prompts are empty" in result.stderr
+    again = pd.read_csv(StringIO(result.stdout), keep_default_na=False)
+    assert again["prompt"].tolist() == prompts
+
+
+def test_a_file_without_any_text_is_refused(of_prompts: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("\n  \n")
+    assert "holds no prompt" in refused(of_prompts, tmp_path / "q.txt")
+
+
+def test_files_are_those_of_stdout(of_prompts: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("add 3x\nprüfe 4y\n", "utf-8")
+    ask = of_prompts, tmp_path / "q.txt"
+    for name, form in [("r.csv", "csv"), ("r.jsonl", "jsonl"), ("r.txt", "csv")]:
+        assert run(*ask, "--out", tmp_path / name).stdout == ""
+        written = (tmp_path / name).read_text("utf-8")
+        assert written == run(*ask, "--format", form).stdout
+        assert written == run(*ask, "--format", form, "--out", "-").stdout
+        assert "prüfe 4y" in written
+    assert not Path("-").exists()
+
+
+def test_what_a_spreadsheet_would_run_is_text_in_csv_alone(
+    of_prompts: Path, tmp_path: Path
+) -> None:
+    prompts = ["=1+1", "@SUM(A1)", "+3", "-3", "\t=2", "plain", "a = b"]
+    lines = "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
+    (tmp_path / "q.jsonl").write_text(lines)
+    ask = of_prompts, tmp_path / "q.jsonl", "--available", MODELS[0]
+    table = pd.read_csv(StringIO(run(*ask).stdout))
+    assert table["prompt"].tolist() == [f"'{p}" for p in prompts[:5]] + prompts[5:]
+    assert set(table["model"]) == {f"'{MODELS[0]}"}
+    exact = routed(*ask)
+    assert exact["prompt"].tolist() == prompts
+    assert set(exact["model"]) == {MODELS[0]}
+
+
+def test_no_value_is_null(tmp_path: Path) -> None:
+    _, arguments = saved(tmp_path, BudgetDecider())
+    ask = *arguments, "--available", "large", "--explain", "--format", "jsonl"
+    for line in run(*ask).stdout.splitlines():
+        row = json.loads(line, parse_constant=pytest.fail)
+        assert row["runner_up"] is None
+        assert row["margin"] is None
+
+
+# What may have been meant.
+
+
+def test_a_budget_that_limits_nothing_is_remarked(tmp_path: Path) -> None:
+    pipeline, arguments = saved(tmp_path, BudgetDecider())
+    cost = pipeline[0].predict_cost(DATA.data)
+    for scope, most in [
+        ("mean", cost.max()),
+        ("query", cost.max()),
+        ("batch", cost.max(axis=1).sum()),
+    ]:
+        ask = *arguments, "--scope", scope, "--budget"
+        above, below = run(*ask, 1.01 * most), run(*ask, 0.99 * most)
+        assert "limits nothing" in above.stderr
+        assert below.stderr == ""
+        assert above.exit_code == below.exit_code == 0
+
+
+def test_a_percentage_without_its_sign_is_hinted_at(tmp_path: Path) -> None:
+    _, arguments = saved(tmp_path, BudgetDecider())
+    assert "--min-quality 95%" in refused(*arguments, "--min-quality", 95)
+    assert "--min-quality" not in refused(*arguments, "--min-quality", 1000)
+
+
+# It starts at once.
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["route", "--help"]])
+def test_nothing_heavy_is_imported_to_answer_at_once(arguments: list[str]) -> None:
+    code = (
+        "import sys; from skroute.__main__ import main\n"
+        f"sys.argv = ['skroute', *{arguments}]\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = {'dask', 'joblib', 'lightgbm', 'matplotlib', 'numpy', 'pandas',"
+        " 'scipy', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)), code, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=240,
+        check=True,
+    )
+    assert done.stderr.strip() == "[] 0"
+    assert "skroute" in done.stdout
+
+
+def test_the_package_names_what_it_imports_late() -> None:
+    assert set(skroute.__all__) <= set(dir(skroute))
+    for name in skroute.__all__:
+        assert getattr(skroute, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Router'"):
+        _ = skroute.Router  # type: ignore[attr-defined]
