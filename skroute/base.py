@@ -87,7 +87,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     """
 
     __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
-    __metadata_request__score = {"costs": True}  # noqa: RUF012
+    __metadata_request__score = {"costs": True, "sample_weight": True}  # noqa: RUF012
 
     def predict(self, X: Any) -> np.ndarray:
         """Model to call for each query where money is no object.
@@ -327,7 +327,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         self._training = TrainingDecisions.of(expected, expense, quality, costs)
         return estimates
 
-    def score(self, X: Any, y: Any, *, costs: Any = None) -> float:
+    def score(
+        self, X: Any, y: Any, *, costs: Any = None, sample_weight: Any = None
+    ) -> float:
         """Normalised area under the quality-cost curve; higher is better.
 
         Parameters
@@ -339,11 +341,19 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         costs : array-like of shape (n_queries, n_models), default=None
             Observed costs. May be left out only if the router was fitted on per-model
             prices (or without costs): these then count.
+        sample_weight : array-like of shape (n_queries,), default=None
+            How much each query counts: one of weight 2 as two of weight 1.
 
         Returns
         -------
         float
             :func:`skroute.metrics.normalized_auc` of the router's estimates.
+
+        Raises
+        ------
+        ValueError
+            If costs are needed and not given, or no query has every outcome: a log of
+            one answer per query can be learned from, but not judged by.
         """
         estimates = self._estimates(X)
         quality = check_quality(y, models=self.models_)
@@ -351,7 +361,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             costs = self._known_prices()
         else:
             costs = check_costs(costs, quality.shape, self.models_)
-        return normalized_auc(quality, costs, *estimates)
+        return normalized_auc(quality, costs, *estimates, sample_weight=sample_weight)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`.
@@ -436,12 +446,17 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         highest = self._highest(X, decider)
         return decider._decide(quality, cost, available, n_places, highest).choice
 
-    def _known_prices(self, user: str = "score") -> np.ndarray:
+    def _known_prices(self, user: str | None = "score") -> np.ndarray | None:
         """Per-model prices that hold for any query, or an error of their user."""
         if getattr(self, "_per_query_costs", False):
+            if user is None:
+                return None
             raise ValueError(
                 f"{user} needs costs: this router was fitted on per-query costs, so "
-                "give those of these queries as costs=... (in cross-validation, with "
-                "sklearn.set_config(enable_metadata_routing=True))."
+                "give those of these queries as costs=.... In cross-validation they "
+                "are metadata, params={'costs': costs}, with "
+                "sklearn.set_config(enable_metadata_routing=True); for a tool that "
+                "takes none, such as permutation_importance, give them to "
+                "scoring=make_routing_scorer(costs=costs)."
             )
         return self.costs_

@@ -17,6 +17,7 @@ __all__ = [
     "check_magnitude",
     "check_not_negative",
     "check_number",
+    "check_sample_weight",
     "read_numbers",
 ]
 
@@ -82,6 +83,40 @@ def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
             f"{column.shape}."
         )
     return column
+
+
+def check_sample_weight(sample_weight: Any, n_queries: int) -> np.ndarray:
+    """Check how much each query counts.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_queries,) or None
+        Weights of the queries; ``None`` weighs all alike.
+    n_queries : int
+        Number of queries.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The weights, the largest of them 1.
+
+    Raises
+    ------
+    ValueError
+        If the shape or a value is wrong, or all weights are 0.
+    """
+    if sample_weight is None:
+        return np.ones(n_queries)
+    weight = check_column(sample_weight, n_queries, "sample_weight")
+    if np.isnan(weight).any():
+        raise ValueError(
+            f"sample_weight must be finite; {int(np.isnan(weight).sum())} of "
+            f"{n_queries} weights are NaN. Give a query that shall not count weight 0."
+        )
+    check_not_negative(weight, "sample_weight")
+    if not weight.any():
+        raise ValueError("sample_weight must be above 0 for some query; all are 0.")
+    return weight / weight.max()
 
 
 def check_magnitude(table: np.ndarray, name: str, largest: float) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pickle
 
 __all__ = [
+    "IgnoredDeciderWarning",
     "InfeasibleBudgetError",
     "NoCostWarning",
     "UnsafePickleError",
     "VersionWarning",
 ]
+
+
+class IgnoredDeciderWarning(UserWarning):
+    """A metric judges a router at every budget, so that its decider changes nothing."""
 
 
 class InfeasibleBudgetError(ValueError):

@@ -20,7 +20,12 @@ from skroute.money import check_costs, check_prices
 from skroute.names import by_name, listed, model_names
 from skroute.rows import IN_MEMORY, Rows
 
-__all__ = ["Outcomes", "check_outcome_weight", "check_outcomes_of"]
+__all__ = [
+    "Outcomes",
+    "check_complete",
+    "check_outcome_weight",
+    "check_outcomes_of",
+]
 
 
 class Outcomes(NamedTuple):
@@ -250,3 +255,42 @@ def _outside() -> int:
     ):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def check_complete(quality: np.ndarray, costs: np.ndarray | None = None) -> np.ndarray:
+    """Find the queries on which decisions can be judged, one at the least.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n_queries, n_models)
+        Observed qualities; ``NaN`` where unknown.
+    costs : ndarray of shape (n_queries, n_models), default=None
+        Observed costs, where they count.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries,)
+        Whether the outcome of every model is known.
+
+    Raises
+    ------
+    ValueError
+        If there is no such query.
+    """
+    known = np.isfinite(quality)
+    outcome = "quality"
+    if costs is not None:
+        known &= np.isfinite(costs)
+        outcome = "quality and cost"
+    complete: np.ndarray = known.all(axis=1)
+    if not complete.any():
+        most, n_models = int(known.sum(axis=1).max()), known.shape[1]
+        raise ValueError(
+            f"judging decisions needs complete rows: queries on which the {outcome} of "
+            f"every model is known, to tell what another decision would have given. At "
+            f"most {most} of the {n_models} models are known on any of these "
+            f"{len(known)} queries. A log with one answer per query is enough to fit a "
+            "router; to judge it, run every model on a sample of queries that it was "
+            "not fitted on, and give these as y and costs."
+        )
+    return complete

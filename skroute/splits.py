@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 from skroute.base import BaseRouter
 from skroute.money import check_prices, check_spend
 from skroute.names import default_names, model_names
+from skroute.outcomes import check_complete
 from skroute.validation import check_quality
 
 __all__ = ["OutcomeTable", "Split"]
@@ -78,6 +79,7 @@ class Split:
         encoder: Callable[[Any], Any] | None = None,
     ) -> Split:
         """Draw a split as :func:`skroute.evaluation.compare_routers` describes it."""
+        check_complete(table.quality, table.spend)
         rows = np.arange(len(table.quality))
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
         groups = rows if groups is None else groups
@@ -86,7 +88,9 @@ class Split:
         if len(test) == 0:
             raise ValueError(
                 f"the test part of seed {seed} has no query on which every model's "
-                "quality and cost is known; routers are judged on complete rows."
+                "quality and cost is known; routers are judged on complete rows. Only "
+                f"{int(table.complete.sum())} of {len(rows)} queries are: run every "
+                "model on more of them, or raise test_size."
             )
         X_train, X_test = (_safe_indexing(table.X, part) for part in (train, test))
         if encoder is not None:

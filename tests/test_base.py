@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_validate
@@ -24,6 +25,7 @@ import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
 from skroute.base import BaseRouter
 from skroute.datasets import make_routing
+from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import make_routing_scorer, normalized_auc, routing_curve
 from skroute.validation import check_queries, check_routing_table
 
@@ -168,7 +170,8 @@ def test_grid_search_tunes_a_pipeline_with_costs() -> None:
         cv=3,
         error_score="raise",
     )
-    search.fit(X, FRAME, costs=C)
+    with pytest.warns(IgnoredDeciderWarning, match="net_utility"):
+        search.fit(X, FRAME, costs=C)
     results = search.cv_results_
     assert np.isfinite(results["mean_test_nauc"]).all()
     assert (results["mean_test_collapse"] <= 0).all()
@@ -193,15 +196,14 @@ def test_cross_validate_scores_routers_with_costs(router: Any) -> None:
     )["test_score"]
     own = cross_validate(router, X, Y, params={"costs": C}, cv=3, error_score="raise")
     np.testing.assert_array_equal(scores, own["test_score"])
-    with pytest.raises(ValueError, match="needs costs"):
-        cross_validate(
-            router.set_params(costs=[1.0, 2.0, 3.0]),
-            X,
-            Y,
-            scoring=make_routing_scorer("normalized_auc"),
-            cv=3,
-            error_score="raise",
-        )
+    # Without costs the router's own prices count, as in its score.
+    keywords = {"cv": 3, "error_score": "raise"}
+    router = clone(router).set_params(costs=[1.0, 2.0, 3.0])
+    priced = cross_validate(
+        router, X, Y, scoring=make_routing_scorer("normalized_auc"), **keywords
+    )
+    own = cross_validate(router, X, Y, **keywords)
+    np.testing.assert_array_equal(priced["test_score"], own["test_score"])
 
 
 def test_prices_need_no_metadata() -> None:

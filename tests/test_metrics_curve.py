@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skroute.metrics import routing_curve
+from skroute import metrics
+from skroute.metrics import oracle_curve, routing_curve
 from skroute.metrics._curve import concave_hull
 
 quick = settings(max_examples=50, deadline=None)
@@ -324,3 +325,71 @@ def test_the_hull_is_what_no_line_between_two_points_is_above(points):
     assert set(zip(spent, gained, strict=True)) <= table
     slopes = np.diff(gained) / np.diff(spent)
     assert (np.diff(slopes) < 0).all()
+
+
+# Weights of queries
+
+
+@quick
+@given(tables(), st.data(), st.sampled_from(["mean", "query"]))
+def test_a_weight_repeats_a_query_and_zero_leaves_it_out(table, data, scope):
+    n_queries = len(table[0])
+    counts = st.lists(st.integers(0, 3), min_size=n_queries, max_size=n_queries)
+    weight = np.array(data.draw(counts.filter(any)))
+    again = np.repeat(np.arange(n_queries), weight)
+    expected = routing_curve(*(part[again] for part in table), scope=scope)
+    found = routing_curve(*table, scope=scope, sample_weight=weight * 0.3)
+    for name in (
+        *("budget", "cost", "quality", "call_share", "collapse", "price"),
+        *("model_quality", "model_cost", "floor", "ceiling"),
+    ):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12
+        )
+    assert found.n_queries == np.count_nonzero(weight)
+    y, costs = table[:2]
+    oracle = oracle_curve(y, costs, scope=scope, sample_weight=weight * 0.3)
+    repeated = oracle_curve(y[again], costs[again], scope=scope)
+    np.testing.assert_allclose(oracle.quality, repeated.quality, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scope", ["mean", "query"])
+def test_equal_weights_change_no_digit(scope):
+    rng = np.random.default_rng(0)
+    tables = [rng.random((40, 3)) for _ in range(4)]
+    plain = routing_curve(*tables, scope=scope)
+    for weight in (np.full(40, 0.3), [7] * 40, np.full(40, 1e308)):
+        found = routing_curve(*tables, scope=scope, sample_weight=weight)
+        for name in ("budget", "cost", "quality", "call_share", "collapse"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+
+
+CURVE_METRICS = (
+    *("normalized_auc", "quality_neutral_cost", "peak_quality"),
+    *("routing_collapse_index", "strongest_call_share", "apgr"),
+    *("average_improvement_in_quality", "call_performance_threshold"),
+)
+
+
+@pytest.mark.parametrize("name", CURVE_METRICS)
+def test_weights_count_in_every_metric_of_a_curve(name):
+    metric = getattr(metrics, name)
+    rng = np.random.default_rng(0)
+    y = np.column_stack([rng.random(60) < 0.5, rng.random(60) < 0.8]) * 1.0
+    weight = rng.integers(0, 4, 60)
+    tables = y, np.array([1.0, 3.0]), y / 2 + rng.random((60, 2)), rng.random((60, 2))
+    again = np.repeat(np.arange(60), weight)
+    expected = metric(*(part[again] if part.ndim == 2 else part for part in tables))
+    assert metric(*tables, sample_weight=weight) == pytest.approx(expected)
+    curve = routing_curve(*tables, sample_weight=weight)
+    assert metric(curve) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="already holds sample_weight: give it alone"):
+        metric(curve, sample_weight=weight)
+
+
+def test_weights_that_leave_nothing_to_count_are_named():
+    y = np.array([[0.0, 1.0], [np.nan, 1.0]])
+    with pytest.raises(ValueError, match="every model's outcome is known; it is 0"):
+        routing_curve(y, PRICES, Y, ESTIMATED_COST, sample_weight=[0.0, 1.0])
+    with pytest.raises(ValueError, match=r"sample_weight.*shape \(2,\); got \(3,\)"):
+        routing_curve(Y, PRICES, Y, ESTIMATED_COST, sample_weight=[1.0, 1.0, 1.0])

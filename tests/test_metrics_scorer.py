@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -21,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skroute import BudgetDecider, PointwiseRouter, metrics
+from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import (
     apgr,
     average_improvement_in_quality,
@@ -88,6 +90,9 @@ def test_a_named_metric_is_negated_where_lower_is_better(fitted, metric):
         value = regret(Y[60:], fitted.predict(X[60:]))
     else:
         value = function(curve_of(fitted))
+    if metric == "quality_neutral_cost":
+        assert value > 1
+        value = 1.0  # the best single model alone costs no more
     sign = -1 if metric in LOWER_IS_BETTER else 1
     assert value != 0
     by_name = score(make_routing_scorer(metric), fitted, costs=COSTS[60:])
@@ -123,7 +128,12 @@ def test_a_pipeline_is_scored_by_its_router(fitted):
     decided[-1].fit(fitted.transform(X[:60]))
     scorer = make_routing_scorer()
     expected = score(scorer, fitted, costs=COSTS[60:])
-    assert score(scorer, decided, costs=COSTS[60:]) == expected
+    with pytest.warns(IgnoredDeciderWarning, match="normalized_auc judges the router"):
+        assert score(scorer, decided, costs=COSTS[60:]) == expected
+    # A decider that does nothing of its own is not told of.
+    plain = make_pipeline(fitted, BudgetDecider())
+    plain[-1].fit(fitted.transform(X[:60]))
+    assert score(scorer, plain, costs=COSTS[60:]) == expected
     assert score(scorer, make_pipeline(fitted), costs=COSTS[60:]) == expected
 
 
@@ -222,14 +232,39 @@ def test_cross_validation_without_routing_never_scores_silently():
 
 @pytest.mark.usefixtures("metadata_routing")
 def test_cross_validation_without_costs_never_scores_silently():
-    with pytest.raises(ValueError, match="costs"):
+    with pytest.raises(ValueError, match="normalized_auc needs costs"):
         cross_validate(
-            PointwiseRouter(Ridge(), costs=PRICES),
+            KnowsCosts(Ridge(), random_state=0),
             X,
             Y,
             scoring=make_routing_scorer(),
             error_score="raise",
         )
+
+
+class KnowsCosts(PointwiseRouter):
+    """A router that has per-query costs of its own to be fitted on."""
+
+    def fit(self, X, y):
+        return super().fit(X, y, costs=np.ones_like(y))
+
+
+def test_prices_of_the_router_count_as_in_its_score():
+    router = PointwiseRouter(Ridge(), costs=PRICES, random_state=0).fit(X[:60], Y[:60])
+    assert score(make_routing_scorer(), router) == router.score(X[60:], Y[60:])
+    own = make_pipeline(StandardScaler(), PointwiseRouter(Ridge(), costs=PRICES))
+    scores = [
+        cross_val_score(own, X, Y, cv=SPLITS, scoring=scoring, error_score="raise")
+        for scoring in (None, make_routing_scorer())
+    ]
+    np.testing.assert_array_equal(*scores)
+    # Prices of the scorer come first, and costs that come with the queries before them.
+    other = make_routing_scorer(costs=[5.0, 1.0])
+    assert score(other, router) != router.score(X[60:], Y[60:])
+    priced = make_routing_scorer("regret", price=0.1)
+    assert score(priced, router) == score(
+        priced, router, costs=np.tile(PRICES, (30, 1))
+    )
 
 
 # In cross-validation and searches
@@ -261,7 +296,7 @@ def test_cross_validate_routes_costs_to_fit_and_scorers():
     np.testing.assert_allclose(
         found["test_auc"], by_hand(ridge_router(), normalized_auc)
     )
-    neutral = by_hand(ridge_router(), quality_neutral_cost)
+    neutral = np.minimum(by_hand(ridge_router(), quality_neutral_cost), 1.0)
     np.testing.assert_allclose(found["test_neutral"], np.negative(neutral))
 
 
@@ -306,6 +341,7 @@ def test_grid_search_over_a_router():
 
 
 @pytest.mark.usefixtures("metadata_routing")
+@pytest.mark.filterwarnings("ignore::skroute.exceptions.IgnoredDeciderWarning")
 def test_grid_search_over_a_router_and_its_decider():
     chain = make_pipeline(ridge_router(), BudgetDecider())
     prices = [0.0, 0.1, 10.0]
@@ -341,15 +377,18 @@ def test_grid_search_over_a_router_and_its_decider():
 @pytest.mark.usefixtures("metadata_routing")
 def test_cross_validate_over_a_router_and_its_decider():
     chain = make_pipeline(StandardScaler(), ridge_router(), BudgetDecider(2.0))
-    found = cross_validate(
-        chain,
-        X,
-        Y,
-        cv=SPLITS,
-        scoring=make_routing_scorer(),
-        params={"costs": COSTS},
-        error_score="raise",
-    )["test_score"]
+    with pytest.warns(IgnoredDeciderWarning) as told:
+        found = cross_validate(
+            chain,
+            X,
+            Y,
+            cv=SPLITS,
+            scoring=make_routing_scorer(),
+            params={"costs": COSTS},
+            error_score="raise",
+        )["test_score"]
+    # The same words from the same line, which Python's default filter shows once.
+    assert len({(str(w.message), w.filename, w.lineno) for w in told}) == 1
     assert found.shape == (3,)
     assert ((found > 0.5) & (found <= 1)).all()
 
@@ -364,6 +403,11 @@ def test_cross_validate_over_a_router_and_its_decider():
         (dict(metric=None), "metric"),
         (dict(metric=3), "metric"),
         (dict(response="proba"), "response"),
+        (dict(scope="batch"), "scope must be 'mean' or 'query'"),
+        (dict(metric="net_utility"), "net_utility cannot be called .*'price'"),
+        (dict(metric="quality_within_budget"), "quality_within_budget .*'budget'"),
+        (dict(metric="normalized_auc", price=1.0), "normalized_auc .*'price'"),
+        (dict(metric=lambda: 1.0), "lambda.* cannot be called"),
     ],
 )
 def test_nonsense_is_named(arguments, message):
@@ -422,5 +466,16 @@ def test_a_search_is_known_by_its_best_estimator():
         search = SimpleNamespace(best_estimator_=found.fit(X[:60], y))
         assert models_of(search).tolist() == models_of(found).tolist()
         assert router_of(search).transform(X[:2]).shape == (2, 4)
+        inside = make_pipeline(StandardScaler(), search)
+        assert models_of(inside).tolist() == models_of(found).tolist()
+        frozen = FrozenEstimator(found)
+        assert models_of(frozen).tolist() == models_of(found).tolist()
+        assert router_of(frozen).transform(X[:2]).shape == (2, 4)
+        inside = make_pipeline(make_pipeline("passthrough", frozen), "passthrough")
+        assert models_of(inside).tolist() == models_of(found).tolist()
+        assert router_of(inside).transform(X[:2]).shape == (2, 4)
     assert models_of(router).tolist() == ["b", "a"]
     assert models_of(SimpleNamespace()) is None
+    for nothing in (Ridge(), BudgetDecider(), GridSearchCV(Ridge(), {})):
+        with pytest.raises(ValueError, match="estimator must be a fitted router"):
+            router_of(nothing)

@@ -1,6 +1,7 @@
 """Metrics that tell what a router costs, what it gives, and whether it collapsed."""
 
 from skroute.metrics._curve import RoutingCurve, oracle_curve, routing_curve
+from skroute.metrics._decisions import net_utility, quality_within_budget
 from skroute.metrics._monitor import CollapseMonitor
 from skroute.metrics._monitor_summary import MonitorSummary
 from skroute.metrics._scorer import make_routing_scorer
@@ -24,11 +25,13 @@ __all__ = [
     "best_single",
     "call_performance_threshold",
     "make_routing_scorer",
+    "net_utility",
     "normalized_auc",
     "oracle_choice",
     "oracle_curve",
     "peak_quality",
     "quality_neutral_cost",
+    "quality_within_budget",
     "regret",
     "routing_collapse_index",
     "routing_curve",

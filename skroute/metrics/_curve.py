@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from skroute.averages import best_on_average
 from skroute.chunks import evenly
 from skroute.hull import choose, hull_steps
+from skroute.metrics._rows import find_judged
 from skroute.money import check_spend
 from skroute.names import default_names, model_names
 from skroute.validation import check_estimates, check_quality
@@ -52,7 +54,7 @@ class RoutingCurve:
     scope : {"mean", "query"}
         How the budget was swept.
     n_queries : int
-        Queries with complete outcomes, on which the curve rests.
+        Queries with complete outcomes (and a weight above 0), on which the curve rests.
     """
 
     budget: np.ndarray
@@ -115,6 +117,7 @@ def routing_curve(
     *,
     scope: Literal["mean", "query"] = "mean",
     models: Any = None,
+    sample_weight: Any = None,
 ) -> RoutingCurve:
     """Sweep the budget, and count what the decisions really give and cost.
 
@@ -134,6 +137,9 @@ def routing_curve(
         cap, else the cheapest [1]_.
     models : array-like of str of shape (n_models,), default=None
         Names of the models, where `y` has none.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts: one of weight 2 as two of weight 1, one of weight 0
+        not at all.
 
     Returns
     -------
@@ -177,13 +183,15 @@ def routing_curve(
         )
     if named is None:
         named = default_names(y.shape[1])
-    known = _complete(y, costs)
+    known, weight = find_judged(y, costs, sample_weight)
     y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
     # Of equally cheap models any may be called: which is best is known in hindsight.
     cheapest = costs == costs.min(axis=1, keepdims=True)
     floor_quality = np.where(cheapest, y, 0.0).sum(axis=1) / cheapest.sum(axis=1)
-    strongest = int(costs.mean(axis=0).argmax())
-    counted = _Counted(y, costs, cost, _well_chosen(y, strongest))
+    mean = partial(np.average, axis=0, weights=weight)
+    model_cost = mean(costs)
+    well_chosen = _well_chosen(y, int(model_cost.argmax()))
+    counted = _Counted(y, costs, cost, well_chosen, weight)
     sweep = _sweep_prices if scope == "mean" else _sweep_caps
     price, budget, spent, gained, share, collapse = sweep(quality, cost, counted)
     return RoutingCurve(
@@ -192,10 +200,10 @@ def routing_curve(
         quality=gained,
         call_share=share,
         collapse=collapse,
-        model_quality=y.mean(axis=0),
-        model_cost=costs.mean(axis=0),
-        floor=(float(costs.min(axis=1).mean()), float(floor_quality.mean())),
-        ceiling=float(costs.max(axis=1).mean()),
+        model_quality=mean(y),
+        model_cost=model_cost,
+        floor=(float(mean(costs.min(axis=1))), float(mean(floor_quality))),
+        ceiling=float(mean(costs.max(axis=1))),
         models=named,
         price=price,
         scope=scope,
@@ -209,6 +217,7 @@ def oracle_curve(
     *,
     scope: Literal["mean", "query"] = "mean",
     models: Any = None,
+    sample_weight: Any = None,
 ) -> RoutingCurve:
     """Sweep the budget of decisions with hindsight, which no router can beat.
 
@@ -223,6 +232,8 @@ def oracle_curve(
         How the budget is swept, as in :func:`routing_curve`.
     models : array-like of str of shape (n_models,), default=None
         Names of the models, where `y` has none.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts, as in :func:`routing_curve`.
 
     Returns
     -------
@@ -238,21 +249,32 @@ def oracle_curve(
     named = model_names(y)
     y = check_quality(y)
     costs = check_spend(costs, y.shape, named)
-    known = _complete(y, costs)
+    known, weight = find_judged(y, costs, sample_weight)
     y, costs = y[known], costs[known]
     models = models if named is None else named
-    return routing_curve(y, costs, y, costs, scope=scope, models=models)
+    return routing_curve(
+        y, costs, y, costs, scope=scope, models=models, sample_weight=weight
+    )
 
 
-def as_curve(y: Any, costs: Any, quality: Any, cost: Any, scope: Any) -> RoutingCurve:
+def as_curve(
+    y: Any, costs: Any, quality: Any, cost: Any, scope: Any, sample_weight: Any = None
+) -> RoutingCurve:
     """Take the curve, or draw it."""
-    if not isinstance(y, RoutingCurve):
-        return routing_curve(y, costs, quality, cost, scope=scope)
-    if costs is not None or quality is not None or cost is not None:
-        raise ValueError(
-            "a RoutingCurve already holds costs, quality and cost: give it alone."
-        )
-    return y
+    given = {
+        "costs": costs,
+        "quality": quality,
+        "cost": cost,
+        "sample_weight": sample_weight,
+    }
+    if isinstance(y, RoutingCurve):
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise ValueError(
+                f"a RoutingCurve already holds {', '.join(extra)}: give it alone."
+            )
+        return y
+    return routing_curve(y, scope=scope, **given)
 
 
 def concave_hull(
@@ -277,17 +299,6 @@ def _is_under(cost: np.ndarray, quality: np.ndarray, a: int, b: int, c: int) -> 
     ) * (cost[b] - cost[a])
 
 
-def _complete(y: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Queries whose outcomes are all known, of which there must be one."""
-    known = np.isfinite(y).all(axis=1) & np.isfinite(costs).all(axis=1)
-    if not known.any():
-        raise ValueError(
-            "y and costs have no query on which every model's quality and cost is "
-            "known; a curve needs complete rows."
-        )
-    return known
-
-
 @dataclass(frozen=True)
 class _Counted:
     """Tables that are summed over the decisions."""
@@ -296,6 +307,7 @@ class _Counted:
     costs: np.ndarray
     expected_cost: np.ndarray
     well_chosen: np.ndarray
+    weight: np.ndarray
 
 
 def _well_chosen(y: np.ndarray, strongest: int) -> np.ndarray:
@@ -316,22 +328,25 @@ def _sweep_prices(
     levels, prices = steps.levels()
     kept = evenly(len(levels), _N_PRICES)
     levels, prices = levels[kept], prices[kept]
-    n_queries, n_models = quality.shape
+    n_models = quality.shape[1]
+    weight = counted.weight
+    total = weight.sum()
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return steps.walk(values)[levels] / n_queries
+        return steps.walk(values * weight[:, None])[levels] / total
 
     calls = np.empty((len(levels), n_models))
     for model in range(n_models):
-        change = (steps.new == model).astype(int) - (steps.old == model)
-        first = np.count_nonzero(steps.start == model)
-        calls[:, model] = first + np.r_[0, np.cumsum(change)][levels]
+        change = (steps.new == model).astype(float) - (steps.old == model)
+        first = weight[steps.start == model].sum()
+        change = np.cumsum(change * weight[steps.row])
+        calls[:, model] = first + np.r_[0.0, change][levels]
     return (
         prices,
         mean(counted.expected_cost),
         mean(counted.costs),
         mean(counted.y),
-        calls / n_queries,
+        calls / total,
         1.0 - mean(counted.well_chosen),
     )
 
@@ -342,18 +357,19 @@ def _sweep_caps(
     caps = np.unique(cost)
     if len(caps) > _N_CAPS:
         caps = np.unique(np.quantile(caps, np.linspace(0, 1, _N_CAPS)))
-    rows = np.arange(len(quality))
+    rows, weight = np.arange(len(quality)), counted.weight
+    mean = partial(np.average, weights=weight)
     cheapest = cost == cost.min(axis=1, keepdims=True)
     points = []
     for cap in caps:
         choice = choose(quality, cost, 0.0, (cost <= cap) | cheapest)
-        share = np.bincount(choice, minlength=quality.shape[1]) / len(rows)
+        calls = np.bincount(choice, weights=weight, minlength=quality.shape[1])
         points.append(
             (
-                counted.costs[rows, choice].mean(),
-                counted.y[rows, choice].mean(),
-                share,
-                1.0 - counted.well_chosen[rows, choice].mean(),
+                mean(counted.costs[rows, choice]),
+                mean(counted.y[rows, choice]),
+                calls / weight.sum(),
+                1.0 - mean(counted.well_chosen[rows, choice]),
             )
         )
     spent, gained, share, collapse = (

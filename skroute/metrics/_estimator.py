@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.pipeline import Pipeline
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from skroute.decision import BudgetDecider
 from skroute.metrics._curve import RoutingCurve, routing_curve
@@ -14,7 +15,7 @@ from skroute.money import check_spend
 from skroute.names import default_names
 from skroute.validation import check_quality
 
-__all__ = ["Judged", "judge", "models_of", "router_of"]
+__all__ = ["Judged", "decider_of", "judge", "models_of", "observe", "router_of"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,18 @@ class Judged:
         )
         return Judged(y, costs, quality, cost, self.models)
 
-    def curve(self, scope: Literal["mean", "query"] = "mean") -> RoutingCurve:
+    def curve(
+        self,
+        scope: Literal["mean", "query"] = "mean",
+        sample_weight: Any = None,
+    ) -> RoutingCurve:
         """Sweep the budget over the estimates.
 
         Parameters
         ----------
         scope : {"mean", "query"}, default="mean"
+            As in :func:`~skroute.metrics.routing_curve`.
+        sample_weight : array-like of shape (n_queries,), default=None
             As in :func:`~skroute.metrics.routing_curve`.
 
         Returns
@@ -80,6 +87,7 @@ class Judged:
             self.cost,
             scope=scope,
             models=self.models,
+            sample_weight=sample_weight,
         )
 
 
@@ -89,8 +97,7 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
     Parameters
     ----------
     estimator : estimator
-        A router, a pipeline that ends in one, or one that ends in a
-        :class:`~skroute.BudgetDecider`; also a fitted search over any of them.
+        As in :func:`router_of`.
     X : array-like of shape (n_queries, n_features)
         What the estimator takes.
     y : array-like of shape (n_queries, n_models)
@@ -111,15 +118,7 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
         If a shape or a value is wrong, or costs are needed and not known.
     """
     router = router_of(estimator)
-    models = models_of(router)
-    y = check_quality(y, models=models)
-    if models is None:
-        models = default_names(y.shape[1])
-    if costs is None:
-        last = router[-1] if isinstance(router, Pipeline) else router
-        if hasattr(last, "_known_prices"):
-            costs = last._known_prices(user)
-    costs = check_spend(costs, y.shape, models)
+    y, costs, models = observe(estimator, y, costs, user)
     quality, cost = np.hsplit(np.asarray(router.transform(X)), 2)
     if quality.shape != y.shape:
         raise ValueError(
@@ -130,17 +129,101 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
     return Judged(y, costs, quality, cost, models)
 
 
+def observe(
+    estimator: Any, y: Any, costs: Any, user: str | None
+) -> tuple[np.ndarray, Any, np.ndarray]:
+    """Check observed outcomes, and put them in the order of a router's models.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`router_of`.
+    y : array-like of shape (n_queries, n_models)
+        Observed qualities.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or None
+        Observed costs. ``None``: the prices that the router was fitted on.
+    user : str or None
+        What needs the costs, as the error calls it; ``None``: nothing does.
+
+    Returns
+    -------
+    y : ndarray of shape (n_queries, n_models)
+        Qualities.
+    costs : ndarray of shape (n_queries, n_models) or None
+        Costs; ``None`` where they are neither known nor needed.
+    models : ndarray of str of shape (n_models,)
+        Names of the models.
+    """
+    models = models_of(estimator)
+    y = check_quality(y, models=models)
+    if models is None:
+        models = default_names(y.shape[1])
+    known = getattr(_find_router(estimator), "_known_prices", None)
+    if costs is None and known is not None:
+        costs = known(user)
+    if costs is not None or user is not None:
+        costs = check_spend(costs, y.shape, models)
+    return y, costs, models
+
+
 def router_of(estimator: Any) -> Any:
-    """The part of a pipeline or search whose `transform` gives estimates."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BudgetDecider):
-        return estimator[:-1]
-    return estimator
+    """Find what gives estimates in a pipeline or search: a router, or steps up to one.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted router, a pipeline that ends in one, or one that ends in a
+        :class:`~skroute.BudgetDecider`; also a fitted search over any of them, or one
+        of them frozen.
+
+    Returns
+    -------
+    estimator
+        The router, or a pipeline whose last step it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such step.
+    """
+    steps = _find_steps(estimator, without_decider=True)
+    if not steps or not hasattr(steps[-1], "transform"):
+        raise ValueError(
+            "estimator must be a fitted router, or a pipeline or a fitted search "
+            f"(with refit=True) that holds one; got {estimator!r}."
+        )
+    return steps[0] if len(steps) == 1 else make_pipeline(*steps)
 
 
 def models_of(estimator: Any) -> Any:
     """Names of the models in the order of the decisions, if they are known."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return getattr(estimator, "models_", None)
+    # A decider that was fitted on plain arrays numbers the models its router names.
+    return getattr(_find_router(estimator) or estimator, "models_", None)
+
+
+def decider_of(estimator: Any) -> BudgetDecider | None:
+    """Find the decider that ends a pipeline or search, if there is one."""
+    last = _find_steps(estimator)[-1:]
+    return last[0] if last and isinstance(last[0], BudgetDecider) else None
+
+
+def _find_router(estimator: Any) -> Any:
+    """Find the last step before a decider, or nothing."""
+    steps = _find_steps(estimator, without_decider=True)
+    return steps[-1] if steps else None
+
+
+def _find_steps(estimator: Any, *, without_decider: bool = False) -> list[Any]:
+    """List the steps of an estimator, those of pipelines and searches within it too."""
+    if isinstance(estimator, FrozenEstimator):
+        steps = _find_steps(estimator.estimator)
+    elif hasattr(estimator, "best_estimator_"):
+        steps = _find_steps(estimator.best_estimator_)
+    elif isinstance(estimator, Pipeline):
+        steps = [step for _, part in estimator.steps for step in _find_steps(part)]
+    else:
+        # A step that is left out is None or "passthrough".
+        steps = [] if estimator is None or isinstance(estimator, str) else [estimator]
+    if without_decider and steps and isinstance(steps[-1], BudgetDecider):
+        return steps[:-1]
+    return steps

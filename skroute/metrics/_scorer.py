@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -9,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skroute.metrics import _scores, _two_models
-from skroute.metrics._curve import RoutingCurve, routing_curve
-from skroute.metrics._estimator import models_of, router_of
+from skroute.decision import BudgetDecider
+from skroute.exceptions import IgnoredDeciderWarning
+from skroute.metrics import _decisions, _scores, _two_models
+from skroute.metrics._estimator import decider_of, judge, observe
 from skroute.metrics._tables import regret
-from skroute.money import check_spend
-from skroute.validation import check_quality
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {
@@ -27,9 +28,13 @@ _CURVE_METRICS: dict[Callable[..., float], bool] = {
     _scores.strongest_call_share: False,
     _two_models.call_performance_threshold: False,
 }
-_NAMED: dict[str, Callable[..., float]] = {
-    metric.__name__: metric for metric in (*_CURVE_METRICS, regret)
+_DECISION_METRICS: dict[Callable[..., float], bool] = {
+    regret: False,
+    _decisions.net_utility: True,
+    _decisions.quality_within_budget: True,
 }
+_KNOWN = {**_CURVE_METRICS, **_DECISION_METRICS}
+_NAMED: dict[str, Callable[..., float]] = {metric.__name__: metric for metric in _KNOWN}
 
 
 def make_routing_scorer(
@@ -48,15 +53,22 @@ def make_routing_scorer(
     metric : str or callable, default="normalized_auc"
         A metric of :mod:`skroute.metrics` or its name, or a function of your own: of a
         :class:`~skroute.metrics.RoutingCurve`, or (``response="decisions"``) of
-        ``(y, choice, costs=...)``.
-    costs : array-like of shape (n_models,), default=None
-        Prices per model that hold for every query. ``None``: the costs come with the
-        queries, as metadata, ``cross_validate(..., params={"costs": costs})`` with
-        ``sklearn.set_config(enable_metadata_routing=True)``.
+        ``(y, choice, costs=...)``. Metrics of a curve judge a router at every budget;
+        ``"regret"``, ``"net_utility"`` (with ``price=...``) and
+        ``"quality_within_budget"`` (with ``budget=...``) judge what ``predict``
+        decides, and so the parameters of a :class:`~skroute.BudgetDecider`.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+        Prices per model that hold for every query; or the costs of the very queries
+        that are scored, for tools that score all of them and know no metadata, such as
+        :func:`sklearn.inspection.permutation_importance`. ``None``: costs that come
+        with the queries as metadata, ``cross_validate(..., params={"costs": costs})``
+        with ``sklearn.set_config(enable_metadata_routing=True)``; without these, the
+        prices that the router was fitted on.
     scope : {"mean", "query"}, default="mean"
         How the budget of the curve is swept.
     response : {"curve", "decisions"}, default=None
-        What the metric is given. ``None``: a curve, and for ``regret`` the decisions.
+        What the metric is given. ``None``: as is known of skroute's metrics, else a
+        curve.
     greater_is_better : bool, default=None
         ``None``: as is known of skroute's metrics, else True. Where False the score is
         negated, as scikit-learn does.
@@ -66,8 +78,22 @@ def make_routing_scorer(
     Returns
     -------
     RoutingScorer
-        A callable ``scorer(estimator, X, y, *, costs=None)``. It raises where costs
-        are needed and not given; it never scores without.
+        A callable ``scorer(estimator, X, y, *, costs=None, sample_weight=None)``. It
+        raises where costs are needed and neither given nor known; it never scores
+        without.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, or the metric lacks one.
+
+    Notes
+    -----
+    scikit-learn turns an error of a scorer into ``nan`` and a warning, and a search
+    then takes its first candidate: give ``error_score="raise"`` to see the error.
+
+    Where the best single model's quality is never reached, or only at a higher cost,
+    ``"quality_neutral_cost"`` counts as 1: that model can always be called instead.
 
     Examples
     --------
@@ -94,15 +120,18 @@ def make_routing_scorer(
         metric = _NAMED[metric]
     if not callable(metric):
         raise ValueError(f"metric must be a name or a function; got {metric!r}.")
+    known = _function(metric)
     if response is None:
-        response = "decisions" if _function(metric) is regret else "curve"
+        response = "decisions" if known in _DECISION_METRICS else "curve"
     if response not in ("curve", "decisions"):
         raise ValueError(
             f"response must be 'curve', 'decisions' or None; got {response!r}."
         )
+    if scope not in ("mean", "query"):
+        raise ValueError(f"scope must be 'mean' or 'query'; got {scope!r}.")
     if greater_is_better is None:
-        known = _function(metric)
-        greater_is_better = known is not regret and _CURVE_METRICS.get(known, True)
+        greater_is_better = _KNOWN.get(known, True)
+    _check_arguments(metric, response, kwargs)
     return RoutingScorer(metric, costs, scope, response, greater_is_better, kwargs)
 
 
@@ -126,7 +155,13 @@ class RoutingScorer:
         self.kwargs = kwargs
 
     def __call__(
-        self, estimator: Any, X: Any, y_true: Any, *, costs: Any = None
+        self,
+        estimator: Any,
+        X: Any,
+        y_true: Any,
+        *,
+        costs: Any = None,
+        sample_weight: Any = None,
     ) -> float:
         """Score a fitted router, or a pipeline of one, on queries it did not see.
 
@@ -141,37 +176,71 @@ class RoutingScorer:
             Observed qualities.
         costs : array-like of shape (n_queries, n_models), default=None
             Observed costs.
+        sample_weight : array-like of shape (n_queries,), default=None
+            How much each query counts.
 
         Returns
         -------
         float
             The metric; negated where lower is better.
         """
-        costs = self.costs if costs is None else costs
-        models = models_of(estimator)
-        y_true = check_quality(y_true, models=models)
-        if costs is not None:
-            costs = check_spend(costs, y_true.shape, models)
+        if costs is None:
+            costs = self._own_costs(y_true)
         if self.response == "decisions":
-            choice = estimator.predict(X)
-            value = self.metric(y_true, choice, costs=costs, **self.kwargs)
+            value = self._judge_decisions(estimator, X, y_true, costs, sample_weight)
         else:
-            value = self.metric(self._curve(estimator, X, y_true, costs), **self.kwargs)
+            value = self._judge_curve(estimator, X, y_true, costs, sample_weight)
         return float(value if self.greater_is_better else -value)
 
-    def _curve(self, estimator: Any, X: Any, y: Any, costs: Any) -> RoutingCurve:
-        if costs is None:
+    def _own_costs(self, y: Any) -> Any:
+        """Costs that the scorer was made with."""
+        if np.ndim(self.costs) == 2 and len(self.costs) != len(y):
             raise ValueError(
-                f"{_name(self.metric)} needs costs, and none reached the scorer: "
-                "give prices to make_routing_scorer(costs=...), or pass per-query "
+                f"costs of make_routing_scorer are those of {len(self.costs)} queries, "
+                f"and {len(y)} are scored. Where queries are split, give per-query "
                 "costs as metadata, params={'costs': costs}, with "
-                "sklearn.set_config(enable_metadata_routing=True)."
+                "sklearn.set_config(enable_metadata_routing=True); or give the scorer "
+                "one price per model."
             )
-        estimates = np.asarray(router_of(estimator).transform(X))
-        return routing_curve(y, costs, *np.hsplit(estimates, 2), scope=self.scope)
+        return self.costs
+
+    def _judge_curve(
+        self, estimator: Any, X: Any, y: Any, costs: Any, sample_weight: Any
+    ) -> float:
+        """Judge a router at every budget."""
+        decider = decider_of(estimator)
+        if decider is not None and _is_set(decider):
+            warnings.warn(
+                f"{_name(self.metric)} judges the router at every budget, so the "
+                "parameters of the BudgetDecider behind it do not change the score. "
+                "To judge its decisions, use make_routing_scorer('net_utility', "
+                "price=...), ('quality_within_budget', budget=...) or ('regret').",
+                IgnoredDeciderWarning,
+                stacklevel=3,
+            )
+        judged = judge(estimator, X, y, costs, _name(self.metric))
+        curve = judged.curve(self.scope, sample_weight)
+        value = self.metric(curve, **self.kwargs)
+        if _function(self.metric) is _scores.quality_neutral_cost:
+            # The best single model alone is always to be had, at its own cost.
+            return min(value, 1.0)
+        return value
+
+    def _judge_decisions(
+        self, estimator: Any, X: Any, y: Any, costs: Any, sample_weight: Any
+    ) -> float:
+        """Judge what an estimator decides."""
+        metric = _function(self.metric)
+        # Regret is about money only where money has a price, and who knows of others.
+        needed = self.kwargs.get("price") if metric is regret else metric in _KNOWN
+        user = _name(metric) if needed else None
+        y, costs, _ = observe(estimator, y, costs, user)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        choice = estimator.predict(X)
+        return self.metric(y, choice, costs=costs, **weights, **self.kwargs)
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Request `costs` along with the queries to score.
+        """Request `costs` and `sample_weight` along with the queries to score.
 
         Returns
         -------
@@ -180,6 +249,7 @@ class RoutingScorer:
         """
         request = MetadataRequest(owner=self.__class__.__name__)
         request.score.add_request(param="costs", alias=True)
+        request.score.add_request(param="sample_weight", alias=True)
         return request
 
     def __repr__(self) -> str:
@@ -196,3 +266,27 @@ def _function(metric: Any) -> Any:
 
 def _name(metric: Any) -> str:
     return getattr(_function(metric), "__name__", repr(metric))
+
+
+def _is_set(decider: BudgetDecider) -> bool:
+    """Whether a decider decides otherwise than ``router.predict`` does."""
+    limits = (decider.budget, decider.min_quality, decider.price)
+    return any(limit is not None for limit in limits) or decider.tolerance != 0
+
+
+def _check_arguments(metric: Any, response: str, kwargs: dict[str, Any]) -> None:
+    """Check that a metric can be called so, before anything is fitted."""
+    try:
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):  # some builtins tell nothing
+        return
+    given: tuple[Any, ...] = (None,)
+    if response == "decisions":
+        given, kwargs = (None, None), {"costs": None, **kwargs}
+    try:
+        signature.bind(*given, **kwargs)
+    except TypeError as error:
+        raise ValueError(
+            f"{_name(metric)} cannot be called with the arguments of "
+            f"make_routing_scorer, {sorted(kwargs)}: {error}."
+        ) from None

@@ -24,6 +24,7 @@ def normalized_auc(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
 ) -> float:
     """Mean quality of the Pareto envelope between the smallest and the largest spend.
 
@@ -39,6 +40,8 @@ def normalized_auc(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def normalized_auc(
     >>> normalized_auc(y, costs, y, [costs, costs])
     0.875
     """
-    curve = as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope, sample_weight)
     spent, gained = curve.envelope()
     low, high = curve.floor[0], curve.ceiling
     if high <= low:
@@ -74,6 +77,7 @@ def quality_neutral_cost(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
 ) -> float:
     """Cost of the best single model's quality, as a share of that model's cost.
 
@@ -89,6 +93,8 @@ def quality_neutral_cost(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
 
     Returns
     -------
@@ -108,7 +114,7 @@ def quality_neutral_cost(
     >>> round(quality_neutral_cost(y, costs, y, [costs, costs]), 3)
     0.667
     """
-    curve = as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope, sample_weight)
     spent, gained = curve.envelope()
     target = curve.model_quality[curve.best_single]
     # Means of the same numbers in another order differ in the last digits.
@@ -128,6 +134,7 @@ def peak_quality(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
 ) -> float:
     """Highest mean quality on the envelope, at any budget.
 
@@ -140,6 +147,8 @@ def peak_quality(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
 
     Returns
     -------
@@ -153,7 +162,7 @@ def peak_quality(
     >>> peak_quality(y, costs, y, [costs, costs])
     1.0
     """
-    _, gained = as_curve(y, costs, quality, cost, scope).envelope()
+    _, gained = as_curve(y, costs, quality, cost, scope, sample_weight).envelope()
     return float(gained[-1])
 
 
@@ -164,6 +173,7 @@ def routing_collapse_index(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
 ) -> float:
     """Share of the queries on which the largest budget is spent badly.
 
@@ -180,6 +190,8 @@ def routing_collapse_index(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
 
     Returns
     -------
@@ -198,7 +210,7 @@ def routing_collapse_index(
     >>> routing_collapse_index(y, costs, [[0, 1], [0, 1]], [costs, costs])
     0.5
     """
-    curve = as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope, sample_weight)
     return float(curve.collapse[-1])
 
 
@@ -209,6 +221,7 @@ def strongest_call_share(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
 ) -> float:
     """Share of the calls that go to the dearest model at the largest budget.
 
@@ -221,6 +234,8 @@ def strongest_call_share(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
 
     Returns
     -------
@@ -234,7 +249,7 @@ def strongest_call_share(
     >>> strongest_call_share(y, costs, [[0, 1], [0, 1]], [costs, costs])
     1.0
     """
-    curve = as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope, sample_weight)
     return float(curve.call_share[-1, curve.strongest])
 
 
@@ -245,6 +260,7 @@ def average_improvement_in_quality(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
     max_cost: float | None = None,
 ) -> float:
     """AIQ of RouterBench: area under the non-decreasing hull over the largest cost.
@@ -258,6 +274,8 @@ def average_improvement_in_quality(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
     max_cost : float, default=None
         The largest cost over all the routers that are compared, to which the last
         quality is carried. ``None``: the largest cost of this curve.
@@ -280,7 +298,7 @@ def average_improvement_in_quality(
     >>> average_improvement_in_quality(y, costs, y, [costs, costs], max_cost=4.0)
     0.6875
     """
-    curve = as_curve(y, costs, quality, cost, scope)
+    curve = as_curve(y, costs, quality, cost, scope, sample_weight)
     spent, gained = concave_hull(curve.cost, curve.quality)
     if max_cost is None:
         max_cost = float(curve.cost.max())

@@ -8,6 +8,7 @@ import numpy as np
 
 from skroute.averages import best_on_average, weighted_means
 from skroute.checks import check_number
+from skroute.metrics._rows import find_judged
 from skroute.money import check_spend
 from skroute.names import model_names
 from skroute.validation import check_choice, check_quality
@@ -111,7 +112,14 @@ def top2_margin(quality: Any) -> np.ndarray:
     return margin
 
 
-def regret(y: Any, choice: Any, *, costs: Any = None, price: float = 0.0) -> float:
+def regret(
+    y: Any,
+    choice: Any,
+    *,
+    costs: Any = None,
+    price: float = 0.0,
+    sample_weight: Any = None,
+) -> float:
     """Mean quality lost against the best decision in hindsight.
 
     Parameters
@@ -125,6 +133,8 @@ def regret(y: Any, choice: Any, *, costs: Any = None, price: float = 0.0) -> flo
     price : float, default=0.0
         Quality that one unit of money is worth: the regret is then that of
         ``quality - price * cost``.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts.
 
     Returns
     -------
@@ -140,13 +150,14 @@ def regret(y: Any, choice: Any, *, costs: Any = None, price: float = 0.0) -> flo
     value = check_quality(y)
     choice = check_choice(choice, value.shape)
     price = check_number(price, "price", low=0.0)
+    spend = None
     if price > 0:
         if costs is None:
             raise ValueError(f"costs must be given to price them at price={price:g}.")
-        value = value - price * check_spend(costs, value.shape, model_names(y))
-    known = np.isfinite(value).all(axis=1)
-    if not known.any():
-        raise ValueError("y has no query on which every quality and cost is known.")
-    value, choice = value[known], choice[known]
+        spend = check_spend(costs, value.shape, model_names(y))
+    judged, weight = find_judged(value, spend, sample_weight)
+    if spend is not None:
+        value = value - price * spend
+    value, choice = value[judged], choice[judged]
     chosen = value[np.arange(len(value)), choice]
-    return float(np.mean(value.max(axis=1) - chosen))
+    return float(np.average(value.max(axis=1) - chosen, weights=weight))

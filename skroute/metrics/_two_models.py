@@ -20,6 +20,7 @@ def apgr(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
 ) -> float:
     """Average performance gap recovered, of RouteLLM: for a weak and a strong model.
 
@@ -35,6 +36,8 @@ def apgr(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
 
     Returns
     -------
@@ -58,7 +61,9 @@ def apgr(
     >>> apgr(y, costs, y, [costs, costs])
     0.75
     """
-    share, recovered = _gap_recovered(as_curve(y, costs, quality, cost, scope))
+    share, recovered = _gap_recovered(
+        as_curve(y, costs, quality, cost, scope, sample_weight)
+    )
     return float(trapezoid(recovered, share))
 
 
@@ -69,6 +74,7 @@ def call_performance_threshold(
     cost: Any = None,
     *,
     scope: Scope = "mean",
+    sample_weight: Any = None,
     recovered: float = 0.5,
 ) -> float:
     """CPT of RouteLLM: share of strong calls that recovers part of the quality gap.
@@ -82,6 +88,8 @@ def call_performance_threshold(
         :func:`~skroute.metrics.routing_curve`; not with a curve.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept; not with a curve.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts; not with a curve.
     recovered : float, default=0.5
         The part of the gap, between 0 and 1.
 
@@ -110,7 +118,7 @@ def call_performance_threshold(
     """
     if not 0 <= check_number(recovered, "recovered") <= 1:
         raise ValueError(f"recovered must be between 0 and 1; got {recovered!r}.")
-    share, gap = _gap_recovered(as_curve(y, costs, quality, cost, scope))
+    share, gap = _gap_recovered(as_curve(y, costs, quality, cost, scope, sample_weight))
     after = int(np.argmax(gap >= recovered))
     if after == 0:
         return float(share[0])

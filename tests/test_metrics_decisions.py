@@ -1,0 +1,167 @@
+"""Metrics of decisions, and searches over deciders by them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skroute import BudgetDecider, InfeasibleBudgetError, PointwiseRouter
+from skroute.datasets import make_routing
+from skroute.metrics import (
+    make_routing_scorer,
+    net_utility,
+    quality_within_budget,
+    regret,
+)
+
+DATA = make_routing(240, n_features=6, n_models=3, random_state=0)
+X, Y, PRICES = DATA.data, DATA.quality, np.array([1.0, 5.0, 20.0])
+ROWS = np.arange(len(Y))
+
+
+def chain(**limits):
+    router = PointwiseRouter(Ridge(), costs=PRICES, random_state=0)
+    return make_pipeline(router, BudgetDecider(**limits))
+
+
+def test_net_utility_is_quality_less_money_at_its_price():
+    choice = ROWS % 3
+    expected = Y[ROWS, choice].mean() - 0.02 * PRICES[choice].mean()
+    found = net_utility(Y, choice, costs=PRICES, price=0.02)
+    assert found == pytest.approx(expected)
+    free = net_utility(Y, choice, costs=PRICES, price=0)
+    assert free == pytest.approx(Y[ROWS, choice].mean())
+
+
+def test_net_utility_and_regret_differ_by_the_best_there_is():
+    best = (Y - 0.02 * PRICES).max(axis=1).mean()
+    for choice in (ROWS % 3, ROWS * 0):
+        worth = net_utility(Y, choice, costs=PRICES, price=0.02)
+        lost = regret(Y, choice, costs=PRICES, price=0.02)
+        assert worth + lost == pytest.approx(best)
+
+
+def test_quality_counts_in_full_up_to_the_budget():
+    choice = ROWS % 2
+    quality, spent = Y[ROWS, choice].mean(), PRICES[choice].mean()
+    for budget in (spent, 2 * spent, 1e9):
+        found = quality_within_budget(Y, choice, costs=PRICES, budget=budget)
+        assert found == pytest.approx(quality)
+
+
+def test_overspending_is_cut_back_by_chance_to_the_cheapest_model():
+    """The quality that is left is that of a mixture which keeps to the budget."""
+    choice = np.full(len(Y), 2)
+    budget, quality = 8.0, Y.mean(axis=0)
+    share = (budget - 1) / (20 - 1)
+    assert share * 20 + (1 - share) * 1 == pytest.approx(budget)
+    found = quality_within_budget(Y, choice, costs=PRICES, budget=budget)
+    assert found == pytest.approx(share * quality[2] + (1 - share) * quality[0])
+    # No step where the budget is just missed, and less for less money.
+    budgets = np.linspace(1, 21, 50)
+    left = [
+        quality_within_budget(Y, choice, costs=PRICES, budget=budget)
+        for budget in budgets
+    ]
+    assert left[0] == pytest.approx(quality[0])
+    assert left[-1] == pytest.approx(quality[2])
+    assert (np.diff(left) >= 0).all()
+    assert np.diff(left).max() < 0.05
+
+
+def test_overspending_on_worse_models_is_no_gain():
+    y = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert quality_within_budget(y, [1, 1], costs=[1.0, 3.0], budget=2.0) == 0.0
+
+
+def test_a_budget_below_the_cheapest_model_is_refused():
+    message = "budget must be at least 1, which the cheapest model costs.*got 0.5"
+    with pytest.raises(InfeasibleBudgetError, match=message) as told:
+        quality_within_budget(Y, ROWS % 3, costs=PRICES, budget=0.5)
+    assert told.value.smallest_budget == 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "keywords"),
+    [
+        (net_utility, {"price": 0.02}),
+        (quality_within_budget, {"budget": 100.0}),
+        (quality_within_budget, {"budget": 3.0}),
+        (regret, {"price": 0.02}),
+    ],
+)
+def test_weights_repeat_queries_and_incomplete_ones_are_left_out(metric, keywords):
+    weight = np.random.default_rng(0).integers(0, 4, len(Y))
+    again = np.repeat(ROWS, weight)
+    choice = (ROWS % 5) % 3
+    found = metric(Y, choice, costs=PRICES, sample_weight=weight / 7, **keywords)
+    expected = metric(Y[again], choice[again], costs=PRICES, **keywords)
+    assert found == pytest.approx(expected)
+    assert found != pytest.approx(metric(Y, choice, costs=PRICES, **keywords))
+    holes = Y.copy()
+    holes[:100, 1] = np.nan
+    rest = metric(Y[100:], choice[100:], costs=PRICES, **keywords)
+    assert metric(holes, choice, costs=PRICES, **keywords) == pytest.approx(rest)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"costs": None}, "costs must be given"),
+        ({"price": -1.0}, "price must be at least 0"),
+        ({"price": None}, "price must be a number"),
+        ({"sample_weight": np.zeros(len(Y))}, "sample_weight must be above 0"),
+        ({"sample_weight": [1.0]}, "sample_weight must have one value per query"),
+        ({"sample_weight": -np.ones(len(Y))}, "sample_weight must not be negative"),
+        ({"sample_weight": Y[:, 0] * np.nan}, "sample_weight must be finite"),
+    ],
+)
+def test_bad_input_of_decisions_is_named(changed, message):
+    keywords = {"costs": PRICES, "price": 0.1, **changed}
+    with pytest.raises(ValueError, match=message):
+        net_utility(Y, ROWS % 3, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "grid", "best"),
+    [
+        (
+            make_routing_scorer("net_utility", price=0.02),
+            {"budgetdecider__price": [0.0, 0.02, 1.0]},
+            0.02,
+        ),
+        (
+            make_routing_scorer("quality_within_budget", budget=4.0),
+            {"budgetdecider__budget": [1.2, 4.0, 15.0]},
+            4.0,
+        ),
+    ],
+)
+def test_a_search_over_a_decider_is_no_longer_without_effect(scorer, grid, best):
+    search = GridSearchCV(chain(), grid, cv=3, scoring=scorer, error_score="raise")
+    search.fit(X, Y)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(set(scores)) == len(scores)
+    assert list(search.best_params_.values()) == [best]
+
+
+def test_a_scorer_of_decisions_judges_what_predict_decides():
+    fitted = chain(budget=4.0).fit(X[:160], Y[:160])
+    scorer = make_routing_scorer("quality_within_budget", budget=3.0)
+    expected = quality_within_budget(
+        Y[160:], fitted.predict(X[160:]), costs=PRICES, budget=3.0
+    )
+    assert scorer(fitted, X[160:], Y[160:]) == expected
+    weight = np.arange(80.0)
+    weighed = scorer(fitted, X[160:], Y[160:], sample_weight=weight)
+    assert weighed == quality_within_budget(
+        Y[160:],
+        fitted.predict(X[160:]),
+        costs=PRICES,
+        budget=3.0,
+        sample_weight=weight,
+    )
+    assert weighed != expected
