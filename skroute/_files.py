@@ -72,17 +72,14 @@ def _unpickled(file: Path) -> Any:
         raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
 
 
-def read_data(
-    table: Path, embeddings: Path | None, prices: Path | None, duplicates: Any
-) -> Bunch:
+def read_data(table: Path, **options: Any) -> Bunch:
     """Read a table that has costs, and prompts or embeddings."""
-    data = read_table(
-        table, duplicates=duplicates, embeddings=embeddings, prices=prices
-    )
+    data = read_table(table, **options)
     if data.costs is None:
         raise ValueError(
             f"{table.name} has no costs (columns <model>|total_cost, or cost in a long "
-            "table): give the price per call of every model with --prices PRICES.json."
+            "table): give the price per call of every model with --prices PRICES.json, "
+            "or, if it counts tokens, prices per token with --token-price MODEL=IN,OUT."
         )
     if data.data is None and data.prompts is None:
         raise ValueError(

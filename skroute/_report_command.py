@@ -10,15 +10,12 @@ import typer
 
 from skroute import _console as console
 from skroute._tables import (
-    Duplicates,
-    DuplicatesOption,
-    EmbeddingsOption,
-    PricesOption,
     SeedOption,
-    TableArgument,
+    Table,
     TestSizeOption,
     repeated_prompts,
     warn_of_repeats,
+    with_table,
 )
 
 if TYPE_CHECKING:
@@ -30,14 +27,12 @@ _ROUTER = "RankingRouter"
 _PEERS = ("kNN", "ridge")
 
 
+@with_table
 def report(
-    table: TableArgument,
+    table: Table,
     out: Annotated[
         Path, typer.Option("--out", help="Where the report is written.")
     ] = Path("report.html"),
-    embeddings: EmbeddingsOption = None,
-    prices: PricesOption = None,
-    duplicates: DuplicatesOption = Duplicates.refuse,
     test_size: TestSizeOption = 0.3,
     seed: SeedOption = 0,
     peers: Annotated[
@@ -49,14 +44,13 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
 ) -> None:
     """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
-    from skroute._files import read_data
     from skroute.datasets._extras import require
 
     console.check_out(out)
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
     with console.kept_from(out):
-        data = read_data(table, embeddings, prices, duplicates)
+        data = table.read()
         if data.data is not None:
             warn_of_repeats(data.data)
         html = _written(
@@ -66,7 +60,7 @@ def report(
             peers=peers,
             prompts=prompts,
             title=title,
-            unit=None if prices else "USD",
+            unit="USD" if data.costs.ndim > 1 else None,
         )
     console.write_text(html, out)
     with console.kept_from(out):

@@ -20,15 +20,12 @@ import skroute
 from skroute import _console as console
 from skroute._report_command import report
 from skroute._tables import (
-    Duplicates,
-    DuplicatesOption,
-    EmbeddingsOption,
-    PricesOption,
     SeedOption,
-    TableArgument,
+    Table,
     TestSizeOption,
     repeated_prompts,
     warn_of_repeats,
+    with_table,
 )
 
 if TYPE_CHECKING:
@@ -184,11 +181,9 @@ def demo(
 
 
 @app.command()
+@with_table
 def evaluate(
-    table: TableArgument,
-    embeddings: EmbeddingsOption = None,
-    prices: PricesOption = None,
-    duplicates: DuplicatesOption = Duplicates.refuse,
+    table: Table,
     seeds: SeedsOption = 5,
     test_size: TestSizeOption = 0.3,
     seed: SeedOption = 0,
@@ -202,15 +197,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare routers on a table of your own, on paired splits."""
-    from skroute._files import read_data
-
     console.check_out(json_file)
     with console.kept_from(json_file):
-        data = read_data(table, embeddings, prices, duplicates)
-        comparison = _compared(data, table.name, seeds, test_size, seed)
+        data = table.read()
+        comparison = _compared(data, table.path.name, seeds, test_size, seed)
         console.print_budgets(comparison)
         console.print_comparison(
-            comparison, "cost at list prices" if prices else "cost in USD"
+            comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
         )
     if json_file is not None:
         text = json.dumps(comparison.to_dict(), indent=1)
@@ -218,8 +211,9 @@ def evaluate(
 
 
 @app.command()
+@with_table
 def fit(
-    table: TableArgument,
+    table: Table,
     out: Annotated[
         Path,
         typer.Option(
@@ -228,9 +222,6 @@ def fit(
             "ends in .joblib; - is stdout.",
         ),
     ],
-    embeddings: EmbeddingsOption = None,
-    prices: PricesOption = None,
-    duplicates: DuplicatesOption = Duplicates.refuse,
     param: Annotated[
         list[str] | None,
         typer.Option(
@@ -250,13 +241,12 @@ def fit(
     from sklearn.pipeline import Pipeline
 
     from skroute._defaults import fit_encoder
-    from skroute._files import read_data
     from skroute.ranking import RankingRouter
 
     console.check_out(out)
     router = RankingRouter(random_state=seed)
     router.set_params(**dict(_parameter(text) for text in param or []))
-    data = read_data(table, embeddings, prices, duplicates)
+    data = table.read()
     y = pd.DataFrame(data.quality, columns=data.models)
     costs = data.costs
     if costs.ndim == 1:
@@ -300,7 +290,13 @@ def route(
             "blank line is an empty prompt.",
         ),
     ] = None,
-    embeddings: EmbeddingsOption = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="E.npy",
+            help="Embeddings of the prompts, row by row, as numpy.save writes them.",
+        ),
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Money; what it limits is said by --scope.")
     ] = None,

@@ -209,8 +209,7 @@ def test_byte_order_mark_is_not_part_of_a_name(tmp_path):
     ("change", "message"),
     [
         ({"org/big": ["good", "bad", "bad"]}, r"column 'org/big' .*row 0 has 'good'"),
-        ({"notes": ["x", "y", "z"]}, r"column 'notes' must hold a model's numbers"),
-        ({"tokens": [1, 2, 3]}, r"column 'tokens' has no 'tokens\|total_cost'"),
+        ({"stars": [1, 2, 3]}, r"column 'stars' has no 'stars\|total_cost'"),
         (
             {"ghost|total_cost": [1, 2, 3]},
             r"column 'ghost\|total_cost'.*without a qual",
@@ -286,8 +285,8 @@ def test_truncated_gzip(tmp_path):
 
 
 def test_long_text_in_a_models_column_is_cut_in_the_error(tmp_path):
-    frame = toy_frame().assign(answer=["long " * 1000] * 3)
-    with pytest.raises(ValueError, match="column 'answer'") as caught:
+    frame = toy_frame().assign(**{"org/big": ["long " * 1000] * 3})
+    with pytest.raises(ValueError, match="column 'org/big'") as caught:
         read_routerbench(save(frame, tmp_path / "t.csv"))
     assert len(str(caught.value)) < 300
 

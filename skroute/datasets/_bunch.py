@@ -6,6 +6,7 @@ import json
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from skroute.arrays import read_npy
+from skroute.datasets._texts import read_text
 from skroute.money import check_prices
+from skroute.names import listed
 
 __all__ = [
     "as_path",
     "check_costs",
     "columns_found",
+    "count_repeats",
     "is_missing",
+    "mean_by_pair",
+    "read_json_mapping",
     "routing_bunch",
     "to_numbers",
     "to_texts",
@@ -30,6 +35,8 @@ _DESCR = """\
 Routing table read from {source}
 {n_queries} queries, {n_models} models, {n_incomplete} queries without the quality of
 every model. Costs: {costs}.
+{n_repeats} rows were averaged with an earlier row of the same call or prompt, and
+{n_again} queries repeat the prompt of an earlier query. Columns left out: {left_out}.
 """
 _N_LISTED = 12
 
@@ -45,9 +52,11 @@ def routing_bunch(
     prompts: np.ndarray | None,
     task: np.ndarray | None,
     prices: Any,
-    embeddings: Any,
+    data: np.ndarray | None,
+    n_repeats: int,
+    left_out: Sequence[str] = (),
 ) -> Bunch:
-    """Put a table together, with prices and embeddings from outside of it.
+    """Put a table together, with prices from outside of it.
 
     Parameters
     ----------
@@ -61,8 +70,14 @@ def routing_bunch(
         Names of the columns.
     queries, prompts, task : ndarray of shape (n_queries,) or None
         What is known of each query.
-    prices, embeddings : object
+    prices : object
         As users give them; see :func:`skroute.datasets.read_routerbench`.
+    data : ndarray of shape (n_queries, n_features) or None
+        Embeddings.
+    n_repeats : int
+        Rows that were averaged with earlier ones.
+    left_out : sequence of str, default=()
+        Columns that nothing was read from.
 
     Returns
     -------
@@ -72,7 +87,7 @@ def routing_bunch(
     Raises
     ------
     ValueError
-        If prices are given beside costs, or prices or embeddings do not fit.
+        If prices are given beside costs, or do not fit.
     """
     names = np.empty(len(models), dtype=object)
     names[:] = list(models)
@@ -86,9 +101,8 @@ def routing_bunch(
             )
     elif prices is not None:
         costs, unit = _listed_costs(prices, names), "one list price per model"
-    n_queries = len(quality)
     return Bunch(
-        data=None if embeddings is None else _check_embeddings(embeddings, n_queries),
+        data=data,
         quality=quality,
         costs=costs,
         models=names,
@@ -97,12 +111,22 @@ def routing_bunch(
         prompts=prompts,
         DESCR=_DESCR.format(
             source=source,
-            n_queries=n_queries,
+            n_queries=len(quality),
             n_models=len(names),
             n_incomplete=int(np.isnan(quality).any(axis=1).sum()),
             costs=unit,
+            n_repeats=n_repeats,
+            n_again=count_repeats(prompts),
+            left_out=listed(left_out),
         ),
+        n_repeats=n_repeats,
     )
+
+
+def count_repeats(prompts: np.ndarray | None) -> int:
+    """Count the queries whose prompt an earlier query has too."""
+    texts = [] if prompts is None else [prompt for prompt in prompts if prompt]
+    return len(texts) - len(set(texts))
 
 
 def as_path(path: Any, name: str) -> Path:
@@ -150,10 +174,10 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
         for i, value in enumerate(values.tolist()):
             if value is None:
                 continue
-            if not isinstance(value, Real):
+            if not isinstance(value, Real | Decimal):
                 raise ValueError(
                     f"column {name!r} must hold a model's numbers; row {i} has "
-                    f"{reprlib.repr(value)}. {hint}"
+                    f"{reprlib.repr(value)}. {_vector_hint(name, value) or hint}"
                 )
             try:
                 numbers[i] = value
@@ -165,6 +189,40 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
             f"{int(np.isinf(numbers).argmax())}; leave it empty if it is not known."
         )
     return numbers
+
+
+def _vector_hint(name: str, value: Any) -> str:
+    """Say how a column of vectors is read, where a value looks like one."""
+    listed = isinstance(value, list | tuple | np.ndarray)
+    if listed or (isinstance(value, str) and value.startswith("[")):
+        return f"If these are embeddings, read them by embeddings={name!r}."
+    return ""
+
+
+def mean_by_pair(
+    pair: np.ndarray, values: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Put the mean of the known values of each pair into its cell.
+
+    Parameters
+    ----------
+    pair, values : ndarray of shape (n_values,)
+        Where each value belongs, numbered row by row, and the values.
+    shape : tuple of int
+        Rows and columns of the result.
+
+    Returns
+    -------
+    ndarray of shape `shape`
+        The means, ``NaN`` where nothing is known.
+    """
+    known = ~np.isnan(values)
+    size = shape[0] * shape[1]
+    total = np.bincount(pair[known], values[known], minlength=size)
+    count = np.bincount(pair[known], minlength=size)
+    mean = np.full(size, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean.reshape(shape)
 
 
 def check_costs(name: str, costs: np.ndarray) -> np.ndarray:
@@ -181,7 +239,7 @@ def to_texts(values: np.ndarray | None) -> np.ndarray | None:
     """Make every cell of a text column a string, empty where missing."""
     if values is None:
         return None
-    texts = ["" if is_missing(cell) else str(cell) for cell in values.tolist()]
+    texts = ["" if is_missing(cell) else read_text(cell) for cell in values.tolist()]
     return np.array(texts, dtype=object)
 
 
@@ -195,53 +253,33 @@ def columns_found(columns: Sequence[tuple[str, np.ndarray]]) -> str:
     return ", ".join(kinds) + (f" and {more} more" if more else "") or "none"
 
 
+def read_json_mapping(given: Any, name: str) -> Mapping[Any, Any]:
+    """Check that an argument is a mapping, or read it from a JSON file."""
+    if isinstance(given, str | os.PathLike):
+        file = as_path(given, name)
+        if not file.is_file():
+            raise FileNotFoundError(f"{name} {str(file)!r} is not a file.")
+        try:
+            given = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name} {file.name!r} is not JSON: {error}") from error
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{name} must map the name of each model to its price, or be the path of a "
+            f"JSON file that does; got {type(given).__name__}."
+        )
+    return given
+
+
 def _listed_costs(prices: Any, models: np.ndarray) -> np.ndarray:
     """Check prices by model, or read them from a JSON file."""
-    if isinstance(prices, str | os.PathLike):
-        file = as_path(prices, "prices")
-        if not file.is_file():
-            raise FileNotFoundError(f"prices {str(file)!r} is not a file.")
-        try:
-            prices = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"prices {file.name!r} is not JSON: {error}") from error
-    if not isinstance(prices, Mapping):
-        raise TypeError(
-            "prices must map the name of each model to its price, or be the path of a "
-            f"JSON file that does; got {type(prices).__name__}."
-        )
+    prices = read_json_mapping(prices, "prices")
     for name, price in prices.items():
+        if isinstance(price, Mapping):
+            raise ValueError(
+                f"prices[{name!r}] must be money per call; got an object. Prices per "
+                "token go to token_prices."
+            )
         if isinstance(price, bool) or not isinstance(price, Real):
             raise ValueError(f"prices[{name!r}] must be a number; got {price!r}.")
     return check_prices(prices, models, "prices")
-
-
-def _check_embeddings(embeddings: Any, n_queries: int) -> np.ndarray:
-    """Check embeddings, or read them from a file; at least float32."""
-    if isinstance(embeddings, str | os.PathLike):
-        file = as_path(embeddings, "embeddings")
-        if not file.is_file():
-            raise FileNotFoundError(f"embeddings {str(file)!r} is not a file.")
-        try:
-            embeddings = read_npy(file)
-        except ValueError as error:
-            raise ValueError(
-                f"embeddings {file.name!r} is not an array of numbers as numpy.save "
-                f"writes it: {error}"
-            ) from error
-    table = np.asarray(embeddings)
-    if table.ndim != 2 or len(table) != n_queries:
-        raise ValueError(
-            f"embeddings must have one row for each of the {n_queries} queries and two "
-            f"axes; got shape {table.shape}."
-        )
-    if table.dtype.kind not in "biuf":
-        raise ValueError(f"embeddings must be numbers; got dtype {table.dtype}.")
-    single = table.dtype.kind == "f" and table.dtype.itemsize <= 4
-    table = table.astype(np.float32 if single else np.float64, copy=False)
-    finite = np.isfinite(table).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"embeddings must be finite; row {int(finite.argmin())} is not."
-        )
-    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from skroute.datasets._dataframes import (
+    MAX_BYTES,
     Columns,
     check_unique,
     pandas_columns,
@@ -19,21 +21,29 @@ from skroute.datasets._dataframes import (
 )
 from skroute.datasets._extras import require
 from skroute.datasets._frames import frame_columns
-from skroute.datasets._layouts import ROW_INDEX, TEXT_COLUMNS, is_dropped
+from skroute.datasets._layouts import (
+    ROW_INDEX,
+    TEXT_COLUMNS,
+    is_dropped,
+    normalize,
+)
 from skroute.datasets._unpickle import restricted_load
 
 __all__ = ["MAX_BYTES", "read_columns", "table_format"]
 
-#: Size of a table that is read, unpacked, if nothing else is said.
-MAX_BYTES = 1 << 30
-
 # A prompt that reads "NA" is a prompt, so these count in columns of numbers only.
 _MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
+_SEPARATORS = (",", ";", "\t")
+# Where fields are parted by semicolons, a comma is often that of a fraction.
+_DECIMAL_COMMA = re.compile(rb'(?:^|;)"?-?\d+,\d+"?(?=;|\r?$)', re.MULTILINE)
+_SAMPLE = 1 << 16
 # Rows of a parquet file that are unpacked at once.
 _ROWS = 256
 _FORMATS = {
     ".csv": "csv",
     ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
     ".parquet": "parquet",
     ".json": "json",
     ".json.gz": "json",
@@ -72,8 +82,8 @@ def read_columns(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the format is unknown, the file is damaged or too large, or columns share a
-        name.
+        If the format is unknown, the file is damaged or too large, in memory too, or
+        columns share a name.
     UnsafePickleError
         If a pickle asks for anything that no table needs.
     ImportError
@@ -165,6 +175,8 @@ def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
 def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
     pandas = require("pandas", "reading a CSV file")
     options = {"encoding": "utf-8-sig", "keep_default_na": False}
+    with _opened(path, max_bytes) as stream:
+        options |= _dialect(stream.read(_SAMPLE))
     try:
         with _opened(path, max_bytes) as stream:
             header = pandas.read_csv(stream, header=None, nrows=1, dtype=str, **options)
@@ -179,11 +191,12 @@ def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
         )
     # pandas would rename the second of two columns instead of complaining.
     check_unique(names)
-    numbers = [name for name in names if name not in text]
+    texts = [name for name in names if name in text or normalize(name) in text]
+    numbers = [name for name in names if name not in texts]
     with _opened(path, max_bytes) as stream:
         frame = pandas.read_csv(
             stream,
-            dtype=dict.fromkeys(text, str),
+            dtype=dict.fromkeys(texts, str),
             na_values=dict.fromkeys(numbers, _MISSING),
             low_memory=False,
             **options,
@@ -195,6 +208,14 @@ def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
         )
     frame.columns = names
     return pandas_columns(frame)
+
+
+def _dialect(sample: bytes) -> dict[str, str]:
+    """Tell what parts the fields of a CSV file, by its header."""
+    header = re.sub(rb'"[^"]*"', b"", sample.split(b"\n", 1)[0])
+    found = max(_SEPARATORS, key=lambda separator: header.count(separator.encode()))
+    comma = found == ";" and _DECIMAL_COMMA.search(sample) is not None
+    return {"sep": found, "decimal": "," if comma else "."}
 
 
 def _read_parquet(path: Path, max_bytes: int) -> Columns:
@@ -227,7 +248,7 @@ def _read_json(path: Path, max_bytes: int) -> Columns:
             f"it holds a {type(records).__name__}; a JSON table is a list of records. "
             "With pandas, write it by to_json(orient='records')."
         )
-    return record_columns(records)
+    return record_columns(records, max_bytes)
 
 
 def _read_jsonl(path: Path, max_bytes: int) -> Columns:
@@ -240,7 +261,7 @@ def _read_jsonl(path: Path, max_bytes: int) -> Columns:
             records.append(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is not a JSON record: {error}") from None
-    return record_columns(records)
+    return record_columns(records, max_bytes)
 
 
 def _read_pickle(path: Path, max_bytes: int) -> Columns:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from skroute.datasets._extras import require
-from skroute.datasets._layouts import TEXT_COLUMNS
+from skroute.datasets._layouts import MODEL_COLUMNS, TEXT_COLUMNS, first_of, normalize
 
 __all__ = [
+    "MAX_BYTES",
     "Columns",
     "check_unique",
+    "is_nested",
     "object_array",
     "pandas_columns",
     "record_columns",
@@ -23,11 +25,18 @@ __all__ = [
 #: stored, all else are object arrays with None or NaN where a value is missing.
 Columns = list[tuple[str, np.ndarray]]
 
+#: Size of a table that is read, unpacked, if nothing else is said.
+MAX_BYTES = 1 << 30
+
+# Bytes of a value in a column of records, where it is missing too.
+_BYTES = 8
 # The key of LLMRouter's and RouterDC's records under which each model has its quality.
 _SCORES = "scores"
+# Where one of these names the model of a record, `scores` go by metric.
+_MODEL_KEYS = (*MODEL_COLUMNS, "model_id", "llm", "engine", "deployment", "provider")
 
 
-def table_in_memory(table: Any, name: str) -> Columns:
+def table_in_memory(table: Any, name: str, max_bytes: int = MAX_BYTES) -> Columns:
     """Take the columns out of a table that is not a file.
 
     Parameters
@@ -36,6 +45,8 @@ def table_in_memory(table: Any, name: str) -> Columns:
         The table.
     name : str
         How errors call the argument.
+    max_bytes : int, default=MAX_BYTES
+        Largest size of the columns of records.
 
     Returns
     -------
@@ -56,7 +67,7 @@ def table_in_memory(table: Any, name: str) -> Columns:
     elif isinstance(table, Mapping):
         columns = [(str(key), _values(values)) for key, values in table.items()]
     elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
-        columns = record_columns(table)
+        columns = record_columns(table, max_bytes)
     else:
         raise TypeError(
             f"{name} must be a pandas or polars DataFrame (collect a LazyFrame first), "
@@ -91,7 +102,7 @@ def pandas_columns(frame: Any) -> Columns:
     return columns
 
 
-def record_columns(records: Sequence[Any]) -> Columns:
+def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Columns:
     """Turn records, such as the lines of a JSON file, into columns.
 
     Parameters
@@ -99,7 +110,11 @@ def record_columns(records: Sequence[Any]) -> Columns:
     records : sequence of mapping
         The rows. What a record lacks is missing there. Records with a mapping
         ``scores`` from model to quality, as LLMRouter and RouterDC write them, give a
-        column for each model, sorted by name, and beside these their text columns.
+        column for each model, sorted by name, and beside these their columns of texts,
+        lists and objects.
+        Where records name a model, their ``scores`` go by metric and stay as they are.
+    max_bytes : int, default=MAX_BYTES
+        Largest size of the columns.
 
     Returns
     -------
@@ -109,7 +124,8 @@ def record_columns(records: Sequence[Any]) -> Columns:
     Raises
     ------
     ValueError
-        If a record is no mapping, or only some have ``scores``.
+        If a record is no mapping, only some have ``scores``, or the columns would take
+        more than `max_bytes`.
     """
     names: dict[str, None] = {}
     for row, record in enumerate(records):
@@ -120,7 +136,9 @@ def record_columns(records: Sequence[Any]) -> Columns:
             )
         names.update(dict.fromkeys(record))
     scores = [record.get(_SCORES) for record in records]
-    if not any(isinstance(score, Mapping) for score in scores):
+    by_model = any(isinstance(score, Mapping) for score in scores)
+    if not by_model or first_of(_MODEL_KEYS, [str(name) for name in names]):
+        _check_room(len(records), len(names), max_bytes)
         return [(str(n), object_array([r.get(n) for r in records])) for n in names]
     models: dict[str, None] = {}
     for row, score in enumerate(scores):
@@ -130,11 +148,37 @@ def record_columns(records: Sequence[Any]) -> Columns:
                 "model, but other records have."
             )
         models.update(dict.fromkeys(score))
-    text = [name for name in names if name in TEXT_COLUMNS]
+    _check_room(len(records), len(models), max_bytes)
+    others = {n: object_array([r.get(n) for r in records]) for n in names}
+    del others[_SCORES]
+    kept = [
+        (str(name), cells)
+        for name, cells in others.items()
+        if normalize(str(name)) in TEXT_COLUMNS or is_nested(cells)
+    ]
     return [
-        *((name, object_array([r.get(name) for r in records])) for name in text),
+        *kept,
         *((m, object_array([s.get(m) for s in scores])) for m in sorted(models)),
     ]
+
+
+def _check_room(n_rows: int, n_columns: int, max_bytes: int) -> None:
+    """Refuse records that share few names: as columns they would fill the memory."""
+    size = n_rows * n_columns * _BYTES
+    if size > max_bytes:
+        raise ValueError(
+            f"its {n_rows:,} records have {n_columns:,} different names, a table of "
+            f"{size:,} bytes, more than max_bytes={max_bytes:,}. Records of one table "
+            "share their names; if these should not, give a larger max_bytes."
+        )
+
+
+def is_nested(cells: np.ndarray) -> bool:
+    """Tell whether a column holds lists, arrays or objects, by its first value."""
+    if cells.dtype != object:
+        return False
+    first = next((cell for cell in cells.tolist() if cell is not None), None)
+    return isinstance(first, Mapping | list | tuple | np.ndarray)
 
 
 def check_unique(names: Sequence[str]) -> None:

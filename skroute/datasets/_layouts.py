@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+import re
+from collections.abc import Collection, Iterable
 
 __all__ = [
     "COST_COLUMNS",
@@ -16,9 +18,12 @@ __all__ = [
     "TEXT_COLUMNS",
     "first_of",
     "is_dropped",
+    "is_known_side",
+    "normalize",
+    "suggest",
 ]
 
-PROMPT_COLUMNS = ("prompt", "question", "query")
+PROMPT_COLUMNS = ("prompt", "question", "query", "messages")
 TASK_COLUMNS = ("eval_name", "task", "task_name")
 ID_COLUMNS = ("sample_id", "query_id", "id")
 #: Columns that hold text in a wide table; every other one is a model's.
@@ -28,10 +33,12 @@ COST_ENDING = "|total_cost"
 
 # A long table has a row for each call. There, `id` often numbers the calls, so it is
 # not taken for the query.
-LONG_QUERY_COLUMNS = ("query_id", "sample_id", "query", "question", "prompt")
+LONG_QUERY_COLUMNS = (
+    *("query_id", "sample_id", "query", "question", "prompt", "messages"),
+)
 MODEL_COLUMNS = ("model", "model_name")
 QUALITY_COLUMNS = ("quality", "score", "performance")
-COST_COLUMNS = ("cost", "total_cost")
+COST_COLUMNS = ("cost", "total_cost", "spend", "response_cost")
 
 # How pandas calls the first column of a CSV file that DataFrame.to_csv wrote with its
 # index, which has no name.
@@ -39,10 +46,60 @@ ROW_INDEX = "Unnamed: 0"
 _DROPPED = ("oracle_model_to_route_to", ROW_INDEX)
 _ANSWER_ENDINGS = ("|model_response", "_response")
 
+# What stands beside models in tables of logs and votes, by normalized name: names and
+# numbers of rows, counts of tokens, times, money, votes, and how a row was made.
+_SIDE = re.compile(
+    r"(.*_)?(id|uuid|hash|index|idx)"
+    r"|(.*_)?tokens?(_(in|out|count))?"
+    r"|(.*_)?(time|timestamp|tstamp|date|datetime)(_(s|ms|utc))?"
+    r"|(created|updated|started|ended|completed)(_(at|on))?"
+    r"|(.*_)?(latency|duration|elapsed|ttft)(_(s|ms|sec|seconds))?"
+    r"|(.*_)?(cost|price|spend|usd)"
+    r"|winner(_.*)?"
+    r"|row|split|fold|seed|turn|label|length|difficulty|cluster|language"
+)
+
+
+def normalize(name: str) -> str:
+    """Write a name in lower case with underscores: ``modelName``, ``Model Name``."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[ \-]+", "_", parted).lower()
+
 
 def first_of(candidates: Collection[str], names: Collection[str]) -> str | None:
-    """Find the first candidate that is among the names, ``None`` where none is."""
-    return next((name for name in candidates if name in names), None)
+    """Find the name of the first candidate that is there, ``None`` where none is.
+
+    ``Model Name`` and ``modelName`` are found too where a candidate is ``model_name``;
+    a name that is spelled as the candidate goes before these.
+    """
+    spelled = next((name for name in candidates if name in names), None)
+    if spelled is not None:
+        return spelled
+    written = {normalize(name): name for name in reversed(list(names))}
+    return next((written[name] for name in candidates if name in written), None)
+
+
+def suggest(wanted: Iterable[str], names: Collection[str]) -> str:
+    """Write the question whether a name like the wanted ones was meant, for an error.
+
+    Parameters
+    ----------
+    wanted : iterable of str
+        Names that were looked for.
+    names : collection of str
+        Those that there are.
+
+    Returns
+    -------
+    str
+        The question, with a space before it, or nothing where no name is alike.
+    """
+    written = {normalize(name): name for name in names}
+    for name in wanted:
+        close = difflib.get_close_matches(normalize(name), written, n=1)
+        if close:
+            return f" Did you mean {written[close[0]]!r}?"
+    return ""
 
 
 def is_dropped(name: str, names: Collection[str]) -> bool:
@@ -64,3 +121,8 @@ def is_dropped(name: str, names: Collection[str]) -> bool:
         return True
     model = name.removesuffix(_ANSWER_ENDINGS[1])
     return model != name and model in names
+
+
+def is_known_side(name: str) -> bool:
+    """Tell whether a name is one that logs give to what is no model's quality."""
+    return _SIDE.fullmatch(normalize(name.rpartition("|")[2])) is not None

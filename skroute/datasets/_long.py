@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -14,20 +15,33 @@ from skroute.datasets._bunch import (
     check_costs,
     columns_found,
     is_missing,
+    mean_by_pair,
     routing_bunch,
     to_numbers,
 )
-from skroute.datasets._columns import read_columns
-from skroute.datasets._dataframes import Columns, object_array, table_in_memory
+from skroute.datasets._columns import MAX_BYTES, read_columns
+from skroute.datasets._dataframes import (
+    Columns,
+    is_nested,
+    object_array,
+    table_in_memory,
+)
 from skroute.datasets._layouts import (
+    COST_COLUMNS,
     MODEL_COLUMNS,
     PROMPT_COLUMNS,
     TASK_COLUMNS,
     TEXT_COLUMNS,
     first_of,
 )
+from skroute.datasets._nested import take_values
+from skroute.datasets._options import ReadOptions
+from skroute.datasets._texts import check_model_names, is_chat, read_text
+from skroute.datasets._tokens import long_token_costs
+from skroute.datasets._vectors import read_embeddings
+from skroute.names import listed
 
-__all__ = ["from_long", "long_bunch"]
+__all__ = ["LongNames", "from_long", "long_bunch"]
 
 _HINT = "Make the column numeric, or name another one."
 
@@ -41,9 +55,13 @@ def from_long(
     cost: str | None = None,
     prompt: str | None = None,
     task: str | None = None,
+    models: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
     duplicates: Literal["raise", "mean"] = "raise",
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
+    token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Read a table with a row for each call: query, model, quality and cost.
 
@@ -57,31 +75,48 @@ def from_long(
         ignored.
     query : str, default="query"
         Column that tells queries apart: numbers, texts, categories. In a CSV file all
-        are texts.
+        are texts. Here and in the next five, dots lead into objects and lists:
+        ``"scores.accuracy"``, ``"response.body.model"``.
     model : str, default="model"
         Column of the models' names.
     quality : str, default="quality"
         Column of the qualities, empty where unknown.
     cost : str, default=None
-        Column of the money per call, empty where unknown; by default ``cost`` if there
-        is such a column.
+        Column of the money per call, empty where unknown; by default the first of
+        ``cost``, ``total_cost``, ``spend`` and ``response_cost`` that there is.
     prompt : str, default=None
-        Column of the queries' texts; by default the first of ``prompt``, ``question``
-        and ``query`` that there is and, in the place of `query` itself, holds texts of
-        more than one word.
+        Column of the queries' texts; by default the first of ``prompt``, ``question``,
+        ``query`` and ``messages`` that there is and, in the place of `query` itself,
+        holds texts of more than one word. The text of a list of chat messages is the
+        last one of the user.
     task : str, default=None
         Column that says what kind of query it is; by default the first of
         ``eval_name``, ``task`` and ``task_name`` that there is.
+    models : sequence of str, default=None
+        Models to read, as they are called after `rename`; calls of others are left
+        out. By default all.
+    rename : mapping from str to str, default=None
+        New names of models. Several that get the same name become one model.
     duplicates : {"raise", "mean"}, default="raise"
         What to do where a model was called on a query more than once: refuse the
         table, or take the means of the known qualities and of the known costs.
     prices : mapping from model name to price, or path of a JSON file with one, \
             default=None
         Money per call of every model, for a table without costs.
-    embeddings : array-like of shape (n_queries, n_features) or path of a .npy file, \
-            default=None
-        Embeddings of the queries, in the order of `queries` below. float16 becomes
-        float32.
+    token_prices : mapping from model name to (float, float), or path of a JSON file \
+            with one, default=None
+        Money per input token and per output token, such as ``(2.5e-6, 1e-5)``, or an
+        object with ``input_cost_per_token`` and ``output_cost_per_token``, as in
+        LiteLLM's price map. Costs are then computed from ``prompt_tokens`` and
+        ``completion_tokens`` (``input_tokens`` and ``output_tokens``), which may lie
+        in an object ``usage``, and a column of costs is not read.
+    embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
+            file, default=None
+        Embeddings of the queries: a column of vectors (lists, arrays, or JSON of
+        them), or an array in the order of `queries` below. float16 becomes float32.
+    max_bytes : int, default=2**30
+        Largest size of the table, as a file, unpacked, and as a matrix of queries and
+        models.
 
     Returns
     -------
@@ -98,7 +133,8 @@ def from_long(
         If `table` is nothing of the above.
     ValueError
         If a column is missing or holds what it should not, a query or a model has no
-        name, a pair occurs twice, or a query has two prompts; names the first row.
+        name, a pair occurs twice, a query has two prompts, or the table would take
+        more than `max_bytes`; names the first row.
 
     See Also
     --------
@@ -123,82 +159,121 @@ def from_long(
     array([[ 1.,  0.],
            [nan,  1.]])
     """
-    named = (query, model, quality, cost, prompt, task)
+    options = ReadOptions(
+        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
+    )
     if isinstance(table, str | os.PathLike):
         file = as_path(table, "table")
         text = {*TEXT_COLUMNS, *MODEL_COLUMNS, query, model, prompt or "", task or ""}
-        source, columns = file.name, read_columns(file, text)
+        source, columns = file.name, read_columns(file, text, max_bytes)
     else:
-        source, columns = type(table).__name__, table_in_memory(table, "table")
-    found = dict(columns)
-    arguments = ("query", "model", "quality", "cost", "prompt", "task")
-    for argument, name in zip(arguments, named, strict=True):
-        if name is not None and name not in found:
-            raise ValueError(
-                f"{argument}={name!r} is no column of {source}; it has "
-                f"{columns_found(columns)}."
-            )
-    return long_bunch(
-        columns,
-        source,
-        query=query,
-        model=model,
-        quality=quality,
-        cost=cost or first_of(("cost",), found),
-        prompt=prompt,
-        task=task,
-        duplicates=duplicates,
-        prices=prices,
-        embeddings=embeddings,
-    )
+        source = type(table).__name__
+        columns = table_in_memory(table, "table", max_bytes)
+    names = LongNames(query, model, quality, cost, prompt, task)
+    return long_bunch(columns, source, names, options)
+
+
+@dataclass(frozen=True)
+class LongNames:
+    """Columns of a long table, or paths into them; see :func:`from_long`."""
+
+    query: str
+    model: str
+    quality: str
+    cost: str | None = None
+    prompt: str | None = None
+    task: str | None = None
 
 
 def long_bunch(
-    columns: Columns,
-    source: str,
-    *,
-    query: str,
-    model: str,
-    quality: str,
-    cost: str | None,
-    prompt: str | None = None,
-    task: str | None = None,
-    duplicates: str = "raise",
-    prices: Any = None,
-    embeddings: Any = None,
+    columns: Columns, source: str, names: LongNames, options: ReadOptions
 ) -> Bunch:
     """Turn the columns of a long table into a Bunch; see :func:`from_long`."""
-    if duplicates not in ("raise", "mean"):
-        raise ValueError(f"duplicates must be 'raise' or 'mean'; got {duplicates!r}.")
     found = dict(columns)
-    if len(found[query]) == 0:
+    has = columns_found(columns)
+    for field in fields(names):
+        name = getattr(names, field.name)
+        if name is not None:
+            found[name] = take_values(found, name, field.name, source, has)
+    if len(found[names.query]) == 0:
         raise ValueError(f"{source} has no rows; a routing table needs calls.")
-    row, queries = _coded(query, found[query])
-    names = object_array([str(name) for name in _present(model, found[model])])
-    models, column = np.unique(names.astype(str), return_inverse=True)
-    pair = row * len(models) + column
-    if duplicates == "raise":
-        _check_pairs(pair, found[query], names)
+    called, found, renamed = _select(found, names, options, source)
+    cells = _present(names.query, found[names.query])
+    row, queries = _number_queries(names.query, cells)
+    models = sorted(set(renamed))
+    where = {name: i for i, name in enumerate(models)}
+    column = np.array([where[name] for name in renamed])
+    options.check_size(len(queries), len(models), source)
     shape = (len(queries), len(models))
-    values = to_numbers(quality, found[quality], _HINT)
-    spent = None
-    if cost is not None:
-        known = check_costs(cost, to_numbers(cost, found[cost], _HINT))
-        spent = _spread(pair, known, shape)
-    prompt = prompt or _prompt_column(found, query)
-    task = task or first_of(TASK_COLUMNS, found)
+    pair = row * len(models) + column
+    n_pairs = len(np.unique(pair))
+    if options.duplicates == "raise" and n_pairs < len(pair):
+        _refuse_repeats(pair, cells, renamed)
+    cost, spent = _read_costs(found, names, called, renamed, options, source)
+    prompt = names.prompt or _prompt_column(found, names.query)
+    task = names.task or first_of(TASK_COLUMNS, found)
+    quality = to_numbers(names.quality, found[names.quality], _HINT)
     return routing_bunch(
         source=source,
-        quality=_spread(pair, values, shape),
-        costs=spent,
+        quality=mean_by_pair(pair, quality, shape),
+        costs=None if spent is None else mean_by_pair(pair, spent, shape),
         cost_column=str(cost),
-        models=models.tolist(),
+        models=models,
         queries=object_array(queries),
         prompts=_one_each(prompt, found, row, queries) if prompt else None,
         task=_one_each(task, found, row, queries) if task else None,
-        prices=prices,
-        embeddings=embeddings,
+        prices=options.prices,
+        data=read_embeddings(
+            options.embeddings, found, row, len(queries), source, by_row=False
+        ),
+        n_repeats=len(pair) - n_pairs,
     )
+
+
+def _select(
+    found: dict[str, np.ndarray], names: LongNames, options: ReadOptions, source: str
+) -> tuple[list[str], dict[str, np.ndarray], list[str]]:
+    """Keep the calls of the models that are read, with their old and new names."""
+    called = [_write_name(name) for name in _present(names.model, found[names.model])]
+    there = list(dict.fromkeys(called))
+    new = dict(zip(there, options.rename_models(there, source), strict=True))
+    check_model_names(new.values(), source)
+    options.check_all_there(list(new.values()), source, f"the models {listed(there)}")
+    kept = np.array([options.is_read(new[name]) for name in called])
+    if not kept.all():
+        called = [name for name, keep in zip(called, kept, strict=True) if keep]
+        found = {name: values[kept] for name, values in found.items()}
+    return called, found, [new[name] for name in called]
+
+
+def _write_name(cell: Any) -> str:
+    """Write a model's name; one that is a whole number without a fraction."""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return str(cell)
+
+
+def _read_costs(
+    found: dict[str, np.ndarray],
+    names: LongNames,
+    called: list[str],
+    renamed: list[str],
+    options: ReadOptions,
+    source: str,
+) -> tuple[str | None, np.ndarray | None]:
+    """Read the money of each call, or compute it from tokens; which column had it."""
+    if options.token_prices is not None:
+        if names.cost is not None:
+            raise ValueError(
+                f"token_prices computes costs, but cost={names.cost!r} names a column "
+                "of them: give one of them."
+            )
+        prices = options.token_prices
+        return None, long_token_costs(found, called, renamed, prices, source)
+    cost = names.cost or first_of(COST_COLUMNS, found)
+    if cost is None:
+        return None, None
+    return cost, check_costs(cost, to_numbers(cost, found[cost], _HINT))
 
 
 def _present(name: str, values: np.ndarray) -> list[Any]:
@@ -210,14 +285,14 @@ def _present(name: str, values: np.ndarray) -> list[Any]:
                 f"column {name!r} is empty in row {i}; every call needs a query and a "
                 "model. Drop the row, or fill the column."
             )
-    return cells
+    return [read_text(cell) if is_chat(cell) else cell for cell in cells]
 
 
-def _coded(name: str, values: np.ndarray) -> tuple[np.ndarray, list[Any]]:
-    """Number the values of a column in the order of their first appearance."""
+def _number_queries(name: str, cells: list[Any]) -> tuple[np.ndarray, list[Any]]:
+    """Number the queries in the order of their first appearance."""
     first: dict[Any, int] = {}
     try:
-        codes = [first.setdefault(v, len(first)) for v in _present(name, values)]
+        codes = [first.setdefault(cell, len(first)) for cell in cells]
     except TypeError:
         raise ValueError(
             f"column {name!r} must hold numbers or texts that tell queries apart; it "
@@ -226,38 +301,35 @@ def _coded(name: str, values: np.ndarray) -> tuple[np.ndarray, list[Any]]:
     return np.array(codes), list(first)
 
 
-def _check_pairs(pair: np.ndarray, queries: np.ndarray, models: np.ndarray) -> None:
+def _refuse_repeats(pair: np.ndarray, queries: list[Any], models: list[str]) -> None:
+    """Name the first pair that occurs twice."""
     _, first = np.unique(pair, return_index=True)
-    if len(first) < len(pair):
-        again = int(np.setdiff1d(np.arange(len(pair)), first)[0])
-        before = int((pair == pair[again]).argmax())
-        raise ValueError(
-            f"model {models[again]!r} occurs twice on query {queries[again]!r}, in "
-            f"rows {before} and {again}; {len(pair) - len(first)} rows repeat a pair "
-            "in all. Drop them, or take means by duplicates='mean'."
-        )
-
-
-def _spread(pair: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Put the mean of the known values of each pair into its cell."""
-    known = ~np.isnan(values)
-    size = shape[0] * shape[1]
-    total = np.bincount(pair[known], values[known], minlength=size)
-    count = np.bincount(pair[known], minlength=size)
-    mean = np.full(size, np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean.reshape(shape)
+    again = int(np.setdiff1d(np.arange(len(pair)), first)[0])
+    before = int((pair == pair[again]).argmax())
+    raise ValueError(
+        f"model {models[again]!r} occurs twice on query {queries[again]!r}, in rows "
+        f"{before} and {again}; {len(pair) - len(first)} rows repeat a pair in all. "
+        "Drop them, or take means by duplicates='mean'."
+    )
 
 
 def _prompt_column(found: dict[str, np.ndarray], query: str) -> str | None:
     """Find the texts; the names of queries are none unless they have several words."""
-    others = [name for name in found if name != query]
+    others = [
+        name
+        for name, cells in found.items()
+        if name != query and not (is_nested(cells) and not _has_chats(cells))
+    ]
     beside = first_of(PROMPT_COLUMNS, others)
-    if beside is not None or query not in PROMPT_COLUMNS:
+    if beside is not None or not set(query.split(".")) & set(PROMPT_COLUMNS):
         return beside
     cells = found[query].tolist()
     worded = any(isinstance(c, str) and len(c.split(None, 1)) > 1 for c in cells)
-    return query if worded else None
+    return query if worded or _has_chats(found[query]) else None
+
+
+def _has_chats(cells: np.ndarray) -> bool:
+    return cells.dtype == object and any(is_chat(cell) for cell in cells.tolist())
 
 
 def _one_each(
@@ -268,10 +340,11 @@ def _one_each(
     for i, cell in zip(row.tolist(), found[name].tolist(), strict=True):
         if is_missing(cell):
             continue
-        if texts[i] not in ("", str(cell)):
+        text = read_text(cell)
+        if texts[i] not in ("", text):
             raise ValueError(
                 f"query {queries[i]!r} has more than one {name!r}; calls of one query "
                 "must agree, or it is more than one query."
             )
-        texts[i] = str(cell)
+        texts[i] = text
     return texts

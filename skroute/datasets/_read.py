@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from sklearn.utils import Bunch
 
-from skroute.checks import check_integer
 from skroute.datasets._bunch import as_path, columns_found
 from skroute.datasets._columns import MAX_BYTES, read_columns
+from skroute.datasets._dataframes import Columns
 from skroute.datasets._layouts import (
-    COST_COLUMNS,
     LONG_QUERY_COLUMNS,
     MODEL_COLUMNS,
     PROMPT_COLUMNS,
     QUALITY_COLUMNS,
     TEXT_COLUMNS,
     first_of,
+    suggest,
 )
-from skroute.datasets._long import long_bunch
+from skroute.datasets._long import LongNames, long_bunch
+from skroute.datasets._nested import list_paths
+from skroute.datasets._options import ReadOptions
+from skroute.datasets._texts import is_chat, read_text
 from skroute.datasets._wide import wide_bunch
 
 __all__ = ["read_prompts", "read_table"]
@@ -34,8 +37,17 @@ _TEXT = (*TEXT_COLUMNS, *MODEL_COLUMNS)
 def read_table(
     path: str | os.PathLike[str],
     *,
+    query: str | None = None,
+    model: str | None = None,
+    quality: str | None = None,
+    cost: str | None = None,
+    prompt: str | None = None,
+    task: str | None = None,
+    models: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
     duplicates: Literal["raise", "mean"] = "raise",
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
+    token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
     max_bytes: int = MAX_BYTES,
 ) -> Bunch:
@@ -55,26 +67,43 @@ def read_table(
                          object with the quality of each model
     ===================  ======================================================
 
-    ``prompt``, ``question`` or ``query`` is the text of the query, ``eval_name``,
-    ``task`` or ``task_name`` its kind, ``sample_id``, ``query_id`` or ``id`` its name.
+    ``prompt``, ``question``, ``query`` or ``messages`` (a chat, of which the last
+    message of the user is taken) is the text of the query, ``eval_name``, ``task`` or
+    ``task_name`` its kind, ``sample_id``, ``query_id`` or ``id`` its name. Names may be
+    written in other ways, such as ``Model Name`` or ``modelName``.
 
     Parameters
     ----------
     path : str or path-like
-        A ``.csv``, ``.parquet``, ``.json`` (a list of records), ``.jsonl`` or
-        ``.ndjson`` (a record a line) or ``.pkl`` file; ``.csv``, ``.json`` and
-        ``.jsonl`` may end in ``.gz`` too. Pickles are read without running anything
-        that they ask for.
+        A ``.csv`` or ``.tsv`` (parted by commas, semicolons or tabs), ``.parquet``,
+        ``.json`` (a list of records), ``.jsonl`` or ``.ndjson`` (a record a line) or
+        ``.pkl`` file; ``.csv``, ``.json`` and ``.jsonl`` may end in ``.gz`` too.
+        Pickles are read without running anything that they ask for.
+    query, model, quality, cost : str, default=None
+        Columns of a long table, if they are called otherwise. Here and in the next
+        two, dots lead into objects and lists: ``"scores.accuracy"``.
+    prompt, task : str, default=None
+        Columns of the queries' texts and kinds, if they are called otherwise.
+    models : sequence of str, default=None
+        Models to read, as they are called after `rename`; see :func:`from_wide`.
+    rename : mapping from str to str, default=None
+        New names of models. Several that get the same name become one model.
     duplicates : {"raise", "mean"}, default="raise"
-        For a long table, what to do where a model was called on a query more than
-        once; see :func:`from_long`.
+        What to do where a model was called on a query more than once, or, with
+        ``"mean"`` in a wide table, where rows repeat a prompt; see :func:`from_long`
+        and :func:`from_wide`.
     prices : mapping from model name to price, or path of a JSON file with one, \
             default=None
         Money per call of every model, for a table without costs.
-    embeddings : array-like of shape (n_queries, n_features) or path of a .npy file, \
-            default=None
-        Embeddings of the queries: row by row, of a long table in the order in which
-        queries first appear. float16 becomes float32.
+    token_prices : mapping from model name to (float, float), or path of a JSON file \
+            with one, default=None
+        Money per input token and per output token, from which costs are computed; see
+        :func:`from_long`.
+    embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
+            file, default=None
+        Embeddings of the queries: a column of vectors (lists, arrays, or JSON of
+        them), or an array: row by row, of a long table in the order in which queries
+        first appear. float16 becomes float32.
     max_bytes : int, default=2**30
         Largest size of the table, unpacked if it is packed. Reading takes some multiple
         of its size in memory.
@@ -116,39 +145,51 @@ def read_table(
     >>> table.models, table.costs
     (array(['large', 'small'], dtype=object), array([[0.03 , 0.001]]))
     """
+    options = ReadOptions(
+        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
+    )
     file = as_path(path, "path")
-    columns = read_columns(file, _TEXT, check_integer(max_bytes, "max_bytes", low=1))
+    texts = {name for name in (query, model, prompt, task) if name is not None}
+    columns = read_columns(file, {*_TEXT, *texts}, max_bytes)
     found = dict(columns)
-    model, quality = first_of(MODEL_COLUMNS, found), first_of(QUALITY_COLUMNS, found)
-    if model is None and quality is None:
-        return wide_bunch(columns, file.name, prices=prices, embeddings=embeddings)
-    query = first_of(LONG_QUERY_COLUMNS, found)
+    is_long = any(name is not None for name in (query, model, quality, cost))
+    model = model or first_of(MODEL_COLUMNS, found)
+    quality = quality or first_of(QUALITY_COLUMNS, found)
+    if not is_long and model is None and quality is None:
+        return wide_bunch(columns, file.name, options, prompt=prompt, task=task)
+    query = query or first_of(LONG_QUERY_COLUMNS, found)
     if model is None or quality is None or query is None:
-        wanted = next(
-            " or ".join(names)
-            for names, name in (
-                (MODEL_COLUMNS, model),
-                (QUALITY_COLUMNS, quality),
-                (LONG_QUERY_COLUMNS, query),
-            )
-            if name is None
+        _refuse_calls(file.name, columns, model, quality, query)
+    names = LongNames(query, model, quality, cost, prompt, task)
+    return long_bunch(columns, file.name, names, options)
+
+
+def _refuse_calls(
+    source: str,
+    columns: Columns,
+    model: str | None,
+    quality: str | None,
+    query: str | None,
+) -> NoReturn:
+    """Say what a table with a row for each call lacks."""
+    wanted = next(
+        names
+        for names, name in (
+            (MODEL_COLUMNS, model),
+            (QUALITY_COLUMNS, quality),
+            (LONG_QUERY_COLUMNS, query),
         )
-        raise ValueError(
-            f"{file.name} has a column {model or quality!r}, as tables with a row for "
-            f"each call have, but none called {wanted}; it has "
-            f"{columns_found(columns)}. Rename a column, or name them: "
-            "from_long(path, query=..., model=..., quality=...)."
-        )
-    return long_bunch(
-        columns,
-        file.name,
-        query=query,
-        model=model,
-        quality=quality,
-        cost=first_of(COST_COLUMNS, found),
-        duplicates=duplicates,
-        prices=prices,
-        embeddings=embeddings,
+        if name is None
+    )
+    found = dict(columns)
+    paths = list_paths(found)
+    inside = f", and in these {', '.join(paths[:12])}" if paths else ""
+    known = model or quality or query
+    raise ValueError(
+        f"{source} has a column {known!r}, as tables with a row for each call have, "
+        f"but none called {' or '.join(wanted)}; it has {columns_found(columns)}"
+        f"{inside}.{suggest(wanted, [*found, *paths])} Name the columns by query=, "
+        "model= and quality= (--query, --model, --quality on the command line)."
     )
 
 
@@ -174,7 +215,10 @@ def read_prompts(path: Path) -> list[str]:
     """
     columns = read_columns(path, _TEXT)
     found = dict(columns)
-    if first_of(MODEL_COLUMNS, found) and first_of(QUALITY_COLUMNS, found):
+    if all(
+        first_of(names, found)
+        for names in (MODEL_COLUMNS, QUALITY_COLUMNS, LONG_QUERY_COLUMNS)
+    ):
         found["prompt"] = read_table(path, duplicates="mean").prompts
     name = first_of(PROMPT_COLUMNS, found)
     if name is None or found[name] is None:
@@ -184,9 +228,9 @@ def read_prompts(path: Path) -> list[str]:
         )
     prompts = found[name].tolist()
     for row, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
+        if not isinstance(prompt, str) and not is_chat(prompt):
             raise ValueError(
                 f"{path.name} must have a text in column {name!r} of every row; row "
                 f"{row} has {reprlib.repr(prompt)}."
             )
-    return prompts
+    return [read_text(prompt) for prompt in prompts]

@@ -8,9 +8,9 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from skroute.checks import check_integer
 from skroute.datasets._bunch import as_path
 from skroute.datasets._columns import MAX_BYTES, read_columns
+from skroute.datasets._options import ReadOptions
 from skroute.datasets._wide import wide_bunch
 
 __all__ = ["read_routerbench"]
@@ -28,8 +28,10 @@ def read_routerbench(
     A row is a query. ``sample_id``, ``prompt`` and ``eval_name`` are text and may be
     absent; for each model there is a column of its name with the quality and, unless
     the table has no costs at all, a column ``<model>|total_cost`` with the cost of the
-    call in USD [1]_. Answers (``<model>|model_response``) and the published oracle
-    (``oracle_model_to_route_to``) are left out; every other column has to be a model's.
+    call in USD [1]_. Answers (``<model>|model_response``), other columns called
+    ``<model>|<anything>`` and the published oracle (``oracle_model_to_route_to``) are
+    left out, and in a table with costs columns of text; every other column has to be
+    a model's.
 
     Parameters
     ----------
@@ -39,9 +41,10 @@ def read_routerbench(
     prices : mapping from model name to price, or path of a JSON file with one, \
             default=None
         Money per call of every model, for a table without cost columns.
-    embeddings : array-like of shape (n_queries, n_features) or path of a .npy file, \
-            default=None
-        Embeddings of the prompts, row by row. float16 becomes float32.
+    embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
+            file, default=None
+        Embeddings of the prompts: a column of vectors, or an array, row by row.
+        float16 becomes float32.
     max_bytes : int, default=2**30
         Largest size of the table, unpacked if it is packed. Reading takes some multiple
         of its size in memory.
@@ -66,6 +69,8 @@ def read_routerbench(
         prompts : ndarray of shape (n_queries,) or None
             The queries' texts. They may repeat: keep equal prompts on one side of a
             split.
+        n_repeats : int
+            Rows that were averaged with an earlier one.
         DESCR : str
             Description of the table.
 
@@ -105,6 +110,6 @@ def read_routerbench(
     array([[ 1.,  1.],
            [ 0., nan]])
     """
+    options = ReadOptions(prices=prices, embeddings=embeddings, max_bytes=max_bytes)
     file = as_path(path, "path")
-    columns = read_columns(file, max_bytes=check_integer(max_bytes, "max_bytes", low=1))
-    return wide_bunch(columns, file.name, prices=prices, embeddings=embeddings)
+    return wide_bunch(read_columns(file, max_bytes=max_bytes), file.name, options)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -13,12 +17,14 @@ from skroute.datasets._bunch import (
     as_path,
     check_costs,
     columns_found,
+    is_missing,
+    mean_by_pair,
     routing_bunch,
     to_numbers,
     to_texts,
 )
-from skroute.datasets._columns import read_columns
-from skroute.datasets._dataframes import Columns, table_in_memory
+from skroute.datasets._columns import MAX_BYTES, read_columns
+from skroute.datasets._dataframes import Columns, is_nested, table_in_memory
 from skroute.datasets._layouts import (
     COST_ENDING,
     ID_COLUMNS,
@@ -27,14 +33,24 @@ from skroute.datasets._layouts import (
     TEXT_COLUMNS,
     first_of,
     is_dropped,
+    is_known_side,
+    normalize,
 )
+from skroute.datasets._nested import take_values
+from skroute.datasets._options import ReadOptions
+from skroute.datasets._texts import check_model_names
+from skroute.datasets._tokens import TOKEN_ENDINGS, wide_token_costs
+from skroute.datasets._vectors import read_embeddings
+from skroute.names import listed
 
 __all__ = ["from_wide", "wide_bunch"]
 
 _HINT = (
-    f"Only {', '.join(TEXT_COLUMNS)} may hold text: delete the column, make it "
-    "numeric, or name those of the models, from_wide(table, models=[...])."
+    "Delete the column, or name those of the models: models=[...]. If rows are calls, "
+    "name the columns of these: query=, model=, quality=."
 )
+# Files that are published beside a table, with the same columns.
+_SIDE_FILE = re.compile(r"_(answers?|latency|checks?)(_m?s)?\.")
 
 
 def from_wide(
@@ -43,8 +59,12 @@ def from_wide(
     models: Sequence[str] | None = None,
     prompt: str | None = None,
     task: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    duplicates: Literal["raise", "mean"] = "raise",
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
+    token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Bunch:
     """Read a table with a row for each query and a column for each model.
 
@@ -59,20 +79,40 @@ def from_wide(
         The table, or a file that :func:`read_table` reads. The index of a DataFrame is
         ignored.
     models : sequence of str, default=None
-        Columns that hold the quality of a model; all others, but for their costs, are
-        then ignored. By default every column that is not text, a cost or an answer.
+        Columns that hold the quality of a model, as they are called after `rename`;
+        all others, but for their costs, are then ignored. By default every column
+        that is not text, a cost or an answer, nor stands beside a model's as
+        ``<model>|<anything>``. Where there are costs, columns of text and columns that
+        are called as in logs (tokens, times, ids) are left out too; where there are
+        none, the latter and empty columns are refused.
     prompt : str, default=None
-        Column of the queries' texts; by default the first of ``prompt``, ``question``
-        and ``query`` that there is.
+        Column of the queries' texts; by default the first of ``prompt``, ``question``,
+        ``query`` and ``messages`` that there is. Here and in the next, dots lead into
+        objects and lists.
     task : str, default=None
         Column that says what kind of query it is; by default the first of
         ``eval_name``, ``task`` and ``task_name`` that there is.
+    rename : mapping from str to str, default=None
+        New names of models. Several that get the same name become one model.
+    duplicates : {"raise", "mean"}, default="raise"
+        With ``"mean"``, rows of one prompt (without prompts, of one name of the query)
+        become one, with the means of the known qualities and of the known costs, and
+        so do models that `rename` makes one. With ``"raise"`` rows are kept as they
+        are, and such models are refused if both were run on a query.
     prices : mapping from model name to price, or path of a JSON file with one, \
             default=None
         Money per call of every model, for a table without cost columns.
-    embeddings : array-like of shape (n_queries, n_features) or path of a .npy file, \
+    token_prices : mapping from model name to (float, float), or path of a JSON file \
+            with one, default=None
+        Money per input token and per output token; see :func:`from_long`. Costs are
+        then computed from columns ``<model>|prompt_tokens`` and
+        ``<model>|completion_tokens`` (or ``|input_tokens`` and ``|output_tokens``).
+    embeddings : str, array-like of shape (n_rows, n_features) or path of a .npy file, \
             default=None
-        Embeddings of the prompts, row by row. float16 becomes float32.
+        Embeddings of the prompts: a column of vectors (lists, arrays, or JSON of
+        them), or an array, row by row. float16 becomes float32.
+    max_bytes : int, default=2**30
+        Largest size of the table, as a file, unpacked, and in memory.
 
     Returns
     -------
@@ -111,118 +151,264 @@ def from_wide(
     >>> table.costs
     array([0.1, 3. ])
     """
+    options = ReadOptions(
+        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
+    )
     if isinstance(table, str | os.PathLike):
         file = as_path(table, "table")
-        text = [*TEXT_COLUMNS, *(name for name in (prompt, task) if name)]
-        source, columns = file.name, read_columns(file, text)
+        text = {*TEXT_COLUMNS, prompt or "", task or ""}
+        source, columns = file.name, read_columns(file, text, max_bytes)
     else:
-        source, columns = type(table).__name__, table_in_memory(table, "table")
-    return wide_bunch(
-        columns,
-        source,
-        models=models,
-        prompt=prompt,
-        task=task,
-        prices=prices,
-        embeddings=embeddings,
-    )
+        source = type(table).__name__
+        columns = table_in_memory(table, "table", max_bytes)
+    return wide_bunch(columns, source, options, prompt=prompt, task=task)
 
 
 def wide_bunch(
     columns: Columns,
     source: str,
+    options: ReadOptions,
     *,
-    models: Sequence[str] | None = None,
     prompt: str | None = None,
     task: str | None = None,
-    prices: Any = None,
-    embeddings: Any = None,
 ) -> Bunch:
     """Turn the columns of a wide table into a Bunch; see :func:`from_wide`."""
     found = dict(columns)
+    has = columns_found(columns)
     if not columns or len(columns[0][1]) == 0:
         raise ValueError(f"{source} has no rows; a routing table needs queries.")
     for argument, name in (("prompt", prompt), ("task", task)):
-        if name is not None and name not in found:
-            raise ValueError(
-                f"{argument}={name!r} is no column of {source}; it has "
-                f"{columns_found(columns)}."
-            )
+        if name is not None:
+            found[name] = take_values(found, name, argument, source, has)
     prompt = prompt or first_of(PROMPT_COLUMNS, found)
     task = task or first_of(TASK_COLUMNS, found)
     identity = first_of(ID_COLUMNS, found)
-    if models is None:
-        models = [
+    if prompt is None and _SIDE_FILE.search(source):
+        raise ValueError(
+            f"{source} has no prompts, and its name says that it holds answers, times "
+            "or checks of models, not their quality. Read the table that it belongs "
+            "to; if it does hold qualities, give the file another name."
+        )
+    names, renamed = _find_models(found, {prompt, task}, options, source, has)
+    quality = [to_numbers(name, found[name], _HINT) for name in names]
+    costs, cost_column = _read_costs(found, names, renamed, options, source)
+    prompts = to_texts(found[prompt]) if prompt else None
+    queries = to_texts(found[identity]) if identity else None
+    merge = _Merge.of(len(quality[0]), renamed, prompts, queries, options)
+    merge.check_overlap(np.column_stack(quality), names, renamed, options)
+    return routing_bunch(
+        source=source,
+        quality=merge.mean(np.column_stack(quality)),
+        costs=None if costs is None else merge.mean(costs),
+        cost_column=cost_column,
+        models=merge.models,
+        queries=merge.first(queries),
+        prompts=merge.first(prompts),
+        task=merge.first(to_texts(found[task])) if task else None,
+        prices=options.prices,
+        data=read_embeddings(
+            options.embeddings, found, merge.row, merge.n_rows, source, by_row=True
+        ),
+        n_repeats=len(merge.row) - merge.n_rows,
+        left_out=[
             name
             for name in found
-            if name not in (*TEXT_COLUMNS, prompt, task)
-            and not name.endswith(COST_ENDING)
-            and not is_dropped(name, found)
+            if name not in {*names, prompt, task, identity, options.embeddings_column}
+            and not name.endswith((COST_ENDING, *TOKEN_ENDINGS))
+        ],
+    )
+
+
+def _find_models(
+    found: dict[str, np.ndarray],
+    texts: set[str | None],
+    options: ReadOptions,
+    source: str,
+    has: str,
+) -> tuple[list[str], list[str]]:
+    """Find the columns of the models' qualities, with the models' new names."""
+    if options.models is None:
+        names = _guess_models(found, {*texts, options.embeddings_column}, source, has)
+    else:
+        names = [name for name in found if COST_ENDING not in name]
+    renamed = options.rename_models(names, source)
+    options.check_all_there(renamed, source, has)
+    order = {name: i for i, name in enumerate(map(str, options.models or ()))}
+    kept = [i for i, name in enumerate(renamed) if options.is_read(name)]
+    kept.sort(key=lambda i: order.get(renamed[i], 0))
+    names, renamed = [names[i] for i in kept], [renamed[i] for i in kept]
+    check_model_names(renamed, source)
+    return names, renamed
+
+
+def _guess_models(
+    found: dict[str, np.ndarray], texts: set[str | None], source: str, has: str
+) -> list[str]:
+    """Tell the columns of models from those that only stand beside them."""
+    priced = {n.removesuffix(COST_ENDING) for n in found if n.endswith(COST_ENDING)}
+    names = [
+        name
+        for name, values in found.items()
+        if name in priced
+        or not (
+            name in texts
+            or normalize(name) in TEXT_COLUMNS
+            or name.endswith(COST_ENDING)
+            or name.rpartition("|")[0] in found
+            or is_dropped(name, found)
+            or is_nested(values)
+        )
+    ]
+    if priced:
+        # The costs tell which columns are models', so nothing else has to be one.
+        names = [
+            name
+            for name in names
+            if name in priced
+            or (_may_be_quality(found[name]) and not is_known_side(name))
         ]
     else:
-        found = _selected(found, models, columns, source, (prompt, task, identity))
-    if not models:
+        _refuse_side_columns(found, names, source)
+    if not names:
         raise ValueError(
             f"{source} has no quality column; each model needs a column of its name. "
-            f"It has {columns_found(columns)}."
+            f"It has {has}."
         )
-    quality = {name: to_numbers(name, found[name], _HINT) for name in models}
+    return names
+
+
+def _refuse_side_columns(
+    found: dict[str, np.ndarray], names: list[str], source: str
+) -> None:
+    """Refuse columns that would become models, though logs have others under them."""
+    empty = [n for n in names if all(is_missing(cell) for cell in found[n].tolist())]
+    side = [name for name in names if is_known_side(name) or name in empty]
+    if side:
+        models = [name for name in names if name not in side]
+        raise ValueError(
+            f"{source} has columns that are no model's quality, by their names or as "
+            f"they are empty: {listed(side)}. Delete them, or name those of the "
+            f"models: models=[{', '.join(map(repr, models[:5]))}"
+            f"{', ...' if len(models) > 5 else ''}]."
+        )
+
+
+def _may_be_quality(values: np.ndarray) -> bool:
+    """Tell whether a column holds numbers, some of them at least."""
+    if values.dtype != object:
+        return True
+    known = [cell for cell in values.tolist() if not is_missing(cell)]
+    return bool(known) and all(isinstance(cell, Real | Decimal) for cell in known)
+
+
+def _read_costs(
+    found: dict[str, np.ndarray],
+    names: list[str],
+    renamed: list[str],
+    options: ReadOptions,
+    source: str,
+) -> tuple[np.ndarray | None, str]:
+    """Read the costs of the models, or compute them from tokens; and one column."""
+    if options.token_prices is not None:
+        prices = options.token_prices
+        return wide_token_costs(found, names, renamed, prices, source), ""
     measured = {
         name.removesuffix(COST_ENDING): to_numbers(name, values, _HINT)
         for name, values in found.items()
         if name.endswith(COST_ENDING)
     }
-    return routing_bunch(
-        source=source,
-        quality=np.column_stack(list(quality.values())),
-        costs=_measured_costs(measured, models) if measured else None,
-        cost_column=f"{next(iter(measured), '')}{COST_ENDING}",
-        models=models,
-        queries=to_texts(found[identity]) if identity else None,
-        prompts=to_texts(found[prompt]) if prompt else None,
-        task=to_texts(found[task]) if task else None,
-        prices=prices,
-        embeddings=embeddings,
-    )
-
-
-def _selected(
-    found: dict[str, np.ndarray],
-    models: Sequence[str],
-    columns: Columns,
-    source: str,
-    others: tuple[str | None, ...],
-) -> dict[str, np.ndarray]:
-    """Keep the columns of the named models, and those that are not models'."""
-    if isinstance(models, str) or len(set(models)) < len(models):
-        raise ValueError(
-            f"models must be a list of different column names; got {models!r}."
-        )
-    for name in models:
-        if name not in found:
+    if not measured:
+        return None, ""
+    if options.models is None:
+        for name in sorted(set(measured) - set(names)):
             raise ValueError(
-                f"models names {name!r}, which is no column of {source}; it has "
-                f"{columns_found(columns)}."
+                f"column '{name}{COST_ENDING}' is the cost of a model without a "
+                f"quality column; add a column {name!r}, or delete this one."
             )
-    kept = {*models, *(f"{name}{COST_ENDING}" for name in models), *others}
-    return {name: values for name, values in found.items() if name in kept}
-
-
-def _measured_costs(
-    measured: dict[str, np.ndarray], models: Sequence[str]
-) -> np.ndarray:
-    """Check the cost columns and put them in the order of the models."""
-    for name in sorted(set(measured) - set(models)):
-        raise ValueError(
-            f"column '{name}{COST_ENDING}' is the cost of a model without a quality "
-            f"column; add a column {name!r}, or delete this one."
-        )
-    for name in models:
+    for name in names:
         if name not in measured:
             raise ValueError(
                 f"column {name!r} has no '{name}{COST_ENDING}' beside it, as other "
-                "models do. Delete it if it is not a model's quality; if its costs are "
-                "unknown, add the column and leave it empty."
+                "models do. Delete it if it is not a model's quality, or name those "
+                "of the models: models=[...]; if its costs are unknown, add the "
+                "column and leave it empty."
             )
         check_costs(f"{name}{COST_ENDING}", measured[name])
-    return np.column_stack([measured[name] for name in models])
+    return np.column_stack([measured[n] for n in names]), f"{names[0]}{COST_ENDING}"
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """Which rows are one query, and which columns one model.
+
+    Attributes
+    ----------
+    row, column : ndarray
+        The query of each row of the table, and the model of each column.
+    n_rows : int
+        Number of queries.
+    models : list of str
+        The models.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    n_rows: int
+    models: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        n_rows: int,
+        renamed: list[str],
+        prompts: np.ndarray | None,
+        queries: np.ndarray | None,
+        options: ReadOptions,
+    ) -> _Merge:
+        """Merge models of one name and, on demand, rows of one prompt."""
+        models = list(dict.fromkeys(renamed))
+        column = np.array([models.index(name) for name in renamed])
+        row = np.arange(n_rows)
+        keys = queries if prompts is None else prompts
+        if options.duplicates == "raise" or keys is None:
+            return cls(row, column, n_rows, models)
+        first: dict[Any, int] = {}
+        # A row without a prompt is a query of its own.
+        codes = [first.setdefault(key or i, len(first)) for i, key in enumerate(keys)]
+        return cls(np.array(codes), column, len(first), models)
+
+    def mean(self, table: np.ndarray) -> np.ndarray:
+        """Take the means of the known outcomes of each query and model."""
+        if self.n_rows == len(self.row) and len(self.models) == len(self.column):
+            return table
+        pair = self.row[:, None] * len(self.models) + self.column
+        shape = (self.n_rows, len(self.models))
+        return mean_by_pair(pair.ravel(), table.ravel(), shape)
+
+    def first(self, values: np.ndarray | None) -> np.ndarray | None:
+        """Take the first value of each query."""
+        return (
+            None
+            if values is None
+            else values[np.unique(self.row, return_index=True)[1]]
+        )
+
+    def check_overlap(
+        self,
+        quality: np.ndarray,
+        names: list[str],
+        renamed: list[str],
+        options: ReadOptions,
+    ) -> None:
+        """Refuse models that `rename` makes one, if both were run on a query."""
+        if options.duplicates == "mean" or len(self.models) == len(self.column):
+            return
+        for model in range(len(self.models)):
+            merged = np.flatnonzero(self.column == model)
+            twice = (~np.isnan(quality[:, merged])).sum(axis=1) > 1
+            if twice.any():
+                raise ValueError(
+                    f"rename makes {listed(names[i] for i in merged)} one model, but "
+                    f"row {int(twice.argmax())} has more than one of them. Take means "
+                    "by duplicates='mean'."
+                )
