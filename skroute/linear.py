@@ -17,6 +17,7 @@ from scipy.linalg import eigh
 
 from skroute.averages import means_of, outcome_mass, weighted_sums
 from skroute.chunks import chunks
+from skroute.products import multiply_row
 from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["RidgeFit", "fit_costs", "fit_ridge", "spreads"]
@@ -48,7 +49,9 @@ class RidgeFit:
     def predict(self, Phi: np.ndarray) -> np.ndarray:
         """Predict (n_queries, n_outputs, n_strengths)."""
         flat = self.coef.reshape(len(self.coef), -1)
-        return (Phi @ flat).reshape(len(Phi), *self.intercept.shape) + self.intercept
+        multiply = multiply_row if len(Phi) == 1 else np.matmul
+        product = multiply(Phi, flat)
+        return product.reshape(len(Phi), *self.intercept.shape) + self.intercept
 
     def in_precision(self, dtype: Any) -> RidgeFit:
         """Return the regression in another floating-point type."""

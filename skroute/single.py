@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skroute.linear import RidgeFit
+from skroute.products import multiply_vector
 from skroute.views import QueryViews
 
 __all__ = ["SingleQuery"]
@@ -62,7 +63,7 @@ class SingleQuery:
         trust, seen = self._seen(scaled[0])
         outputs = np.empty_like(self._intercepts)
         for coef, phi, output in zip(self._coefs, seen, outputs, strict=True):
-            np.dot(coef, phi, out=output)
+            output[:] = multiply_vector(coef, phi)
         outputs += self._intercepts
         by_view = outputs.reshape(self._shape)
         n_views, n_models, n_outputs = self._shape

@@ -19,6 +19,7 @@ from sklearn.decomposition import PCA
 
 from skroute.chunks import chunks
 from skroute.folds import repeats
+from skroute.products import multiply_row, multiply_vector
 from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["QueryViews"]
@@ -112,7 +113,10 @@ class QueryViews:
         """Embeddings centred, and scaled to unit mean squared length."""
         # In double precision, so that nothing is lost far from the origin.
         scaled = ((X - self._centre) / self._scale).astype(self._dtype, copy=False)
-        return scaled if self._basis is None else scaled @ self._basis
+        if self._basis is None:
+            return scaled
+        multiply = multiply_row if len(scaled) == 1 else np.matmul
+        return multiply(scaled, self._basis)
 
     def of(self, scaled: np.ndarray, view: int) -> np.ndarray:
         """Features of training queries to regress on, (n_queries, n_view_features).
@@ -176,7 +180,7 @@ class QueryViews:
         softness = np.repeat(self._softness, sizes).astype(self._dtype)
 
         def seen(z: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-            distance = self._centres @ z
+            distance = multiply_vector(self._centres, z)
             distance *= -2.0
             distance += z @ z
             distance += self._squares
@@ -258,7 +262,10 @@ class QueryViews:
 
     def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
         """Squared distances to some of the centres."""
-        distance = scaled @ self._centres[columns].T
+        if len(scaled) == 1:
+            distance = multiply_vector(self._centres[columns], scaled[0])[None]
+        else:
+            distance = scaled @ self._centres[columns].T
         # In place: a chunk of distances is as large as anything here.
         distance *= -2.0
         distance += np.einsum("ij,ij->i", scaled, scaled)[:, None]
@@ -286,7 +293,7 @@ class QueryViews:
                 svd_solver="randomized",
                 random_state=rng.randint(2**31 - 1),
             )
-            self._basis = pca.fit(sample).components_.T
+            self._basis = np.ascontiguousarray(pca.fit(sample).components_.T)
             sample = sample @ self._basis
         return sample
 

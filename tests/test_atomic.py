@@ -36,6 +36,7 @@ def kill_a_writer(file: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, file],
         check=False,
+        timeout=240,
         # The module by itself: to import the whole package takes a second.
         env={**os.environ, "PYTHONPATH": str(Path(skroute.atomic.__file__).parent)},
     )
