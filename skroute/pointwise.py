@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from skroute.checks import check_integer
@@ -29,8 +31,8 @@ class PointwiseRouter(CrossFittedRouter):
     ----------
     estimator : regressor
         Any scikit-learn regressor; one with several outputs is fitted once for all
-        models, others once per model. Where outcomes are missing, one clone per model
-        is fitted on the queries on which it was run.
+        models that were run on the same queries, others once per model. A model is
+        learned from the queries on which it was run: ``NaN`` never reaches a regressor.
     cost_estimator : regressor, default=None
         Learns per-query costs. ``None`` clones `estimator`. Not used with per-model
         prices.
@@ -132,9 +134,11 @@ class PointwiseRouter(CrossFittedRouter):
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         check_integer(self.cv, "cv", low=2)
         X, quality, costs, per_query, _ = table
+        _check_regressor(self.estimator, "estimator")
         cost_estimator = self.estimator
         if self.cost_estimator is not None:
             cost_estimator = self.cost_estimator
+            _check_regressor(cost_estimator, "cost_estimator")
         self._mean_quality = np.nanmean(quality, axis=0)
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
         expected, expense = np.empty(quality.shape), np.empty(quality.shape)
@@ -154,6 +158,27 @@ class PointwiseRouter(CrossFittedRouter):
         return np.hstack([expected, np.clip(expense, *self._cost_range)])
 
 
+def _check_regressor(estimator: Any, name: str) -> None:
+    """Refuse what is no regressor, since some would be fitted without an error."""
+    wrong = f"{name} must be a scikit-learn regressor, such as Ridge(); got "
+    if isinstance(estimator, type):
+        raise ValueError(
+            f"{wrong}the class {estimator.__name__}: give an instance of it, "
+            f"{estimator.__name__}()."
+        )
+    if not hasattr(estimator, "fit"):
+        raise ValueError(f"{wrong}{estimator!r}.")
+    kind = get_tags(estimator).estimator_type
+    # A regressor may have no predict before it is fitted, as a StackingRegressor.
+    if kind is None and not hasattr(estimator, "predict"):
+        raise ValueError(f"{wrong}{estimator!r}, which has no predict.")
+    if kind not in (None, "regressor"):
+        raise ValueError(
+            f"{wrong}the {kind} {estimator!r}, whose predictions are not expected "
+            "qualities. On qualities of 0 and 1 a regressor estimates the chance of 1."
+        )
+
+
 Columns = list[tuple[np.ndarray, BaseEstimator]]
 
 
@@ -165,17 +190,27 @@ def _fit_columns(estimator: BaseEstimator, X: np.ndarray, table: np.ndarray) -> 
     known = np.isfinite(table)
     patterns, group = np.unique(known, axis=1, return_inverse=True)
     group = group.ravel()
-    if not get_tags(estimator).target_tags.multi_output:
+    only_tables = _needs_table(estimator)
+    if not (only_tables or get_tags(estimator).target_tags.multi_output):
         patterns, group = known, np.arange(table.shape[1])
     fitted = []
     for i, rows in enumerate(patterns.T):
         columns = np.flatnonzero(group == i)
         if rows.any():
             target = table[np.ix_(rows, columns)]
-            if len(columns) == 1:
+            if len(columns) == 1 and not only_tables:
                 target = target.ravel()
             fitted.append((columns, clone(estimator).fit(X[rows], target)))
     return fitted
+
+
+def _needs_table(estimator: BaseEstimator) -> bool:
+    """Whether a regressor refuses a vector of targets, of one model as of several."""
+    # Searches and pipelines do not pass this tag on.
+    while isinstance(estimator, GridSearchCV | RandomizedSearchCV | Pipeline):
+        inner = estimator[-1] if isinstance(estimator, Pipeline) else None
+        estimator = estimator.estimator if inner is None else inner
+    return not get_tags(estimator).target_tags.single_output
 
 
 def _predict_columns(fitted: Columns, X: np.ndarray, default: np.ndarray) -> np.ndarray:
