@@ -83,6 +83,83 @@ def test_curves_are_those_of_the_metrics(fitted, ax):
     ]
 
 
+def legend_of(ax) -> list[tuple[str, tuple]]:
+    """Labels and colours of the legend's lines."""
+    legend = ax.get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    return list(zip(texts, map(color_of, legend.legend_handles), strict=True))
+
+
+def color_of(handle) -> tuple:
+    color = handle.get_color() if hasattr(handle, "get_color") else handle.get_label()
+    return to_rgba(color) if hasattr(handle, "get_color") else color
+
+
+def test_displays_on_one_axes_are_told_apart(fitted, ax):
+    """The second router had the first one's colour, and took it out of the legend."""
+    router, X, y, costs = fitted
+    other = DummyRouter("random", random_state=0).fit(X, y, costs=costs)
+    cheap = DummyRouter("cheapest").fit(X, y, costs=costs)
+    ax.plot([0.0, 1e-4], [0.4, 0.5], label="mine")
+    displays = [
+        RoutingCurveDisplay.from_estimator(shown, X, y, costs=costs, name=name, ax=ax)
+        for shown, name in ((router, "a"), (other, "b"))
+    ]
+    displays.append(
+        RoutingCurveDisplay.from_estimator(
+            *(router, X, y), costs=costs, ax=ax, peers={"p": cheap}, name="a", lw=1
+        )
+    )
+    best = f"best single: model_{displays[0].curve.best_single}"
+    labels, colors = zip(*legend_of(ax), strict=True)
+    assert labels == (
+        *("a", "b", "a", "p"),
+        *(best, "single models", "random mixture", "oracle (hindsight)", "mine"),
+    )
+    assert len(set(colors[:4])) == 4
+    lines = [display.line_ for display in displays]
+    assert [to_rgba(line.get_color()) for line in lines] == list(colors[:3])
+    assert lines[2].get_linewidth() == 1
+
+
+def test_margins_on_one_axes_are_told_apart(fitted, ax):
+    router, X, y, _ = fitted
+    for name in ("a", "b"):
+        MarginDisplay.from_estimator(router, X, y, name=name, ax=ax)
+    labels, colors = zip(*legend_of(ax), strict=True)
+    assert labels == ("true", "predicted by a", "predicted by b")
+    assert len(set(colors)) == 3
+
+
+def test_call_shares_take_the_place_of_those_before(fitted, ax):
+    """Areas hide each other, and names of the hidden ones were left on top."""
+    router, X, y, costs = fitted
+    other = DummyRouter().fit(X, y, costs=costs)
+    ax.text(0, 0.5, "mine")
+    CallShareDisplay.from_estimator(other, X, y, costs=costs, ax=ax)
+    display = CallShareDisplay.from_estimator(router, X, y, costs=costs, ax=ax)
+    alone = CallShareDisplay.from_estimator(
+        router, X, y, costs=costs, ax=Figure(figsize=(5, 3.6), dpi=80).subplots()
+    )
+    assert list(ax.collections) == display.areas_
+    assert list(ax.patches) == display.oracle_bars_
+    assert len(ax.texts) == len(alone.ax_.texts) + 1
+
+
+@pytest.mark.parametrize(
+    "display", [RoutingCurveDisplay, CallShareDisplay, MarginDisplay]
+)
+def test_displays_are_called_alike(fitted, ax, display):
+    router, X, y, costs = fitted
+    shown = display.from_estimator(router, X, y, costs=costs, name="r", ax=ax, lw=3)
+    drawn = {
+        RoutingCurveDisplay: "line_",
+        CallShareDisplay: "areas_",
+        MarginDisplay: "predicted_line_",
+    }
+    assert np.ravel(getattr(shown, drawn[display]))[0].get_linewidth() == 3
+
+
 def test_mixtures_are_on_or_above_every_model(ax):
     curve = routing_curve(*table(9))
     cost, quality = curve.mixture()

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._estimator import judge
 from skroute.plotting._bands import Band, stack, to_the_ceiling
-from skroute.plotting._style import axes_for, literal
+from skroute.plotting._style import axes_for, literal, override
 
 __all__ = ["CallShareDisplay"]
 
@@ -21,7 +21,9 @@ _LINE, _LETTER = 1.2, 0.65
 _GAP, _COLUMN = 0.03, 0.06
 # Letters of a name that is written into a band; the legend has all of them.
 _N_LETTERS = 15
-_EDGE = {"edgecolor": "white", "linewidth": 0.4}
+# Group id of what a display draws: areas would hide those of an earlier one.
+_GID = "skroute-call-shares"
+_EDGE = {"edgecolor": "white", "linewidth": 0.4, "gid": _GID}
 _XLABELS = {
     "mean": "Budget: expected mean cost per query",
     "query": "Budget: cap on the expected cost of a query",
@@ -103,7 +105,8 @@ class CallShareDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; ``None`` makes a figure.
+            Axes to draw on, in place of an earlier display's bands; ``None`` makes a
+            figure.
         name : str, default=None
             Title of the axes; ``None``: that of the constructor.
         **kwargs : dict
@@ -121,6 +124,11 @@ class CallShareDisplay:
         """
         self.ax_ = ax = axes_for(ax, type(self).__name__)
         self.figure_ = ax.figure
+        from matplotlib.collections import PolyCollection
+
+        for artist in (*ax.collections, *ax.patches, *ax.texts):
+            if artist.get_gid() == _GID:
+                artist.remove()
         oracle = None if self.oracle is None else self.oracle.call_share[-1]
         budget, share = to_the_ceiling(self.curve)
         bands = stack(self.curve, share, oracle)
@@ -128,12 +136,15 @@ class CallShareDisplay:
         self.areas_ = ax.stackplot(
             budget,
             [band.share for band in bands],
-            **{
-                "colors": [band.color for band in bands],
-                "labels": [band.label for band in bands],
-                **_EDGE,  # a hairline parts neighbours of nearly the same shade
-                **kwargs,
-            },
+            **override(
+                {
+                    "colors": [band.color for band in bands],
+                    "labels": [band.label for band in bands],
+                    **_EDGE,  # a hairline parts neighbours of nearly the same shade
+                },
+                kwargs,
+                PolyCollection,
+            ),
         )
         for band, label in zip(
             bands, _shortened([b.label for b in bands]), strict=True
@@ -155,7 +166,8 @@ class CallShareDisplay:
                     **_EDGE,
                 )
                 bottom += band.oracle
-            ax.text(right, 1.01, "oracle", ha="right", va="bottom", fontsize="small")
+            place = {"ha": "right", "va": "bottom", "fontsize": "small", "gid": _GID}
+            ax.text(right, 1.01, "oracle", **place)
         ax.set(
             xlim=(low, right),
             ylim=(0.0, 1.0),
@@ -318,6 +330,7 @@ def _write_in(ax: Any, band: Band, budget: np.ndarray, label: str) -> None:
         fontsize="small",
         color="white" if dark else "black",
         clip_on=True,
+        gid=_GID,
     )
 
 

@@ -8,7 +8,15 @@ import numpy as np
 
 from skroute.metrics import top2_margin
 from skroute.metrics._estimator import models_of, router_of
-from skroute.plotting._style import BAD, GOOD, axes_for, literal
+from skroute.plotting._style import (
+    BAD,
+    ROUTER,
+    axes_for,
+    list_once,
+    literal,
+    override,
+    router_styles,
+)
 from skroute.validation import check_quality
 
 __all__ = ["MarginDisplay"]
@@ -84,6 +92,7 @@ class MarginDisplay:
         true = _known(self.true, "true")
         self.ax_ = ax = axes_for(ax, type(self).__name__)
         self.figure_ = ax.figure
+        from matplotlib.lines import Line2D
         from matplotlib.ticker import PercentFormatter
 
         name = name or self.name
@@ -91,15 +100,21 @@ class MarginDisplay:
         self.true_line_ = ax.ecdf(
             true, label="true", color=BAD, linestyle="--", linewidth=1.8
         )
-        style = {"label": label, "color": GOOD, "linewidth": 2.2}
-        self.predicted_line_ = ax.ecdf(predicted, **{**style, **kwargs})
+        style = {**next(router_styles(ax)), "linewidth": 2.2, "gid": ROUTER}
+        style["label"] = label
+        self.predicted_line_ = ax.ecdf(predicted, **override(style, kwargs, Line2D))
         ax.set(
             xlabel="Quality of the best model less that of the second",
             ylabel="Share of queries with at most that",
             ylim=(0.0, 1.02),
         )
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        ax.legend(loc="lower right", fontsize="small", framealpha=0.8)
+        ax.legend(
+            handles=list_once(ax.get_legend_handles_labels()[0]),
+            loc="lower right",
+            fontsize="small",
+            framealpha=0.8,
+        )
         return self
 
     @classmethod
@@ -109,6 +124,7 @@ class MarginDisplay:
         X: Any,
         y: Any,
         *,
+        costs: Any = None,
         name: str | None = None,
         ax: Any = None,
         **kwargs: Any,
@@ -123,6 +139,9 @@ class MarginDisplay:
             What the estimator takes.
         y : array-like of shape (n_queries, n_models)
             Observed qualities, at least two known ones in some row.
+        costs : None
+            Ignored, since margins are of quality; present so that all displays are
+            called alike.
         name : str, default=None
             Name of the router in the legend; ``None``: that of its class.
         ax : matplotlib Axes, default=None

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import cycle
 from typing import Any, Literal
 
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._estimator import judge
-from skroute.plotting._style import BAD, GOOD, MUTED, PEERS, axes_for, literal
+from skroute.plotting._style import (
+    BAD,
+    MUTED,
+    ROUTER,
+    axes_for,
+    find_routers,
+    list_once,
+    literal,
+    override,
+    router_styles,
+)
 
 __all__ = ["RoutingCurveDisplay"]
 
@@ -107,7 +116,12 @@ class RoutingCurveDisplay:
         """
         self.ax_ = ax = axes_for(ax, type(self).__name__)
         self.figure_ = ax.figure
+        from matplotlib.lines import Line2D
+
         curve, best = self.curve, self.curve.best_single
+        # Other displays may have drawn on these axes before.
+        routers, (others, _) = find_routers(ax), ax.get_legend_handles_labels()
+        styles = router_styles(ax)
         self.oracle_line_ = None
         if self.oracle is not None:
             style = {"color": MUTED, "linestyle": "--", "linewidth": 1.2}
@@ -124,16 +138,23 @@ class RoutingCurveDisplay:
             linewidth=1.4,
             label="random mixture",
         )
-        self.peer_lines_ = {}
-        for (peer, other), style in zip((self.peers or {}).items(), cycle(PEERS)):
-            (self.peer_lines_[peer],) = ax.plot(
-                other.cost, other.quality, label=literal(peer), linewidth=1.3, **style
-            )
         # One point is a router that decides the same at any budget: a line hides it.
         marker = "o" if len(curve.cost) == 1 else ""
-        drawn = {"color": GOOD, "linewidth": 2.2, "marker": marker, "zorder": 3}
-        drawn["label"] = literal(name or self.name or _ROUTER)
-        (self.line_,) = ax.plot(curve.cost, curve.quality, **{**drawn, **kwargs})
+        own = {**next(styles), "linewidth": 2.2, "marker": marker, "zorder": 3}
+        own |= {"label": literal(name or self.name or _ROUTER), "gid": ROUTER}
+        (self.line_,) = ax.plot(
+            curve.cost, curve.quality, **override(own, kwargs, Line2D)
+        )
+        self.peer_lines_ = {}
+        for peer, other in (self.peers or {}).items():
+            (self.peer_lines_[peer],) = ax.plot(
+                other.cost,
+                other.quality,
+                label=literal(peer),
+                linewidth=1.3,
+                gid=ROUTER,
+                **next(styles),
+            )
         self.models_ = ax.scatter(
             curve.model_cost,
             curve.model_quality,
@@ -154,15 +175,17 @@ class RoutingCurveDisplay:
         )
         ax.set(xlabel="Mean cost per query", ylabel="Mean quality")
         handles = [
+            *routers,
             self.line_,
             *self.peer_lines_.values(),
             self.best_single_,
             self.models_,
             self.mixture_line_,
             self.oracle_line_,
+            *(other for other in others if other not in routers),
         ]
         ax.legend(
-            handles=[handle for handle in handles if handle is not None],
+            handles=list_once(handles),
             loc="best",
             fontsize="small",
             framealpha=0.8,

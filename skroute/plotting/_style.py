@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 
 from skroute.datasets._extras import require
 
-__all__ = ["BAD", "GOOD", "MUTED", "PEERS", "axes_for", "literal", "shades"]
+__all__ = [
+    "BAD",
+    "GOOD",
+    "MUTED",
+    "ROUTER",
+    "axes_for",
+    "find_routers",
+    "list_once",
+    "literal",
+    "override",
+    "router_styles",
+    "shades",
+]
 
 # Okabe and Ito's colours are told apart with any colour vision; styles of line differ
 # as well, for print. Grey keeps a contrast of 3 on white and on black.
 GOOD = "#0072B2"
 BAD = "#D55E00"
 MUTED = "#808080"
-PEERS: tuple[dict[str, Any], ...] = (
+_ROUTERS: tuple[dict[str, Any], ...] = (
+    {"color": GOOD},
     {"color": "#009E73", "linestyle": (0, (6, 1.5))},
     {"color": "#CC79A7", "linestyle": (0, (4, 1.5, 1, 1.5))},
     {"color": "#E69F00", "linestyle": (0, (2, 1))},
     {"color": "#56B4E9", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
 )
 _PALE, _DARK = 0.22, 0.95
+#: Group id of the lines of routers, by which they are known on axes that several share.
+ROUTER = "skroute-router"
 
 
 def axes_for(ax: Any, user: str) -> Any:
@@ -45,6 +62,84 @@ def axes_for(ax: Any, user: str) -> Any:
 
         _, ax = plt.subplots(layout="constrained")
     return ax
+
+
+def find_routers(ax: Any) -> list[Any]:
+    """Find the lines of routers that displays have drawn on some axes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        The axes.
+
+    Returns
+    -------
+    list of matplotlib Line2D
+        The lines, in the order in which they were drawn.
+    """
+    return [line for line in ax.lines if line.get_gid() == ROUTER]
+
+
+def router_styles(ax: Any) -> Iterator[dict[str, Any]]:
+    """Colours and line styles of the next routers on some axes, each unlike the last.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        The axes, maybe with routers on them.
+
+    Returns
+    -------
+    iterator of dict
+        Properties of a line, without end.
+    """
+    return islice(cycle(_ROUTERS), len(find_routers(ax)), None)
+
+
+def override(style: dict[str, Any], given: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """Let properties that a user gives, by any name, replace those of a style.
+
+    Parameters
+    ----------
+    style : dict
+        The properties that are drawn otherwise.
+    given : dict
+        Properties of the user; ``lw`` is ``linewidth``.
+    kind : type
+        Class of the artist.
+
+    Returns
+    -------
+    dict
+        The properties.
+    """
+    from matplotlib.cbook import normalize_kwargs
+
+    return {**style, **normalize_kwargs(given, kind)}
+
+
+def list_once(handles: Iterable[Any]) -> list[Any]:
+    """List artists for a legend: routers, and one for each label of all else.
+
+    Parameters
+    ----------
+    handles : iterable of matplotlib artists
+        What has a label; ``None`` is left out.
+
+    Returns
+    -------
+    list of matplotlib artists
+        The artists, in their order.
+    """
+    kept, labels = [], set()
+    for handle in handles:
+        if handle is None or (
+            handle.get_gid() != ROUTER and handle.get_label() in labels
+        ):
+            continue
+        labels.add(handle.get_label())
+        kept.append(handle)
+    return kept
 
 
 def shades(n: int) -> np.ndarray:
