@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def code_of(page: Path) -> tuple[str, set[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # Small made files, for pages that start from some.
+    files = ROOT / "tests" / "data" / page.stem
+    if files.is_dir():
+        shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     for name in logging.getLogger().manager.loggerDict:
         # What a page adds is gone after it.
         logger = logging.getLogger(name)
