@@ -17,6 +17,7 @@ from skroute.base import BaseRouter
 from skroute.datasets import read_table
 from skroute.datasets._columns import table_format
 from skroute.datasets._read import read_prompts as read_table_prompts
+from skroute.datasets._read import read_vectors
 from skroute.decision import BudgetDecider
 
 __all__ = ["SavedRouter", "embedded", "load", "read_data", "read_prompts", "save"]
@@ -105,9 +106,12 @@ def read_prompts(source: str) -> list[str]:
 
 
 def embedded(
-    before: Pipeline | None, prompts: list[str] | None, embeddings: Path | None
+    before: Pipeline | None,
+    prompts: list[str] | None,
+    embeddings: Path | None,
+    source: str | None,
 ) -> Any:
-    """Take the vectors of the queries from a file, or from prompts."""
+    """Take the vectors of the queries from a file or a column, or from prompts."""
     # Steps that take vectors know how wide they are; those that take text do not.
     if before and not hasattr(before[0], "n_features_in_"):
         if embeddings is not None:
@@ -120,6 +124,10 @@ def embedded(
             "this router was fitted on embeddings: give those of the queries with "
             "--embeddings E.npy."
         )
+    table = None if source is None or embeddings.is_file() else Path(source)
+    if table is not None and table_format(table) is not None:
+        X = read_vectors(table, str(embeddings))
+        return before.transform(X) if before else X
     try:
         X = read_npy(embeddings)
     except ValueError as error:

@@ -293,8 +293,9 @@ def route(
     embeddings: Annotated[
         Path | None,
         typer.Option(
-            metavar="E.npy",
-            help="Embeddings of the prompts, row by row, as numpy.save writes them.",
+            metavar="E.npy|COLUMN",
+            help="Embeddings of the prompts: a file, row by row, as numpy.save writes "
+            "it, or a column of vectors of the table QUERIES.",
         ),
     ] = None,
     budget: Annotated[
@@ -372,7 +373,7 @@ def route(
     console.check_out(out)
     saved = load(router)
     prompts = None if queries is None else read_prompts(queries)
-    X = embedded(saved.before, prompts, embeddings)
+    X = embedded(saved.before, prompts, embeddings, queries)
     options = {
         "budget": budget,
         "scope": scope and scope.value,

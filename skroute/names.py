@@ -76,8 +76,12 @@ def by_name(
 
 
 def listed(names: Any, most: int = 5) -> str:
-    """Write names out in an error, the first few of them."""
+    """Write names out in an error, the first few of them.
+
+    What a terminal would not show, or act upon, is escaped.
+    """
     names = [str(name) for name in names]
+    names = [name if name.isprintable() else ascii(name) for name in names]
     if not names:
         return "none"
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import skroute
-from skroute import _tables
+from skroute import RankingRouter, _tables
 from skroute.cli import app
 from skroute.datasets import make_routing
 
@@ -149,3 +149,26 @@ def test_every_command_that_reads_a_table_has_its_options(tmp_path, command):
         router = skroute.load(tmp_path / "r.skroute")
         assert router.models_.tolist() == ["small", "best"]
         assert router.n_features_in_ == 4
+
+
+def test_a_column_of_vectors_is_routed(tmp_path):
+    data = make_routing(80, n_features=4, n_models=2, random_state=0)
+    router = RankingRouter(n_estimators=5, random_state=0)
+    skroute.save(router.fit(data.data, data.quality, costs=data.costs), tmp_path / "r")
+    long = [
+        {"query": f"query {i}", "v": x, "model": m, "quality": 1}
+        for i, x in enumerate(data.data.tolist())
+        for m in ("a", "b")
+    ]
+    wide = [{"prompt": call["query"], "v": call["v"]} for call in long[::2]]
+    np.save(tmp_path / "e.npy", data.data)
+    for name, records in {"long": long, "wide": wide}.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("\n".join(map(json.dumps, records)))
+        routed, expected, wrong = (
+            run("route", tmp_path / "r", file, "--price", 0.1, "--embeddings", e)
+            for e in ("v", tmp_path / "e.npy", "w")
+        )
+        assert routed.exit_code == 0, routed.output
+        assert routed.stdout == expected.stdout
+        assert f"nor a column of {name}.jsonl" in " ".join(wrong.output.split())

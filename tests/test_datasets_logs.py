@@ -84,6 +84,20 @@ def test_what_logs_hold_beside_models_is_refused(column):
         np.testing.assert_array_equal(read.quality, frame[["small", "large"]])
 
 
+def test_votes_between_models_are_no_qualities():
+    votes = {"prompt": ["x"], "model_a": ["m"], "model_b": ["n"], "winner": ["tie"]}
+    with pytest.raises(ValueError, match="votes between two models"):
+        from_wide(votes)
+
+
+def test_a_pivot_of_several_levels_is_refused():
+    frame = pd.DataFrame(CALLS)
+    wide = frame.pivot(index="query", columns="model", values=["quality", "cost"])
+    with pytest.raises(ValueError, match=r"levels, such as \('quality', 'gpt-4o'\)"):
+        from_wide(wide)
+    assert from_wide(wide["quality"]).models.tolist() == list(wide["quality"].columns)
+
+
 def test_empty_columns_are_no_models(tmp_path):
     file = write(tmp_path, "t.csv", "prompt,small,comment\nx,1,\ny,0,\n")
     with pytest.raises(ValueError, match=r"empty: comment\..*models=\['small'\]"):
@@ -527,6 +541,7 @@ def test_texts_that_no_file_can_hold_are_cleaned(tmp_path, text, clean):
     for table in (from_long(records), read_table(file), wide):
         assert table.prompts.tolist() == [clean]
         assert table.task.tolist() == [clean]
+        assert table.queries is None or table.queries.tolist() == ["q1"]
         table.prompts[0].encode()
     assert read_prompts(file) == [clean]
 
@@ -541,6 +556,18 @@ def test_names_that_cannot_be_shown_are_refused(name):
     with pytest.raises(ValueError, match=expected):
         from_wide([{"prompt": "x", name: 1}])
     assert from_long(calls, rename={name: "m"}).models.tolist() == ["m"]
+    for wrong in ({"rename": {"x": "y"}}, {"models": ["x"]}, {"cost": "x"}):
+        with pytest.raises(ValueError, match="'x'") as caught:
+            from_long([{**calls[0], name: 1}], **{"rename": {name: "m"}, **wrong})
+        assert str(caught.value).isprintable()
+
+
+def test_an_empty_prompt_is_a_prompt(tmp_path):
+    calls = [{"query": q, "model": "m", "quality": 1} for q in ("Add 2 and 2.", "")]
+    table = read_table(write_lines(tmp_path, calls))
+    assert table.prompts.tolist() == ["Add 2 and 2.", ""]
+    with pytest.raises(ValueError, match="'query_id' is empty in row 1"):
+        from_long([{**c, "query_id": c["query"]} for c in calls], query="query_id")
 
 
 def test_prompts_are_uncut_and_in_the_order_of_the_file(tmp_path):

@@ -246,7 +246,7 @@ def to_texts(values: np.ndarray | None) -> np.ndarray | None:
 def columns_found(columns: Sequence[tuple[str, np.ndarray]]) -> str:
     """Write out which columns a table has, for an error."""
     kinds = [
-        f"{name} ({'numbers' if values.dtype.kind in 'biuf' else 'text'})"
+        f"{listed([name])} ({'numbers' if values.dtype.kind in 'biuf' else 'text'})"
         for name, values in columns[:_N_LISTED]
     ]
     more = len(columns) - len(kinds)

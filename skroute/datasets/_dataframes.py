@@ -90,6 +90,12 @@ def pandas_columns(frame: Any) -> Columns:
     types = require("pandas", "a DataFrame").api.types
     columns = []
     for i, name in enumerate(frame.columns):
+        if isinstance(name, tuple):
+            raise ValueError(
+                f"the table has names of several levels, such as {name}, as pivot "
+                "makes them; a row for each call (from_long) needs no pivot, and one "
+                "level is taken by table[level]."
+            )
         column = frame.iloc[:, i]
         if types.is_integer_dtype(column.dtype) and not column.hasnans:
             # As a float, a long number that names a query would lose its last digits.

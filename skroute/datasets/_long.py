@@ -33,10 +33,16 @@ from skroute.datasets._layouts import (
     TASK_COLUMNS,
     TEXT_COLUMNS,
     first_of,
+    normalize,
 )
 from skroute.datasets._nested import take_values
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._texts import check_model_names, is_chat, read_text
+from skroute.datasets._texts import (
+    check_model_names,
+    clean_text,
+    is_chat,
+    read_text,
+)
 from skroute.datasets._tokens import long_token_costs
 from skroute.datasets._vectors import read_embeddings
 from skroute.names import listed
@@ -198,7 +204,8 @@ def long_bunch(
     if len(found[names.query]) == 0:
         raise ValueError(f"{source} has no rows; a routing table needs calls.")
     called, found, renamed = _select(found, names, options, source)
-    cells = _present(names.query, found[names.query])
+    is_prompt = normalize(names.query) in PROMPT_COLUMNS
+    cells = _present(names.query, found[names.query], may_be_blank=is_prompt)
     row, queries = _number_queries(names.query, cells)
     models = sorted(set(renamed))
     where = {name: i for i, name in enumerate(models)}
@@ -219,7 +226,9 @@ def long_bunch(
         costs=None if spent is None else mean_by_pair(pair, spent, shape),
         cost_column=str(cost),
         models=models,
-        queries=object_array(queries),
+        queries=object_array(
+            [clean_text(q) if isinstance(q, str) else q for q in queries]
+        ),
         prompts=_one_each(prompt, found, row, queries) if prompt else None,
         task=_one_each(task, found, row, queries) if task else None,
         prices=options.prices,
@@ -276,11 +285,11 @@ def _read_costs(
     return cost, check_costs(cost, to_numbers(cost, found[cost], _HINT))
 
 
-def _present(name: str, values: np.ndarray) -> list[Any]:
-    """Check that a column has a value in every row."""
+def _present(name: str, values: np.ndarray, *, may_be_blank: bool = False) -> list[Any]:
+    """Check that a column has a value in every row; a prompt may be an empty text."""
     cells = values.tolist()
     for i, cell in enumerate(cells):
-        if is_missing(cell):
+        if is_missing(cell) and not (may_be_blank and cell == ""):
             raise ValueError(
                 f"column {name!r} is empty in row {i}; every call needs a query and a "
                 "model. Drop the row, or fill the column."

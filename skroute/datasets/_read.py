@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import numpy as np
 from sklearn.utils import Bunch
 
 from skroute.datasets._bunch import as_path, columns_found
@@ -26,9 +27,10 @@ from skroute.datasets._long import LongNames, long_bunch
 from skroute.datasets._nested import list_paths
 from skroute.datasets._options import ReadOptions
 from skroute.datasets._texts import is_chat, read_text
+from skroute.datasets._vectors import read_embeddings
 from skroute.datasets._wide import wide_bunch
 
-__all__ = ["read_prompts", "read_table"]
+__all__ = ["read_prompts", "read_table", "read_vectors"]
 
 
 _TEXT = (*TEXT_COLUMNS, *MODEL_COLUMNS)
@@ -215,10 +217,7 @@ def read_prompts(path: Path) -> list[str]:
     """
     columns = read_columns(path, _TEXT)
     found = dict(columns)
-    if all(
-        first_of(names, found)
-        for names in (MODEL_COLUMNS, QUALITY_COLUMNS, LONG_QUERY_COLUMNS)
-    ):
+    if _is_long(found):
         found["prompt"] = read_table(path, duplicates="mean").prompts
     name = first_of(PROMPT_COLUMNS, found)
     if name is None or found[name] is None:
@@ -234,3 +233,40 @@ def read_prompts(path: Path) -> list[str]:
                 f"{row} has {reprlib.repr(prompt)}."
             )
     return [read_text(prompt) for prompt in prompts]
+
+
+def read_vectors(path: Path, name: str) -> np.ndarray:
+    """Read a column of vectors, with the rows of :func:`read_prompts`.
+
+    Parameters
+    ----------
+    path : Path
+        A file that :func:`read_table` reads, of any layout.
+    name : str
+        The column, or a path into one.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_features)
+        The vectors.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or no such column.
+    ValueError
+        If a query has no vector, or one is not as long as the others.
+    """
+    found = dict(read_columns(path, _TEXT))
+    if _is_long(found):
+        data = read_table(path, duplicates="mean", embeddings=name).data
+        return np.asarray(data)
+    row = np.arange(len(next(iter(found.values()), ())))
+    vectors = read_embeddings(name, found, row, len(row), path.name, by_row=True)
+    return np.asarray(vectors)
+
+
+def _is_long(found: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether a table has a row for each call, by the names of its columns."""
+    parts = (MODEL_COLUMNS, QUALITY_COLUMNS, LONG_QUERY_COLUMNS)
+    return all(first_of(names, found) for names in parts)

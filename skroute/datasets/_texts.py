@@ -8,7 +8,7 @@ from typing import Any
 
 from skroute.datasets._nested import parse_json
 
-__all__ = ["check_model_names", "is_chat", "read_text"]
+__all__ = ["check_model_names", "clean_text", "is_chat", "read_text"]
 
 # Halves of a pair of surrogates are left where a log cut a text inside of an emoji: no
 # file can be written with them. Control characters move the cursor of a terminal.
@@ -34,7 +34,7 @@ def read_text(cell: Any) -> str:
     inside = parse_json(cell)
     if isinstance(inside, Mapping) and is_chat(inside.get("messages")):
         inside = inside["messages"]
-    return _clean(_last_of_user(inside) if is_chat(inside) else str(cell))
+    return clean_text(_last_of_user(inside) if is_chat(inside) else str(cell))
 
 
 def is_chat(cell: Any) -> bool:
@@ -66,7 +66,8 @@ def _last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
     return "" if content is None else str(content)
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
+    """Replace halves of surrogate pairs and control characters by U+FFFD."""
     if _UNWRITABLE.search(text) is None:
         return text
     # Two halves that belong together are one character.

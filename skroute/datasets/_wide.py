@@ -281,10 +281,15 @@ def _refuse_side_columns(
     found: dict[str, np.ndarray], names: list[str], source: str
 ) -> None:
     """Refuse columns that would become models, though logs have others under them."""
+    if {"model_a", "model_b", "winner"} <= set(map(normalize, found)):
+        raise ValueError(
+            f"{source} holds votes between two models (model_a, model_b, winner), not "
+            "the quality of each. Turn them into qualities first."
+        )
     empty = [n for n in names if all(is_missing(cell) for cell in found[n].tolist())]
     side = [name for name in names if is_known_side(name) or name in empty]
     if side:
-        models = [name for name in names if name not in side]
+        models = [n for n in names if n not in side and _may_be_quality(found[n])]
         raise ValueError(
             f"{source} has columns that are no model's quality, by their names or as "
             f"they are empty: {listed(side)}. Delete them, or name those of the "
