@@ -1,9 +1,10 @@
 """The file of a router: a zip archive that ends in a digest of all that is before it.
 
 Its members are ``router.json``, ``arrays/<n>.npy`` and ``texts/<n>.txt``, all stored as
-they are: a file unfolds into no more than its own size, so that size bounds the memory
-it takes. The zip comment is the SHA-256 of every byte before it. It tells damage, not
-who wrote the file: anyone can compute it.
+they are: arrays and texts unfold into no more than the file's own size. What its JSON
+becomes is counted before it is read. So the size of the file bounds the memory it
+takes. The zip comment is the SHA-256 of every byte before it. It tells damage, not who
+wrote the file: anyone can compute it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ _N_DIGEST = len(_DIGEST) + 64
 _MAIN = "router.json"
 # JSON becomes Python objects of up to some 30 times its size.
 _JSON_SHARE = 32
+# Bytes that what stands at these marks takes as Python objects.
+_MARKS = {b"[": 72, b"{": 240, b",": 40, b":": 60}
+# Objects may take so many times the size of the file, and a little more.
+_ROOM = 16
+_SPARE = 1 << 20
 _NPY = b"\x93NUMPY\x01\x00"
 _NPY_HEADER = re.compile(
     r"\{'descr': '([<>|]b1|[<>|][iu][1248]|[<>|]f[248])', "
     r"'fortran_order': (True|False), "
-    r"'shape': \(((?:\d{1,12},? ?){0,8})\), \} *\n"
+    r"'shape': \(((?:\d{1,12}(?:, \d{1,12}){0,7},?)?)\), \} *\n"
 )
-# Axes of arrays that hold nothing.
-_LONGEST_EMPTY = 1 << 20
+# Axes of arrays that hold nothing: what is computed with one may be as long.
+_LONGEST_EMPTY = 1 << 14
 # The record at the end of a zip archive, and what comes before it in very large ones.
 _END = struct.Struct("<4s4H2LH")
 _ZIP64 = b"PK\x06\x07"
@@ -75,9 +81,9 @@ def pack(
         raise ValueError(f"it has more than {_MOST_MEMBERS:,} parts")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        text = json.dumps(main, allow_nan=False, separators=(",", ":"))
-        _check_main(len(text), max_bytes)
-        archive.writestr(_member(_MAIN), text)
+        encoded = json.dumps(main, allow_nan=False, separators=(",", ":")).encode()
+        _check_main(len(encoded), max_bytes)
+        archive.writestr(_member(_MAIN), encoded)
         for number, array in enumerate(arrays):
             written = io.BytesIO()
             np.lib.format.write_array(written, array, (1, 0), allow_pickle=False)
@@ -90,6 +96,7 @@ def pack(
     content = packed.getbuffer()
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes; max_bytes is {max_bytes:,}")
+    _check_values(encoded, _room(len(content)))
     content[-64:] = hashlib.sha256(content[:-_N_DIGEST]).hexdigest().encode()
     return bytes(content)
 
@@ -105,6 +112,16 @@ def _check_main(size: int, max_bytes: int) -> None:
             f"its names and numbers take {size:,} bytes, more than max_bytes / "
             f"{_JSON_SHARE} = {max_bytes // _JSON_SHARE:,}"
         )
+
+
+def _room(size: int) -> int:
+    """Bytes that the objects of a file may take."""
+    return _ROOM * size + _SPARE
+
+
+def _check_values(encoded: bytes, room: int) -> None:
+    if sum(encoded.count(mark) * size for mark, size in _MARKS.items()) > room:
+        raise ValueError("its JSON has too many values for the size of the file")
 
 
 def _check_end(content: bytes) -> None:
@@ -134,6 +151,8 @@ class Archive:
     ----------
     main : dict
         What ``router.json`` holds.
+    room : int
+        Bytes that its objects may take.
 
     Raises
     ------
@@ -159,6 +178,7 @@ class Archive:
         if sum(member.file_size for member in members) > len(content):
             raise ValueError("its members are together larger than the file")
         _check_main(self._size(_MAIN), max_bytes)
+        self.room = _room(len(content))
         self.main = self._json(self._content(_MAIN))
 
     def array(self, number: int) -> np.ndarray:
@@ -218,8 +238,9 @@ class Archive:
             raise ValueError(f"its member {name} is not as long as it says")
         return content
 
-    @staticmethod
-    def _json(content: bytes) -> dict[str, Any]:
+    def _json(self, content: bytes) -> dict[str, Any]:
+        _check_values(content, self.room)
+
         def refused(constant: str) -> float:
             raise ValueError(f"its JSON has the number {constant}")
 

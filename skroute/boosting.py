@@ -5,7 +5,6 @@ It does so when it trains: what only serves routers need not wait for the import
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,12 @@ import numpy as np
 
 from skroute.forest import SmallForest
 from skroute.locks import lock_of
+from skroute.trees import read_trees, write_trees
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
-__all__ = ["PairRanker", "RankTable", "RankingPairs", "plain_text"]
-
-# Parameters that are no part of a model: where, and on how many threads it was trained.
-_NO_PART = {"num_threads": "0", "machines": "", "local_listen_port": "0"}
+__all__ = ["PairRanker", "RankTable", "RankingPairs"]
 
 
 @dataclass(frozen=True)
@@ -137,25 +134,31 @@ class RankingPairs:
         # LightGBM keeps the gains of the labels in a global table while it trains.
         with lock_of(RankingPairs):
             booster = lgb.train(self._settings, data, self._n_estimators)
-        return PairRanker(plain_text(booster))
+        return PairRanker(booster.model_to_string())
 
 
 class PairRanker:
     """A trained LambdaRank model: from features of pairs to rank scores.
 
-    Kept as LightGBM's own text, which is exact and the same for the same training; what
-    predicts is made from it when it is first needed. Of small trees that is a forest of
-    our own, which is the faster the fewer pairs there are: a call of LightGBM takes as
-    long as all else that is done for a query.
+    Only the numbers of its trees are kept, in a text that is the same wherever it was
+    trained and that LightGBM can read; what predicts is made from it when it is first
+    needed. Small trees become a forest of our own, which is faster on few pairs: a call
+    of LightGBM takes as long as all else that is done for a query.
 
     Parameters
     ----------
     text : str
-        The model in LightGBM's text format.
+        The model in LightGBM's text format. It is checked, and written anew from its
+        numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is anything but a forest of plain numeric trees.
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = write_trees(read_trees(text))
         self._forest: SmallForest | lgb.Booster | None = None
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -202,13 +205,3 @@ def _taken(features: np.ndarray, observed: np.ndarray) -> np.ndarray:
     if observed.all():
         return features.reshape(-1, features.shape[2])
     return features[observed]
-
-
-def plain_text(booster: lgb.Booster) -> str:
-    """Text of a model, the same wherever it was trained."""
-    text = booster.model_to_string()
-    for name, plain in _NO_PART.items():
-        text = re.sub(
-            rf"^\[{name}: .*\]$", f"[{name}: {plain}]", text, flags=re.MULTILINE
-        )
-    return text

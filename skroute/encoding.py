@@ -25,6 +25,8 @@ __all__ = ["Decoder", "Encoder"]
 _DEEPEST = 40
 # Longer texts are members of their own: models, not names.
 _LONG = 1000
+# Bytes that these take, however few stand in a file.
+_SIZES = {"object": 1000, "requests": 3000, "RandomState": 10_000}
 # Dicts of numbers as keys are prices by model; colliding ones would take for ever.
 _MOST_NUMBER_KEYS = 10_000
 _REQUESTS = "_metadata_request"
@@ -207,14 +209,21 @@ class Decoder:
         ``array(number)`` gives an array of the file.
     text : callable
         ``text(number)`` gives a long text of the file.
+    room : int
+        Bytes that objects may take; arrays that are used again count again.
     """
 
     def __init__(
-        self, array: Callable[[int], np.ndarray], text: Callable[[int], str]
+        self,
+        array: Callable[[int], np.ndarray],
+        text: Callable[[int], str],
+        room: int,
     ) -> None:
         self._member_array = array
         self._member_text = text
+        self._room = room
         self._arrays: dict[int, np.ndarray] = {}
+        self._texts: set[int] = set()
 
     def decode(self, value: Any, depth: int = 0) -> Any:
         """Decode one JSON value.
@@ -222,7 +231,7 @@ class Decoder:
         Parameters
         ----------
         value : object
-            What `json` has read.
+            What `json` has read. It is used up: lists become those of the result.
         depth : int, default=0
             How deep in the router it lies.
 
@@ -242,12 +251,19 @@ class Decoder:
         if value is None or isinstance(value, str | bool | int | float):
             return value
         if isinstance(value, list):
-            return [self.decode(item, depth + 1) for item in value]
+            for i, item in enumerate(value):
+                value[i] = self.decode(item, depth + 1)
+            return value
         kind = value.get("$")
         reader = getattr(self, f"_read_{kind}", None) if type(kind) is str else None
         if reader is None:
             raise ValueError(f"it holds a {str(kind)[:40]!r}, which nothing here reads")
         return reader(value, depth + 1)
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise ValueError("it has too many objects for its size")
 
     def _read_float(self, value: dict, depth: int) -> float:
         if value["value"] not in ("inf", "-inf", "nan"):
@@ -255,7 +271,7 @@ class Decoder:
         return float(value["value"])
 
     def _read_tuple(self, value: dict, depth: int) -> tuple:
-        return tuple(self.decode(item, depth) for item in _list(value["items"]))
+        return tuple(self.decode(_list(value["items"]), depth))
 
     def _read_slice(self, value: dict, depth: int) -> slice:
         ends = _list(self.decode(value["ends"], depth))
@@ -265,8 +281,11 @@ class Decoder:
         return slice(*ends)
 
     def _read_dict(self, value: dict, depth: int) -> dict:
-        items, numbers = {}, 0
-        for key, item in _list(value["items"]):
+        items: dict[str | int, Any] = {}
+        numbers, left = 0, _list(value["items"])
+        left.reverse()
+        while left:
+            key, item = left.pop()
             if not isinstance(key, str | int) or key in items:
                 raise ValueError("it has a dict with a key that is none, or twice")
             numbers += not isinstance(key, str)
@@ -286,18 +305,27 @@ class Decoder:
         return _DTYPES[value["name"]].type
 
     def _read_text(self, value: dict, depth: int) -> str:
-        return self._member_text(_index(value["member"]))
+        number = _index(value["member"])
+        if number in self._texts:
+            raise ValueError(f"it uses the text {number} twice")
+        self._texts.add(number)
+        return self._member_text(number)
 
     def _read_array(self, value: dict, depth: int) -> np.ndarray:
         number = _index(value["member"])
         if number not in self._arrays:
             self._arrays[number] = self._member_array(number)
+        else:
+            # Copies that are made of it later, in single precision, are not shared.
+            self._take(self._arrays[number].nbytes)
         return self._arrays[number]
 
     def _read_names(self, value: dict, depth: int) -> np.ndarray:
         items, shape = _list(value["items"]), _list(value["shape"])
         if not all(item is None or isinstance(item, str) for item in items):
             raise ValueError("it has something else among names")
+        if any(type(size) is not int or not 0 <= size <= len(items) for size in shape):
+            raise ValueError("it has names of a shape that does not hold them")
         array = np.empty(len(items), dtype=object)
         array[:] = items
         return array.reshape(shape)
@@ -314,7 +342,8 @@ class Decoder:
             or not (type(place) is int and 0 <= place <= 624)
         ):
             raise ValueError("it has a random state that is none")
-        random = np.random.RandomState()
+        self._take(_SIZES["RandomState"])
+        random = np.random.RandomState(0)
         random.set_state(state)
         return random
 
@@ -323,6 +352,7 @@ class Decoder:
         kind = class_of(tag) if isinstance(tag, str) else None
         if kind is None:
             raise ValueError(f"it holds a {str(tag)[:40]!r}, which this version lacks")
+        self._take(_SIZES["object"] + ("requests" in value) * _SIZES["requests"])
         state = {
             name: self.decode(item, depth)
             for name, item in dict(value["state"]).items()
@@ -339,6 +369,8 @@ class Decoder:
         else:
             vars(made).update(state)
         if "requests" in value:
+            if not issubclass(kind, BaseEstimator):
+                raise ValueError(f"it has a {tag} that asks for metadata")
             made._metadata_request = _requests(made, dict(value["requests"]))
         return made
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from skroute.chunks import chunks
+from skroute.trees import Trees, read_trees
 
 __all__ = ["SmallForest"]
 
@@ -25,8 +26,9 @@ _MOST_LEAVES = 8
 _FIRST_LEFT = np.array(
     [(~code & (code + 1)).bit_length() - 1 for code in range(1 << _MOST_LEAVES - 1)]
 )
-# Pairs at once: few enough for the cache, and so many that threads seldom take turns.
-_AT_ONCE = 1024
+# Pairs times trees at once: few enough for the cache, and so many that threads seldom
+# take turns. Memory does not grow with the number of trees beyond that of the trees.
+_AT_ONCE = 100 * 1024
 
 
 class SmallForest:
@@ -34,19 +36,26 @@ class SmallForest:
 
     Parameters
     ----------
-    trees : list of dict of str to str
-        Lines of each tree in LightGBM's text.
+    trees : Trees
+        The trees.
     """
 
-    def __init__(self, trees: list[dict[str, str]]) -> None:
-        shape = _MOST_LEAVES - 1, len(trees)
+    def __init__(self, trees: Trees) -> None:
+        n_trees = len(trees.n_leaves)
+        shape = _MOST_LEAVES - 1, n_trees
         self._feature = np.zeros(shape, dtype=np.intp)
         self._threshold = np.full((*shape, 1), np.inf)
         self._crossed = np.zeros((*shape, 1), dtype=np.uint8)
-        self._value = np.zeros((len(trees), _MOST_LEAVES))
-        for number, tree in enumerate(trees):
-            self._place(number, tree)
-        self._first = np.arange(len(trees))[:, None] * _MOST_LEAVES
+        self._value = np.zeros((n_trees, _MOST_LEAVES))
+        left, right = trees.left.tolist(), trees.right.tolist()
+        for number, (nodes, leaves) in enumerate(trees.parts()):
+            order, crossed = _from_left(left[nodes], right[nodes])
+            n_nodes = len(crossed)
+            self._feature[:n_nodes, number] = trees.feature[nodes]
+            self._threshold[:n_nodes, number, 0] = trees.threshold[nodes]
+            self._crossed[:n_nodes, number, 0] = crossed
+            self._value[number, : n_nodes + 1] = trees.value[leaves][order]
+        self._first = np.arange(n_trees)[:, None] * _MOST_LEAVES
         # No number of single precision lies between a threshold and what it is rounded
         # down to: comparisons with either come out the same.
         with np.errstate(over="ignore"):
@@ -57,13 +66,10 @@ class SmallForest:
 
     @classmethod
     def of(cls, text: str) -> SmallForest | None:
-        """Read a model in LightGBM's text format; ``None`` if it is another kind."""
-        _, *blocks = text.partition("end of trees")[0].split("\n\nTree=")
-        trees = [
-            dict(line.split("=", 1) for line in block.split("\n") if "=" in line)
-            for block in blocks
-        ]
-        return cls(trees) if trees and all(map(_is_small, trees)) else None
+        """Make one of a model's text; ``None`` if some trees are larger."""
+        trees = read_trees(text)
+        small = trees.n_leaves.max(initial=0) <= _MOST_LEAVES
+        return cls(trees) if small else None
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Sum the leaves that rows reach.
@@ -80,7 +86,7 @@ class SmallForest:
         """
         total = np.empty(len(rows))
         threshold = self._thresholds[rows.dtype.char]
-        for part in chunks(len(rows), _AT_ONCE):
+        for part in chunks(len(rows), max(1, _AT_ONCE // max(1, len(self._first)))):
             columns = np.ascontiguousarray(rows[part].T)
             seen = columns.take(self._feature, axis=0)
             crossed = (seen > threshold).view(np.uint8)
@@ -90,29 +96,6 @@ class SmallForest:
             np.add.reduce(self._value.take(leaf), axis=0, out=total[part])
         return total
 
-    def _place(self, number: int, tree: dict[str, str]) -> None:
-        value = np.array(tree["leaf_value"].split(), dtype=np.float64)
-        n_nodes = len(value) - 1
-        order = [0]
-        if n_nodes:
-            left, right = (
-                [int(child) for child in tree[name].split()]
-                for name in ("left_child", "right_child")
-            )
-            order, crossed = _from_left(left, right)
-            self._feature[:n_nodes, number] = tree["split_feature"].split()
-            self._threshold[:n_nodes, number, 0] = tree["threshold"].split()
-            self._crossed[:n_nodes, number, 0] = crossed
-        self._value[number, : len(order)] = value[order]
-
-
-def _is_small(tree: dict[str, str]) -> bool:
-    """Whether all splits are plain comparisons, and few."""
-    n_leaves = int(tree["num_leaves"])
-    # Bits 0 and 2 to 3 stand for categories, and for what counts as missing.
-    plain = {int(kind) & 0b1101 for kind in tree.get("decision_type", "").split()}
-    return n_leaves <= _MOST_LEAVES and (n_leaves == 1 or plain == {0})
-
 
 def _from_left(left: list[int], right: list[int]) -> tuple[list[int], list[int]]:
     """Leaves of a tree from left to right, and the bits of those on each node's left.
@@ -120,7 +103,7 @@ def _from_left(left: list[int], right: list[int]) -> tuple[list[int], list[int]]
     A leaf i is written as ``~i``. A child comes after its parent.
     """
     order: list[int] = []
-    waiting = [0]
+    waiting = [0] if left else [~0]
     while waiting:
         node = waiting.pop()
         if node < 0:

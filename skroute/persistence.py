@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from sklearn.pipeline import Pipeline
 
@@ -111,8 +112,8 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     path : str or path-like
         The file.
     max_bytes : int, default=2**30
-        Largest file that is read. Memory stays within a few times the size of the file,
-        and so of this.
+        Largest file that is read. Loading takes at most some 20 times the memory of
+        the file, and at most some 8 times this.
 
     Returns
     -------
@@ -147,7 +148,8 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     try:
         archive = Archive(file, max_bytes)
         written = _check_versions(archive.main)
-        router = Decoder(archive.array, archive.text).decode(archive.main["router"])
+        decoder = Decoder(archive.array, archive.text, archive.room)
+        router = decoder.decode(archive.main["router"])
         if not isinstance(router, _HOLDS):
             raise ValueError("it holds no router")
     except (OSError, MemoryError, Warning):
@@ -174,12 +176,12 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
 def _check_versions(main: dict[str, Any]) -> str:
     """Check the format; returns the version that wrote the file."""
     number, written = main.get("format"), main.get("skroute")
-    if type(number) is not int or not isinstance(written, str) or number < 1:
+    if type(number) is not int or not _is_version(written) or number < 1:
         raise ValueError("it does not say its format")
     if number > FORMAT:
         raise ValueError(
             f"its format, {number}, is newer than {FORMAT}, the newest that skroute "
-            f"{own_version()} knows; it was saved by skroute {written[:40]}, so "
+            f"{own_version()} knows; it was saved by skroute {written}, so "
             "install that or a later one"
         )
     return written
@@ -189,10 +191,15 @@ def _newer(main: dict[str, Any], written: str) -> list[str]:
     """What wrote the file and is newer than here; of libraries, by major version."""
     found = []
     if release(written) > release(own_version()):
-        found.append(f"skroute {written[:40]}")
+        found.append(f"skroute {written}")
     saved = main.get("libraries")
     for name, here in libraries().items():
         there = saved.get(name) if isinstance(saved, dict) else None
-        if isinstance(there, str) and release(there)[:1] > release(here)[:1]:
-            found.append(f"{name} {there[:40]}")
+        if _is_version(there) and release(there)[:1] > release(here)[:1]:
+            found.append(f"{name} {there}")
     return found
+
+
+def _is_version(text: Any) -> TypeGuard[str]:
+    """Whether it can be shown in a message: it may come from anyone."""
+    return isinstance(text, str) and bool(re.fullmatch(r"[\w.+!-]{1,40}", text))

@@ -23,6 +23,7 @@ from skroute.prices import PricePath
 from skroute.rankers import fit_ranker, rank_weight
 from skroute.rows import IN_MEMORY, Rows
 from skroute.threads import in_threads, openmp_threads, single_threaded
+from skroute.trees import MOST_TREES
 from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["RankingRouter"]
@@ -451,6 +452,11 @@ class RankingRouter(ChangeablePool):
             ("verbose", 0),
         ):
             check_integer(getattr(self, name), name, low=low)
+        if self.n_estimators > MOST_TREES:
+            raise ValueError(
+                f"n_estimators must be at most {MOST_TREES:,}, more than any file "
+                f"holds; got {self.n_estimators!r}."
+            )
         check_number(self.tie_gain, "tie_gain", low=0.0)
         for name in ("learning_rate", "colsample_bytree"):
             value = check_number(getattr(self, name), name)

@@ -10,14 +10,13 @@ whatever is saved can be loaded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-
-from skroute.trees import check_model_text
 
 __all__ = ["TRANSIENT", "check_state", "class_of", "tag_of"]
 
@@ -54,6 +53,8 @@ _METRICS = {"cosine", "euclidean", "l1", "l2", "manhattan", "minkowski"}
 _WORDS = r"(?u)\b\w\w+\b"  # another pattern could take for ever on some prompt
 # More threads than any machine has, and fewer than bring one down.
 _MOST_THREADS = 1024
+# Words in one term of a vocabulary: each word of a prompt begins as many terms.
+_LONGEST_TERM = 10
 
 
 @cache
@@ -95,13 +96,20 @@ def check_state(tag: str, state: dict[str, Any]) -> None:
         number = state.get(name)
         if number is not None and not _is_integer(number, -_MOST_THREADS):
             raise ValueError(f"{name} must be at most {_MOST_THREADS}; got {number!r}")
+    if tag.startswith("sklearn."):
+        # scikit-learn puts it into a warning as it is.
+        version = state.get("_sklearn_version", "")
+        _must(
+            isinstance(version, str) and bool(re.fullmatch(r"[\w.+!-]{0,40}", version)),
+            "its version must be one",
+        )
     if tag in _CHECKS:
         _CHECKS[tag](state)
 
 
-def _is_integer(value: Any, low: int) -> bool:
+def _is_integer(value: Any, low: int, high: int = _MOST_THREADS) -> bool:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and low <= value <= _MOST_THREADS
+    return whole and low <= value <= high
 
 
 def _must(holds: bool, what: str) -> None:
@@ -110,10 +118,11 @@ def _must(holds: bool, what: str) -> None:
 
 
 def _check_ranker(state: dict[str, Any]) -> None:
-    text = state.get("text")
-    if not isinstance(text, str):
-        raise ValueError("its model must be text")
-    check_model_text(text)
+    # It reads its text itself, and keeps nothing else.
+    _must(
+        set(state) == {"text"} and isinstance(state["text"], str),
+        "its model must be text",
+    )
 
 
 def _check_neighbors(state: dict[str, Any]) -> None:
@@ -169,6 +178,18 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
     )
     for name in ("preprocessor", "tokenizer", "vocabulary"):
         _must(state.get(name) is None, f"it must have no {name} of its own")
+    _must(
+        state.get("strip_accents") in (None, "ascii", "unicode"),
+        "strip_accents must be None, 'ascii' or 'unicode'",
+    )
+    # A prompt becomes terms of every number of words from the first to the last.
+    terms = state.get("ngram_range", (1, 1))
+    _must(
+        isinstance(terms, tuple | list)
+        and len(terms) == 2
+        and all(_is_integer(size, 1, _LONGEST_TERM) for size in terms),
+        f"ngram_range must be two numbers of words up to {_LONGEST_TERM}",
+    )
     columns = state.get("vocabulary_")
     if columns is None:
         return
@@ -181,8 +202,32 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
     )
 
 
+def _check_finite(state: dict[str, Any]) -> None:
+    # Of estimates that are no numbers, every query would get the first model.
+    for name, value in state.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            _must(bool(np.isfinite(value).all()), f"{name} must hold finite numbers")
+
+
+def _check_views(state: dict[str, Any]) -> None:
+    _check_finite(state)
+    # Their sizes are those of what is made for every query.
+    parts, centres = state.get("_parts"), state.get("_centres")
+    _must(
+        isinstance(parts, list)
+        and all(isinstance(part, slice) for part in parts)
+        and isinstance(centres, np.ndarray)
+        and [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+        and all(_is_integer(part.stop, 0, len(centres)) for part in parts),
+        "its parts must be slices of its centres, one after the other",
+    )
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "PairFeatures": _check_finite,
     "PairRanker": _check_ranker,
+    "QueryViews": _check_views,
+    "RidgeFit": _check_finite,
     "sklearn.KNeighborsRegressor": _check_neighbors,
     "sklearn.Pipeline": _check_pipeline,
     "sklearn.TfidfVectorizer": _check_vectorizer,

@@ -21,13 +21,14 @@ import skroute.base
 import skroute.folds
 import skroute.ranking
 from skroute import PointwiseRouter, RankingRouter
-from skroute.boosting import PairRanker, plain_text
+from skroute.boosting import PairRanker
 from skroute.datasets import make_routing
 from skroute.folds import draw_folds, repeats
 from skroute.forest import SmallForest
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import normalized_auc
 from skroute.threads import in_threads, openmp_threads
+from skroute.trees import Trees, write_trees
 from skroute.validation import check_queries
 
 
@@ -396,6 +397,28 @@ def test_other_routers_are_decided_in_chunks_too(
     )
 
 
+def test_memory_does_not_grow_with_the_number_of_trees() -> None:
+    n_trees, rng = 10_000, np.random.default_rng(0)
+    nodes = np.tile([1, 2, -1, -4], n_trees), np.tile([3, -2, -3, -5], n_trees)
+    trees = Trees(
+        22,
+        np.full(n_trees, 5),
+        rng.integers(0, 22, 4 * n_trees),
+        rng.normal(size=4 * n_trees),
+        *nodes,
+        rng.normal(size=5 * n_trees),
+    )
+    ranker = PairRanker(write_trees(trees))
+    features = rng.normal(size=(200, 10, 22))
+    one = ranker.predict(features[:1])
+    tracemalloc.start()
+    scores = ranker.predict(features)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6
+    np.testing.assert_array_equal(scores[:1], one)
+
+
 @given(
     seed=st.integers(0, 99),
     n_leaves=st.integers(2, 12),
@@ -419,5 +442,5 @@ def test_small_trees_give_what_lightgbm_gives(
     assert (SmallForest.of(booster.model_to_string()) is None) == (largest > 8)
     expected = booster.predict(rows, num_threads=1)
     features = rows.reshape(70, 10, 5)
-    answer = PairRanker(plain_text(booster)).predict(features)
+    answer = PairRanker(booster.model_to_string()).predict(features)
     np.testing.assert_array_equal(answer.ravel(), expected)

@@ -19,7 +19,7 @@ from lightgbm import Booster
 from lightgbm.basic import LightGBMError
 from lightgbm.dask import DaskLGBMRanker
 
-from skroute.boosting import PairRanker, RankTable, plain_text
+from skroute.boosting import PairRanker, RankTable
 
 __all__ = ["train_on_cluster"]
 
@@ -124,7 +124,7 @@ def train_on_cluster(
             _logger.warning("%s; training again", error)
         else:
             break
-    return PairRanker(plain_text(ranker.booster_))
+    return PairRanker(ranker.booster_.model_to_string())
 
 
 def _fit(client: Any, ranker: _Ranker, tables: list[Any]) -> None:
