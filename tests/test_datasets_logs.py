@@ -62,12 +62,25 @@ def test_scores_by_metric_are_no_models(tmp_path, score):
         np.testing.assert_array_equal(table.quality, expected)
 
 
+def test_scores_by_metric_of_unnamed_models_are_refused(tmp_path):
+    records = [{"question": "q", "scores": {"accuracy": 1.0, "f1": 0.5}}]
+    for read, table in (
+        (from_wide, records),
+        (read_table, write_lines(tmp_path, records)),
+    ):
+        with pytest.raises(ValueError, match=r"no model's quality.*accuracy, f1"):
+            read(table)
+    calls = [{"query": 1, "model": "m", "score": {"f1": 0.5}}]
+    with pytest.raises(ValueError, match=r"in these objects, such as 'score\.f1'"):
+        from_long(calls, quality="score")
+
+
 @pytest.mark.parametrize(
     "column",
     [
         *("tokens", "prompt_tokens", "total_tokens", "timestamp", "created_at"),
         *("Timestamp", "startTime", "request_id", "user id", "latency_ms", "cost"),
-        *("winner_model_a", "winner_tie", "split", "small|latency_s"),
+        *("winner_model_a", "winner_tie", "split", "accuracy", "small|latency_s"),
     ],
 )
 def test_what_logs_hold_beside_models_is_refused(column):
@@ -100,7 +113,9 @@ def test_a_pivot_of_several_levels_is_refused():
 
 def test_empty_columns_are_no_models(tmp_path):
     file = write(tmp_path, "t.csv", "prompt,small,comment\nx,1,\ny,0,\n")
-    with pytest.raises(ValueError, match=r"empty: comment\..*models=\['small'\]"):
+    with pytest.raises(
+        ValueError, match=r"empty: comment\..*models=\['small', \.\.\.\]"
+    ):
         read_table(file)
     assert read_table(file, models=["small"]).quality.tolist() == [[1], [0]]
 
@@ -174,7 +189,7 @@ def test_models_choose_calls_and_columns(tmp_path):
     assert read_table(file, models=["gpt-4o"]).quality.tolist() == [[0.5]]
     with pytest.raises(ValueError, match=r"'gpt4o', .*Did you mean 'gpt-4o'\?"):
         from_long(CALLS, models=["gpt4o"])
-    for models in ("mini", [], ["mini", "mini"]):
+    for models in ("mini", [], ["mini", "mini"], 5):
         with pytest.raises(ValueError, match="list of different names"):
             from_long(CALLS, models=models)
 
@@ -616,8 +631,15 @@ def test_tables_that_unfold_are_refused_before_memory_is_taken(tmp_path, name):
             from_wide(BOMBS[name], max_bytes=limit)
 
 
-def test_one_long_name_does_not_make_all_names_long():
+def test_a_text_in_the_place_of_a_name_is_refused_before_memory_is_taken():
     names = ["m" * 100_000, *["n"] * 1999]
     calls = {"query": list(range(2000)), "model": names, "quality": [1] * 2000}
+
+    def read() -> None:
+        with pytest.raises(ValueError, match=r"100,000 characters.*the right one\?"):
+            from_long(calls)
+
     # As numpy's texts of one length, the names would take 800 MB.
-    assert traced(lambda: from_long(calls)) < 5_000_000
+    assert traced(read) < 5_000_000
+    with pytest.raises(ValueError, match="100,000 characters"):
+        from_wide({"prompt": ["x"], names[0]: [1]})

@@ -177,7 +177,7 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
             if not isinstance(value, Real | Decimal):
                 raise ValueError(
                     f"column {name!r} must hold a model's numbers; row {i} has "
-                    f"{reprlib.repr(value)}. {_vector_hint(name, value) or hint}"
+                    f"{reprlib.repr(value)}. {_cell_hint(name, value) or hint}"
                 )
             try:
                 numbers[i] = value
@@ -191,8 +191,10 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
     return numbers
 
 
-def _vector_hint(name: str, value: Any) -> str:
-    """Say how a column of vectors is read, where a value looks like one."""
+def _cell_hint(name: str, value: Any) -> str:
+    """Say how a column of objects or of vectors is read, where a value is one."""
+    if isinstance(value, Mapping) and value:
+        return f"Name what lies in these objects, such as '{name}.{next(iter(value))}'."
     listed = isinstance(value, list | tuple | np.ndarray)
     if listed or (isinstance(value, str) and value.startswith("[")):
         return f"If these are embeddings, read them by embeddings={name!r}."

@@ -47,7 +47,7 @@ _DROPPED = ("oracle_model_to_route_to", ROW_INDEX)
 _ANSWER_ENDINGS = ("|model_response", "_response")
 
 # What stands beside models in tables of logs and votes, by normalized name: names and
-# numbers of rows, counts of tokens, times, money, votes, and how a row was made.
+# numbers of rows, counts of tokens, times, money, votes, how a row was made, metrics.
 _SIDE = re.compile(
     r"(.*_)?(id|uuid|hash|index|idx)"
     r"|(.*_)?tokens?(_(in|out|count))?"
@@ -57,6 +57,7 @@ _SIDE = re.compile(
     r"|(.*_)?(cost|price|spend|usd)"
     r"|winner(_.*)?"
     r"|row|split|fold|seed|turn|label|length|difficulty|cluster|language"
+    r"|acc|acc_norm|accuracy|correctness|exact_match|f1|f1_score|bleu|rouge(_.*)?"
 )
 
 

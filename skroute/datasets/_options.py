@@ -51,6 +51,7 @@ class ReadOptions:
         check_integer(self.max_bytes, "max_bytes", low=1)
         if self.models is not None and (
             isinstance(self.models, str)
+            or not hasattr(self.models, "__len__")
             or not len(self.models)
             or len(set(map(str, self.models))) < len(self.models)
         ):

@@ -14,6 +14,8 @@ __all__ = ["check_model_names", "clean_text", "is_chat", "read_text"]
 # file can be written with them. Control characters move the cursor of a terminal.
 _UNWRITABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
+# Names longer than this are answers or prompts.
+_LONGEST_NAME = 500
 
 
 def read_text(cell: Any) -> str:
@@ -48,8 +50,13 @@ def is_chat(cell: Any) -> bool:
 
 
 def check_model_names(names: Iterable[str], source: str) -> None:
-    """Refuse names of models that cannot be shown, which no log would show either."""
+    """Refuse names of models that cannot be shown, and texts that are no names."""
     for name in names:
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"{source} has a model whose name has {len(name):,} characters, and "
+                f"begins with {name[:20]!r}. Is the column of the models the right one?"
+            )
         if not name.isprintable():
             raise ValueError(
                 f"{source} has a model called {name!a}, with characters that "

@@ -293,8 +293,7 @@ def _refuse_side_columns(
         raise ValueError(
             f"{source} has columns that are no model's quality, by their names or as "
             f"they are empty: {listed(side)}. Delete them, or name those of the "
-            f"models: models=[{', '.join(map(repr, models[:5]))}"
-            f"{', ...' if len(models) > 5 else ''}]."
+            f"models: models=[{', '.join([*map(repr, models[:3]), '...'])}]."
         )
 
 
