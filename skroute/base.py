@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from skroute.alignment import align
 from skroute.alternatives import check_top_k, named
 from skroute.chunks import chunks
 from skroute.decision import BudgetDecider
@@ -19,7 +20,7 @@ from skroute.explain import explanation
 from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs
-from skroute.names import estimate_names
+from skroute.names import check_rows, estimate_names
 from skroute.training import TrainingDecisions
 from skroute.validation import (
     check_estimates,
@@ -144,7 +145,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         tolerance : float, default=0.0
             Expected quality that may be given up to take a cheaper model.
         available : array-like of bool or list of str, default=None
-            Models that may be called: (n_models,) or (n_queries, n_models), or names.
+            Models that may be called: (n_models,) or (n_queries, n_models), or names,
+            or a list of names for each query.
         on_infeasible : {"raise", "cheapest"}, default="raise"
             What to do when nothing fits the budget.
         top_k : int or None, default=None
@@ -258,6 +260,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             tolerance=tolerance,
             on_infeasible=on_infeasible,
         )
+        check_rows(X=X, available=available, budget=budget)
         quality, cost, training = self._settled(X, decider)
         n_places = min(2, len(self.models_))
         return explanation(
@@ -338,8 +341,11 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             Embeddings.
         y : array-like of shape (n_queries, n_models)
             Observed qualities. Queries with an unknown quality or cost are left out.
+            Columns with names are matched by name, those without are in the order of
+            `models_`.
         costs : array-like of shape (n_queries, n_models), default=None
-            Observed costs. May be left out only if the router was fitted on per-model
+            Observed costs; without names, those of the columns of `y`. May be left out
+            only if the router was fitted on per-model
             prices (or without costs): these then count.
         sample_weight : array-like of shape (n_queries,), default=None
             How much each query counts: one of weight 2 as two of weight 1.
@@ -356,12 +362,17 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             one answer per query can be learned from, but not judged by.
         """
         estimates = self._estimates(X)
-        quality = check_quality(y, models=self.models_)
-        if costs is None:
-            costs = self._known_prices()
-        else:
-            costs = check_costs(costs, quality.shape, self.models_)
-        return normalized_auc(quality, costs, *estimates, sample_weight=sample_weight)
+        quality, spend, *_ = align(
+            y,
+            costs,
+            models=self.models_,
+            per_query=True,
+            X=X,
+            sample_weight=sample_weight,
+        )
+        if spend is None:
+            spend = self._known_prices()
+        return normalized_auc(quality, spend, *estimates, sample_weight=sample_weight)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`.
@@ -407,6 +418,11 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         decider._check_parameters()
         quality, cost = self._estimates(X)
         training = getattr(self, "_training", None)
+        if training is None and len(quality) == 0:
+            # There is nothing to settle a price on, and nothing to decide.
+            decider.models_ = self.models_
+            none = np.zeros((1, len(self.models_)))
+            return quality, cost, TrainingDecisions.of(none, none)
         if training is None:
             training = TrainingDecisions.of(quality, cost)
         self._settle(decider, training)
@@ -426,6 +442,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         self, X: Any, decider: BudgetDecider, available: Any, top_k: Any
     ) -> np.ndarray:
         """Decide every query and its alternatives, (n_queries, n_places)."""
+        check_rows(X=X, available=available, budget=decider.budget)
         training = getattr(self, "_training", None)
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if training is not None and plain and len(X) > _AT_ONCE:

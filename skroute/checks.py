@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,7 +20,9 @@ __all__ = [
     "check_not_negative",
     "check_number",
     "check_sample_weight",
+    "fill_masked",
     "read_numbers",
+    "refuse_masked",
 ]
 
 # Beyond these, squares of embeddings and sums of outcomes are no numbers any more.
@@ -29,7 +33,8 @@ LARGEST_OUTCOME = 1e300
 def check_number(value: Any, name: str, *, low: float | None = None) -> float:
     """Check that `value` is a finite real number, at least `low` if that is given."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number; got {value!r}.")
+        way_out = " Give a float." if isinstance(value, str | Decimal) else ""
+        raise ValueError(f"{name} must be a number; got {value!r}.{way_out}")
     try:
         number = float(value)
     except OverflowError:  # a whole number of hundreds of digits
@@ -57,16 +62,43 @@ def check_not_negative(values: np.ndarray, name: str) -> None:
         )
 
 
-def read_numbers(values: Any, name: str) -> np.ndarray:
-    """Read an array of any shape as float64; ``NaN`` is unknown, infinity refused."""
-    return check_array(
-        values,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name=name,
-    )
+def read_numbers(values: Any, name: str, *, finite: Any = "allow-nan") -> np.ndarray:
+    """Read an array of any shape as float64; unknown, masked too, is ``NaN``.
+
+    Infinity is refused, unless ``finite=False``.
+    """
+    try:
+        return check_array(
+            fill_masked(values),
+            dtype=np.float64,
+            ensure_all_finite=finite,
+            ensure_2d=False,
+            order="C",  # sums must not depend on the layout
+            input_name=name,
+        )
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must hold numbers: {error}") from None
+
+
+def fill_masked(values: Any) -> Any:
+    """Turn masked entries into ``NaN``: they are not known."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    filled: np.ndarray = np.ma.filled(values.astype(np.float64), np.nan)
+    return filled
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Refuse masked entries where every number has to be known."""
+    n_masked = np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0
+    if n_masked:
+        raise ValueError(
+            f"{name} must be known everywhere; it is a masked array with {n_masked} "
+            "masked entries. Fill them in, or leave these rows out."
+        )
 
 
 def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:

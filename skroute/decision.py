@@ -6,16 +6,17 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skroute.alternatives import Decisions, check_top_k, named, ranked
 from skroute.averages import weighted_means
 from skroute.batch import solve_batch
 from skroute.drafts import FitsOnDraft
-from skroute.estimates import named_by, split_estimates, table_or_none
+from skroute.estimates import named_by, observed_beside, read_estimates
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.masks import check_available, good_enough, under_cap
-from skroute.money import check_costs, check_realised
+from skroute.money import check_realised
+from skroute.names import check_rows
 from skroute.pacing import Pace
 from skroute.prices import Price, PricePath, choose_each, row_prices
 from skroute.rules import check_budget, check_rule, quality_target
@@ -157,18 +158,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             If a parameter or an argument is not as described.
         """
         self._check_parameters()
-        Z = validate_data(self, Z, dtype=np.float64, order="C")
-        quality, cost = self._split(Z)
+        quality, cost = read_estimates(self, Z, reset=True)
         columns = getattr(self, "feature_names_in_", None)
         models = named_by(columns, y, costs, quality.shape[1])
-        y = table_or_none(y, models)
-        if y is not None and y.shape != quality.shape:
-            raise ValueError(
-                f"y must have shape {quality.shape}, one quality per query and "
-                f"model of Z; got {y.shape}."
-            )
-        if costs is not None:
-            costs = check_costs(costs, quality.shape, models)
+        y, costs = observed_beside(Z, y, costs, quality.shape, models)
         allowed = None
         if self._needs_path():
             every = np.ones((1, len(models)), dtype=bool)
@@ -241,8 +234,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
                 f"scope={self.scope!r}. Other decisions need no update."
             )
         fitted = hasattr(self, "models_")
-        Z = validate_data(self, Z, dtype=np.float64, order="C", reset=not fitted)
-        quality, cost = self._split(Z)
+        check_rows(Z=Z, costs=costs)
+        quality, cost = read_estimates(self, Z, reset=not fitted)
         spent = None if costs is None else check_realised(costs, quality.shape)
         budget = float(self.budget)
         pace: Pace | None = self._pace if fitted else None
@@ -267,7 +260,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             allowed=self._allowed,
         )
         self.price_path_ = self._pace.path
-        self._price = self._pace.price(budget, len(Z))
+        self._price = self._pace.price(budget, len(quality))
         self.price_ = self._price.high
         return self
 
@@ -314,7 +307,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
         available : array-like of bool or list of str, default=None
-            Models that may be called: (n_models,) or (n_queries, n_models), or names.
+            Models that may be called: (n_models,) or (n_queries, n_models), or names,
+            or a list of names for each query.
             ``None`` allows all.
         top_k : int or None, default=None
             Number of models to name per query, at most ``n_models``: the one to call,
@@ -345,6 +339,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         in its place (and a failed call costs nothing), the total is kept. Once a dearer
         one is called it can be exceeded.
         """
+        check_rows(Z=Z, available=available)
         quality, cost = self._check_estimates(Z)
         return self._route(quality, cost, available, top_k)
 
@@ -418,6 +413,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         """Decide every query, and its alternatives, at most at its highest price."""
         budget: Any = self.budget
         mask = check_available(available, self.models_, len(quality))
+        if len(quality) == 0:
+            return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
         allowed = self._allowed(quality, cost, mask)
         keeps_total = self.scope == "batch" and budget is not None
         price, choice = self._price, None
@@ -495,8 +492,5 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         if self.budget is not None:
             # An array may have been set since fit.
             check_budget(self.budget, self.scope, self.min_quality)
-        Z = validate_data(self, Z, dtype=np.float64, order="C", reset=False)
-        return self._split(Z)
-
-    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return split_estimates(Z)
+            check_rows(Z=Z, budget=self.budget)
+        return read_estimates(self, Z, reset=False, least=0)

@@ -106,8 +106,9 @@ class Encoder:
             state = self._dict(value.get_state(legacy=False), where, depth)
             return {"$": "RandomState", "state": state}
         if type(value).__module__.split(".")[0] in ("pandas", "polars"):
-            # Prices and caps may come in a Series; what they say is kept.
-            prices = by_model(value)
+            # Prices and caps may come in a Series, and what they say is kept: prices by
+            # the names of models, caps (a budget) as they follow each other.
+            prices = value if where.endswith(".budget") else by_model(value)
             plain = prices if isinstance(prices, dict) else np.asarray(value)
             return self.encode(plain, where, depth + 1)
         return self._object(value, where, depth)

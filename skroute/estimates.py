@@ -5,15 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 
-from skroute.names import default_names, estimate_names, listed, model_names
-from skroute.validation import check_quality
+from skroute.alignment import align
+from skroute.checks import refuse_masked
+from skroute.money import check_costs
+from skroute.names import (
+    check_rows,
+    default_names,
+    estimate_names,
+    listed,
+    model_names,
+)
 
-__all__ = ["named_by", "split_estimates", "table_or_none"]
+__all__ = ["named_by", "observed_beside", "read_estimates"]
 
 
-def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Halves of the estimates: qualities and costs."""
+def read_estimates(
+    decider: BaseEstimator, Z: Any, *, reset: bool, least: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check estimates of at least so many queries; returns qualities and costs."""
+    refuse_masked(Z, "Z")
+    Z = validate_data(
+        decider,
+        Z,
+        dtype=np.float64,
+        order="C",
+        ensure_min_samples=least,
+        reset=reset,
+    )
     if Z.shape[1] % 2:
         raise ValueError(
             "Z must hold the qualities and then the costs of the same models, an "
@@ -51,10 +72,40 @@ def named_by(
     return default_names(n_models)
 
 
-def table_or_none(y: Any, models: np.ndarray) -> np.ndarray | None:
-    """Qualities, or nothing where y is absent or only a vector."""
-    if y is None or np.asarray(y).ndim < 2:
-        return None
-    names = model_names(y)
-    named_alike = names is not None and len(names) == len(models)
-    return check_quality(y, models=models if named_alike else None)
+def observed_beside(
+    Z: Any, y: Any, costs: Any, shape: tuple[int, int], models: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Qualities and costs that were observed, in the order of the models of Z.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n_queries, 2 * n_models)
+        The estimates.
+    y, costs : array-like of shape (n_queries, n_models), or None
+        What was observed; a `y` that is only a vector says nothing about models.
+    shape : tuple of int
+        Numbers of queries and of models.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+
+    Returns
+    -------
+    y, costs : ndarray of shape (n_queries, n_models), or None
+        The tables.
+
+    Raises
+    ------
+    ValueError
+        If a table is not as described, or contradicts the others.
+    """
+    if y is not None and np.ndim(y) < 2:
+        y = None
+    check_rows(Z=Z, y=y, costs=costs)
+    if y is None:
+        return None, None if costs is None else check_costs(costs, shape, models)
+    if np.shape(y) != shape:
+        raise ValueError(
+            f"y must have shape {shape}, one quality per query and model of Z; got "
+            f"{np.shape(y)}."
+        )
+    return align(y, costs, models=models, per_query=True)[:2]

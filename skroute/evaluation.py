@@ -22,6 +22,7 @@ from skroute.metrics import (
     routing_curve,
     strongest_call_share,
 )
+from skroute.names import check_rows
 from skroute.splits import OutcomeTable, Split
 from skroute.threads import single_threaded
 
@@ -248,6 +249,7 @@ def compare_routers(
     >>> comparison.results["static"].mean("relative_cost")
     1.0
     """
+    check_rows(X=X, y=y, groups=groups)
     table = OutcomeTable.checked(X, y, costs, models)
     if isinstance(seeds, int | np.integer):
         seeds = range(seeds)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute.checks import check_number
+from skroute.checks import check_number, refuse_masked
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.names import by_model, by_name, listed, model_names
 
@@ -21,8 +21,9 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     Parameters
     ----------
     available : None, array-like of bool, mapping, or list of str
-        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names;
-        a DataFrame, or a dict of bool or of columns, is matched by name.
+        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names,
+        or a list of names for each query; a DataFrame, a Series of bool, or a dict of
+        bool or of columns, is matched by name.
     models : ndarray of shape (n_models,)
         Names of the models.
     n_queries : int
@@ -41,27 +42,21 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     n_models = len(models)
     if available is None:
         return np.ones((1, n_models), dtype=bool)
-    mask = by_name(
-        np.asarray(_plain_mask(available, models)),
-        model_names(available, "available"),
-        models,
-        "available",
-    )
+    refuse_masked(available, "available")
+    columns = model_names(available, "available")
+    mask = _by_position(available, models)
     if mask.shape == (0,):
         raise ValueError("available leaves no model for every query: it is empty.")
-    if mask.dtype.kind in "OUS" and mask.ndim <= 1:
-        names = [str(name) for name in np.atleast_1d(mask)]
-        unknown = [name for name in names if name not in set(models)]
-        if unknown:
-            raise ValueError(
-                f"available names unknown models {listed(unknown)}; the router knows "
-                f"{listed(models)}."
-            )
-        mask = np.isin(models.astype(str), np.asarray(names, dtype=str))
-    elif mask.dtype != bool:
+    if mask.ndim <= 1 and _holds_names(mask, n_models):
+        mask = _among(mask, models)
+    elif mask.dtype.kind in "OUS" and columns is None:
+        mask = np.array([_among(row, models) for row in mask])
+    mask = by_name(mask, columns, models, "available")
+    if mask.dtype != bool:
         raise ValueError(
             "available must be bool of shape (n_models,) or (n_queries, n_models), or "
-            f"a list of model names; got dtype {mask.dtype}."
+            f"a list of model names, or a list of these for each query; got dtype "
+            f"{mask.dtype}."
         )
     if mask.shape not in ((n_models,), (n_queries, n_models)):
         raise ValueError(
@@ -76,20 +71,48 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     return mask
 
 
-def _plain_mask(available: Any, models: np.ndarray) -> Any:
+def _by_position(available: Any, models: np.ndarray) -> np.ndarray:
     """Turn sets into lists of names, and masks by name into masks by position."""
     if isinstance(available, Set):
-        return sorted(available, key=str)
-    named = by_model(available)
-    if not isinstance(named, Mapping):
-        return available
-    if set(map(str, named)) != set(models):
+        available = sorted(available, key=str)
+    named = available
+    if getattr(getattr(available, "dtype", None), "kind", "b") == "b":
+        named = by_model(available, models)  # no Series of names
+    if isinstance(named, Mapping):
+        columns = {str(name): column for name, column in named.items()}
+        if set(columns) != set(models):
+            raise ValueError(
+                "available by name must say of every model whether it may be called; "
+                f"it names {listed(columns)}, the router knows {listed(models)}."
+            )
+        # Of a vector for each model, the models are the columns.
+        return np.array([columns[model] for model in models]).T
+    try:
+        return np.asarray(available)
+    except ValueError:  # lists of names, of unequal lengths
+        return np.array([*available, None], dtype=object)[:-1]
+
+
+def _holds_names(mask: np.ndarray, n_models: int) -> bool:
+    """Whether a vector names models: whole numbers do, unless they look like a mask."""
+    if mask.dtype.kind in "iu":
+        return not (mask.size == n_models and np.isin(mask, (0, 1)).all())
+    lists = [value for value in mask.flat if isinstance(value, list | tuple | Set)]
+    return mask.dtype.kind in "OUS" and not lists
+
+
+def _among(names: Any, models: np.ndarray) -> np.ndarray:
+    """Tell the models that are named, as a mask."""
+    if not np.iterable(names) or isinstance(names, str):
+        names = [names]
+    names = [str(name) for name in names]
+    unknown = [name for name in names if name not in set(models)]
+    if unknown:
         raise ValueError(
-            "available by name must say of every model whether it may be called; it "
-            f"names {listed(named)}, the router knows {listed(models)}."
+            f"available names unknown models {listed(unknown)}; the router knows "
+            f"{listed(models)}."
         )
-    # Of a vector for each model, the models are the columns.
-    return np.array([named[model] for model in models]).T
+    return np.isin(models.astype(str), names)
 
 
 def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
@@ -114,6 +137,7 @@ def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
     """
     if not is_per_query(budget):
         return np.array([[check_number(budget, "budget", low=0.0)]])
+    refuse_masked(budget, "budget")
     try:
         caps = np.asarray(budget)
     except ValueError:  # lists of unequal lengths

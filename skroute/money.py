@@ -11,6 +11,7 @@ from skroute.checks import (
     check_column,
     check_not_negative,
     check_number,
+    fill_masked,
     read_numbers,
 )
 from skroute.names import by_model, by_name, listed, model_names
@@ -117,7 +118,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     ValueError
         If the length, a name or a value is wrong.
     """
-    prices = by_model(prices)
+    prices = by_model(prices, models)
     if isinstance(prices, Mapping):
         prices = {str(name): price for name, price in prices.items()}
         unknown = [key for key in prices if key not in set(models)]
@@ -129,9 +130,11 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
             )
         prices = [prices[model] for model in models]
     try:
-        vector = np.asarray(prices, dtype=np.float64)
+        vector = np.asarray(fill_masked(prices), dtype=np.float64)
     except OverflowError:
         raise ValueError(f"{name} must be finite; one is too large a number.") from None
+    except (TypeError, ValueError):
+        raise _no_price(prices, name) from None
     if vector.shape != (len(models),):
         raise ValueError(
             f"{name} in the constructor must be one price per model, of shape "
@@ -145,6 +148,20 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
             f"the models {listed(models[bad])}."
         )
     return vector
+
+
+def _no_price(prices: Any, name: str) -> ValueError:
+    """Say which of the prices is no number."""
+    for price in prices if hasattr(prices, "__iter__") else [prices]:
+        try:
+            float(price)
+        except (TypeError, ValueError):
+            break
+    return ValueError(
+        f"{name} must be one number per model, money per call; got {price!r}. A price "
+        "is plain, without a currency and not by kind of token: multiply prices per "
+        "token by the tokens of a call first."
+    )
 
 
 def check_spend(
@@ -171,7 +188,7 @@ def check_spend(
             f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
             "is judged without them."
         )
-    costs = by_model(costs)
+    costs = by_model(costs, models)
     if isinstance(costs, Mapping):
         if models is None:
             raise ValueError(

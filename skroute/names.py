@@ -1,14 +1,18 @@
-"""Names of models: where they come from, and how they match tables and errors."""
+"""Names of models and of rows: where they come from, and how tables match by them."""
 
 from __future__ import annotations
 
+from itertools import combinations
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 __all__ = [
+    "as_name",
     "by_model",
     "by_name",
+    "check_rows",
     "default_names",
     "estimate_names",
     "listed",
@@ -21,6 +25,14 @@ def model_names(table: Any, name: str = "y") -> np.ndarray | None:
     columns = getattr(table, "columns", None)
     if columns is None:
         return None
+    levels = [column for column in columns if isinstance(column, tuple)]
+    if levels:
+        raise ValueError(
+            f"{name} has columns of several levels, such as {levels[0]}, as a pivot of "
+            f"several values gives them; the models must be one level: take one value, "
+            f"{name}[{levels[0][0]!r}], or drop the others, "
+            f"{name}.droplevel(0, axis=1)."
+        )
     names = np.array([str(column) for column in columns], dtype=object)
     if "Unnamed: 0" in names:
         raise ValueError(
@@ -36,6 +48,12 @@ def model_names(table: Any, name: str = "y") -> np.ndarray | None:
     return names
 
 
+def as_name(name: Any) -> Any:
+    """Turn a whole number that names a model into its name; leave the rest alone."""
+    whole = isinstance(name, Integral) and not isinstance(name, bool)
+    return str(name) if whole else name
+
+
 def default_names(n_models: int) -> np.ndarray:
     """Names of models that came without any: model_0, model_1, ..."""
     return np.array([f"model_{i}" for i in range(n_models)], dtype=object)
@@ -49,12 +67,81 @@ def estimate_names(models: np.ndarray) -> np.ndarray:
     )
 
 
-def by_model(prices: Any) -> Any:
-    """Turn a Series that is indexed by names into a dict; leave the rest alone."""
+def by_model(prices: Any, models: Any = None) -> Any:
+    """Turn a Series that is indexed by names into a dict; leave the rest alone.
+
+    The index that pandas numbers by itself holds no names, unless the models of a table
+    without column names are numbered alike.
+    """
     index = getattr(prices, "index", None)
     if index is None or callable(index) or getattr(prices, "ndim", 0) != 1:
         return prices
-    return prices.to_dict() if all(isinstance(name, str) for name in index) else prices
+    labels = [str(label) for label in index]
+    if _is_numbered(index) and (models is None or set(labels) != set(models)):
+        return prices
+    named = dict(zip(labels, prices.tolist(), strict=True))
+    if len(named) < len(labels):
+        twice = sorted(label for label in named if labels.count(label) > 1)
+        raise ValueError(
+            f"a Series by model must name each model once; more than one row is called "
+            f"{listed(twice)}."
+        )
+    return named
+
+
+def check_rows(**tables: Any) -> None:
+    """Refuse tables whose row labels contradict each other.
+
+    Rows are matched by their position. The labels of pandas tables must then agree:
+    the same labels in another order, as in a table that was shuffled, are refused, and
+    so are other names. Labels that are numbers, which pandas gives by itself, and those
+    that repeat (such as the task of each query) do not name a row: they go with any
+    other labels.
+
+    Parameters
+    ----------
+    **tables : object
+        Tables and columns with a row for each query, by the names of the arguments.
+        Those without labels (arrays, lists, tables of polars, ``None``) are passed
+        over.
+
+    Raises
+    ------
+    ValueError
+        If two of them contradict each other.
+    """
+    labels = {
+        name: table.index
+        for name, table in tables.items()
+        if hasattr(table, "index") and hasattr(table.index, "equals")
+    }
+    for (one, known), (other, found) in combinations(labels.items(), 2):
+        if len(known) != len(found) or known.equals(found):
+            continue  # the check of shapes says it better
+        if known.isin(found).all() and found.isin(known).all():
+            raise ValueError(
+                f"{other} has the row labels of {one} in another order, and rows are "
+                f"matched by position: put them in one order, "
+                f"{other} = {other}.loc[{one}.index], or, if they are, drop the labels "
+                "of both with reset_index(drop=True)."
+            )
+        if _names_rows(known) and _names_rows(found):
+            raise ValueError(
+                f"{other} and {one} must have the same row labels, or none; {one} has "
+                f"{listed(known, 3)}, {other} has {listed(found, 3)}. Select the same "
+                "rows of both, or, if they are, drop the labels of one with "
+                "reset_index(drop=True)."
+            )
+
+
+def _names_rows(index: Any) -> bool:
+    """Whether labels are names of rows: no numbers, and each of them once."""
+    return index.inferred_type not in ("integer", "floating") and bool(index.is_unique)
+
+
+def _is_numbered(index: Any) -> bool:
+    """Whether pandas numbered the rows by itself."""
+    return type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
 
 
 def by_name(

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_array
 
 from skroute.averages import means_of, weighted_sums
-from skroute.checks import LARGEST_OUTCOME, check_magnitude
+from skroute.checks import LARGEST_OUTCOME, check_magnitude, read_numbers
 from skroute.exceptions import NoCostWarning
 from skroute.money import check_costs, check_prices
 from skroute.names import by_name, listed, model_names
@@ -209,14 +208,7 @@ def _read_weight(
 ) -> np.ndarray:
     """Weights in the order of the models; 0 where the quality is unknown."""
     columns = model_names(weight, name)
-    table = check_array(
-        weight,
-        dtype=np.float64,
-        ensure_all_finite=False,
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name=name,
-    )
+    table = read_numbers(weight, name, finite=False)
     if table.shape != quality.shape:
         raise ValueError(
             f"{name} must have one weight per outcome, the shape of y, "

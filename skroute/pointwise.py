@@ -216,6 +216,6 @@ def _needs_table(estimator: BaseEstimator) -> bool:
 def _predict_columns(fitted: Columns, X: np.ndarray, default: np.ndarray) -> np.ndarray:
     """Predict a table; a column without a regressor keeps its default."""
     table = np.tile(default, (len(X), 1))
-    for columns, estimator in fitted:
+    for columns, estimator in fitted if len(X) else []:
         table[:, columns] = estimator.predict(X).reshape(len(X), len(columns))
     return table

@@ -15,7 +15,7 @@ from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_costs
 from skroute.money import check_call_costs
-from skroute.names import by_model, listed
+from skroute.names import as_name, by_model, check_rows, listed
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.threads import single_threaded
 from skroute.training import TrainingDecisions
@@ -110,6 +110,8 @@ class ChangeablePool(CrossFittedRouter):
         ['model_0', 'model_1']
         """
         check_is_fitted(self)
+        check_rows(X=X, y=y, costs=costs)
+        name = as_name(name)
         if not isinstance(name, str) or not name:
             raise ValueError(f"name must be the name of a model; got {name!r}.")
         if name in self.models_:
@@ -149,6 +151,7 @@ class ChangeablePool(CrossFittedRouter):
             If there is no such model, or no other.
         """
         check_is_fitted(self)
+        name = as_name(name)
         if name not in self.models_:
             raise ValueError(
                 f"name={name!r} is no model of this router; it knows "
@@ -159,7 +162,7 @@ class ChangeablePool(CrossFittedRouter):
                 f"name={name!r} is the only model of this router; add another first."
             )
         gone = int(np.flatnonzero(self.models_ == name)[0])
-        router = self._copy_with(_without(self.costs, gone, name))
+        router = self._copy_with(_without(self._own_prices(), gone, name))
         inner = self._place[gone]
         place = np.delete(self._place, gone)
         router._place = place - (place > inner)
@@ -190,7 +193,7 @@ class ChangeablePool(CrossFittedRouter):
         self, name: str, X: np.ndarray, y: np.ndarray, costs: np.ndarray | float
     ) -> Self:
         price = float(np.nanmean(costs))
-        router = self._copy_with(_with(self.costs, name, price))
+        router = self._copy_with(_with(self._own_prices(), name, price))
         router.models_ = np.append(self.models_, name)
         router.costs_ = np.append(self.costs_, price)
         router._place = np.append(self._place, len(self._place))
@@ -254,6 +257,10 @@ class ChangeablePool(CrossFittedRouter):
             return 1.0
         return check_call_costs(costs, n_queries)
 
+    def _own_prices(self) -> Any:
+        """Prices of the constructor, by name where they have names."""
+        return by_model(self.costs, self.models_)
+
     def _copy_with(self, costs: Any) -> Self:
         """Return a copy whose fitted attributes are to be replaced, not written to."""
         router = clone(self).set_params(costs=costs)
@@ -275,7 +282,6 @@ class ChangeablePool(CrossFittedRouter):
 
 def _with(prices: Any, name: str, price: float) -> Any:
     """Prices of the constructor, with one more."""
-    prices = by_model(prices)
     if prices is None:
         return None
     if isinstance(prices, Mapping):
@@ -285,7 +291,6 @@ def _with(prices: Any, name: str, price: float) -> Any:
 
 def _without(prices: Any, position: int, name: str) -> Any:
     """Prices of the constructor, with one less."""
-    prices = by_model(prices)
     if prices is None:
         return None
     if isinstance(prices, Mapping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,22 +11,25 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import _safe_indexing
 
+from skroute.alignment import align, check_given
 from skroute.base import BaseRouter
-from skroute.money import check_prices, check_spend
 from skroute.names import default_names, model_names
 from skroute.outcomes import check_complete
-from skroute.validation import check_quality
 
 __all__ = ["OutcomeTable", "Split"]
 
 
 @dataclass(frozen=True)
 class OutcomeTable:
-    """The table as it was given, which is what routers are fitted on, and checked."""
+    """A table of outcomes, checked.
+
+    Routers are fitted on `X` and `y` as they were given, with their names, and on
+    `costs`: per query, or one price per model, in the order of the columns of `y`.
+    """
 
     X: Any
     y: Any
-    costs: Any
+    costs: np.ndarray
     quality: np.ndarray
     spend: np.ndarray
     complete: np.ndarray
@@ -35,25 +38,24 @@ class OutcomeTable:
     @classmethod
     def checked(cls, X: Any, y: Any, costs: Any, models: Any = None) -> OutcomeTable:
         """Check a table as :func:`skroute.evaluation.compare_routers` describes it."""
-        named = model_names(y)
-        quality = check_quality(y)
-        if named is not None:
-            models = named
-        elif models is None:
-            models = default_names(quality.shape[1])
-        models = np.asarray(models, dtype=object)
-        if isinstance(costs, Mapping):
-            costs = check_prices(costs, models)
-        spend = check_spend(costs, quality.shape, named)
+        own = model_names(y)
+        if own is not None:
+            align(y, models=models)  # other names are refused; the order is that of y
+            models = own
+        check_given(costs=costs)
+        quality, spend, _, _, named = align(y, costs, models=models, X=X)
+        if named is None:
+            named = default_names(quality.shape[1])
+        costs = spend if np.ndim(costs) == 2 else spend[0]
         complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
-        return cls(X, y, costs, quality, spend, complete, models)
+        return cls(X, y, costs, quality, spend, complete, named)
 
     def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
         """Fit a clone: the one place where prices and costs per query part."""
         router = clone(router)
         y = _safe_indexing(self.y, rows)
-        if np.ndim(self.costs) == 2:
-            return router.fit(X, y, costs=_safe_indexing(self.costs, rows))
+        if self.costs.ndim == 2:
+            return router.fit(X, y, costs=self.costs[rows])
         if router.get_params().get("costs") is None:
             router.set_params(costs=self.costs)
         return router.fit(X, y)

@@ -23,14 +23,17 @@ from skroute.checks import (
     LARGEST_OUTCOME,
     check_column,
     check_magnitude,
+    read_numbers,
+    refuse_masked,
 )
 from skroute.drafts import drafted
-from skroute.names import by_name, default_names, model_names
+from skroute.names import by_name, check_rows, default_names, listed, model_names
 from skroute.outcomes import Outcomes, check_outcomes_of
 
 __all__ = [
     "RoutingTable",
     "check_choice",
+    "check_estimate",
     "check_estimates",
     "check_input_features",
     "check_outcomes",
@@ -113,6 +116,7 @@ def check_routing_table(
 def _check_routing_table(
     router: BaseEstimator, X: Any, y: Any, costs: Any, outcome_weight: Any
 ) -> RoutingTable:
+    check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
     models = model_names(y)
     quality = check_quality(y)
     check_magnitude(quality, "y", LARGEST_OUTCOME)
@@ -184,13 +188,18 @@ def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
 
 
 def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
-    """Check embeddings as scikit-learn does, and say which step texts are lacking."""
+    """Check embeddings as scikit-learn does, and say which step texts are lacking.
+
+    A fitted router (``reset=False``) also takes no queries at all.
+    """
+    refuse_masked(X, "X")
     try:
         X = validate_data(
             router,
             X,
             dtype=_FLOATS,
             order="C",  # sums must not depend on the layout
+            ensure_min_samples=int(reset),
             reset=reset,
         )
     except (TypeError, ValueError):
@@ -272,14 +281,7 @@ def check_quality(
         raise ValueError(
             f"{name} must have shape (n_queries, n_models); got a scalar, {y!r}."
         )
-    table = check_array(
-        y,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        ensure_2d=False,
-        order="C",  # sums must not depend on the layout
-        input_name=name,
-    )
+    table = read_numbers(y, name)
     table = table.reshape(len(table), -1)
     return by_name(table, model_names(y, name), models, name)
 
@@ -312,18 +314,27 @@ def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
 
 def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
     """Check estimated qualities and costs of shape (n_queries, n_models)."""
-    quality = check_array(quality, dtype=_FLOATS, order="C", input_name="quality")
-    cost = check_array(cost, dtype=_FLOATS, order="C", input_name="cost")
+    quality = check_estimate(quality, "quality")
+    cost = check_estimate(cost, "cost")
     if quality.shape != cost.shape:
         raise ValueError(
             "quality and cost must have the same shape (n_queries, n_models); got "
             f"{quality.shape} and {cost.shape}."
         )
-    if (cost < 0).any():
-        raise ValueError(
-            f"cost must not be negative; its smallest value is {cost.min():g}."
-        )
     return quality, cost
+
+
+def check_estimate(table: Any, name: str) -> np.ndarray:
+    """Check estimates of one kind, "quality" or "cost", of any number of queries."""
+    refuse_masked(table, name)
+    table = check_array(
+        table, dtype=_FLOATS, order="C", ensure_min_samples=0, input_name=name
+    )
+    if name == "cost" and (table < 0).any():
+        raise ValueError(
+            f"cost must not be negative; its smallest value is {table.min():g}."
+        )
+    return table
 
 
 def check_input_features(input_features: Any, n_features: int) -> None:
@@ -335,13 +346,41 @@ def check_input_features(input_features: Any, n_features: int) -> None:
         )
 
 
-def check_choice(choice: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Check decisions: (n_queries,) int, each the index of a model."""
+def check_choice(
+    choice: Any, shape: tuple[int, int], models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check decisions, one per query: indices of models, or their names.
+
+    Parameters
+    ----------
+    choice : array-like of int or str of shape (n_queries,)
+        What was decided.
+    shape : tuple of int
+        Numbers of queries and of models.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models, in the order of the indices.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Indices of models.
+    """
+    refuse_masked(choice, "choice")
     choice = np.asarray(choice)
+    if choice.dtype.kind in "OU" and choice.ndim == 1:
+        models = default_names(shape[1]) if models is None else models
+        index = {model: i for i, model in enumerate(models)}
+        unknown = [name for name in choice if str(name) not in index]
+        if unknown:
+            raise ValueError(
+                f"choice must name the models {listed(models)}, or be their indices; "
+                f"got {listed(unknown)}."
+            )
+        choice = np.array([index[str(name)] for name in choice], dtype=np.intp)
     if choice.shape != (shape[0],) or choice.dtype.kind not in "iu":
         raise ValueError(
-            f"choice must be integer model indices of shape ({shape[0]},); got shape "
-            f"{choice.shape} and dtype {choice.dtype}."
+            f"choice must be model names or integer model indices of shape "
+            f"({shape[0]},); got shape {choice.shape} and dtype {choice.dtype}."
         )
     if len(choice) and (choice.min() < 0 or choice.max() >= shape[1]):
         raise ValueError(

@@ -525,7 +525,6 @@ def test_parameters_that_contradict_each_other_are_named(params, names):
         (np.hstack([QUALITY, -COST]), "not negative"),
         (np.where(Z == 8, np.nan, Z), "NaN"),
         (np.where(Z == 8, np.inf, Z), "infinity"),
-        (Z[:0], "0 sample"),
         (Z[0], "2D"),
     ],
 )
@@ -535,6 +534,18 @@ def test_nonsense_estimates_are_refused(estimates, message):
     fitted = BudgetDecider().fit(Z)
     with pytest.raises(ValueError, match=r".+"):
         fitted.predict(estimates)
+
+
+def test_no_estimates_are_decided_and_not_learned_from():
+    with pytest.raises(ValueError, match="0 sample"):
+        BudgetDecider().fit(Z[:0])
+    decider = BudgetDecider(budget=float(COST.mean())).fit(Z)
+    assert decider.predict(Z[:0]).shape == (0,)
+    assert decider.transform(Z[:0]).shape == (0, len(NAMES))
+    assert decider.route(Z[:0]).shape == (0,)
+    assert decider.route(Z[:0], top_k=2).shape == (0, 2)
+    with pytest.raises(ValueError, match="0 sample"):
+        decider.partial_fit(Z[:0])
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_costs_are_matched_to_the_names_given_as_models():
         (dict(quality=[[0.5], [1]]), "quality"),
         (dict(cost=[[1.0, -3.0], [1.0, 3.0]]), "cost must not be negative"),
         (dict(cost=[[1.0, np.nan], [1.0, 3.0]]), "cost"),
-        (dict(quality=[[0, 1]], cost=[[1, 3]]), "quality and cost"),
+        (dict(quality=[[0, 1]], cost=[[1, 3]]), "quality must have the shape"),
         (dict(models=["a"]), "models"),
     ],
 )

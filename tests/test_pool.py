@@ -232,7 +232,7 @@ def test_what_cannot_be_added_is_named(data: Any, router: RankingRouter) -> None
     X, y = data.data, data.quality[:, 3]
     bad: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
         ("is a model of this router already", ("model_0", y), {"X": X, "costs": 1.0}),
-        ("name must be the name", (3, y), {"X": X, "costs": 1.0}),
+        ("name must be the name", (3.0, y), {"X": X, "costs": 1.0}),
         ("y must have one value per query", ("n", y[:9]), {"X": X, "costs": 1.0}),
         ("y must have one value per query", ("n", None), {"X": X, "costs": 1.0}),
         ("at least 2 outcomes", ("n", np.full(400, np.nan)), {"X": X, "costs": 1.0}),

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from skroute.alignment import align, check_given
 from skroute.averages import best_on_average
 from skroute.chunks import evenly
 from skroute.hull import choose, hull_steps
 from skroute.metrics._rows import find_judged
-from skroute.money import check_spend
-from skroute.names import default_names, model_names
-from skroute.validation import check_estimates, check_quality
+from skroute.names import default_names
 
 # Points of the sweep over per-query caps, as ORBIT takes them.
 _N_CAPS = 100
@@ -127,9 +126,11 @@ def routing_curve(
         Observed qualities. Queries with an unknown quality or cost are left out: what
         a decision there gives cannot be known. Columns of a DataFrame name the models.
     costs : array-like of shape (n_models,) or (n_queries, n_models)
-        Observed costs.
+        Observed costs. Columns with names are matched to those of `y` by name, here and
+        in `quality` and `cost`; columns without are in the order of `y`.
     quality, cost : array-like of shape (n_queries, n_models)
-        A router's estimates, on which its decisions rest.
+        A router's estimates, on which its decisions rest. Names may have the prefix
+        that ``router.transform`` gives them.
     scope : {"mean", "query"}, default="mean"
         ``"mean"``: one price of money, from infinity to 0, exactly; at most 1,000 of
         the points are kept. ``"query"``: a cap on the expected cost of each query, at
@@ -166,21 +167,15 @@ def routing_curve(
     """
     if scope not in ("mean", "query"):
         raise ValueError(f"scope must be 'mean' or 'query'; got {scope!r}.")
-    named = model_names(y)
-    if named is None and models is not None:
-        named = np.asarray(models, dtype=object)
-    y = check_quality(y)
-    if named is not None and named.shape != (y.shape[1],):
-        raise ValueError(
-            f"models must name the {y.shape[1]} columns of y; got {len(named)} names."
-        )
-    costs = check_spend(costs, y.shape, named)
-    quality, cost = check_estimates(quality, cost)
-    if quality.shape != y.shape:
-        raise ValueError(
-            f"quality and cost must have the shape of y, {y.shape}; got "
-            f"{quality.shape}."
-        )
+    check_given(costs=costs, quality=quality, cost=cost)
+    y, costs, quality, cost, named = align(
+        y,
+        costs,
+        models=models,
+        quality=quality,
+        cost=cost,
+        sample_weight=sample_weight,
+    )
     if named is None:
         named = default_names(y.shape[1])
     known, weight = find_judged(y, costs, sample_weight)
@@ -246,14 +241,12 @@ def oracle_curve(
     >>> oracle_curve([[0, 1], [1, 1]], [1.0, 3.0]).quality.tolist()
     [0.5, 1.0]
     """
-    named = model_names(y)
-    y = check_quality(y)
-    costs = check_spend(costs, y.shape, named)
+    check_given(costs=costs)
+    y, costs, _, _, named = align(y, costs, models=models, sample_weight=sample_weight)
     known, weight = find_judged(y, costs, sample_weight)
     y, costs = y[known], costs[known]
-    models = models if named is None else named
     return routing_curve(
-        y, costs, y, costs, scope=scope, models=models, sample_weight=weight
+        y, costs, y, costs, scope=scope, models=named, sample_weight=weight
     )
 
 

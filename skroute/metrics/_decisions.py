@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from skroute.alignment import align, check_given
 from skroute.checks import check_number
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.metrics._rows import find_judged
-from skroute.money import check_spend
-from skroute.names import model_names
-from skroute.validation import check_choice, check_quality
+from skroute.validation import check_choice
 
 
 def net_utility(
@@ -23,8 +22,8 @@ def net_utility(
     ----------
     y : array-like of shape (n_queries, n_models)
         Qualities. Queries with an unknown quality or cost are left out.
-    choice : array-like of int of shape (n_queries,)
-        Model indices, as ``predict`` of a router or of a pipeline gives them.
+    choice : array-like of int or str of shape (n_queries,)
+        Indices of columns of `y`, or names of models.
     costs : array-like of shape (n_models,) or (n_queries, n_models)
         Money per call.
     price : float
@@ -66,9 +65,8 @@ def quality_within_budget(
     ----------
     y : array-like of shape (n_queries, n_models)
         Qualities. Queries with an unknown quality or cost are left out.
-    choice : array-like of int of shape (n_queries,)
-        Model indices, as ``predict`` of a pipeline of a router and a
-        :class:`~skroute.BudgetDecider` gives them.
+    choice : array-like of int or str of shape (n_queries,)
+        Indices of columns of `y`, or names of models.
     costs : array-like of shape (n_models,) or (n_queries, n_models)
         Money per call.
     budget : float
@@ -126,9 +124,11 @@ def _find_outcomes(
     y: Any, choice: Any, costs: Any, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Check the tables; complete rows, the cells that are chosen in them, weights."""
-    quality = check_quality(y)
-    choice = check_choice(choice, quality.shape)
-    spend = check_spend(costs, quality.shape, model_names(y))
+    check_given(costs=costs)
+    quality, spend, _, _, models = align(
+        y, costs, choice=choice, sample_weight=sample_weight
+    )
+    choice = check_choice(choice, quality.shape, models)
     judged, weight = find_judged(quality, spend, sample_weight)
     chosen = np.arange(len(weight)), choice[judged]
     return quality[judged], spend[judged], chosen, weight

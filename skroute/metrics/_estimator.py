@@ -9,11 +9,11 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from skroute.alignment import align
 from skroute.decision import BudgetDecider
 from skroute.metrics._curve import RoutingCurve, routing_curve
 from skroute.money import check_spend
 from skroute.names import default_names
-from skroute.validation import check_quality
 
 __all__ = ["Judged", "decider_of", "judge", "models_of", "observe", "router_of"]
 
@@ -103,7 +103,8 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
     y : array-like of shape (n_queries, n_models)
         Observed qualities; columns of a DataFrame are matched by name.
     costs : array-like of shape (n_models,) or (n_queries, n_models), or None
-        Observed costs. ``None``: the prices that the router was fitted on.
+        Observed costs; without names, those of the columns of `y`. ``None``: the prices
+        that the router was fitted on.
     user : str
         What needs the costs, as the error calls it.
 
@@ -118,7 +119,7 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
         If a shape or a value is wrong, or costs are needed and not known.
     """
     router = router_of(estimator)
-    y, costs, models = observe(estimator, y, costs, user)
+    y, costs, models = observe(estimator, y, costs, user, X=X)
     quality, cost = np.hsplit(np.asarray(router.transform(X)), 2)
     if quality.shape != y.shape:
         raise ValueError(
@@ -130,7 +131,7 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
 
 
 def observe(
-    estimator: Any, y: Any, costs: Any, user: str | None
+    estimator: Any, y: Any, costs: Any, user: str | None, X: Any = None
 ) -> tuple[np.ndarray, Any, np.ndarray]:
     """Check observed outcomes, and put them in the order of a router's models.
 
@@ -141,9 +142,12 @@ def observe(
     y : array-like of shape (n_queries, n_models)
         Observed qualities.
     costs : array-like of shape (n_models,) or (n_queries, n_models), or None
-        Observed costs. ``None``: the prices that the router was fitted on.
+        Observed costs; without names, those of the columns of `y`. ``None``: the prices
+        that the router was fitted on.
     user : str or None
         What needs the costs, as the error calls it; ``None``: nothing does.
+    X : array-like of shape (n_queries, n_features), default=None
+        The queries, of which only the row labels are looked at.
 
     Returns
     -------
@@ -154,16 +158,15 @@ def observe(
     models : ndarray of str of shape (n_models,)
         Names of the models.
     """
-    models = models_of(estimator)
-    y = check_quality(y, models=models)
+    y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
     if models is None:
         models = default_names(y.shape[1])
     known = getattr(_find_router(estimator), "_known_prices", None)
-    if costs is None and known is not None:
-        costs = known(user)
-    if costs is not None or user is not None:
-        costs = check_spend(costs, y.shape, models)
-    return y, costs, models
+    if spend is None:
+        prices = None if known is None else known(user)
+        if prices is not None or user is not None:
+            spend = check_spend(prices, y.shape, models)
+    return y, spend, models
 
 
 def router_of(estimator: Any) -> Any:

@@ -21,7 +21,7 @@ from skroute.metrics._monitor_input import (
     check_share,
 )
 from skroute.metrics._monitor_summary import MonitorSummary, warning_text
-from skroute.names import listed
+from skroute.names import check_rows, listed
 
 __all__ = ["CollapseMonitor"]
 
@@ -264,6 +264,7 @@ class CollapseMonitor:
             If a name, an index, a shape or a value is wrong; the monitor is then left
             as it was.
         """
+        check_rows(decisions=decisions, X=X, costs=costs)
         choices = check_decisions(decisions, self.models)
         spent = self.costs[choices] if costs is None else check_paid(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))

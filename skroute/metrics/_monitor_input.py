@@ -46,7 +46,7 @@ def check_models(models: Any) -> np.ndarray:
 
 
 def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
-    costs = by_model(costs)
+    costs = by_model(costs, models)
     if not isinstance(costs, Mapping) and np.shape(costs) != (len(models),):
         raise ValueError(
             f"costs must be one price per model, of shape ({len(models)},), or a dict "

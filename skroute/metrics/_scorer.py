@@ -16,6 +16,7 @@ from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import _decisions, _scores, _two_models
 from skroute.metrics._estimator import decider_of, judge, observe
 from skroute.metrics._tables import regret
+from skroute.names import check_rows
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {
@@ -184,6 +185,7 @@ class RoutingScorer:
         float
             The metric; negated where lower is better.
         """
+        check_rows(X=X, y_true=y_true, sample_weight=sample_weight)
         if costs is None:
             costs = self._own_costs(y_true)
         if self.response == "decisions":

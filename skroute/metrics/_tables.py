@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from skroute.alignment import align
 from skroute.averages import best_on_average, weighted_means
 from skroute.checks import check_number
 from skroute.metrics._rows import find_judged
-from skroute.money import check_spend
-from skroute.names import model_names
 from skroute.validation import check_choice, check_quality
 
 
@@ -35,16 +34,14 @@ def best_single(y: Any, costs: Any = None) -> int:
     >>> best_single([[0, 1, 1], [1, 1, 1]], costs=[1.0, 5.0, 2.0])
     2
     """
-    quality = check_quality(y)
+    quality, spend, *_ = align(y, costs)
     means = weighted_means(quality, empty=-np.inf)
     if np.isneginf(means).all():
         raise ValueError("y has no observed quality: every value is NaN.")
-    spend = np.zeros(len(means))
-    if costs is not None:
-        spend = weighted_means(
-            check_spend(costs, quality.shape, model_names(y)), empty=np.inf
-        )
-    return best_on_average(means, spend)
+    price = np.zeros(len(means))
+    if spend is not None:
+        price = weighted_means(spend, empty=np.inf)
+    return best_on_average(means, price)
 
 
 def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:
@@ -68,12 +65,11 @@ def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:
     >>> oracle_choice([[0, 1, 1], [0, 0, 0]], costs=[1.0, 5.0, 2.0])
     array([2, 0])
     """
-    quality = check_quality(y)
+    quality, spend, *_ = align(y, costs)
     quality = np.where(np.isnan(quality), -np.inf, quality)
     ties = quality == quality.max(axis=1, keepdims=True)
-    if costs is None:
+    if spend is None:
         return ties.argmax(axis=1)
-    spend = check_spend(costs, quality.shape, model_names(y))
     spend = np.where(np.isnan(spend), np.finfo(np.float64).max, spend)
     return np.where(ties, spend, np.inf).argmin(axis=1)
 
@@ -126,8 +122,9 @@ def regret(
     ----------
     y : array-like of shape (n_queries, n_models)
         Qualities. Queries with an unknown one are left out.
-    choice : array-like of int of shape (n_queries,)
-        Model indices, as ``router.predict`` gives them.
+    choice : array-like of int or str of shape (n_queries,)
+        Indices of columns of `y`, or names of models as ``router.route`` gives them,
+        which mean the same whatever the order of the columns is.
     costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
         Money per call; needed where `price` is not 0.
     price : float, default=0.0
@@ -147,14 +144,16 @@ def regret(
     >>> regret([[0.0, 1.0], [1.0, 1.0]], [0, 0])
     0.5
     """
-    value = check_quality(y)
-    choice = check_choice(choice, value.shape)
+    value, spend, _, _, models = align(
+        y, costs, choice=choice, sample_weight=sample_weight
+    )
+    choice = check_choice(choice, value.shape, models)
     price = check_number(price, "price", low=0.0)
-    spend = None
     if price > 0:
-        if costs is None:
+        if spend is None:
             raise ValueError(f"costs must be given to price them at price={price:g}.")
-        spend = check_spend(costs, value.shape, model_names(y))
+    else:
+        spend = None
     judged, weight = find_judged(value, spend, sample_weight)
     if spend is not None:
         value = value - price * spend

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from skroute.alignment import align, check_given
 from skroute.metrics import top2_margin
 from skroute.metrics._estimator import models_of, router_of
 from skroute.plotting._style import (
@@ -17,7 +18,6 @@ from skroute.plotting._style import (
     override,
     router_styles,
 )
-from skroute.validation import check_quality
 
 __all__ = ["MarginDisplay"]
 
@@ -162,7 +162,7 @@ class MarginDisplay:
             If an argument is not as described.
         """
         router = router_of(estimator)
-        y = check_quality(y, models=models_of(router))
+        y, *_ = align(y, models=models_of(router), X=X)
         quality, _ = np.hsplit(np.asarray(router.transform(X)), 2)
         name = name or type(estimator).__name__
         return cls.from_predictions(y, quality, name=name, ax=ax, **kwargs)
@@ -204,11 +204,8 @@ class MarginDisplay:
         ValueError
             If an argument is not as described.
         """
-        shapes = np.shape(y), np.shape(quality)
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"quality must have the shape of y, {shapes[0]}; got {shapes[1]}."
-            )
+        check_given(quality=quality)
+        y, _, quality, *_ = align(y, quality=quality)
         display = cls(top2_margin(quality), top2_margin(y), name=name)
         return display.plot(ax, **kwargs)
 

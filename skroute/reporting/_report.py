@@ -11,6 +11,7 @@ import numpy as np
 
 from skroute.atomic import check_writable, replacing
 from skroute.checks import check_integer
+from skroute.names import check_rows
 
 __all__ = ["report"]
 
@@ -103,6 +104,7 @@ def report(
     from skroute.reporting._findings import find
     from skroute.reporting._page import render
 
+    check_rows(X=X, y=y, task=task, prompts=prompts)
     judged = judge(router, X, y, costs, _USER)
     n_queries = len(judged.y)
     tasks = _texts(task, n_queries, "task")

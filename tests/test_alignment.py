@@ -1,0 +1,459 @@
+"""Tables that come together are aligned, by names or by order, or refused.
+
+One table of uses walks everything public that takes two tables. Each of its tables is
+then given with other columns first, with other rows first, without names, and masked:
+the result is the same, or an error, and never silently another one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+from unittest.mock import patch
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+import skroute
+from skroute import (
+    BudgetDecider,
+    DummyRouter,
+    PointwiseRouter,
+    RankingRouter,
+    evaluation,
+    metrics,
+    plotting,
+)
+from skroute.datasets import make_routing
+from skroute.metrics import CollapseMonitor, RoutingCurve, make_routing_scorer
+
+mpl.use("agg")
+
+MODELS = ["small", "medium", "large"]
+N = 120
+ROWS = pd.Index([f"q{i}" for i in range(N)])
+rng = np.random.default_rng(0)
+X = make_routing(N, n_features=6, n_models=3, random_state=3).data
+# Models that every one of the tables tells apart.
+QUALITY = rng.uniform(size=(N, 3)) * [0.6, 0.8, 1.0]
+SPENT = rng.uniform(0.5, 1.5, (N, 3)) * [1.0, 3.0, 9.0]
+ESTIMATES = np.hstack([QUALITY + rng.normal(0, 0.3, (N, 3)), SPENT * 1.1])
+
+
+def frame(values: Any, columns: Any = MODELS) -> pd.DataFrame:
+    return pd.DataFrame(np.asarray(values), index=ROWS, columns=list(columns))
+
+
+def column(values: Any) -> pd.Series:
+    return pd.Series(list(values), index=ROWS)
+
+
+Z = frame(ESTIMATES, [f"{kind}__{m}" for kind in ("quality", "cost") for m in MODELS])
+TABLES: dict[str, Any] = {
+    "X": frame(X, [f"f{i}" for i in range(6)]),
+    "y": frame(QUALITY),
+    "costs": frame(SPENT),
+    "outcome_weight": frame(rng.uniform(0.2, 2.0, (N, 3))),
+    "quality": Z.iloc[:, :3],
+    "cost": Z.iloc[:, 3:],
+    "Z": Z,
+    "available": frame(rng.uniform(size=(N, 3)) < [0.9, 0.6, 1.0])
+    | [False, False, True],
+    "choice": column(MODELS[i % 3] for i in range(N)),
+    "paid": column(rng.uniform(size=N)),
+    "caps": column(rng.uniform(2.0, 20.0, size=N)),
+    "sample_weight": column(rng.uniform(size=N)),
+    "outcomes": column(rng.uniform(size=N)),
+    "groups": column(np.arange(N) // 2),
+    "task": column(f"t{i % 7}" for i in range(N)),
+    "prompts": column(f"prompt {i}" for i in range(N)),
+}
+
+
+@cache
+def router() -> RankingRouter:
+    made = RankingRouter(n_estimators=0, n_landmarks=8, random_state=0)
+    return made.fit(TABLES["X"], TABLES["y"], costs=TABLES["costs"])
+
+
+@cache
+def decider() -> BudgetDecider:
+    return BudgetDecider(budget=float(SPENT.mean())).fit(Z)
+
+
+# What is compared: names and numbers, in an order that no table gives.
+
+
+def by_model(table: Any, models: Any) -> dict[str, Any]:
+    return {str(m): np.asarray(table)[..., i] for i, m in enumerate(models)}
+
+
+def points(curve: RoutingCurve) -> list[Any]:
+    return [
+        by_model(curve.call_share, curve.models),
+        by_model([curve.model_quality, curve.model_cost], curve.models),
+        [curve.budget, curve.cost, curve.quality, curve.collapse],
+        [*curve.floor, curve.ceiling],
+    ]
+
+
+def estimates(fitted: Any, features: Any) -> list[Any]:
+    half = np.hsplit(fitted.transform(features), 2)
+    return [by_model(table, fitted.models_) for table in half]
+
+
+def made_by(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Estimates of a router for the same queries, whatever it was fitted on."""
+    return lambda **tables: estimates(fit(**tables), TABLES["X"])
+
+
+def compared(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
+    routers = {"ridge": PointwiseRouter(Ridge(), random_state=0)}
+    found = evaluation.compare_routers(X, y, costs, routers, groups=groups, seeds=1)
+    return [
+        {k: v for k, v in result.scores.items() if k != "fit_seconds"}
+        | {"spent": result.spent}
+        for result in found.results.values()
+    ]
+
+
+def watched(X: Any, choice: Any, paid: Any) -> Any:
+    monitor = CollapseMonitor(MODELS, [1.0, 3.0, 9.0], reference=TABLES["X"])
+    found = monitor.update(choice, X=X, costs=paid).summary()
+    return [by_model(found.calls, found.models), found.total_cost]
+
+
+def reported(**tables: Any) -> Any:
+    """Findings of a report, without the page that is slow to draw."""
+    with patch("skroute.reporting._page.render", return_value="") as render:
+        skroute.report(router(), n_bootstrap=0, **tables)
+    found = render.call_args.args[0]
+    return [
+        points(found.curve),
+        points(found.oracle),
+        [vars(example) for example in found.saved],
+        [vars(task)["gain"] for task in found.tasks],
+    ]
+
+
+def drawn(kind: str, **tables: Any) -> Any:
+    display = getattr(plotting, kind).from_predictions(**tables)
+    return shown(display)
+
+
+def drawn_for_router(kind: str, **tables: Any) -> Any:
+    return shown(getattr(plotting, kind).from_estimator(router(), **tables))
+
+
+def shown(display: Any) -> Any:
+    mpl.pyplot.close(display.figure_)
+    if hasattr(display, "curve"):
+        return points(display.curve), points(display.oracle)
+    return [np.sort(display.predicted), np.sort(display.true)]
+
+
+def scored(metric: str, **options: Any) -> Callable[..., float]:
+    scorer = make_routing_scorer(metric, **options)
+    return lambda X, y, **given: scorer(router(), X, y, **given)
+
+
+def named(index: Any, y: Any) -> list[str]:
+    return [str(pd.DataFrame(y).columns[i]) for i in np.atleast_1d(index)]
+
+
+CURVES = {
+    name: getattr(metrics, name)
+    for name in metrics.__all__
+    if name in {metric.__name__ for metric in metrics._scorer._CURVE_METRICS}
+}
+TWO = {"apgr", "call_performance_threshold"}
+
+
+def of_two(metric: Callable[..., float]) -> Callable[..., float]:
+    """A metric of two models, given three."""
+
+    def call(y: Any, costs: Any, quality: Any, cost: Any) -> float:
+        def two(table: Any) -> Any:
+            kept = [c for c in table.columns if not str(c).endswith("medium")]
+            return table[kept]
+
+        return metric(*map(two, (y, costs, quality, cost)))
+
+    return call
+
+
+USES: dict[str, tuple[Callable[..., Any], str]] = {
+    "PointwiseRouter.fit": (
+        made_by(lambda **t: PointwiseRouter(Ridge(), random_state=0).fit(**t)),
+        "X y costs",
+    ),
+    "DummyRouter.fit": (made_by(lambda **t: DummyRouter().fit(**t)), "X y costs"),
+    "RankingRouter.fit": (
+        made_by(
+            lambda **t: RankingRouter(
+                n_estimators=3, n_landmarks=8, random_state=0
+            ).fit(**t)
+        ),
+        "X y costs outcome_weight",
+    ),
+    "RankingRouter.score": (
+        lambda **t: router().score(**t),
+        "X y costs sample_weight",
+    ),
+    "RankingRouter.route": (
+        lambda X, available, caps: list(
+            router().route(
+                X,
+                available=available,
+                budget=caps,
+                scope="query",
+                on_infeasible="cheapest",
+            )
+        ),
+        "X available caps",
+    ),
+    "RankingRouter.explain": (
+        lambda **t: router().explain(**t).reset_index(drop=True).to_dict("list"),
+        "X available",
+    ),
+    "RankingRouter.add_model": (
+        made_by(
+            lambda X, outcomes, paid: router().add_model(
+                "new", outcomes, X=X, costs=paid
+            )
+        ),
+        "X outcomes paid",
+    ),
+    "BudgetDecider.fit": (
+        lambda Z, y, costs: [
+            (fitted := BudgetDecider(min_quality="97%").fit(Z, y, costs=costs)).price_,
+            fitted.price_path_.cost,
+            fitted.price_path_.quality,
+            list(fitted.route(TABLES["Z"])),
+        ],
+        "Z y costs",
+    ),
+    "BudgetDecider.fit without y": (
+        lambda Z, costs: BudgetDecider(budget=4.0).fit(Z, costs=costs).price_,
+        "Z costs",
+    ),
+    "BudgetDecider.partial_fit": (
+        lambda Z, paid: BudgetDecider(budget=4.0).partial_fit(Z, costs=paid).price_,
+        "Z paid",
+    ),
+    "BudgetDecider.route": (
+        lambda Z, available: list(decider().route(Z, available)),
+        "Z available",
+    ),
+    "BudgetDecider(array)": (
+        lambda Z, caps: list(
+            BudgetDecider(caps, scope="query").fit(TABLES["Z"]).route(Z)
+        ),
+        "Z caps",
+    ),
+    "CollapseMonitor": (watched, "X choice paid"),
+    "compare_routers": (compared, "X y costs groups"),
+    "report": (reported, "X y costs task prompts"),
+    "routing_curve": (
+        lambda **t: points(metrics.routing_curve(**t)),
+        "y costs quality cost sample_weight",
+    ),
+    "routing_curve[query]": (
+        lambda **t: points(metrics.routing_curve(**t, scope="query")),
+        "y costs quality cost",
+    ),
+    "oracle_curve": (lambda **t: points(metrics.oracle_curve(**t)), "y costs"),
+    "best_single": (
+        lambda y, costs: named(metrics.best_single(y, costs), y),
+        "y costs",
+    ),
+    "oracle_choice": (
+        lambda y, costs: named(metrics.oracle_choice(y, costs), y),
+        "y costs",
+    ),
+    "regret": (
+        lambda **t: metrics.regret(**t, price=0.05),
+        "y choice costs sample_weight",
+    ),
+    "net_utility": (
+        lambda **t: metrics.net_utility(**t, price=0.05),
+        "y choice costs sample_weight",
+    ),
+    "quality_within_budget": (
+        lambda **t: metrics.quality_within_budget(**t, budget=3.0),
+        "y choice costs sample_weight",
+    ),
+    "make_routing_scorer": (
+        scored("normalized_auc"),
+        "X y costs sample_weight",
+    ),
+    "make_routing_scorer[regret]": (scored("regret", price=0.05), "X y costs"),
+    **{
+        name: (of_two(metric) if name in TWO else metric, "y costs quality cost")
+        for name, metric in CURVES.items()
+    },
+    **{
+        f"{name}.from_predictions": (
+            lambda name=name, **t: drawn(name, **t),
+            "y quality" if name == "MarginDisplay" else "y costs quality cost",
+        )
+        for name in plotting.__all__
+    },
+    **{
+        f"{name}.from_estimator": (
+            lambda name=name, **t: drawn_for_router(name, **t),
+            "X y" if name == "MarginDisplay" else "X y costs",
+        )
+        for name in plotting.__all__
+    },
+}
+# Public things that no two tables are given to, at once or one after the other.
+ONE_TABLE = {
+    "skroute": {
+        *("InfeasibleBudgetError", "NoCostWarning", "__version__", "load", "save"),
+    },
+    "skroute.metrics": {"MonitorSummary", "RoutingCurve", "top2_margin"},
+    "skroute.evaluation": {
+        *("BUDGET_SHARES", "Comparison", "METRICS", "ORACLE", "RouterResult"),
+        "default_routers",
+    },
+    "skroute.plotting": set(),
+}
+OF_MODELS = {"y", "costs", "outcome_weight", "quality", "cost", "available"}
+FOLLOW_Y = OF_MODELS - {"available"}
+
+
+def tables_of(use: str) -> dict[str, Any]:
+    return {name: TABLES[name] for name in USES[use][1].split()}
+
+
+def cases(kinds: set[str] | None = None) -> list[Any]:
+    return [
+        pytest.param(use, name, id=f"{use}-{name}")
+        for use in USES
+        for name in tables_of(use)
+        if kinds is None or name in kinds
+    ]
+
+
+@cache
+def expected(use: str) -> Any:
+    return USES[use][0](**tables_of(use))
+
+
+def alike(found: Any, right: Any) -> None:
+    """Check that results are the same, but for rounding."""
+    if isinstance(right, dict):
+        assert found.keys() == right.keys()
+        for key in right:
+            alike(found[key], right[key])
+    elif isinstance(right, str) or right is None:
+        assert found == right
+    elif isinstance(right, list | tuple):
+        assert len(found) == len(right)
+        for one, other in zip(found, right, strict=True):
+            alike(one, other)
+    elif np.asarray(right).dtype.kind in "OU":
+        assert np.asarray(found).tolist() == np.asarray(right).tolist()
+    else:
+        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-9)
+
+
+def test_the_walk_leaves_nothing_public_out() -> None:
+    for module, others in ONE_TABLE.items():
+        for name in import_module(module).__all__:
+            used = any(re.fullmatch(rf"{name}([.\[( ].*)?", use) for use in USES)
+            assert used != (name in others), f"{name} of {module}"
+
+
+@pytest.mark.parametrize(("use", "name"), cases(OF_MODELS | {"Z"}))
+@pytest.mark.parametrize("order", [[2, 1, 0], [1, 2, 0]], ids=["reversed", "turned"])
+def test_columns_in_another_order_change_nothing(use, name, order) -> None:
+    table = TABLES[name]
+    turned = table[[table.columns[i] for i in [*order, *range(3, table.shape[1])]]]
+    tables = {**tables_of(use), name: turned}
+    if name == "Z":  # the two halves have one order, and it is said
+        with pytest.raises(ValueError, match=r"same order|router's transform"):
+            USES[use][0](**tables)
+    else:
+        alike(USES[use][0](**tables), expected(use))
+
+
+@pytest.mark.parametrize(
+    "use", [use for use in USES if "y" in tables_of(use) and use not in TWO]
+)
+def test_tables_without_names_are_in_the_order_of_y(use) -> None:
+    order = [2, 0, 1]
+    tables = {
+        name: table.iloc[:, order] if name in FOLLOW_Y else table
+        for name, table in tables_of(use).items()
+    }
+    for name in tables.keys() & (FOLLOW_Y - {"y"}):
+        tables[name] = tables[name].to_numpy()
+    alike(USES[use][0](**tables), expected(use))
+
+
+@pytest.mark.parametrize(("use", "name"), cases())
+def test_rows_in_another_order_are_refused(use, name) -> None:
+    turned = TABLES[name].iloc[::-1]
+    with pytest.raises(
+        ValueError, match=r"row labels of .* in another order"
+    ) as caught:
+        USES[use][0](**{**tables_of(use), name: turned})
+    assert "reset_index(drop=True)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("use", "name"), cases())
+def test_rows_of_other_names_are_refused(use, name) -> None:
+    other = TABLES[name].set_axis([f"r{i}" for i in range(N)], axis=0)
+    with pytest.raises(ValueError, match="must have the same row labels, or none"):
+        USES[use][0](**{**tables_of(use), name: other})
+
+
+@pytest.mark.parametrize(("use", "name"), cases())
+def test_tables_without_row_names_go_with_any(use, name) -> None:
+    plain = TABLES[name].reset_index(drop=True)
+    alike(USES[use][0](**{**tables_of(use), name: plain}), expected(use))
+
+
+@pytest.mark.parametrize(("use", "name"), cases({"y", "costs", "outcome_weight"}))
+def test_masked_outcomes_are_unknown(use, name) -> None:
+    def with_hole(known: np.ndarray) -> tuple[Any, Any]:
+        hole = np.zeros(known.shape, dtype=bool)
+        hole[5, 1] = True
+        return np.ma.array(known, mask=hole), np.where(hole, np.nan, known)
+
+    if use in TWO:
+        pytest.skip("takes a table of names apart")
+    results = []
+    for table in with_hole(TABLES[name].to_numpy()):
+        tables = {**tables_of(use), name: table}
+        if name == "y":
+            tables = {
+                k: v.to_numpy() if k in FOLLOW_Y and k != "y" else v
+                for k, v in tables.items()
+            }
+        try:
+            results.append(USES[use][0](**tables))
+        except ValueError as error:
+            results.append(str(error))
+    alike(results[0], results[1])
+
+
+@pytest.mark.parametrize(
+    ("use", "name"), cases({"X", "Z", "quality", "cost", "available", "caps"})
+)
+def test_masked_entries_are_refused_where_all_must_be_known(use, name) -> None:
+    if use in TWO or use in ("CollapseMonitor", "compare_routers"):
+        pytest.skip("checked where the rows are used")
+    masked = np.ma.array(TABLES[name].to_numpy(), mask=False)
+    masked[(5, 1)[: masked.ndim]] = np.ma.masked
+    words = f"^({name}|budget) must be known everywhere.* 1 masked"
+    with pytest.raises(ValueError, match=words):
+        USES[use][0](**{**tables_of(use), name: masked})
