@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -14,12 +14,12 @@ from skroute.alignment import align
 from skroute.alternatives import check_top_k, named
 from skroute.chunks import chunks
 from skroute.decision import BudgetDecider
-from skroute.drafts import FitsOnDraft
+from skroute.drafts import FitsOnDraft, snapshot
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
 from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
-from skroute.money import check_costs
+from skroute.money import check_costs, same_prices
 from skroute.names import check_rows, estimate_names
 from skroute.training import TrainingDecisions
 from skroute.validation import (
@@ -400,6 +400,18 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         tags.target_tags.single_output = False
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+    def _snapshot(self) -> Self:
+        router = snapshot(self)
+        costs = vars(router).get("costs")
+        fitted = vars(router).get("_fitted_costs", costs)
+        if costs is not fitted and not same_prices(costs, fitted):
+            raise ValueError(
+                "costs changed since fit, and what was learned rests on the old "
+                "prices: call fit again, or keep this router and fit a copy, "
+                "sklearn.base.clone(router).set_params(costs=...)."
+            )
+        return router
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Quality and cost, checked; to override where both share work."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import hull_steps
+from skroute.money import rounded_up, with_slack
 
 __all__ = ["solve_batch"]
 
@@ -28,7 +29,7 @@ def solve_batch(
     allowed : ndarray of bool, broadcastable to (n_queries, n_models)
         Models that may be chosen.
     budget : float
-        Total money.
+        Total money; a millionth more counts as equal.
 
     Returns
     -------
@@ -53,12 +54,13 @@ def solve_batch(
     steps = hull_steps(quality, cost, allowed)
     rows = np.arange(len(quality))
     cheapest = cost[rows, steps.start].sum()
-    if cheapest > budget:
+    if cheapest > with_slack(budget):
         raise InfeasibleBudgetError(
             f"budget={budget:g} for this batch is below what its cheapest models cost; "
-            f"the smallest feasible budget is {float(cheapest)!r}.",
+            f"the smallest feasible budget is {rounded_up(cheapest)}.",
             smallest_budget=float(cheapest),
         )
+    budget = with_slack(budget)
     n_steps = int(np.searchsorted(steps.walk(cost), budget, side="right")) - 1
     # The running sum rounds differently from a plain one: what counts is the latter.
     n_steps = max(n_steps, 0)

@@ -11,22 +11,21 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.alternatives import Decisions, check_top_k, named, ranked
 from skroute.averages import weighted_means
 from skroute.batch import solve_batch
-from skroute.drafts import FitsOnDraft
 from skroute.estimates import named_by, observed_beside, read_estimates
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.masks import check_available, good_enough, under_cap
+from skroute.masks import check_available
 from skroute.money import check_realised
 from skroute.names import check_rows
-from skroute.pacing import Pace
+from skroute.pacing import Pace, counted_bills, warn_of_too_little
 from skroute.prices import Price, PricePath, choose_each, row_prices
-from skroute.rules import check_budget, check_rule, quality_target
+from skroute.settling import SettlesRule
 from skroute.validation import check_input_features
 from skroute.versions import VersionStamped
 
 __all__ = ["BudgetDecider"]
 
 
-class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
+class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator):
     """Decide which model each query is sent to, under a budget or a quality target.
 
     A transformer from a router's estimates (the output of ``router.transform``) to
@@ -39,7 +38,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     budget : float, array-like of shape (n_queries,) or None, default=None
         Money, in the unit of the costs; what it limits is said by `scope`. An array,
         with ``scope="query"`` only, holds a cap for each row of the next call, in their
-        order; infinity is no cap.
+        order; infinity is no cap. A cost that is a millionth above it counts as equal,
+        because prices in single precision and printed numbers are not exact.
     scope : {"mean", "query", "batch"}, default="mean"
         ``"mean"``: average money per query over the traffic. `fit` finds the price of
         money at which the training queries spend it; every query is then decided on its
@@ -67,7 +67,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     Attributes
     ----------
     price_ : float
-        The price of money in force; 0 where money only matters through a cap.
+        The price of money in force, also after parameters were set; 0 where money only
+        matters through a cap.
     price_path_ : PricePath
         Mean spend and quality of the rows of `fit` at every price; after `partial_fit`
         those of recent queries, by their estimates.
@@ -84,6 +85,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     -----
     A mask of available models does not move `price_`: an outage changes what can be
     called, not what a unit of quality is worth.
+
+    Parameters that are set after `fit` hold from the next call on: their price is found
+    on the rows of `fit`. Only where they change the models in play (`tolerance`, or a
+    cap beside `min_quality`) a decision raises a ``ValueError`` until the next `fit`.
 
     Every query is decided on its own, with one exception: where many training queries
     share one embedding, no price spends a mean budget, and the queries of a call on
@@ -104,13 +109,6 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
 
     __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
     __metadata_request__partial_fit = {"costs": True}  # noqa: RUF012
-
-    # Where a running stream stands; None outside one.
-    _pace: Pace | None
-    _price: Price
-    price_: float
-    price_path_: PricePath
-    quality_target_: float | None
 
     def __init__(
         self,
@@ -188,8 +186,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             Ignored; present for scikit-learn.
         costs : array-like of shape (n_queries,), default=None
             Money that each query really cost, whichever model answered it; ``NaN``
-            where unknown. Where it is not given, the expected cost of the decision
-            counts.
+            where unknown, 0 where the call was free. Where it is not given or unknown,
+            the expected cost of the decision counts.
 
         Returns
         -------
@@ -199,9 +197,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         Raises
         ------
         ValueError
-            If there is no mean budget to keep to, or an argument is not as described;
-            the decider is then left as it was. A budget below the cheapest models is no
-            error here: they are called until it is enough again.
+            If there is no mean budget to keep to, an argument is not as described, or
+            `tolerance` changed in the stream; the decider is then left as it was. A
+            budget below the cheapest models is no error here: they are called until it
+            is enough again.
 
         Notes
         -----
@@ -217,7 +216,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         before the first of them sees it. Update every 100 queries or more often.
 
         Money that even the best models do not take is not saved up, and overspending
-        that even the cheapest models cause is not held against later queries.
+        that even the cheapest models cause is not held against later queries. A bill
+        counts as 250 budgets at most, with a warning. A warning also says when the
+        cheapest models have become too expensive for the budget: the price is then
+        infinite, until lower bills or a larger budget bring it back.
 
         References
         ----------
@@ -233,36 +235,51 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
                 f"with scope='mean'; got budget={self.budget!r}, "
                 f"scope={self.scope!r}. Other decisions need no update."
             )
+        budget = float(self.budget)
         fitted = hasattr(self, "models_")
+        running = self._pace if fitted else None
+        known = running is not None and running.is_too_little(self._rule[0])
+        if fitted:
+            pace = running or Pace.begin(self.price_path_, len(self.models_), budget)
+            self._pace = pace
+            self._settle_again()
         check_rows(Z=Z, costs=costs)
         quality, cost = read_estimates(self, Z, reset=not fitted)
         spent = None if costs is None else check_realised(costs, quality.shape)
-        budget = float(self.budget)
-        pace: Pace | None = self._pace if fitted else None
         if not fitted:
             columns = getattr(self, "feature_names_in_", None)
             self.models_ = named_by(columns, None, None, quality.shape[1])
-            self.quality_target_ = None
+            self._target, self._best_single = None, np.nan
             self._price = Price(0.0)
             pace = Pace.begin(None, quality.shape[1], budget)
-        elif pace is None:
-            pace = Pace.begin(self.price_path_, quality.shape[1], budget)
         choice = self._decide(quality, cost, None).choice[:, 0]
         expected = cost[np.arange(len(choice)), choice]
-        if spent is None:
-            spent = expected
-        self._pace = pace.after(
+        pace = pace.after(
             quality,
             cost,
-            spent=np.where(np.isnan(spent), expected, spent),
+            spent=counted_bills(spent, expected, budget),
             expected=expected,
             budget=budget,
             allowed=self._allowed,
         )
-        self.price_path_ = self._pace.path
-        self._price = self._pace.price(budget, len(quality))
-        self.price_ = self._price.high
+        self._pace, self.price_path_ = pace, pace.path
+        self._price = pace.price(budget)
+        self._rule = self._asked()
+        if pace.is_too_little(budget) and not known:
+            warn_of_too_little(pace, budget)
         return self
+
+    @property
+    def price_(self) -> float:
+        """The price of money in force, at the parameters as they are now."""
+        check_is_fitted(self)
+        return self._snapshot()._price.high
+
+    @property
+    def quality_target_(self) -> float | None:
+        """`min_quality` as a number."""
+        check_is_fitted(self)
+        return self._snapshot()._target
 
     def transform(self, Z: Any) -> np.ndarray:
         """Decide every query; one-hot.
@@ -365,33 +382,6 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    # The parts that ``router.route`` shares: it settles a decider on the path that the
-    # router keeps, and decides its own estimates.
-
-    def _settle(
-        self, models: np.ndarray, path: PricePath, best_single: float
-    ) -> BudgetDecider:
-        """Find the price on a path; all fitted attributes are set here, or none."""
-        target = quality_target(self.min_quality, best_single)
-        price = Price(0.0 if self.price is None else float(self.price))
-        try:
-            if target is not None and self.scope != "batch":
-                price = path.price_for_quality(target)
-            elif self.budget is not None and self.scope == "mean":
-                price = path.price_for_budget(self.budget)
-        except InfeasibleBudgetError:
-            if self.on_infeasible == "raise":
-                raise
-            price = Price(0.0 if target is not None else np.inf)
-        self.models_ = models
-        self.price_path_ = path
-        self.quality_target_ = target
-        self.price_ = price.high
-        self._price = price
-        # A stream that was running ends with a new fit.
-        self._pace = None
-        return self
-
     def _route(
         self, quality: np.ndarray, cost: np.ndarray, available: Any, top_k: Any
     ) -> np.ndarray:
@@ -422,9 +412,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             if keeps_total:
                 choice, implied = solve_batch(quality, cost, allowed, float(budget))
                 price = Price(implied)
-            elif self.scope == "batch" and self.quality_target_ is not None:
+            elif self.scope == "batch" and self._target is not None:
                 path = PricePath.from_estimates(quality, cost, allowed=allowed)
-                price = path.price_for_quality(self.quality_target_)
+                price = path.price_for_quality(self._target)
         except InfeasibleBudgetError:
             if self.on_infeasible == "raise":
                 raise
@@ -442,55 +432,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             keeps_total=keeps_total,
         )
 
-    def _narrows(self) -> bool:
-        """Whether a cap or a tolerance takes models out of play."""
-        capped = self.scope == "query" and self.budget is not None
-        return capped or self.tolerance > 0
-
-    def _decides_rows(self) -> bool:
-        """Whether no query's decision depends on others of its call; once settled."""
-        return self.scope == "mean" and self._price.low is None
-
-    def _needs_path(self) -> bool:
-        """Whether the price is to be found on training traffic."""
-        if self.min_quality is not None:
-            return self.scope != "batch"
-        return self.budget is not None and self.scope == "mean"
-
-    def _allowed(
-        self,
-        quality: np.ndarray,
-        cost: np.ndarray,
-        mask: np.ndarray,
-        *,
-        again: bool = False,
-    ) -> np.ndarray:
-        """Models in play: available, under the cap, not dearer than good enough.
-
-        Looked at `again` for alternatives, a query may be left without any.
-        """
-        if self.budget is not None and self.scope == "query":
-            leaves = again and self.on_infeasible == "raise"
-            on_stuck = "leave" if leaves else self.on_infeasible
-            mask = under_cap(cost, mask, self.budget, on_stuck)
-        if self.tolerance > 0:
-            mask = good_enough(quality, cost, mask, self.tolerance)
-        return mask
-
-    def _check_parameters(self) -> None:
-        check_rule(
-            self.budget,
-            self.scope,
-            self.min_quality,
-            self.price,
-            self.tolerance,
-            self.on_infeasible,
-        )
-
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
-        if self.budget is not None:
-            # An array may have been set since fit.
-            check_budget(self.budget, self.scope, self.min_quality)
-            check_rows(Z=Z, budget=self.budget)
+        check_rows(Z=Z, budget=self.budget)
         return read_estimates(self, Z, reset=False, least=0)

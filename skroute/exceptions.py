@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 __all__ = [
@@ -61,3 +62,13 @@ class UnsafePickleError(pickle.UnpicklingError):
 
 class VersionWarning(UserWarning):
     """A router was saved or pickled by another version than the one that loads it."""
+
+
+def caller_level() -> int:
+    """Level of the caller of this package, for `warnings.warn`."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(
+        ("skroute.", "sklearn.")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -10,6 +10,7 @@ import numpy as np
 
 from skroute.checks import check_number, refuse_masked
 from skroute.exceptions import InfeasibleBudgetError
+from skroute.money import rounded_up, with_slack
 from skroute.names import by_model, by_name, listed, model_names
 
 __all__ = ["check_available", "check_caps", "good_enough", "is_per_query", "under_cap"]
@@ -196,7 +197,7 @@ def under_cap(
         If the caps are not as described.
     """
     caps = check_caps(budget, len(cost))
-    affordable = mask & (cost <= caps)
+    affordable = mask & (cost <= with_slack(caps))
     stuck = np.logical_not(affordable.any(axis=1))
     if on_stuck == "leave" or not stuck.any():
         return affordable
@@ -240,14 +241,14 @@ def _too_dear(
         smallest = float(floor[worst])
         what = (
             f"budget as an array is below the cheapest model of {len(stuck)} queries, "
-            f"{listed(stuck)}; the smallest feasible budget is {smallest!r} for query "
-            f"{worst}, and not more for the others."
+            f"{listed(stuck)}; the smallest feasible budget is {rounded_up(smallest)} "
+            f"for query {worst}, and not more for the others."
         )
     else:
         smallest = float(floor.max())
         what = (
             f"budget={budget:g} is below the cheapest model of {len(stuck)} queries; "
-            f"the smallest feasible budget is {smallest!r}."
+            f"the smallest feasible budget is {rounded_up(smallest)}."
         )
     return InfeasibleBudgetError(
         f"{what} Raise it, or set on_infeasible='cheapest'.", smallest_budget=smallest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,30 @@ __all__ = [
     "check_prices",
     "check_realised",
     "check_spend",
+    "rounded_up",
+    "same_prices",
+    "with_slack",
 ]
+
+
+# Part by which a cost may lie above a budget: prices in single precision and numbers
+# that were printed are not exact.
+_SLACK = 1e-6
+
+
+def with_slack(budget: Any) -> Any:
+    """Give the most that counts as within a budget, or a cap."""
+    with np.errstate(over="ignore"):
+        return budget * (1.0 + _SLACK)
+
+
+def rounded_up(money: float) -> float:
+    """Round to a number that people read, and that is enough as a budget."""
+    nearest = float(f"{money:.6g}")
+    if money <= nearest * (1.0 + _SLACK / 10):
+        return nearest
+    up = Context(prec=6, rounding=ROUND_CEILING)
+    return float(up.create_decimal_from_float(float(money)))
 
 
 def check_costs(
@@ -148,6 +172,27 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
             f"the models {listed(models[bad])}."
         )
     return vector
+
+
+def same_prices(one: Any, other: Any) -> bool:
+    """Tell whether two `costs` of a constructor are the same."""
+    if one is other:
+        return True
+    try:
+        if bool(one == other):
+            return True
+    except (TypeError, ValueError):  # arrays
+        pass
+    one, other = by_model(one), by_model(other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if one.keys() != other.keys():
+            return False
+        one, other = list(one.values()), [other[name] for name in one]
+    try:
+        one, other = (np.asarray(costs, dtype=np.float64) for costs in (one, other))
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def _no_price(prices: Any, name: str) -> ValueError:

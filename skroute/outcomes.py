@@ -5,7 +5,6 @@ They are checked by sums over rows, wherever these are (see ``skroute.rows``).
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from sklearn.base import BaseEstimator
 
 from skroute.averages import means_of, weighted_sums
 from skroute.checks import LARGEST_OUTCOME, check_magnitude, read_numbers
-from skroute.exceptions import NoCostWarning
+from skroute.exceptions import NoCostWarning, caller_level
 from skroute.money import check_costs, check_prices
 from skroute.names import by_name, listed, model_names
 from skroute.rows import IN_MEMORY, Rows
@@ -104,7 +103,7 @@ def check_outcomes_of(
                 "cost 1. Give prices as costs=... in the constructor or per-query "
                 "costs to fit.",
                 NoCostWarning,
-                stacklevel=_outside(),
+                stacklevel=caller_level(),
             )
             prices = np.ones(len(models))
         check_magnitude(prices, "costs", LARGEST_OUTCOME)
@@ -237,16 +236,6 @@ def _weight_sums(table: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 def _as_outcomes(table: np.ndarray, unit: np.ndarray, each: np.ndarray) -> np.ndarray:
     return (table / unit) * each
-
-
-def _outside() -> int:
-    """Level of the caller of this package, for `warnings.warn`."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(
-        ("skroute.", "sklearn.")
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def check_complete(quality: np.ndarray, costs: np.ndarray | None = None) -> np.ndarray:

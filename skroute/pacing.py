@@ -24,15 +24,18 @@ them, divided by :math:`w`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skroute.exceptions import InfeasibleBudgetError
+from skroute.exceptions import InfeasibleBudgetError, caller_level
+from skroute.money import with_slack
+from skroute.names import listed
 from skroute.prices import Price, PricePath
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "counted_bills", "warn_of_too_little"]
 
 # Recent queries whose estimates are kept, the trade-off is theirs: the size of the
 # last update, within these bounds.
@@ -71,6 +74,8 @@ class Pace:
         Queries since `path` was computed.
     own : bool
         Whether `path` is that of the recent queries, and no longer that of `fit`.
+    last : int
+        Queries of the last update: the next is expected after as many.
     """
 
     path: PricePath
@@ -81,6 +86,7 @@ class Pace:
     expected: float
     fresh: int = 0
     own: bool = False
+    last: int = 0
 
     @classmethod
     def begin(cls, path: PricePath | None, n_models: int, budget: float) -> Pace:
@@ -109,7 +115,7 @@ class Pace:
         quality, cost : ndarray of shape (n_queries, n_models)
             Their estimates, in the order of the stream.
         spent, expected : ndarray of shape (n_queries,)
-            Realised and expected money of each call.
+            Realised and expected money of each call; see `counted_bills`.
         budget : float
             Money per query.
         allowed : callable
@@ -122,8 +128,6 @@ class Pace:
         """
         n_queries = len(spent)
         n_kept = min(max(_WINDOW[0], n_queries), _WINDOW[1])
-        # One absurd bill must not stop the stream for longer than the horizon.
-        spent = np.minimum(spent, _HORIZON * budget)
         account = self.account + float(spent.sum() - n_queries * budget)
         memory = max(_MEMORY, 2 * n_queries)
         fading = np.exp(-np.arange(n_queries, -1, -1) / memory)
@@ -136,18 +140,17 @@ class Pace:
             spent=float(old * self.spent + weight @ spent),
             expected=float(old * self.expected + weight @ expected),
             fresh=self.fresh + n_queries,
+            last=n_queries,
         )
         return after._refreshed(allowed)._written_off(budget, n_queries)
 
-    def price(self, budget: float, n_queries: int) -> Price:
+    def price(self, budget: float) -> Price:
         """Price at which the next queries belong.
 
         Parameters
         ----------
         budget : float
             Money per query.
-        n_queries : int
-            Queries of the last update: the next is expected after as many.
 
         Returns
         -------
@@ -155,8 +158,8 @@ class Pace:
             The price, or a mixture where many recent queries step at once. Infinite
             while even the cheapest models are too dear.
         """
-        target = max(budget - self.account / max(_HORIZON, n_queries), 0.0)
-        ratio = self._ratio()
+        target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
+        ratio = self._ratio(budget)
         try:
             return self.path.price_for_budget(target / ratio if ratio else np.inf)
         except InfeasibleBudgetError:
@@ -182,11 +185,69 @@ class Pace:
         horizons of cheapest models pay back, and not at all where these are too dear.
         """
         horizon = max(_HORIZON, n_queries)
-        cheapest, best = self._ratio() * self.path.cost[[0, -1]]
+        cheapest, best = self._ratio(budget) * self.path.cost[[0, -1]]
         low = min(horizon * (budget - best), 0.0)
         high = max(2 * horizon * (budget - cheapest), 0.0)
         return replace(self, account=float(np.clip(self.account, low, high)))
 
-    def _ratio(self) -> float:
-        """Realised over expected cost; 1 where nothing was expected."""
-        return self.spent / self.expected if self.expected > 0 else 1.0
+    def least(self, budget: float) -> float:
+        """Money per query of the cheapest models, by the recent bills."""
+        return float(self._ratio(budget) * self.path.cost[0])
+
+    def is_too_little(self, budget: float) -> bool:
+        """Whether the cheapest models cost more than a budget."""
+        return self.least(budget) > with_slack(budget)
+
+    def _ratio(self, budget: float) -> float:
+        """Realised over expected cost; 1 where nothing was expected.
+
+        One budget, as it was expected, never fades: where only free models are called
+        there are no new bills, and old ones would count for ever.
+        """
+        expected = self.expected + budget
+        return (self.spent + budget) / expected if expected > 0 else 1.0
+
+
+def counted_bills(
+    costs: np.ndarray | None, expected: np.ndarray, budget: float
+) -> np.ndarray:
+    """Money of each call as far as it counts.
+
+    Parameters
+    ----------
+    costs : ndarray of shape (n_queries,) or None
+        What each call cost, ``NaN`` where unknown.
+    expected : ndarray of shape (n_queries,)
+        What was expected, which counts where the cost is unknown.
+    budget : float
+        Money per query.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The costs, at most 250 budgets each: one absurd bill must not stop the stream
+        for longer than overspending is paid back.
+    """
+    limit = _HORIZON * budget
+    if costs is None:
+        return np.minimum(expected, limit)
+    above = np.flatnonzero(costs > limit)
+    # A budget of nothing cannot pay anything back.
+    if len(above) and budget > 0:
+        warnings.warn(
+            f"costs holds {len(above)} of more than {_HORIZON} times the budget, the "
+            f"largest {costs[above].max():g} for the queries {listed(above)}: each "
+            f"counts as {limit:g}. Give costs in the unit of the budget, {budget:g}.",
+            stacklevel=caller_level(),
+        )
+    return np.minimum(np.where(np.isnan(costs), expected, costs), limit)
+
+
+def warn_of_too_little(pace: Pace, budget: float) -> None:
+    """Warn of a budget that the cheapest models exceed."""
+    warnings.warn(
+        f"budget={budget:g} per query is below what the cheapest models cost by the "
+        f"last bills, about {pace.least(budget):.3g}: they are called until it is "
+        "enough again. Raise the budget, or look at the unit of costs.",
+        stacklevel=caller_level(),
+    )

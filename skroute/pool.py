@@ -266,6 +266,7 @@ class ChangeablePool(CrossFittedRouter):
         router = clone(self).set_params(costs=costs)
         fitted = {k: v for k, v in vars(self).items() if k not in self.get_params()}
         vars(router).update(fitted)
+        router._fitted_costs = costs
         return router
 
     def _best_mean(self) -> float:

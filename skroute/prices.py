@@ -20,6 +20,7 @@ from skroute.averages import doubly_robust
 from skroute.chunks import evenly
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
+from skroute.money import rounded_up, with_slack
 from skroute.rows import Rows
 
 __all__ = [
@@ -304,14 +305,14 @@ class PricePath:
         InfeasibleBudgetError
             If even the cheapest decisions spend more.
         """
-        level = int(self.cost.searchsorted(budget, side="right")) - 1
+        level = int(self.cost.searchsorted(with_slack(budget), side="right")) - 1
         if level < 0:
             raise InfeasibleBudgetError(
                 f"budget={budget:g} per query is below what the cheapest models cost; "
-                f"the smallest feasible budget is {float(self.cost[0])!r}.",
+                f"the smallest feasible budget is {rounded_up(self.cost[0])}.",
                 smallest_budget=float(self.cost[0]),
             )
-        unspent = budget - self.cost[level]
+        unspent = max(budget - self.cost[level], 0.0)
         if level == len(self.cost) - 1 or not self._worth_splitting(
             level + 1, unspent / budget if budget else 0.0
         ):

@@ -9,7 +9,13 @@ import numpy as np
 from skroute.checks import check_number
 from skroute.masks import check_caps, is_per_query
 
-__all__ = ["check_budget", "check_rule", "quality_target"]
+__all__ = [
+    "check_rule",
+    "check_same_path",
+    "is_same_rule",
+    "needs_path",
+    "quality_target",
+]
 
 _SCOPES = ("mean", "query", "batch")
 
@@ -36,7 +42,7 @@ def check_rule(
             f"on_infeasible must be 'raise' or 'cheapest'; got {on_infeasible!r}."
         )
     if budget is not None:
-        check_budget(budget, scope, min_quality)
+        _check_budget(budget, scope, min_quality)
     if price is not None:
         check_number(price, "price", low=0.0)
     check_number(tolerance, "tolerance", low=0.0)
@@ -60,7 +66,7 @@ def check_rule(
         )
 
 
-def check_budget(budget: Any, scope: str, min_quality: Any) -> None:
+def _check_budget(budget: Any, scope: str, min_quality: Any) -> None:
     """Check a budget: a number, or a cap for each query."""
     if not is_per_query(budget):
         check_number(budget, "budget", low=0.0)
@@ -77,6 +83,61 @@ def check_budget(budget: Any, scope: str, min_quality: Any) -> None:
             "Give a price, or one budget for all queries."
         )
     check_caps(budget)
+
+
+def is_same_rule(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Tell whether two rules ask the same; of two arrays of caps it is not known."""
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # an array, or something that is no parameter
+        return False
+
+
+def needs_path(budget: Any, scope: Any, min_quality: Any, *others: Any) -> bool:
+    """Whether a rule's price is to be found on training traffic."""
+    if min_quality is not None:
+        return scope != "batch"
+    return budget is not None and scope == "mean"
+
+
+def check_same_path(settled: tuple[Any, ...], asked: tuple[Any, ...]) -> None:
+    """Check that a price can be found on the path that was drawn for another rule.
+
+    Parameters
+    ----------
+    settled, asked : tuple
+        Parameters of the decider, in the order of `check_rule`: as they were when the
+        path was drawn, and as they are.
+
+    Raises
+    ------
+    ValueError
+        If other models are in play, and so the path is another.
+    """
+    before, after = _models_in_play(*settled), _models_in_play(*asked)
+    if needs_path(*asked) and before != after:
+        raise ValueError(
+            "the models in play changed since fit: the price of budget or min_quality "
+            f"has to be found among those that {after} leaves, and fit looked at those "
+            f"that {before} leaves. Fit the decider again."
+        )
+
+
+def _models_in_play(
+    budget: Any,
+    scope: Any,
+    min_quality: Any,
+    price: Any,
+    tolerance: float,
+    on_infeasible: str,
+) -> str:
+    """Say among which models a rule's path is drawn."""
+    if not needs_path(budget, scope, min_quality):
+        return "tolerance=0"
+    cap = ""
+    if scope == "query" and budget is not None:
+        cap = f" with a cap of {budget!r} and on_infeasible={on_infeasible!r}"
+    return f"tolerance={tolerance:g}{cap}"
 
 
 def quality_target(min_quality: float | str | None, best_single: float) -> float | None:
@@ -101,7 +162,7 @@ def quality_target(min_quality: float | str | None, best_single: float) -> float
     """
     if not isinstance(min_quality, str):
         return None if min_quality is None else float(min_quality)
-    if best_single <= 0:
+    if not best_single > 0:
         raise ValueError(
             f"min_quality={min_quality!r} is a share of the best single model's mean "
             f"quality, which is {best_single:g}: a share needs a positive one. Give "

@@ -152,6 +152,8 @@ def settled_table(
     router.models_ = models
     router.costs_ = np.array(outcomes.mean_costs)
     router._per_query_costs = outcomes.per_query
+    # They are part of what is learned: other prices need another fit.
+    router._fitted_costs = getattr(router, "costs", None)
     # What an earlier fit knew of its training queries holds no more.
     vars(router).pop("_training", None)
     return RoutingTable(

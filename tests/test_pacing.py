@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -161,7 +162,8 @@ def test_a_budget_that_cannot_be_spent_is_not_saved_up():
 def test_a_budget_that_cannot_be_kept_is_not_held_against_later_queries():
     dear, back = traffic(3000), traffic(4000, seed=2)
     decider = BudgetDecider(4.0).fit(traffic(2000, seed=1))
-    stream(decider, dear, 10 * dear[:, 4:], 50)
+    with pytest.warns(UserWarning, match="below what the cheapest models cost"):
+        stream(decider, dear, 10 * dear[:, 4:], 50)
     assert decider.price_ == np.inf
     assert (decider.predict(dear) == 0).all()
     spent = paid(back[:, 4:], stream(decider, back, back[:, 4:], 50))
@@ -171,9 +173,27 @@ def test_a_budget_that_cannot_be_kept_is_not_held_against_later_queries():
 def test_one_absurd_bill_is_got_over():
     Z = traffic(4000)
     decider = BudgetDecider(4.0).fit(Z)
-    decider.partial_fit(Z[:1], costs=[1e12])
+    with pytest.warns(UserWarning, match=r"costs holds 1 .* 250 times.*1e\+12.*counts"):
+        decider.partial_fit(Z[:1], costs=[1e12])
     choice = stream(decider, Z, Z[:, 4:], 50)
     assert paid(Z[:, 4:], choice)[2000:].mean() == pytest.approx(4, rel=0.03)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_many_absurd_bills_are_got_over(free):
+    Z = traffic(6000)
+    if free:
+        # No bill comes any more while only this one is called.
+        Z[:, 4] = 0.0
+    decider = BudgetDecider(4.0).fit(Z)
+    for _ in range(10):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decider.partial_fit(Z[:100], costs=np.full(100, 1e12))
+    assert decider.price_ == np.inf
+    stream(decider, Z, Z[:, 4:], 50)
+    choice = stream(decider, Z, Z[:, 4:], 50)
+    assert paid(Z[:, 4:], choice).mean() == pytest.approx(4, rel=0.03)
 
 
 def test_a_budget_of_nothing_calls_what_is_free():
@@ -334,5 +354,11 @@ def test_only_a_mean_budget_can_be_kept_to(params):
 
 
 def test_a_budget_below_the_cheapest_models_is_no_error_in_a_stream():
-    decider = BudgetDecider(0.1).partial_fit(traffic(10))
+    with pytest.warns(UserWarning, match="Raise the budget"):
+        decider = BudgetDecider(0.1).partial_fit(traffic(10))
     assert decider.price_ == np.inf
+    # It is said once, and again only after it was enough.
+    assert decider.partial_fit(traffic(10)).price_ == np.inf
+    decider.set_params(budget=50.0).partial_fit(traffic(10))
+    with pytest.warns(UserWarning, match="Raise the budget"):
+        decider.set_params(budget=0.1).partial_fit(traffic(10))
