@@ -3,7 +3,7 @@
 A pipeline from prompts to models is fitted on a table of past calls. Each new prompt is
 sent to the model that it chooses within a mean budget; where that fails, LiteLLM goes
 on to the next choices. What a call cost moves the price of money, so that spending
-keeps to the budget, and is logged in the format that the table was read from::
+keeps to the budget, and is logged in a format that the table may be read from::
 
     pip install '.[examples]'  # in a checkout of the repository
     python examples/litellm_router.py calls.jsonl models.json --budget 0.002 < prompts
@@ -13,6 +13,9 @@ that ``skroute.datasets.read_table`` reads, with prompts). ``models.json`` says 
 LiteLLM calls each of its models::
 
     {"small": {"model": "openai/gpt-5-nano"}, "large": {"model": "openai/gpt-5"}}
+
+Give ``input_cost_per_token`` and ``output_cost_per_token`` of models whose prices
+LiteLLM does not know: it reports their calls as free. A free model has 0 and 0.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 # LiteLLM would fetch a list of prices from the network when it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -74,6 +79,19 @@ def gateway(models: Mapping[str, Mapping[str, Any]]) -> litellm.Router:
     return litellm.Router(deployments, num_retries=0, disable_cooldowns=True)
 
 
+def prompt_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Text of the user's last message; empty where there is none."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            content = message.get("content") or ""
+            if isinstance(content, str):
+                return content
+            # Parts: texts, images, files.
+            texts = (part.get("text") for part in content if part.get("type") == "text")
+            return "\n".join(filter(None, texts))
+    return ""
+
+
 class RoutedClient:
     """Answer messages with the models that a fitted pipeline chooses.
 
@@ -116,26 +134,88 @@ class RoutedClient:
         return [name for name in names if name is not None]
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-        """Answer messages, as ``litellm.completion`` does."""
-        prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+        """Answer messages, as ``litellm.completion`` does.
+
+        With ``stream=True`` the chunks are handed on as they come, and what the call
+        cost is counted at their end, or where the caller stops reading them.
+        """
+        prompt = prompt_of(messages)
         estimates = self._encode.transform([prompt])
         first, *others = self.choose(estimates)
+        shows_usage = "stream_options" in options
+        if options.get("stream"):
+            # Otherwise providers do not say how many tokens a stream took.
+            options.setdefault("stream_options", {"include_usage": True})
         response = self.gateway.completion(
             first, list(messages), fallbacks=others, **options
         )
-        hidden = response._hidden_params
-        model, cost = hidden["model_id"], hidden.get("response_cost")
-        with self._lock:
-            # An unknown cost counts as the expected one.
-            known = float("nan") if cost is None else cost
-            self._decider.partial_fit(estimates, costs=[known])
-            price = self._decider.price_
+        model = response._hidden_params["model_id"]
         if model != first:
             logger.warning("%s failed, %s answered", first, model)
+        if options.get("stream"):
+            call = prompt, estimates, model
+            return self._read(response, messages, call, shows_usage=shows_usage)
+        self._count(prompt, estimates, model, self.cost_of(response, model))
+        return response
+
+    def cost_of(self, response: Any, model: str) -> float:
+        """Money that a call cost; NaN where LiteLLM does not know."""
+        hidden = response._hidden_params
+        cost = hidden.get("response_cost")
+        # LiteLLM also reports 0 where it does not know the price of a model.
+        if cost or hidden.get("cache_hit") or self._is_free(model):
+            return float(cost or 0.0)
+        return float("nan")
+
+    def _is_free(self, model: str) -> bool:
+        """Whether the gateway was told that a model costs nothing."""
+        how = self.gateway.registry().deployment(model)
+        told = how.litellm_params, how.model_info
+        return any(
+            getattr(place, "input_cost_per_token", None) == 0
+            and getattr(place, "output_cost_per_token", None) == 0
+            for place in told
+        )
+
+    def _read(
+        self,
+        chunks: Any,
+        messages: Sequence[Mapping[str, Any]],
+        call: tuple[str, Any, str],
+        *,
+        shows_usage: bool,
+    ) -> Iterator[Any]:
+        """Hand the chunks of a stream on, and count its cost at the end."""
+        seen = []
+        try:
+            for chunk in chunks:
+                seen.append(chunk)
+                # That of the tokens has no choices: only who asked for it expects it.
+                if chunk.choices or shows_usage:
+                    yield chunk
+        finally:
+            # LiteLLM counts the tokens itself where the stream does not say.
+            whole = litellm.stream_chunk_builder(seen, messages=list(messages))
+            cost = float("nan") if whole is None else self.cost_of(whole, call[2])
+            self._count(*call, cost)
+
+    def _count(self, prompt: str, estimates: Any, model: str, cost: float) -> None:
+        """Move the price of money by what a call cost, and log the call."""
+        with self._lock:
+            # An unknown cost counts as the expected one.
+            self._decider.partial_fit(estimates, costs=[cost])
+            price = self._decider.price_
         logger.info("%s cost %s; price of money %.6g", model, cost, price)
         if self.log is not None:
-            self.log({"query": prompt, "model": model, "quality": None, "cost": cost})
-        return response
+            self.log(
+                {
+                    "query": uuid4().hex,
+                    "prompt": prompt,
+                    "model": model,
+                    "quality": None,
+                    "cost": None if math.isnan(cost) else cost,
+                }
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -158,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     client = RoutedClient(fit(given.table, given.budget), gateway(models), log=log)
     for line in filter(None, map(str.strip, sys.stdin)):
         response = client.complete([{"role": "user", "content": line}])
-        print(response.choices[0].message.content)
+        print(response.choices[0].message.content or "")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,24 @@
     curl localhost:8000/route -H 'content-type: application/json' \
         -d '{"embeddings": [[0.1, ...]], "budget": 0.002, "top_k": 2}'
 
-A router that ``skroute fit`` trained on prompts is asked with ``"prompts": ["..."]``.
-Whatever is wrong with a request is answered with status 400 and a sentence that says
-what. A file whose name ends in ``.joblib`` is a pickle, which can run any code when it
-is loaded: only serve such files if you trust them.
+A router that ``skroute fit`` trained on prompts is asked with ``"prompts": ["..."]``,
+and so is a pipeline that starts with an encoder. A pipeline that ends in a
+``BudgetDecider`` decides as that does, where a request does not say otherwise.
+
+A file that is replaced is loaded anew; one that cannot be loaded leaves the router in
+service as it is. Whatever is wrong with a request is answered with status 400 and a
+sentence that says what. A file whose name ends in ``.joblib`` is a pickle, which can
+run any code when it is loaded: only serve such files if you trust them.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import joblib
 import numpy as np
@@ -32,15 +38,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from sklearn.pipeline import Pipeline
 
 import skroute
+from skroute import BudgetDecider
 from skroute.base import BaseRouter
 
 MAX_QUERIES = 1000
+logger = logging.getLogger("skroute.examples.serve")
 
 
-class RouteRequest(BaseModel):
-    """Queries, and how to decide them."""
+class Rule(BaseModel):
+    """How to decide; what is not given is as it was saved with the router."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    budget: float | None = None
+    scope: Literal["mean", "query", "batch"] | None = None
+    min_quality: float | str | None = None
+    price: float | None = None
+    tolerance: float | None = None
+    on_infeasible: Literal["raise", "cheapest"] | None = None
+
+
+class RouteRequest(Rule):
+    """Queries, and how to decide them."""
 
     prompts: Annotated[
         list[str] | None, Field(min_length=1, max_length=MAX_QUERIES)
@@ -48,10 +67,6 @@ class RouteRequest(BaseModel):
     embeddings: Annotated[
         list[list[float]] | None, Field(min_length=1, max_length=MAX_QUERIES)
     ] = None
-    budget: float | None = None
-    scope: Literal["mean", "query", "batch"] = "mean"
-    min_quality: float | str | None = None
-    price: float | None = None
     available: list[str] | None = None
     top_k: Annotated[int, Field(ge=1)] = 1
 
@@ -62,50 +77,108 @@ class RouteResponse(BaseModel):
     models: list[list[str]]
 
 
-def load(path: Path) -> tuple[Pipeline | None, BaseRouter]:
-    """Load a router, and the steps before it where it reads prompts."""
+class Loaded(NamedTuple):
+    """What a file holds: a router, the steps before it, the decider behind it."""
+
+    before: Pipeline | None
+    router: BaseRouter
+    decider: BudgetDecider | None
+
+    @property
+    def reads(self) -> str:
+        """What queries are given as."""
+        # Steps that take vectors know how wide these are; encoders of prompts do not.
+        of_text = self.before and not hasattr(self.before[0], "n_features_in_")
+        return "prompts" if of_text else "embeddings"
+
+    def route(self, request: RouteRequest) -> np.ndarray:
+        """Decide the queries of a request."""
+        X = self._queries(request)
+        rule = request.model_dump(include=set(Rule.model_fields), exclude_none=True)
+        chosen = {"available": request.available, "top_k": request.top_k}
+        if self.decider is None:
+            return self.router.route(X, **rule, **chosen)
+        if not rule:
+            return self.decider.route(self.router.transform(X), **chosen)
+        saved = self.decider.get_params(deep=False)
+        if {"budget", "min_quality", "price"} & set(rule):
+            # One of them takes the place of whichever was saved.
+            for name in ("budget", "min_quality", "price", "scope"):
+                del saved[name]
+        return self.router.route(X, **{**saved, **rule}, **chosen)
+
+    def _queries(self, request: RouteRequest) -> Any:
+        queries = getattr(request, self.reads)
+        if (request.prompts is None) == (request.embeddings is None) or queries is None:
+            raise ValueError(
+                f"this router reads {self.reads}: give these, and no others."
+            )
+        if self.reads == "embeddings":
+            if len({len(vector) for vector in queries}) > 1:
+                raise ValueError("embeddings must all have the same length.")
+            queries = np.array(queries)
+        return queries if self.before is None else self.before.transform(queries)
+
+
+def load(path: Path) -> Loaded:
+    """Load a router, or a pipeline that ends in one or in a decider behind one."""
     pickled = path.suffix == ".joblib"
     loaded = joblib.load(path) if pickled else skroute.load(path)
-    before, router = None, loaded
-    if isinstance(loaded, Pipeline):
-        before, router = loaded[:-1], loaded[-1]
-    if not isinstance(router, BaseRouter):
-        raise TypeError(f"{path} holds a {type(router).__name__}, not a router.")
-    return before, router
+    steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
+    decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
+    if not steps or not isinstance(steps[-1], BaseRouter):
+        raise TypeError(f"{path} holds a {type(loaded).__name__}, not a router.")
+    before = loaded[: len(steps) - 1] if len(steps) > 1 else None
+    return Loaded(before, steps[-1], decider)
+
+
+class Served:
+    """What the file holds now; it is looked at anew for every request."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp = self._look()
+        self._loaded = load(path)
+
+    def __call__(self) -> Loaded:
+        """Load the file if it was replaced."""
+        try:
+            stamp = self._look()
+        except OSError:  # it is just being replaced, or gone
+            return self._loaded
+        # Requests that come while a file is loaded are answered by the old one.
+        if stamp != self._stamp and self._lock.acquire(blocking=False):
+            try:
+                self._stamp, self._loaded = stamp, load(self._path)
+                logger.info("%s was replaced, and is in service", self._path)
+            except Exception:
+                self._stamp = stamp
+                logger.exception("%s cannot be loaded: the old one stays", self._path)
+            finally:
+                self._lock.release()
+        return self._loaded
+
+    def _look(self) -> tuple[int, int, int]:
+        status = self._path.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def create_app(path: Path) -> FastAPI:
     """Make an app that routes with the router saved at `path`."""
-    before, router = load(path)
+    served = Served(path)
     app = FastAPI(title="skroute")
-
-    def vectors(request: RouteRequest) -> Any:
-        wanted = "embeddings" if before is None else "prompts"
-        queries = getattr(request, wanted)
-        if (request.prompts is None) == (request.embeddings is None) or queries is None:
-            raise ValueError(f"this router reads {wanted}: give these, and no others.")
-        if before is not None:
-            return before.transform(queries)
-        if len({len(vector) for vector in queries}) > 1:
-            raise ValueError("embeddings must all have the same length.")
-        return np.array(queries)
 
     @app.get("/health")
     def health() -> dict[str, Any]:
-        return {"status": "ok", "models": router.models_.tolist()}
+        now = served()
+        models = now.router.models_.tolist()
+        return {"status": "ok", "models": models, "reads": now.reads}
 
     # FastAPI runs a plain function in a thread of its own pool; routers allow that.
     @app.post("/route")
     def route(request: RouteRequest) -> RouteResponse:
-        names = router.route(
-            vectors(request),
-            budget=request.budget,
-            scope=request.scope,
-            min_quality=request.min_quality,
-            price=request.price,
-            available=request.available,
-            top_k=request.top_k,
-        )
+        names = served().route(request)
         # None fills the rows of queries for which fewer models are left.
         return RouteResponse(models=[[n for n in row if n] for row in names])
 
@@ -130,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     uvicorn.run(
         create_app(given.router), host=given.host, port=given.port, access_log=False
     )

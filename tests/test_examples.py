@@ -21,18 +21,21 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.decomposition import TruncatedSVD
+import sklearn
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 import skroute
-from skroute import PointwiseRouter, RankingRouter
+from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
 
 pytestmark = [
     # LiteLLM's own types, while its router makes a deployment.
     pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class"),
+    # The same, while it reads the chunks of a stream.
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute"),
     # What it leaves open, see below.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
@@ -40,6 +43,11 @@ pytestmark = [
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PRICES = {"small": 1e-6, "medium": 1e-5, "large": 1e-4}
 PROMPT_TOKENS, ANSWER_TOKENS = 10, 20
+USAGE = {
+    "prompt_tokens": PROMPT_TOKENS,
+    "completion_tokens": ANSWER_TOKENS,
+    "total_tokens": PROMPT_TOKENS + ANSWER_TOKENS,
+}
 # A token of an answer costs twice that of a prompt.
 COST = {name: p * (PROMPT_TOKENS + 2 * ANSWER_TOKENS) for name, p in PRICES.items()}
 
@@ -86,6 +94,9 @@ class Provider(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         model = asked["model"]
         self.server.asked.append((self.path, model, asked["messages"][-1]["content"]))
+        if asked.get("stream") and model not in self.server.down:
+            self.stream(asked)
+            return
         if model in self.server.down:
             status, body = 503, {"error": {"message": "overloaded", "type": "server"}}
         else:
@@ -100,11 +111,7 @@ class Provider(BaseHTTPRequestHandler):
                     "choices": [
                         {"index": 0, "message": message, "finish_reason": "stop"}
                     ],
-                    "usage": {
-                        "prompt_tokens": PROMPT_TOKENS,
-                        "completion_tokens": ANSWER_TOKENS,
-                        "total_tokens": PROMPT_TOKENS + ANSWER_TOKENS,
-                    },
+                    "usage": USAGE,
                 },
             )
         data = json.dumps(body).encode()
@@ -113,6 +120,25 @@ class Provider(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def stream(self, asked: dict[str, Any]) -> None:
+        chunk = {"id": "call", "object": "chat.completion.chunk", "created": 0}
+        chunk |= {"model": asked["model"]}
+        words = [{"content": f"{word} "} for word in (asked["model"], "says", "hello")]
+        choices: list[list[dict[str, Any]]] = [
+            [{"index": 0, "delta": word, "finish_reason": None}] for word in words
+        ]
+        choices.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        lines = [chunk | {"choices": choice} for choice in choices]
+        if (asked.get("stream_options") or {}).get("include_usage"):
+            lines.append(chunk | {"choices": [], "usage": USAGE})
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for line in [*map(json.dumps, lines), "[DONE]"]:
+            self.wfile.write(f"data: {line}\n\n".encode())
+        self.close_connection = True
 
 
 @pytest.fixture
@@ -231,6 +257,94 @@ def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
     assert np.nansum(table.costs) == pytest.approx(sum(spent))
 
 
+def unpriced(provider: ThreadingHTTPServer) -> dict[str, dict[str, Any]]:
+    """Models whose prices LiteLLM does not know: it reports their calls as free."""
+    import litellm
+
+    # It remembers the prices of earlier gateways of this process.
+    for name in PRICES:
+        litellm.model_cost.pop(name, None)
+        litellm.model_cost.pop(f"openai/{name}", None)
+    return {
+        name: {key: value for key, value in how_to.items() if "cost" not in key}
+        for name, how_to in how(provider).items()
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unknown_cost_is_not_a_free_call(litellm_example, provider, client, stream):
+    """0 drew the price of money down, until all went to the large model."""
+    client.gateway = litellm_example.gateway(unpriced(provider))
+    user = {"role": "user", "content": ""}
+    for i in range(200):
+        user["content"] = f"{'prove theorem' if i % 2 else 'add numbers'} {i}"
+        answer = client.complete([user], stream=stream)
+        for _ in answer if stream else ():
+            pass
+    spent = sum(COST[model] for _, model, _ in provider.asked)
+    assert 0.7 < spent / (200 * client.pipeline[-1].budget) < 1.15
+    assert [call["cost"] for call in client.logged] == [None] * 200
+
+
+def test_a_stream_counts_what_it_cost_at_its_end(client, provider):
+    order = client.choose(client.pipeline[:-1].transform(["prove theorem 4 9"]))
+    provider.down = {order[0]}
+    before = deepcopy(client.pipeline[-1])
+    user = {"role": "user", "content": "prove theorem 4 9"}
+    chunks = client.complete([user], stream=True)
+    words = [next(chunks).choices[0].delta.content]
+    assert client.logged == []
+    assert client.pipeline[-1].price_ == before.price_
+    words += [chunk.choices[0].delta.content or "" for chunk in chunks]
+    assert "".join(words).strip() == f"{order[1]} says hello"
+    (call,) = client.logged
+    assert call["model"] == order[1]
+    assert call["cost"] == pytest.approx(COST[order[1]])
+    estimates = client.pipeline[:-1].transform(["prove theorem 4 9"])
+    before.partial_fit(estimates, costs=[call["cost"]])
+    assert client.pipeline[-1].price_ == before.price_
+
+
+def test_a_stream_that_is_left_early_counts_what_came(client, provider):
+    user = {"role": "user", "content": "add numbers 3 7"}
+    chunks = client.complete([user], stream=True)
+    next(chunks)
+    chunks.close()
+    (call,) = client.logged
+    assert 0 < call["cost"] < COST[call["model"]]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "prompt"),
+    [
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "add"}, IMAGE]}],
+            "add",
+        ),
+        ([{"role": "user", "content": [IMAGE]}], ""),
+        ([{"role": "user", "content": None}], ""),
+        ([{"role": "user", "content": ""}], ""),
+        ([{"role": "user"}, {"role": "assistant", "content": "hello"}], ""),
+        ([{"role": "system", "content": "Be brief."}], ""),
+    ],
+)
+def test_whatever_messages_hold_is_answered_and_logged(
+    client, provider, tmp_path, messages, prompt
+):
+    estimates = client.pipeline[:-1].transform([prompt])
+    chosen = client.pipeline[-1].route(estimates)[0]
+    response = client.gateway.completion(chosen, [{"role": "user", "content": "x"}])
+    client.gateway.completion = lambda *_, **__: response
+    assert client.complete(messages) is response
+    ask(client, "prove theorem 4 9")
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(map(json.dumps, client.logged)))
+    assert read_table(log).prompts.tolist() == [prompt, "prove theorem 4 9"]
+
+
 def test_a_free_call_counts_as_free(litellm_example, provider, client):
     free = how(provider)
     free["small"] |= {"input_cost_per_token": 0, "output_cost_per_token": 0}
@@ -263,7 +377,8 @@ def test_the_script_answers_its_input(
     answers = capsys.readouterr().out.splitlines()
     logged = [json.loads(line) for line in log.read_text().splitlines()]
     assert answers == [f"{call['model']} says hello" for call in logged]
-    assert [call["query"] for call in logged] == ["add numbers 1 2", "add numbers 2 2"]
+    prompts = [call["prompt"] for call in logged]
+    assert prompts == ["add numbers 1 2", "add numbers 2 2"]
 
 
 # FastAPI
@@ -297,7 +412,7 @@ def api(serve, router, tmp_path_factory) -> Any:
 def test_health(api):
     answer = api.get("/health")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "models": NAMES}
+    assert answer.json() == {"status": "ok", "models": NAMES, "reads": "embeddings"}
 
 
 @pytest.mark.parametrize(
@@ -308,6 +423,8 @@ def test_health(api):
         {"budget": float(TABLE.costs.sum()), "scope": "batch"},
         {"min_quality": "90%"},
         {"price": 0.1, "available": ["small", "large"], "top_k": 3},
+        {"tolerance": 0.2},
+        {"budget": 1e-12, "scope": "query", "on_infeasible": "cheapest"},
     ],
 )
 def test_answers_are_those_of_the_router(api, router, how_to):
@@ -373,6 +490,65 @@ def test_a_router_of_prompts(serve, tmp_path):
     refused = api.post("/route", json={"embeddings": [ROW]})
     assert refused.status_code == 400
     assert "this router reads prompts" in refused.json()["error"]
+
+
+@pytest.fixture(scope="module")
+def deciding() -> Any:
+    """A pipeline from embeddings to decisions, as the guide says to keep it."""
+    pipeline = make_pipeline(
+        PCA(4, random_state=0),
+        PointwiseRouter(Ridge(), random_state=0),
+        BudgetDecider(float(np.median(TABLE.costs)), on_infeasible="cheapest"),
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        y = pd.DataFrame(TABLE.quality, columns=NAMES)
+        return pipeline.fit(TABLE.data, y, costs=TABLE.costs)
+
+
+def test_a_pipeline_decides_as_it_was_saved(serve, deciding, tmp_path):
+    from fastapi.testclient import TestClient
+
+    joblib.dump(deciding, tmp_path / "p.joblib")
+    api = TestClient(serve.create_app(tmp_path / "p.joblib"))
+    assert api.get("/health").json()["reads"] == "embeddings"
+
+    def asked(**how_to: Any) -> list[str]:
+        body = {"embeddings": TABLE.data.tolist(), **how_to}
+        answer = api.post("/route", json=body)
+        assert answer.status_code == 200, answer.text
+        return [row[0] for row in answer.json()["models"]]
+
+    expected = deciding[-1].models_[deciding.predict(TABLE.data)]
+    assert asked() == expected.tolist()
+    vectors, router = deciding[0].transform(TABLE.data), deciding[1]
+    rule = deciding[-1].get_params()
+    for given, means in [
+        ({"min_quality": "95%"}, {"min_quality": "95%"}),
+        ({"tolerance": 0.3}, rule | {"tolerance": 0.3}),
+        ({"scope": "query"}, rule | {"scope": "query"}),
+    ]:
+        assert asked(**given) == router.route(vectors, **means).tolist()
+
+
+def test_a_file_that_is_replaced_is_loaded_anew(serve, router, tmp_path, caplog):
+    from fastapi.testclient import TestClient
+
+    file, y = tmp_path / "r.skroute", pd.DataFrame(TABLE.quality, columns=NAMES)
+    skroute.save(router, file)
+    api = TestClient(serve.create_app(file))
+    assert api.get("/health").json()["models"] == NAMES
+    fewer = DummyRouter().fit(TABLE.data, y[NAMES[:2]], costs=TABLE.costs[:, :2])
+    skroute.save(fewer, file)
+    assert api.get("/health").json()["models"] == NAMES[:2]
+    # What cannot be loaded leaves the router in service, and says so.
+    file.write_bytes(b"half a file")
+    assert api.get("/health").json()["models"] == NAMES[:2]
+    assert "cannot be loaded" in caplog.text
+    file.unlink()
+    assert api.get("/health").json()["models"] == NAMES[:2]
+    skroute.save(router, file)
+    body = {"embeddings": [ROW], "available": ["large"]}
+    assert api.post("/route", json=body).json() == {"models": [["large"]]}
 
 
 def test_what_is_no_router_is_not_served(serve, tmp_path):
