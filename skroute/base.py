@@ -477,6 +477,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
 
     def _known_prices(self, user: str | None = "score") -> np.ndarray | None:
         """Per-model prices that hold for any query, or an error of their user."""
+        check_is_fitted(self)
         if getattr(self, "_per_query_costs", False):
             if user is None:
                 return None

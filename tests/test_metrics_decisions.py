@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -165,3 +166,18 @@ def test_a_scorer_of_decisions_judges_what_predict_decides():
         sample_weight=weight,
     )
     assert weighed != expected
+
+
+def test_a_search_may_leave_the_decider_out():
+    """scikit-learn gives a pipeline that ends in "passthrough" no predict."""
+    without = clone(chain()).set_params(budgetdecider="passthrough").fit(X, Y)
+    scorer = make_routing_scorer("net_utility", price=0.02)
+    assert scorer(without, X, Y) == scorer(without[0], X, Y)
+    search = GridSearchCV(
+        chain(price=0.02),
+        {"budgetdecider": ["passthrough", BudgetDecider(price=0.02)]},
+        cv=3,
+        scoring=scorer,
+        error_score="raise",
+    ).fit(X, Y)
+    assert isinstance(search.best_params_["budgetdecider"], BudgetDecider)

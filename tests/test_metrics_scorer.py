@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
@@ -476,6 +477,26 @@ def test_a_search_is_known_by_its_best_estimator():
         assert router_of(inside).transform(X[:2]).shape == (2, 4)
     assert models_of(router).tolist() == ["b", "a"]
     assert models_of(SimpleNamespace()) is None
-    for nothing in (Ridge(), BudgetDecider(), GridSearchCV(Ridge(), {})):
+    for nothing in (Ridge(), BudgetDecider(), make_pipeline(StandardScaler(), Ridge())):
         with pytest.raises(ValueError, match="estimator must be a fitted router"):
             router_of(nothing)
+
+
+@pytest.mark.parametrize(
+    "unfitted",
+    [
+        PointwiseRouter(Ridge(), costs=PRICES),
+        make_pipeline(PointwiseRouter(Ridge(), costs=PRICES), BudgetDecider()),
+        GridSearchCV(PointwiseRouter(Ridge(), costs=PRICES), {}),
+    ],
+)
+@pytest.mark.parametrize("costs", [None, PRICES])
+def test_what_is_not_fitted_is_named(unfitted, costs):
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        score(make_routing_scorer(costs=costs), unfitted)
+
+
+def test_without_outcomes_nothing_is_scored(fitted):
+    for costs in (PRICES, COSTS[60:]):
+        with pytest.raises(ValueError, match="the target y is None"):
+            make_routing_scorer(costs=costs)(fitted, X[60:], None)

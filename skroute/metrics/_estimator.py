@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from skroute.alignment import align
 from skroute.decision import BudgetDecider
@@ -186,6 +187,8 @@ def router_of(estimator: Any) -> Any:
 
     Raises
     ------
+    NotFittedError
+        If it is not fitted.
     ValueError
         If there is no such step.
     """
@@ -195,6 +198,7 @@ def router_of(estimator: Any) -> Any:
             "estimator must be a fitted router, or a pipeline or a fitted search "
             f"(with refit=True) that holds one; got {estimator!r}."
         )
+    check_is_fitted(steps[-1])
     return steps[0] if len(steps) == 1 else make_pipeline(*steps)
 
 

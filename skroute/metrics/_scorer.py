@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from skroute.decision import BudgetDecider
 from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import _decisions, _scores, _two_models
-from skroute.metrics._estimator import decider_of, judge, observe
+from skroute.metrics._estimator import decider_of, judge, observe, router_of
 from skroute.metrics._tables import regret
 from skroute.names import check_rows
 
@@ -196,7 +196,8 @@ class RoutingScorer:
 
     def _own_costs(self, y: Any) -> Any:
         """Costs that the scorer was made with."""
-        if np.ndim(self.costs) == 2 and len(self.costs) != len(y):
+        counted = np.ndim(self.costs) == 2 and y is not None
+        if counted and len(self.costs) != len(y):
             raise ValueError(
                 f"costs of make_routing_scorer are those of {len(self.costs)} queries, "
                 f"and {len(y)} are scored. Where queries are split, give per-query "
@@ -238,6 +239,8 @@ class RoutingScorer:
         user = _name(metric) if needed else None
         y, costs, _ = observe(estimator, y, costs, user)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if not hasattr(estimator, "predict"):  # a pipeline whose decider is left out
+            estimator = router_of(estimator)
         choice = estimator.predict(X)
         return self.metric(y, choice, costs=costs, **weights, **self.kwargs)
 
