@@ -75,6 +75,7 @@ search = GridSearchCV(
     {"pca__n_components": [4, 16], "rankingrouter__n_landmarks": [64, 256]},
     scoring=make_routing_scorer("normalized_auc"),
     cv=3,
+    error_score="raise",
 )
 search.fit(X, y, costs=costs)
 pd.DataFrame(search.cv_results_)[

@@ -284,7 +284,8 @@ def average_improvement_in_quality(
     -------
     float
         In the unit of the quality; higher is better. The quality at the only point
-        where `max_cost` is 0.
+        where `max_cost` is 0; a single point that costs money spans no area, and gives
+        0 unless `max_cost` is larger.
 
     References
     ----------
