@@ -330,8 +330,17 @@ def check_estimate(table: Any, name: str) -> np.ndarray:
     """Check estimates of one kind, "quality" or "cost", of any number of queries."""
     refuse_masked(table, name)
     table = check_array(
-        table, dtype=_FLOATS, order="C", ensure_min_samples=0, input_name=name
+        table,
+        dtype=_FLOATS,
+        order="C",
+        ensure_2d=False,
+        ensure_min_samples=0,
+        input_name=name,
     )
+    if table.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape (n_queries, n_models); got {table.shape}."
+        )
     if name == "cost" and (table < 0).any():
         raise ValueError(
             f"cost must not be negative; its smallest value is {table.min():g}."

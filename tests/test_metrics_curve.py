@@ -393,3 +393,40 @@ def test_weights_that_leave_nothing_to_count_are_named():
         routing_curve(y, PRICES, Y, ESTIMATED_COST, sample_weight=[0.0, 1.0])
     with pytest.raises(ValueError, match=r"sample_weight.*shape \(2,\); got \(3,\)"):
         routing_curve(Y, PRICES, Y, ESTIMATED_COST, sample_weight=[1.0, 1.0, 1.0])
+
+
+# Tables with hardly anything in them
+
+
+@pytest.mark.parametrize("name", CURVE_METRICS)
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ((np.empty((0, 2)), [1, 3], np.empty((0, 2)), np.empty((0, 2))), "y .*0 samp"),
+        (([], [1, 3], [], []), "y .*0 sample"),
+        ((np.empty((2, 0)),) * 4, "y .*0 feature"),
+        ((Y, PRICES, [0.1, 0.9], [1.0, 2.0]), r"quality must have .*got \(2,\)"),
+        ((Y, PRICES, Y, [1.0, 2.0]), r"cost must have shape .*got \(2,\)"),
+        ((Y, PRICES), "quality must be given"),
+        ((Y,), "costs must be given"),
+        ((Y * np.nan, PRICES, Y, Y), "At most 0 of the 2 models"),
+    ],
+)
+def test_tables_without_queries_models_or_estimates_are_named(name, tables, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, name)(*tables)
+
+
+def test_one_query_and_one_model_have_their_values():
+    one_query = ([[0.0, 1.0]], [1.0, 2.0], [[0.1, 0.9]], [[1.0, 2.0]])
+    expected = dict(zip(CURVE_METRICS, (0.5, 1, 1, 0, 1, 0.5, 0.25, 0.5), strict=True))
+    for name, value in expected.items():
+        assert getattr(metrics, name)(*one_query) == value
+    one_model = ([[0.0], [1.0]], [1.0], [[0.1], [0.9]], [[1.0], [1.0]])
+    expected = dict(zip(CURVE_METRICS[:5], (0.5, 1, 0.5, 0, 1), strict=True))
+    for name, value in expected.items():
+        assert getattr(metrics, name)(*one_model) == value
+        assert getattr(metrics, name)([0.0, 1.0], *one_model[1:]) == value
+    for name in ("apgr", "call_performance_threshold"):
+        with pytest.raises(ValueError, match="exactly two models"):
+            getattr(metrics, name)(*one_model)
