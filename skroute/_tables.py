@@ -229,9 +229,9 @@ TestSizeOption = Annotated[
 
 
 def warn_of_repeats(X: np.ndarray) -> None:
-    from skroute.folds import BLOCK, repeats
+    from skroute.repeats import BLOCK, find_repeats
 
-    repeated = repeats(X)[1] >= BLOCK
+    repeated = find_repeats(X).count >= BLOCK
     if repeated.mean() >= _MANY_REPEATS:
         console.errors.print(
             f"note: {repeated.sum():,} of {len(X):,} queries share their embedding "

@@ -17,10 +17,11 @@ from skroute.decision import BudgetDecider
 from skroute.drafts import FitsOnDraft, snapshot
 from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
-from skroute.folds import draw_folds
+from skroute.folds import check_groups, draw_folds
 from skroute.metrics import normalized_auc
 from skroute.money import check_costs, same_prices
 from skroute.names import check_rows, estimate_names
+from skroute.repeats import find_repeats
 from skroute.training import TrainingDecisions
 from skroute.validation import (
     check_estimates,
@@ -289,7 +290,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         """
         return np.hstack(self._estimates(X))
 
-    def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
+    def fit_transform(
+        self, X: Any, y: Any, *, costs: Any = None, groups: Any = None
+    ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
@@ -305,6 +308,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             Qualities, ``NaN`` where a model was not run.
         costs : array-like of shape (n_queries, n_models), default=None
             Money per call.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated by cross-fitting.
 
         Returns
         -------
@@ -314,7 +319,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         self.fit(X, y, costs=costs)
         quality = check_quality(y)
         estimates = np.empty((len(quality), 2 * len(self.models_)))
-        fold = draw_folds(check_queries(self, X), n_folds=5, random_state=0)
+        groups = check_groups(groups, len(quality))
+        repeats = find_repeats(check_queries(self, X), groups)
+        fold = draw_folds(repeats, n_folds=5, random_state=0)
         for k in range(fold.max() + 1):
             train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
             known = {} if costs is None else {"costs": _safe_indexing(costs, train)}

@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skroute.base import BaseRouter
-from skroute.folds import in_blocks
+from skroute.folds import check_groups
 from skroute.prices import PricePath
+from skroute.repeats import find_repeats
 from skroute.rows import IN_MEMORY, Rows
 from skroute.training import TrainingDecisions
 from skroute.validation import RoutingTable, check_routing_table
@@ -33,7 +34,9 @@ class CrossFittedRouter(BaseRouter):
         Mean spend and quality of the cross-fitted decisions at every price of money.
     """
 
-    def fit(self, X: Any, y: Any, *, costs: Any = None) -> Self:
+    __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
+
+    def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
         """Fit the router on a table of outcomes.
 
         Parameters
@@ -46,6 +49,11 @@ class CrossFittedRouter(BaseRouter):
         costs : array-like of shape (n_queries, n_models), default=None
             Money per call, ``NaN`` where unknown. Prices per model are given in the
             constructor instead.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated by cross-fitting, such as
+            paraphrases, or the turns of a conversation; as in
+            :class:`sklearn.model_selection.GroupKFold`. Repeats of a prompt are found
+            without them.
 
         Returns
         -------
@@ -58,10 +66,12 @@ class CrossFittedRouter(BaseRouter):
             If a shape, a name or a value is not as described; the router is then left
             as it was.
         """
-        self._fit(X, y, costs)
+        self._fit(X, y, costs, groups=groups)
         return self
 
-    def fit_transform(self, X: Any, y: Any, *, costs: Any = None) -> np.ndarray:
+    def fit_transform(
+        self, X: Any, y: Any, *, costs: Any = None, groups: Any = None
+    ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
@@ -80,34 +90,42 @@ class CrossFittedRouter(BaseRouter):
             Qualities, ``NaN`` where a model was not run.
         costs : array-like of shape (n_queries, n_models), default=None
             Money per call.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated, as in :meth:`fit`.
 
         Returns
         -------
         ndarray of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs.
         """
-        return self._fit(X, y, costs)
+        return self._fit(X, y, costs, groups=groups)
 
     def _fit(
-        self, X: Any, y: Any, costs: Any, outcome_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        costs: Any,
+        outcome_weight: Any = None,
+        groups: Any = None,
     ) -> np.ndarray:
         table = check_routing_table(self, X, y, costs, outcome_weight)
+        groups = check_groups(groups, len(table.X))
+        table = table._replace(repeats=find_repeats(table.X, groups))
         return self._remember(table, self._fit_table(table))
 
     def _remember(
         self, table: RoutingTable, estimates: Any, rows: Rows = IN_MEMORY
     ) -> Any:
         """Keep what settles budgets; returns honest estimates of all queries."""
-        keys = rows.keys(table.X)
-
         def with_served(block: np.ndarray) -> Any:
             if not block.any():
                 return estimates
             block = rows.split(block, table.X)
             return rows.map(_served, estimates, table.X, block, rows.share(self))
 
-        block = in_blocks(keys)
-        sure = in_blocks(keys, at_least=_SURE) if block.any() else block
+        repeats = table.repeats or find_repeats(table.X, rows=rows)
+        block = repeats.block
+        sure = block & (repeats.count >= _SURE)
         served = with_served(block)
         self._training = TrainingDecisions.over(
             served,

@@ -20,6 +20,7 @@ import numpy as np
 from skroute.averages import means_of, weighted_sums
 from skroute.chunks import chunks
 from skroute.linear import RidgeFit, fit_ridge
+from skroute.repeats import Repeats, find_repeats
 from skroute.rows import IN_MEMORY, Rows
 from skroute.single import SingleQuery
 from skroute.stacking import stacking_weights
@@ -120,6 +121,7 @@ class PairFeatures:
         weight: Any = None,
         n_jobs: int | None = None,
         rows: Rows = IN_MEMORY,
+        repeats: Repeats | None = None,
     ) -> Any:
         """Fit on all queries, and estimate each without its fold.
 
@@ -140,6 +142,8 @@ class PairFeatures:
         rows : Rows, default=IN_MEMORY
             Where the queries are. Elsewhere X, `quality`, `fold`, `weight` and the
             result are handles of columns.
+        repeats : Repeats, default=None
+            Which queries are of one prompt; ``None`` looks for them.
 
         Returns
         -------
@@ -147,7 +151,9 @@ class PairFeatures:
             Out-of-fold estimates of the training queries.
         """
         self.means_ = means_of(rows.get(rows.total(weighted_sums, quality, weight)))
-        self.views_ = QueryViews(X, self.n_landmarks, rng, rows)
+        if repeats is None:
+            repeats = find_repeats(X, rows=rows)
+        self.views_ = QueryViews(X, self.n_landmarks, rng, repeats, rows)
         trusted, self.views_.trusted = self.views_.trusted, np.ones(0)
         views = rows.share(copy(self.views_))
 

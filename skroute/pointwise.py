@@ -133,7 +133,7 @@ class PointwiseRouter(CrossFittedRouter):
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         check_integer(self.cv, "cv", low=2)
-        X, quality, costs, per_query, _ = table
+        X, quality, costs, per_query = table[:4]
         _check_regressor(self.estimator, "estimator")
         cost_estimator = self.estimator
         if self.cost_estimator is not None:
@@ -142,7 +142,7 @@ class PointwiseRouter(CrossFittedRouter):
         self._mean_quality = np.nanmean(quality, axis=0)
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
         expected, expense = np.empty(quality.shape), np.empty(quality.shape)
-        fold = draw_folds(X, self.cv, self.random_state)
+        fold = draw_folds(table.repeats or X, self.cv, self.random_state)
         for k in range(fold.max() + 1):
             train, test = fold != k, fold == k
             fitted = _fit_columns(self.estimator, X[train], quality[train])

@@ -21,6 +21,7 @@ from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
 from skroute.prices import PricePath
 from skroute.rankers import fit_ranker, rank_weight
+from skroute.repeats import Repeats, average_repeats, find_repeats
 from skroute.rows import IN_MEMORY, Rows
 from skroute.threads import in_threads, openmp_threads, single_threaded
 from skroute.trees import MOST_TREES
@@ -124,7 +125,11 @@ class RankingRouter(ChangeablePool):
     (2,)
     """
 
-    __metadata_request__fit = {"costs": True, "outcome_weight": True}  # noqa: RUF012
+    __metadata_request__fit = {  # noqa: RUF012 (scikit-learn's protocol)
+        "costs": True,
+        "groups": True,
+        "outcome_weight": True,
+    }
 
     def __init__(
         self,
@@ -156,7 +161,13 @@ class RankingRouter(ChangeablePool):
         self.verbose = verbose
 
     def fit(
-        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        outcome_weight: Any = None,
+        groups: Any = None,
     ) -> Self:
         """Fit the router on a table of outcomes.
 
@@ -176,6 +187,11 @@ class RankingRouter(ChangeablePool):
             which models ran, one over the probability of its choice makes up for what
             it preferred [1]_; very large weights are noise, and are best clipped by
             the caller [2]_.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated by cross-fitting, such as
+            paraphrases, or the turns of a conversation; as in
+            :class:`sklearn.model_selection.GroupKFold`. Repeats of a prompt are found
+            without them.
 
         Returns
         -------
@@ -190,6 +206,12 @@ class RankingRouter(ChangeablePool):
 
         Notes
         -----
+        Equal and nearly equal embeddings (within 1.5% of their spread) are one prompt:
+        it is held out as a whole, and counts once, by the averages of its outcomes.
+        Only where at least 50 rows (in tables of fewer than 500 a tenth of them) are of
+        one embedding, each row counts by itself: an encoder that truncates long prompts
+        makes such blocks of different prompts.
+
         The weights count in the regressions, their strengths and means, and in the
         share of the ranker; the ranker compares outcomes that are known on one query,
         each pair alike. The weights of a model are brought to the number of equally
@@ -204,11 +226,17 @@ class RankingRouter(ChangeablePool):
         .. [2] A. Swaminathan and T. Joachims, "Counterfactual risk minimization:
            learning from logged bandit feedback", ICML, 2015.
         """
-        self._fit(X, y, costs, outcome_weight)
+        self._fit(X, y, costs, outcome_weight, groups)
         return self
 
     def fit_transform(
-        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        outcome_weight: Any = None,
+        groups: Any = None,
     ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
@@ -227,13 +255,15 @@ class RankingRouter(ChangeablePool):
             Money per call.
         outcome_weight : array-like of shape (n_queries, n_models), default=None
             Weight of every outcome, as in :meth:`fit`.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated, as in :meth:`fit`.
 
         Returns
         -------
         ndarray of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs.
         """
-        return self._fit(X, y, costs, outcome_weight)
+        return self._fit(X, y, costs, outcome_weight, groups)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Rank scores: how much better than the average model each is expected to be.
@@ -353,6 +383,9 @@ class RankingRouter(ChangeablePool):
         self._fitted = None
         rng = check_random_state(self.random_state)
         n_queries = rows.count(table.X)
+        repeats = table.repeats or find_repeats(table.X, rows=rows)
+        self._log_repeats(repeats)
+        table = _counted_once(table, repeats, rows)
         # Everything is learned with the models in an order of their own, so that the
         # order of the columns of y changes no decision.
         numbers = rows.numbers(table.quality)
@@ -368,14 +401,14 @@ class RankingRouter(ChangeablePool):
         weight = table.weight
         if weight is not None:
             weight = rows.map(stages.in_order, weight, order)
-        folds = draw_folds(rows.keys(table.X), self.cv, rng)
+        folds = draw_folds(repeats, self.cv, rng)
         fold = rows.split(folds, table.X)
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)
         self._pairs = PairFeatures(self.n_landmarks)
         pairs = self._pairs.fit_transform(
-            table.X, quality, fold, rng, weight, self.n_jobs, rows
+            table.X, quality, fold, rng, weight, self.n_jobs, rows, repeats
         )
         self._log("ranking models", n_queries)
         scores, self.ranker_ = fit_ranker(
@@ -463,6 +496,16 @@ class RankingRouter(ChangeablePool):
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must be in (0, 1]; got {value!r}.")
 
+    def _log_repeats(self, repeats: Repeats) -> None:
+        if self.verbose:
+            _logger.info(
+                "%s: %d different prompts in %d queries, %d queries in large blocks",
+                type(self).__name__,
+                repeats.n_prompts,
+                len(repeats.first),
+                int(repeats.block.sum()),
+            )
+
     def _log(self, stage: str, n_queries: int) -> None:
         if self.verbose:
             _logger.info(
@@ -472,3 +515,14 @@ class RankingRouter(ChangeablePool):
                 len(self.models_),
                 n_queries,
             )
+
+
+def _counted_once(table: RoutingTable, repeats: Repeats, rows: Rows) -> RoutingTable:
+    """Let the regressions and the ranker see each prompt once, by its averages."""
+    costs = table.costs if table.per_query else None
+    quality, costs, weight = average_repeats(
+        table.quality, costs, table.weight, repeats, rows
+    )
+    if costs is None:
+        costs = table.costs
+    return table._replace(quality=quality, costs=costs, weight=weight)

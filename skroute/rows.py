@@ -74,11 +74,6 @@ class Rows:
         """Make the column of the rows' numbers, beside a given one."""
         return np.arange(len(column))
 
-    def keys(self, X: Any) -> np.ndarray:
-        """Fetch for every row what is the same where rows are, (n_queries, n)."""
-        keys: np.ndarray = X
-        return keys
-
     def split(self, values: np.ndarray, column: Any) -> Any:
         """Make a column of an array of one value per row, beside a given one."""
         return values

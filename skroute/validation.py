@@ -29,6 +29,7 @@ from skroute.checks import (
 from skroute.drafts import drafted
 from skroute.names import by_name, check_rows, default_names, listed, model_names
 from skroute.outcomes import Outcomes, check_outcomes_of
+from skroute.repeats import Repeats
 
 __all__ = [
     "RoutingTable",
@@ -63,6 +64,8 @@ class RoutingTable(NamedTuple):
         Whether the costs were given per query, or are one price per model.
     weight : ndarray of shape (n_queries, n_models) or None
         Weight of every outcome; positive where the quality is known, 0 elsewhere.
+    repeats : Repeats or None
+        Which rows are of one prompt or group; set by `CrossFittedRouter`.
     """
 
     X: np.ndarray
@@ -70,6 +73,7 @@ class RoutingTable(NamedTuple):
     costs: np.ndarray
     per_query: bool
     weight: np.ndarray | None = None
+    repeats: Repeats | None = None
 
 
 def check_routing_table(

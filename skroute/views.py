@@ -18,8 +18,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from skroute.chunks import chunks
-from skroute.folds import repeats
 from skroute.products import multiply_row, multiply_vector
+from skroute.repeats import Repeats
 from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["QueryViews"]
@@ -56,6 +56,8 @@ class QueryViews:
         Centres that span the kernels, at most.
     rng : RandomState
         Draws the sample, the landmarks and the profiles.
+    repeats : Repeats
+        Which queries are of one prompt: each prompt counts once.
     rows : Rows, default=IN_MEMORY
         Where the queries are. Elsewhere X and `trusted` are handles of columns.
 
@@ -74,11 +76,15 @@ class QueryViews:
         X: Any,
         n_landmarks: int,
         rng: np.random.RandomState,
+        repeats: Repeats,
         rows: Rows = IN_MEMORY,
     ) -> None:
-        sample = self._fit_scaling(X, rng, rows)
-        every = len(sample) == rows.count(X)
-        centres = [_landmarks(sample, n_landmarks, rng)]
+        counted = np.flatnonzero(repeats.counted)
+        sample, sampled = self._fit_scaling(X, rng, counted, rows)
+        every = len(sample) == len(counted)
+        # A block of identical queries is worth one landmark.
+        _, different = np.unique(repeats.first[sampled], return_index=True)
+        centres = [_landmarks(sample[different], n_landmarks, rng)]
         # How softly queries belong to the clusters of each profile.
         self._softness: list[float] = []
         self._pulls: list[np.ndarray] = []
@@ -99,7 +105,7 @@ class QueryViews:
         ends = np.cumsum([len(part) for part in centres]).tolist()
         self._parts = [slice(*pair) for pair in itertools.pairwise([0, *ends])]
         self._roots = self._maps()
-        self.trusted = self._known(X, every, rows)
+        self.trusted = self._known(X, every, repeats, rows)
 
     def __len__(self) -> int:
         return 1 + len(_GAMMAS) + len(self._softness)
@@ -215,26 +221,26 @@ class QueryViews:
         beyond = (distance - near) / (far - near if far > near else _EPSILON)
         return 1.0 - np.minimum(np.maximum(beyond, 0.0), 1.0)
 
-    def _known(self, X: Any, pulled: bool, rows: Rows) -> Any:
+    def _known(self, X: Any, pulled: bool, repeats: Repeats, rows: Rows) -> Any:
         """Learn how far queries are known; returns the trust in the training queries.
 
         Their distances are what those of queries to come will be: one that `pulled` its
         landmark would lie farther off without it, and one that is a landmark itself is
-        judged by the next, unless it has a twin.
+        judged by the next. Repeats of a prompt are the prompt itself, and make it no
+        better known to other queries; only prompts of a block will be asked again.
         """
         self._reach = np.inf, np.inf
         if len(self.landmarks) < 2:
             return rows.split(np.ones(rows.count(X)), X)
-        first, count = repeats(rows.keys(X))
         column = rows.map(QueryViews._nearest, rows.share(copy(self)), X, pulled)
         own, *rest = rows.gather(column).T
+        different = repeats.first == np.arange(len(own))
         if pulled:
             second, nearest = rest[0], rest[1].astype(int)
-            size = np.bincount(nearest, weights=1.0 / count).round()[nearest]
+            size = np.bincount(nearest[different], minlength=nearest.max() + 1)[nearest]
             off = np.where(size > 1, own * _pulls(size), second)
-            own = np.where(count > 1, own, np.minimum(off, second))
-        distinct = np.unique(first)
-        median, *reach = np.quantile(own[distinct], (0.5, *_KNOWN))
+            own = np.where(repeats.block, own, np.minimum(off, second))
+        median, *reach = np.quantile(own[different], (0.5, *_KNOWN))
         near, far = np.maximum(reach, median * np.array(_APART))
         self._reach = float(near), float(far)
         return rows.split(self._trust_at(own), X)
@@ -273,18 +279,26 @@ class QueryViews:
         return np.maximum(distance, 0.0, out=distance)
 
     def _fit_scaling(
-        self, X: Any, rng: np.random.RandomState, rows: Rows
-    ) -> np.ndarray:
-        """Learn centre and scale; returns some scaled queries."""
+        self, X: Any, rng: np.random.RandomState, counted: np.ndarray, rows: Rows
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Learn centre and scale; returns some scaled queries, and which they are."""
         n_queries = rows.count(X)
-        self._centre = rows.get(rows.total(_sum, X)) / n_queries
-        total = rows.get(rows.total(_sum_of_squares, X, self._centre))
-        rounding = n_queries * float(np.sum((_EPSILON * self._centre) ** 2))
-        varied = total > rounding
-        # Queries that do not differ, or by less than squares can tell, are one.
-        self._scale = np.sqrt(total / n_queries) if varied else np.inf
+        shown = None
+        if len(counted) < n_queries:
+            shown = rows.split(np.isin(np.arange(n_queries), counted), X)
+        sampled = counted[rng.permutation(len(counted))[:_N_SAMPLED]]
+        sample = rows.take(X, sampled)
+        # A power of two as a unit keeps the squares of tiny and huge numbers, and
+        # changes no digit of others.
+        unit = float(np.ldexp(1.0, np.frexp(np.abs(sample).max())[1]))
+        self._centre = rows.get(rows.total(_sum, X, shown)) / len(counted)
+        total = rows.get(rows.total(_sum_of_squares, X, self._centre, unit, shown))
+        mean_square = total / len(counted)
+        rounding = float(np.sum((_EPSILON * self._centre / unit) ** 2))
+        # Queries that do not differ, or by less than rounding can tell, are one.
+        varied = mean_square > rounding
+        self._scale = np.sqrt(mean_square) * unit if varied else np.inf
         self._basis: np.ndarray | None = None
-        sample = rows.take(X, rng.permutation(n_queries)[:_N_SAMPLED])
         sample = self.scaled(sample)
         if sample.shape[1] > _MAX_WIDTH:
             # The time to solve a regression grows with the cube of the width.
@@ -295,15 +309,25 @@ class QueryViews:
             )
             self._basis = np.ascontiguousarray(pca.fit(sample).components_.T)
             sample = sample @ self._basis
-        return sample
+        return sample, sampled
 
 
-def _sum(X: np.ndarray) -> np.ndarray:
-    return X.sum(axis=0, dtype=np.float64)
+def _sum(X: np.ndarray, shown: np.ndarray | None) -> np.ndarray:
+    """Sum of the queries that are shown."""
+    where = True if shown is None else shown[:, None]
+    total: np.ndarray = X.sum(axis=0, dtype=np.float64, where=where)
+    return total
 
 
-def _sum_of_squares(X: np.ndarray, centre: np.ndarray) -> float:
-    return sum(float(((X[part] - centre) ** 2).sum()) for part in chunks(len(X)))
+def _sum_of_squares(
+    X: np.ndarray, centre: np.ndarray, unit: float, shown: np.ndarray | None
+) -> float:
+    """Sum of squared distances from the centre of the queries that are shown."""
+    total = 0.0
+    for part in chunks(len(X)):
+        squares = ((X[part] - centre) / unit) ** 2
+        total += float(squares.sum() if shown is None else squares[shown[part]].sum())
+    return total
 
 
 def _landmarks(
@@ -314,7 +338,6 @@ def _landmarks(
     Drawing queries instead routes a little worse, and budgets are missed: a training
     query that is its own landmark is estimated unlike any to come.
     """
-    # A block of identical queries is worth one landmark.
     distinct = np.unique(sample, axis=0)
     if len(distinct) <= n_landmarks:
         return distinct

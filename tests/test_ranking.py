@@ -20,12 +20,13 @@ from sklearn.model_selection import train_test_split
 from skroute import PointwiseRouter, RankingRouter
 from skroute.calibration import log_odds, rank_utility
 from skroute.datasets import load_digits_pool, make_routing, read_routerbench
-from skroute.folds import draw_folds, in_blocks
+from skroute.folds import draw_folds
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
 from skroute.pairs import PairFeatures
 from skroute.rankers import rank_weight
 from skroute.relevance import graded_relevance
+from skroute.repeats import find_repeats
 from skroute.stacking import stacking_weights
 from skroute.views import QueryViews
 
@@ -381,7 +382,7 @@ def test_blocks_of_a_small_table_are_spread_too() -> None:
     X = np.random.RandomState(0).normal(size=(100, 3))
     X[:40] = X[0]
     X[40:45] = X[40]
-    assert in_blocks(X).tolist() == [True] * 40 + [False] * 60
+    assert find_repeats(X).block.tolist() == [True] * 40 + [False] * 60
     fold = draw_folds(X, 5, 0)
     assert np.bincount(fold[:40], minlength=5).min() > 2
     assert len(set(fold[40:45])) == 1
@@ -510,7 +511,12 @@ def test_far_from_all_training_queries_a_target_is_reached_by_a_single_model() -
 @pytest.mark.parametrize("n_landmarks", [32, 512])
 def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> None:
     data = make_routing(1500, n_features=8, n_models=3, random_state=0)
-    views = QueryViews(data.data[:500], n_landmarks, np.random.RandomState(0))
+    views = QueryViews(
+        data.data[:500],
+        n_landmarks,
+        np.random.RandomState(0),
+        find_repeats(data.data[:500]),
+    )
     trust = views.trust(views.scaled(data.data[500:]))
     # Learned on the training queries, it holds for others: nine in ten are wholly
     # trusted, one in a hundred not at all.
@@ -521,7 +527,12 @@ def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> Non
 
 def test_in_a_cloud_of_noise_no_query_is_far() -> None:
     data = make_routing(1500, n_features=64, noise=2.0, n_models=3, random_state=0)
-    views = QueryViews(data.data[:500], 512, np.random.RandomState(0))
+    views = QueryViews(
+        data.data[:500],
+        512,
+        np.random.RandomState(0),
+        find_repeats(data.data[:500]),
+    )
     trust = views.trust(views.scaled(data.data[500:]))
     assert trust.mean() > 0.98
     assert (views.trust(views.scaled(3.0 * data.data[500:])) == 0.0).all()

@@ -23,7 +23,7 @@ import skroute.ranking
 from skroute import PointwiseRouter, RankingRouter
 from skroute.boosting import PairRanker
 from skroute.datasets import make_routing
-from skroute.folds import draw_folds, repeats
+from skroute.folds import draw_folds
 from skroute.forest import SmallForest
 from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import normalized_auc
@@ -270,23 +270,6 @@ def test_light_checks_let_everything_right_pass() -> None:
     # Its sum overflows, which is no fault of a value, and no warning.
     large = np.full((4, X.shape[1]), 2e38, dtype=np.float32)
     assert check_queries(router, large) is not None
-
-
-def test_repeats_are_found_where_codes_collide(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.RandomState(0)
-    for dtype in (np.float32, np.float64):
-        X = rng.randint(3, size=(500, 4)).astype(dtype)
-        X[X == 0] = rng.choice([0.0, -0.0], size=(X == 0).sum())
-        first, count = repeats(X)
-        bits = [row.tobytes() for row in X]
-        np.testing.assert_array_equal(first, [bits.index(row) for row in bits])
-        np.testing.assert_array_equal(count, [bits.count(row) for row in bits])
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                skroute.folds, "_codes", lambda X: np.zeros(len(X), dtype=np.uint64)
-            )
-            for fast, slow in zip(repeats(X), (first, count), strict=True):
-                np.testing.assert_array_equal(fast, slow)
 
 
 def _ridge_table(seed: int) -> tuple[np.ndarray, ...]:

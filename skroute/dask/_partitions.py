@@ -7,7 +7,6 @@ computed again by the scheduler, from the partitions that the caller gave.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import time
 from collections.abc import Callable
@@ -58,7 +57,6 @@ class Partitions(Rows):
         self.client = client
         self.ends = np.cumsum(lengths)
         self.starts = self.ends - lengths
-        self._keys: np.ndarray | None = None
 
     def map(self, function: Callable[..., Any], *arguments: Any) -> Column:
         """Compute a new column, a partition at a time."""
@@ -127,12 +125,6 @@ class Partitions(Rows):
         """Make the column of the rows' numbers, beside a given one."""
         starts = [self._submit(int, start) for start in self.starts]
         return self.map(_numbers, column, Column(starts))
-
-    def keys(self, X: Column) -> np.ndarray:
-        """Fetch a hash of every row, (n_queries, 1)."""
-        if self._keys is None:
-            self._keys = self.gather(self.map(_hashes, X))[:, None]
-        return self._keys
 
     def split(self, values: np.ndarray, column: Column) -> Column:
         """Make a column of an array of one value per row, beside a given one."""
@@ -262,16 +254,6 @@ def _rows_of(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _numbers(part: np.ndarray, start: int) -> np.ndarray:
     return np.arange(start, start + len(part))
-
-
-def _hashes(X: np.ndarray) -> np.ndarray:
-    """The same number for the same bytes, and most likely for no others."""
-    rows = (hashlib.blake2b(row, digest_size=8).digest() for row in _contiguous(X))
-    return np.frombuffer(b"".join(rows), dtype=np.uint64)
-
-
-def _contiguous(X: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(X)
 
 
 def _name(function: Callable[..., Any]) -> str:

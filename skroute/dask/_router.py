@@ -18,6 +18,7 @@ from skroute.dask._partitions import Column, Partitions
 from skroute.dask._serving import answered_by, route_queries
 from skroute.decision import BudgetDecider
 from skroute.ranking import RankingRouter
+from skroute.repeats import find_repeats
 
 __all__ = ["DaskRankingRouter"]
 
@@ -421,6 +422,7 @@ default=None
         for name in set(vars(self)) - set(params):
             delattr(self, name)
         table, rows = check_partitioned_table(self, client, X, y, costs, outcome_weight)
+        table = table._replace(repeats=find_repeats(table.X, rows=rows))
         router = self._unfitted()
         _adopt(router, self, params)
         estimates = router._remember(table, router._fit_table(table, rows), rows)
