@@ -269,7 +269,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             quality,
             cost,
             decider._decide(
-                quality, cost, available, n_places, self._highest(X, decider)
+                quality, cost, available, n_places, self._averages()
             ),
             training.best_single,
             X,
@@ -453,9 +453,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             path = training.path_among(decider._allowed)
         decider._settle(self.models_, path, training.best_single_quality)
 
-    def _highest(self, X: Any, decider: BudgetDecider) -> np.ndarray | float:
-        """Highest price of money for each query, of a decider that is settled."""
-        return np.inf
+    def _averages(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Estimates of queries of which nothing is known, if a router tells them."""
+        return None
 
     def _choices(
         self, X: Any, decider: BudgetDecider, available: Any, top_k: Any
@@ -472,15 +472,15 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
                 choice = np.empty((len(X), n_places), dtype=np.intp)
                 for part in chunks(len(X), _AT_ONCE):
                     estimates = self._estimates(X[part])
-                    highest = self._highest(X[part], decider)
                     choice[part] = decider._decide(
-                        *estimates, None, n_places, highest
+                        *estimates, None, n_places, self._averages()
                     ).choice
                 return choice
         quality, cost, _ = self._settled(X, decider)
         n_places = check_top_k(top_k, len(self.models_))
-        highest = self._highest(X, decider)
-        return decider._decide(quality, cost, available, n_places, highest).choice
+        return decider._decide(
+            quality, cost, available, n_places, self._averages()
+        ).choice
 
     def _known_prices(self, user: str | None = "score") -> np.ndarray | None:
         """Per-model prices that hold for any query, or an error of their user."""

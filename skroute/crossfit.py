@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,6 +36,10 @@ class CrossFittedRouter(BaseRouter):
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
+
+    # Whether one model is called for all queries where cross-fitting shows that it does
+    # better than the router.
+    _yields_to_single = True
 
     def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
         """Fit the router on a table of outcomes.
@@ -135,6 +140,9 @@ class CrossFittedRouter(BaseRouter):
             rows,
             judged=None if (block == sure).all() else with_served(sure),
         )
+        if not self._yields_to_single:
+            path = self._training.path.without_singles()
+            self._training = replace(self._training, path=path)
         return served
 
     @property

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skroute.alternatives import Decisions, check_top_k, named, ranked
-from skroute.averages import weighted_means
+from skroute.averages import doubly_robust
 from skroute.batch import solve_batch
 from skroute.estimates import named_by, observed_beside, read_estimates
 from skroute.exceptions import InfeasibleBudgetError
@@ -167,8 +167,14 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
         path = PricePath.from_estimates(
             quality, cost, allowed=allowed, true_quality=y, true_cost=costs
         )
-        best_single = weighted_means(quality if y is None else y, empty=-np.inf).max()
-        return self._settle(models, path, best_single)
+        alone = quality if y is None else doubly_robust(y, quality)
+        means = alone.mean(axis=0)
+        if y is not None:
+            # Estimates alone do not make a model the best one.
+            unknown = np.isnan(y).all(axis=0)
+            means[unknown] = -np.inf
+            path = path.without_singles(unknown)
+        return self._settle(models, path, float(means.max()))
 
     def partial_fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
         """Move the price so that a running stream keeps to its mean budget.
@@ -398,9 +404,12 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
         cost: np.ndarray,
         available: Any,
         top_k: int = 1,
-        highest: np.ndarray | float = np.inf,
+        averages: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Decisions:
-        """Decide every query, and its alternatives, at most at its highest price."""
+        """Decide every query, and its alternatives.
+
+        `averages` are the estimates of queries far from all training queries.
+        """
         budget: Any = self.budget
         mask = check_available(available, self.models_, len(quality))
         if len(quality) == 0:
@@ -419,9 +428,14 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             if self.on_infeasible == "raise":
                 raise
             price = Price(np.inf if keeps_total else 0.0)
-        prices = np.minimum(row_prices(quality, cost, price, allowed), highest)
+        prices = row_prices(quality, cost, price, allowed)
+        if averages is not None and price.single is None:
+            prices = self._prices_far(prices, quality, cost, allowed, averages)
         if choice is None:
             choice = choose_each(quality, cost, prices, allowed)
+        if price.single is not None:
+            may_be = np.broadcast_to(allowed, quality.shape)[:, price.single]
+            choice[may_be] = price.single
         return ranked(
             choice,
             prices,
@@ -431,6 +445,51 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             top_k=top_k,
             keeps_total=keeps_total,
         )
+
+    def _prices_far(
+        self,
+        prices: np.ndarray,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        allowed: np.ndarray,
+        averages: tuple[np.ndarray, np.ndarray],
+    ) -> np.ndarray:
+        """Price queries far from training: averages meet the budget or the target.
+
+        The price of the training queries is found where routing works, by telling
+        queries apart. Queries far from them all have the same estimates, so one price
+        would send them all to one model, which is too cheap or too expensive.
+        """
+        capped = self.budget is None or self.scope != "mean"
+        if self.scope == "batch" or (self._target is None and capped):
+            return prices
+        far = np.flatnonzero((quality == averages[0]).all(axis=1))
+        if not len(far):
+            return prices
+        # Two rows step at once, so the path knows that it has to split them.
+        means, costs = (np.tile(average, (2, 1)) for average in averages)
+        every = np.ones((1, quality.shape[1]), dtype=bool)
+        prices = prices.copy()
+        budget: Any = self.budget
+        try:
+            path = PricePath.from_estimates(
+                means, costs, allowed=self._allowed(means, costs, every)
+            ).without_singles()
+            if self._target is None:
+                price = path.price_for_budget(float(budget))
+                prices[far] = row_prices(
+                    quality[far],
+                    cost[far],
+                    price,
+                    np.broadcast_to(allowed, quality.shape)[far],
+                )
+            else:
+                price = path.price_for_quality(self._target)
+                enough = price.high if price.low is None else price.low
+                prices[far] = np.minimum(prices[far], enough)
+        except InfeasibleBudgetError:
+            prices[far] = np.inf if self._target is None else 0.0
+        return prices
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)

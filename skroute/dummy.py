@@ -46,6 +46,9 @@ class DummyRouter(CrossFittedRouter):
     array(['model_1'], dtype=object)
     """
 
+    # Its strategies are what others are compared with, good or bad.
+    _yields_to_single = False
+
     def __init__(
         self,
         strategy: Literal["best_single", "cheapest", "random"] = "best_single",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -185,7 +184,6 @@ class ChangeablePool(CrossFittedRouter):
             training = TrainingDecisions.of(
                 *(table[:, left] for table in training.kept)
             )
-            training = replace(training, best_single_quality=router._best_mean())
         router._training = training
         return router
 
@@ -203,9 +201,8 @@ class ChangeablePool(CrossFittedRouter):
         expense = router._add_costs(self, X, costs, fold)
         true_quality = np.full(expense.shape, np.nan)
         true_quality[:, -1] = y
-        router._training = replace(
-            TrainingDecisions.of(router._expected(pairs), expense, true_quality),
-            best_single_quality=router._best_mean(),
+        router._training = TrainingDecisions.of(
+            router._expected(pairs), expense, true_quality
         )
         router._fitted = self._fitted or (self.models_, self._training)
         return router
@@ -268,9 +265,6 @@ class ChangeablePool(CrossFittedRouter):
         vars(router).update(fitted)
         router._fitted_costs = costs
         return router
-
-    def _best_mean(self) -> float:
-        return float(self._worst + self._range * self._pairs.means_.max())
 
     @abstractmethod
     def _expected(self, pairs: PairEstimates) -> np.ndarray:

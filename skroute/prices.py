@@ -10,13 +10,13 @@ batch is a place on that walk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-from skroute.averages import doubly_robust
+from skroute.averages import best_on_average, doubly_robust
 from skroute.chunks import evenly
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.hull import choose, hull_steps
@@ -36,6 +36,8 @@ __all__ = [
 _MAX_LEVELS = 2048
 # Part of a budget that may stay unspent before a block of queries is split.
 _NEGLIGIBLE = 0.005
+# Part of a mean quality that sums in another order may change.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,16 @@ class Price:
         spent by deciding some of them at `low`.
     reach : bool
         Whether that share is to be reached (a quality target), or kept to (a budget).
+    single : int or None
+        Model that is called for every query where it may be, because it does better by
+        itself than routing at any price; ``None`` where routing does.
     """
 
     high: float
     low: float | None = None
     share: float = 0.0
     reach: bool = False
+    single: int | None = None
 
 
 def decide(
@@ -196,12 +202,17 @@ class PricePath:
         Mean quality per query at that price, non-decreasing.
     block : ndarray of int of shape (n_levels,)
         Number of queries that step to this level together, at one price.
+    single_quality, single_cost : ndarray of shape (n_models,) or None
+        Mean quality and money of each model, were it always called; a quality of minus
+        infinity where it may not be called for every query. ``None`` leaves them out.
     """
 
     price: np.ndarray
     cost: np.ndarray
     quality: np.ndarray
     block: np.ndarray
+    single_quality: np.ndarray | None = None
+    single_cost: np.ndarray | None = None
 
     @classmethod
     def from_estimates(
@@ -235,34 +246,44 @@ class PricePath:
         quality = np.asarray(quality, dtype=np.float64)
         cost = np.asarray(cost, dtype=np.float64)
         steps = hull_steps(quality, cost, allowed)
-        spent = steps.walk(with_truth(true_cost, cost))
+        cost = with_truth(true_cost, cost)
+        spent = steps.walk(cost)
         if true_quality is not None:
             quality = doubly_robust(true_quality, quality)
         gained = steps.walk(quality)
         levels, price = steps.levels()
         sums = np.stack([spent[levels], gained[levels], levels])
-        path = cls._from_sums(price, sums, len(quality))
+        singles = np.stack([quality.sum(axis=0), cost.sum(axis=0)])
+        if allowed is not None:
+            singles[0, ~allowed.all(axis=0)] = -np.inf
+        path = cls._from_sums(price, sums, singles, len(quality))
         if len(price) <= _MAX_LEVELS:
             return path
         kept = evenly(len(price), _MAX_LEVELS)
-        return cls(
-            price[kept],
-            path.cost[kept],
-            path.quality[kept],
-            np.diff(levels[kept], prepend=0),
+        return replace(
+            path,
+            price=price[kept],
+            cost=path.cost[kept],
+            quality=path.quality[kept],
+            block=np.diff(levels[kept], prepend=0),
         )
 
     @classmethod
     def _from_sums(
-        cls, price: np.ndarray, sums: np.ndarray, n_queries: int
+        cls,
+        price: np.ndarray,
+        sums: np.ndarray,
+        singles: np.ndarray,
+        n_queries: int,
     ) -> PricePath:
-        """Path from sums at every price: money, quality and steps taken."""
+        """Path from sums: at every price, and of every model were it always called."""
         # True outcomes can fall where estimates rise. A budget is left at the first
         # level that spends more; a target that chance reached once is not yet reached.
         spent, gained, taken = sums
         cost = np.maximum.accumulate(spent / n_queries)
         quality = isotonic_regression(gained / n_queries)
-        return cls(price, cost, quality, np.diff(taken.astype(int), prepend=0))
+        block = np.diff(taken.astype(int), prepend=0)
+        return cls(price, cost, quality, block, *singles / n_queries)
 
     def over(
         self, estimates: Any, true_quality: Any, true_cost: Any, rows: Rows
@@ -283,8 +304,28 @@ class PricePath:
         PricePath
             The trade-off of all the queries, at as many prices.
         """
-        sums = rows.total(_sums_at, estimates, true_quality, true_cost, self.price)
-        return self._from_sums(self.price, rows.get(sums), rows.count(estimates))
+        known = estimates, true_quality, true_cost
+        sums = rows.get(rows.total(_sums_at, *known, self.price))
+        singles = rows.get(rows.total(_sums_of_singles, *known))
+        return self._from_sums(self.price, sums, singles, rows.count(estimates))
+
+    def best_single(self) -> tuple[int, float]:
+        """Model of the highest mean quality, ties to the cheaper, and that quality."""
+        if self.single_quality is None or self.single_cost is None:
+            raise ValueError("this path leaves single models out.")
+        best = best_on_average(self.single_quality, self.single_cost)
+        return best, float(self.single_quality[best])
+
+    def without_singles(self, models: np.ndarray | None = None) -> PricePath:
+        """Leave some single models out, or all: decisions only follow the estimates."""
+        if models is None or self.single_quality is None:
+            return replace(self, single_quality=None, single_cost=None)
+        quality = np.where(models, -np.inf, self.single_quality)
+        return replace(self, single_quality=quality)
+
+    def price_for_best(self) -> Price:
+        """Price without a budget: 0, or a single model if it does better than that."""
+        return self._unless_single(Price(0.0), np.inf, float(self.quality[-1]))
 
     def price_for_budget(self, budget: float) -> Price:
         """Price at which the mean spend is `budget`.
@@ -312,13 +353,15 @@ class PricePath:
                 f"the smallest feasible budget is {rounded_up(self.cost[0])}.",
                 smallest_budget=float(self.cost[0]),
             )
+        price, quality = Price(float(self.price[level])), self.quality[level]
         unspent = max(budget - self.cost[level], 0.0)
-        if level == len(self.cost) - 1 or not self._worth_splitting(
+        if level < len(self.cost) - 1 and self._worth_splitting(
             level + 1, unspent / budget if budget else 0.0
         ):
-            return Price(float(self.price[level]))
-        share = unspent / (self.cost[level + 1] - self.cost[level])
-        return self._between(level, share)
+            share = unspent / (self.cost[level + 1] - self.cost[level])
+            price = self._between(level, share)
+            quality += share * (self.quality[level + 1] - quality)
+        return self._unless_single(price, budget, float(quality))
 
     def price_for_quality(self, target: float) -> Price:
         """Price of the cheapest decisions whose mean quality is `target`.
@@ -339,21 +382,51 @@ class PricePath:
         InfeasibleBudgetError
             If no price reaches it.
         """
+        single = self._cheapest_single(target)
         level = int(np.searchsorted(self.quality, target, side="left"))
         if level == len(self.quality):
+            if single is not None:
+                return Price(0.0, single=single[0])
+            largest = float(self.quality[-1])
+            if self.single_quality is not None:
+                largest = max(largest, float(self.single_quality.max()))
             raise InfeasibleBudgetError(
                 f"min_quality={target:g} cannot be promised; the largest expected mean "
-                f"quality is {float(self.quality[-1])!r}.",
-                largest_quality=float(self.quality[-1]),
+                f"quality is {largest!r}.",
+                largest_quality=largest,
             )
-        if level == 0:
-            return Price(float(self.price[0]))
-        jump = self.quality[level] - self.quality[level - 1]
-        share = (target - self.quality[level - 1]) / jump
-        saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
-        if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
-            return self._between(level - 1, share, reach=True)
-        return Price(float(self.price[level]))
+        price, cost = Price(float(self.price[level])), float(self.cost[level])
+        if level:
+            jump = self.quality[level] - self.quality[level - 1]
+            share = (target - self.quality[level - 1]) / jump
+            saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
+            if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
+                price = self._between(level - 1, share, reach=True)
+                cost -= saved
+        if single is not None and single[1] < cost:
+            return replace(price, single=single[0])
+        return price
+
+    def _cheapest_single(self, target: float) -> tuple[int, float] | None:
+        """Cheapest model that reaches a quality by itself, and what it costs."""
+        if self.single_quality is None or self.single_cost is None:
+            return None
+        reach = self.single_quality >= target - _ROUNDING * abs(target)
+        if not reach.any():
+            return None
+        model = int(np.where(reach, self.single_cost, np.inf).argmin())
+        return model, float(self.single_cost[model])
+
+    def _unless_single(self, price: Price, budget: float, quality: float) -> Price:
+        """Call one model for all if that is affordable, and better than routing."""
+        if self.single_quality is None or self.single_cost is None:
+            return price
+        affordable = self.single_cost <= budget
+        values = np.where(affordable, self.single_quality, -np.inf)
+        model = best_on_average(values, self.single_cost)
+        if values[model] <= quality + _ROUNDING * abs(quality):
+            return price
+        return replace(price, single=model)
 
     def _worth_splitting(self, level: int, part: float) -> bool:
         """Whether a block steps to this level, and it matters for the budget."""
@@ -389,3 +462,11 @@ def _sums_at(
     spent = steps.walk(with_truth(true_cost, cost))
     gained = steps.walk(true_quality)
     return np.stack([spent[n_steps], gained[n_steps], n_steps])
+
+
+def _sums_of_singles(
+    estimates: np.ndarray, true_quality: np.ndarray, true_cost: np.ndarray
+) -> np.ndarray:
+    """Quality and money of each model, were it called for all of some queries."""
+    cost = with_truth(true_cost, np.hsplit(estimates, 2)[1])
+    return np.stack([true_quality.sum(axis=0), cost.sum(axis=0)])

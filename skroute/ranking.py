@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -13,13 +12,10 @@ from skroute import stages
 from skroute.calibration import log_odds
 from skroute.checks import check_integer, check_number
 from skroute.chunks import chunks
-from skroute.decision import BudgetDecider
-from skroute.exceptions import InfeasibleBudgetError
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_costs
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.pool import ChangeablePool
-from skroute.prices import PricePath
 from skroute.rankers import fit_ranker, rank_weight
 from skroute.repeats import Repeats, average_repeats, find_repeats
 from skroute.rows import IN_MEMORY, Rows
@@ -330,26 +326,10 @@ class RankingRouter(ChangeablePool):
         in_threads(estimate, chunks(len(X), _SERVED), self.n_jobs)
         return quality, cost
 
-    def _highest(self, X: Any, decider: BudgetDecider) -> np.ndarray | float:
-        """Where nothing is known of a query, averages have to reach a target alone.
-
-        The price of a target is found where routing works: it buys quality by telling
-        queries apart. Queries that are told from no other would all get one model that
-        is too cheap.
-        """
-        if decider.quality_target_ is None or decider.scope == "batch":
-            return np.inf
-        unknown = self._pairs.trust(check_queries(self, X)) <= 0.0
-        if not unknown.any():
-            return np.inf
-        means = (self._worst + self._range * self._pairs.means_)[self._place]
-        among = means[None], self.costs_[None]
-        price = 0.0
-        with suppress(InfeasibleBudgetError):
-            allowed = decider._allowed(*among, np.ones((1, len(means)), dtype=bool))
-            path = PricePath.from_estimates(*among, allowed=allowed)
-            price = path.price_for_quality(decider.quality_target_).high
-        return np.where(unknown, price, np.inf)
+    def _averages(self) -> tuple[np.ndarray, np.ndarray]:
+        """Estimates of queries far from all training queries: means of the models."""
+        quality = self._worst + self._range * self._pairs.means_
+        return quality[self._place], self.costs_
 
     def _expected(self, pairs: PairEstimates) -> np.ndarray:
         """Expected quality, in the unit of `y` and the order of `models_`."""

@@ -71,6 +71,8 @@ class SettlesRule(FitsOnDraft):
                 price = path.price_for_quality(target)
             elif self.budget is not None and self.scope == "mean":
                 price = path.price_for_budget(self.budget)
+            elif self.price is None and self.budget is None and not self.tolerance:
+                price = path.price_for_best()
         except InfeasibleBudgetError:
             if self.on_infeasible == "raise":
                 raise

@@ -8,15 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from skroute.averages import (
-    best_on_average,
-    doubly_robust,
-    means_of,
-    rows_per_mass,
-    weighted_sums,
-)
+from skroute.averages import doubly_robust, rows_per_mass, weighted_sums
 from skroute.chunks import evenly
-from skroute.prices import PricePath, with_truth
+from skroute.prices import PricePath
 from skroute.rows import IN_MEMORY, Rows
 
 __all__ = ["TrainingDecisions"]
@@ -118,11 +112,7 @@ class TrainingDecisions:
             counted = rows.map(_corrected, true_quality, judged, weight, per_mass)
             judgement = path.over(judged, counted, true_cost, rows)
             path = replace(path, quality=judgement.quality)
-        means = means_of(sums, empty=-np.inf)
-        spent = rows.get(rows.total(_spent, estimates, true_cost)) / n_queries
-        best = best_on_average(means, spent)
-        kept = at_even_distances(_N_KEPT)
-        return cls(path, best, float(means[best]), kept)
+        return cls(path, *path.best_single(), at_even_distances(_N_KEPT))
 
     def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
         """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
@@ -145,8 +135,3 @@ def _corrected(
 ) -> np.ndarray:
     """What each call counts for in a mean of qualities."""
     return doubly_robust(truth, np.hsplit(estimates, 2)[0], weight, per_mass)
-
-
-def _spent(estimates: np.ndarray, true_cost: np.ndarray) -> np.ndarray:
-    """Money for each model, if it were always called."""
-    return with_truth(true_cost, np.hsplit(estimates, 2)[1]).sum(axis=0)

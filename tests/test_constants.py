@@ -1,0 +1,135 @@
+"""One model for all queries: decisions do at least as well as that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeRegressor
+
+from skroute import (
+    BudgetDecider,
+    DummyRouter,
+    InfeasibleBudgetError,
+    PointwiseRouter,
+    RankingRouter,
+)
+from skroute.prices import PricePath
+
+PRICES = np.array([1.0, 3.0, 10.0])
+
+
+def noise(n_queries: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Queries that tell nothing of the outcomes."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_queries, 8))
+    return X, (rng.random((n_queries, 3)) < [0.4, 0.6, 0.7]).astype(float)
+
+
+def follower_of_noise() -> PointwiseRouter:
+    return PointwiseRouter(
+        DecisionTreeRegressor(random_state=0), costs=PRICES, random_state=0
+    )
+
+
+def test_the_path_holds_what_each_model_gives_and_costs_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    quality, cost = rng.random((50, 3)), rng.random((50, 3))
+    truth, paid = rng.random((50, 3)), rng.random((50, 3))
+    path = PricePath.from_estimates(quality, cost, true_quality=truth, true_cost=paid)
+    np.testing.assert_allclose(path.single_quality, truth.mean(axis=0))
+    np.testing.assert_allclose(path.single_cost, paid.mean(axis=0))
+    allowed = np.array([True, False, True])[None]
+    path = PricePath.from_estimates(quality, cost, allowed=allowed)
+    assert path.single_quality[1] == -np.inf
+
+
+def test_no_target_is_refused_that_one_model_reaches() -> None:
+    X, y = noise()
+    best = y.mean(axis=0).argmax()
+    router = follower_of_noise().fit(X, y)
+    # Routing by noise gives less than the best model for all queries.
+    assert router.price_path_.quality[-1] < y.mean(axis=0).max()
+    names = router.route(X, min_quality="100%")
+    assert set(names) == {router.models_[best]}
+    with pytest.raises(InfeasibleBudgetError, match="largest expected mean") as error:
+        router.route(X, min_quality=y.mean(axis=0).max() + 0.01)
+    assert error.value.largest_quality == pytest.approx(y.mean(axis=0).max())
+
+
+def test_a_target_is_met_by_one_model_where_that_is_cheaper() -> None:
+    X, y = noise()
+    router = follower_of_noise().fit(X, y)
+    target = y.mean(axis=0)[1]
+    at_price = router.price_path_.without_singles().price_for_quality(target)
+    level = np.flatnonzero(router.price_path_.price >= at_price.high)[-1]
+    assert router.price_path_.cost[level] > PRICES[1]
+    assert set(router.route(X, min_quality=target)) == {"model_1"}
+
+
+def test_predict_is_not_below_the_best_model_by_its_own_cross_fitting() -> None:
+    X, y = noise()
+    best = y.mean(axis=0).argmax()
+    router = follower_of_noise().fit(X, y)
+    assert (router.predict(X) == best).all()
+    assert set(router.route(X)) == {router.models_[best]}
+    pipeline = make_pipeline(follower_of_noise(), BudgetDecider()).fit(X, y)
+    assert (pipeline.predict(X) == best).all()
+
+
+def test_routing_that_pays_is_followed() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 4))
+    y = np.column_stack([X[:, 0] > 0, X[:, 0] <= 0]).astype(float)
+    router = RankingRouter([1.0, 2.0], random_state=0).fit(X, y)
+    predicted = router.predict(X)
+    assert y[np.arange(400), predicted].mean() > 0.95
+
+
+def test_a_budget_that_pays_for_the_best_model_gives_at_least_its_quality() -> None:
+    X, y = noise()
+    router = follower_of_noise().fit(X, y)
+    assert set(router.route(X, budget=10.0)) == {"model_2"}
+    names = router.route(X, budget=3.0)
+    index = {name: i for i, name in enumerate(router.models_)}
+    chosen = [index[name] for name in names]
+    assert PRICES[chosen].mean() <= 3.0 * 1.05
+
+
+def test_a_single_model_that_may_not_be_called_is_replaced() -> None:
+    X, y = noise()
+    router = follower_of_noise().fit(X, y)
+    names = router.route(X, available=["model_0", "model_1"])
+    assert set(names) <= {"model_0", "model_1"}
+    ranked = router.route(X, top_k=3)
+    assert set(ranked[:, 0]) == {"model_2"}
+    assert all(len(set(row)) == 3 for row in ranked)
+    why = router.explain(X[:5])
+    assert list(why["chosen"]) == ["model_2"] * 5
+
+
+def test_what_others_are_compared_with_stays_as_it_is() -> None:
+    X, y = noise()
+    cheapest = DummyRouter("cheapest", costs=PRICES).fit(X, y)
+    assert (cheapest.predict(X) == 0).all()
+    drawn = DummyRouter("random", costs=PRICES, random_state=0).fit(X, y)
+    assert len(set(drawn.predict(X))) == 3
+
+
+@pytest.mark.parametrize("n_queries", [1, 2, 30, 1000])
+@pytest.mark.parametrize("budget", [1.5, 2.0, 4.0, 8.0])
+def test_a_batch_far_from_training_spends_the_budget(n_queries, budget) -> None:
+    X, y = noise()
+    router = RankingRouter(PRICES, random_state=0).fit(X, y)
+    far = 1e4 + np.random.default_rng(1).standard_normal((n_queries, 8))
+    names = router.route(far, budget=budget)
+    spent = PRICES[[int(name[-1]) for name in names]].mean()
+    if n_queries >= 1000:
+        assert spent == pytest.approx(budget, rel=0.01)
+    elif n_queries >= 30:
+        assert budget * 0.8 <= spent <= budget * 1.001
+    why = router.explain(far, budget=budget)
+    np.testing.assert_array_equal(why["chosen"].to_numpy(), names)
+    # A larger call is decided a part at a time, or as a whole: the same is spent.
+    capped = router.route(far, budget=0.5, on_infeasible="cheapest")
+    assert set(capped) == {"model_0"}
