@@ -268,9 +268,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             self.models_,
             quality,
             cost,
-            decider._decide(
-                quality, cost, available, n_places, self._averages()
-            ),
+            decider._decide(quality, cost, available, n_places, self._averages()),
             training.best_single,
             X,
         )

@@ -122,6 +122,7 @@ class CrossFittedRouter(BaseRouter):
         self, table: RoutingTable, estimates: Any, rows: Rows = IN_MEMORY
     ) -> Any:
         """Keep what settles budgets; returns honest estimates of all queries."""
+
         def with_served(block: np.ndarray) -> Any:
             if not block.any():
                 return estimates

@@ -50,8 +50,8 @@ _N_SAMPLED = 2048
 # all others look alike.
 _STRAY = 0.99
 
-# What `average_repeats` does with a row: keep it, leave it out, or put the average there
-# whose number is the place less 2.
+# What `average_repeats` does with a row: keep it, leave it out, or put there the
+# average whose number is the place less 2.
 _KEPT, _LEFT_OUT, _AVERAGED = 0, 1, 2
 
 

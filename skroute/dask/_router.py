@@ -17,6 +17,7 @@ from skroute.dask._input import (
 from skroute.dask._partitions import Column, Partitions
 from skroute.dask._serving import answered_by, route_queries
 from skroute.decision import BudgetDecider
+from skroute.folds import check_groups
 from skroute.ranking import RankingRouter
 from skroute.repeats import find_repeats
 
@@ -158,7 +159,13 @@ class DaskRankingRouter(RankingRouter):
         self.client = client
 
     def fit(
-        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        outcome_weight: Any = None,
+        groups: Any = None,
     ) -> Self:
         """Fit the router on a table in partitions.
 
@@ -175,6 +182,9 @@ class DaskRankingRouter(RankingRouter):
             model are given in the constructor instead.
         outcome_weight : dask array or DataFrame of that shape, default=None
             Weight of every outcome, as in :meth:`RankingRouter.fit`.
+        groups : dask array or Series, or array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated by cross-fitting; they are
+            gathered.
 
         Returns
         -------
@@ -192,11 +202,17 @@ class DaskRankingRouter(RankingRouter):
         RuntimeError
             If the cluster loses workers in a way that the fit cannot recover from.
         """
-        self._fit_partitions(X, y, costs, outcome_weight)
+        self._fit_partitions(X, y, costs, outcome_weight, groups)
         return self
 
     def fit_transform(
-        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        outcome_weight: Any = None,
+        groups: Any = None,
     ) -> Any:
         """Fit, and estimate the training queries by cross-fitting.
 
@@ -210,13 +226,15 @@ class DaskRankingRouter(RankingRouter):
             Money per call.
         outcome_weight : dask array or DataFrame of that shape, default=None
             Weight of every outcome, as in :meth:`fit`.
+        groups : dask array or Series, or array-like of shape (n_queries,), default=None
+            Labels of queries that are never separated, as in :meth:`fit`.
 
         Returns
         -------
         dask array of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs; in the memory of the workers.
         """
-        estimates, rows = self._fit_partitions(X, y, costs, outcome_weight)
+        estimates, rows = self._fit_partitions(X, y, costs, outcome_weight, groups)
         return rows.as_array(estimates, 2 * len(self.models_))
 
     def to_local(self) -> RankingRouter:
@@ -415,14 +433,17 @@ default=None
         return type(self)(**params, client=client)
 
     def _fit_partitions(
-        self, X: Any, y: Any, costs: Any, outcome_weight: Any
+        self, X: Any, y: Any, costs: Any, outcome_weight: Any, groups: Any
     ) -> tuple[Column, Partitions]:
         params = self.get_params(deep=False)
         client = current_client(self.client, f"{type(self).__name__}.fit")
         for name in set(vars(self)) - set(params):
             delattr(self, name)
         table, rows = check_partitioned_table(self, client, X, y, costs, outcome_weight)
-        table = table._replace(repeats=find_repeats(table.X, rows=rows))
+        if is_collection(groups):
+            groups = groups.compute(scheduler=client)
+        groups = check_groups(groups, rows.count(table.X))
+        table = table._replace(repeats=find_repeats(table.X, groups, rows))
         router = self._unfitted()
         _adopt(router, self, params)
         estimates = router._remember(table, router._fit_table(table, rows), rows)
