@@ -442,7 +442,7 @@ default=None
         table, rows = check_partitioned_table(self, client, X, y, costs, outcome_weight)
         if is_collection(groups):
             groups = groups.compute(scheduler=client)
-        groups = check_groups(groups, rows.count(table.X))
+        groups = check_groups(groups, int(rows.ends[-1]))
         table = table._replace(repeats=find_repeats(table.X, groups, rows))
         router = self._unfitted()
         _adopt(router, self, params)
