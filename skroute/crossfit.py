@@ -39,7 +39,7 @@ class CrossFittedRouter(BaseRouter):
 
     # Whether one model is called for all queries where cross-fitting shows that it does
     # better than the router.
-    _yields_to_single = True
+    _yields_to_single: bool = True
 
     def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
         """Fit the router on a table of outcomes.

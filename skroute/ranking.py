@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 
 # Queries that are estimated at once: what is made of them stays near the processor.
 _SERVED = 1024
+# From this `tie_gain` on quality is given up for money.
+_DIAL = 0.01
 
 
 class RankingRouter(ChangeablePool):
@@ -63,7 +65,8 @@ class RankingRouter(ChangeablePool):
     tie_gain : float, default=0.001
         Gain of the cheapest model over the dearest where two are equally good, on a
         scale where the best quality gains 1 over the worst: just enough to order them.
-        A dial towards cheap models without a budget; from 0.01 on it costs quality.
+        A dial towards cheap models without a budget; from 0.01 on it costs quality,
+        and a single model that is better does not replace the router's choice.
     n_landmarks : int, default=512
         Centres of clusters that span the kernel regressions. The fitted size grows with
         it, and not with the number of queries; twice as many gained nothing measurable.
@@ -325,6 +328,11 @@ class RankingRouter(ChangeablePool):
 
         in_threads(estimate, chunks(len(X), _SERVED), self.n_jobs)
         return quality, cost
+
+    @property
+    def _yields_to_single(self) -> bool:
+        # A larger gain gives up quality for money on purpose.
+        return bool(self.tie_gain < _DIAL)
 
     def _averages(self) -> tuple[np.ndarray, np.ndarray]:
         """Estimates of queries far from all training queries: means of the models."""

@@ -229,7 +229,7 @@ def test_verbose_fits_log_their_stages(caplog: pytest.LogCaptureFixture) -> None
         RankingRouter(random_state=0, verbose=1).fit(
             data.data, data.quality, costs=data.costs
         )
-    assert len(caplog.messages) == 3
+    assert len(caplog.messages) == 4
     assert "ranking models of 2 models on 50 queries" in caplog.messages[1]
 
 
