@@ -37,10 +37,6 @@ class CrossFittedRouter(BaseRouter):
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
 
-    # Whether one model is called for all queries where cross-fitting shows that it does
-    # better than the router.
-    _yields_to_single: bool = True
-
     def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
         """Fit the router on a table of outcomes.
 
@@ -145,6 +141,11 @@ class CrossFittedRouter(BaseRouter):
             path = self._training.path.without_singles()
             self._training = replace(self._training, path=path)
         return served
+
+    @property
+    def _yields_to_single(self) -> bool:
+        """Whether one model answers all where cross-fitting shows that it is better."""
+        return True
 
     @property
     def price_path_(self) -> PricePath:

@@ -46,9 +46,6 @@ class DummyRouter(CrossFittedRouter):
     array(['model_1'], dtype=object)
     """
 
-    # Its strategies are what others are compared with, good or bad.
-    _yields_to_single = False
-
     def __init__(
         self,
         strategy: Literal["best_single", "cheapest", "random"] = "best_single",
@@ -117,6 +114,11 @@ class DummyRouter(CrossFittedRouter):
         return np.hstack(
             [self._believed(n_queries), np.tile(self.costs_, (n_queries, 1))]
         )
+
+    @property
+    def _yields_to_single(self) -> bool:
+        # Its strategies are what others are compared with, good or bad.
+        return False
 
     def _believed(self, n_queries: int) -> np.ndarray:
         means = self.mean_quality_

@@ -230,7 +230,7 @@ def test_verbose_fits_log_their_stages(caplog: pytest.LogCaptureFixture) -> None
             data.data, data.quality, costs=data.costs
         )
     assert len(caplog.messages) == 4
-    assert "ranking models of 2 models on 50 queries" in caplog.messages[1]
+    assert "ranking models of 2 models on 50 queries" in caplog.messages[2]
 
 
 def test_wide_embeddings_are_projected_and_route_alike() -> None:
