@@ -93,8 +93,10 @@ def _written(
         data.prompts if data.data is None else data.data,
         pd.DataFrame(data.quality, columns=data.models),
         data.costs,
+        groups=repeated_prompts(data),
+        encoded=encoder is None,
     )
-    split = Split.drawn(outcomes, seed, test_size, repeated_prompts(data), encoder)
+    split = Split.drawn(outcomes, seed, test_size, encoder)
     routers = default_routers(random_state=seed)
     fitted = {}
     names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)

@@ -231,13 +231,19 @@ TestSizeOption = Annotated[
 def warn_of_repeats(X: np.ndarray) -> None:
     from skroute.repeats import BLOCK, find_repeats
 
-    repeated = find_repeats(X).count >= BLOCK
-    if repeated.mean() >= _MANY_REPEATS:
-        console.errors.print(
-            f"note: {repeated.sum():,} of {len(X):,} queries share their embedding "
-            "with at least 49 others. Does the encoder truncate long prompts? No "
-            "router can tell these queries apart.",
-            style="yellow",
+    repeats = find_repeats(X)
+    again = len(X) - repeats.n_prompts
+    if again:
+        console.note(
+            f"{again:,} of {len(X):,} queries have the embedding of an earlier one, or "
+            "nearly. Repeats of a prompt stay on one side of a split, and count as one."
+        )
+    in_blocks = repeats.count >= BLOCK
+    if in_blocks.mean() >= _MANY_REPEATS:
+        console.note(
+            f"{in_blocks.sum():,} of {len(X):,} queries share their embedding with at "
+            "least 49 others. Does the encoder truncate long prompts? No router can "
+            "tell these queries apart; each counts by itself."
         )
 
 

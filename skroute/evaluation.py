@@ -134,6 +134,8 @@ class Comparison:
         Rows of the table.
     n_incomplete : int
         Rows without every quality and cost: used in training, left out of testing.
+    n_prompts : int
+        Different prompts in the table; the other rows repeat one of them.
     """
 
     results: dict[str, RouterResult]
@@ -143,6 +145,7 @@ class Comparison:
     test_size: float
     n_queries: int
     n_incomplete: int
+    n_prompts: int
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the comparison into lists, numbers and strings, as JSON knows them.
@@ -155,6 +158,7 @@ class Comparison:
         return {
             "n_queries": self.n_queries,
             "n_incomplete": self.n_incomplete,
+            "n_prompts": self.n_prompts,
             "models": self.models.tolist(),
             "seeds": list(self.seeds),
             "test_size": self.test_size,
@@ -210,7 +214,10 @@ def compare_routers(
         Called with the training rows of `X`; returns a fitted transformer that embeds
         the rows of both parts.
     groups : array-like of shape (n_queries,), default=None
-        Queries of one group, such as repeats of a prompt, stay on one side of a split.
+        Queries of one group, such as turns of a conversation, stay on one side of a
+        split, and in one fold of routers whose `fit` takes groups. Equal and nearly
+        equal queries do in any case, but for those of large blocks (see
+        :meth:`RankingRouter.fit <skroute.RankingRouter.fit>`).
     test_size : float, default=0.3
         Share of the queries (or groups) that is tested on.
     seeds : int or iterable of int, default=5
@@ -250,7 +257,7 @@ def compare_routers(
     1.0
     """
     check_rows(X=X, y=y, groups=groups)
-    table = OutcomeTable.checked(X, y, costs, models)
+    table = OutcomeTable.checked(X, y, costs, models, groups, encoded=encoder is None)
     if isinstance(seeds, int | np.integer):
         seeds = range(seeds)
     seeds = tuple(seeds)
@@ -263,7 +270,7 @@ def compare_routers(
     measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}
     budgets, fits = [], count()
     for seed in seeds:
-        trial = _Trial.of(Split.drawn(table, seed, test_size, groups, encoder))
+        trial = _Trial.of(Split.drawn(table, seed, test_size, encoder))
         for name, router in routers.items():
             if progress is not None:
                 progress(name, next(fits), len(seeds) * len(routers))
@@ -281,6 +288,7 @@ def compare_routers(
         test_size=test_size,
         n_queries=len(table.quality),
         n_incomplete=int((~table.complete).sum()),
+        n_prompts=table.repeats.n_prompts,
     )
 
 

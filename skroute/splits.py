@@ -10,11 +10,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_array, has_fit_parameter
 
 from skroute.alignment import align, check_given
 from skroute.base import BaseRouter
+from skroute.folds import check_groups
 from skroute.names import default_names, model_names
 from skroute.outcomes import check_complete
+from skroute.repeats import Repeats, find_repeats
 
 __all__ = ["OutcomeTable", "Split"]
 
@@ -34,10 +37,23 @@ class OutcomeTable:
     spend: np.ndarray
     complete: np.ndarray
     models: np.ndarray
+    groups: np.ndarray | None
+    repeats: Repeats
 
     @classmethod
-    def checked(cls, X: Any, y: Any, costs: Any, models: Any = None) -> OutcomeTable:
-        """Check a table as :func:`skroute.evaluation.compare_routers` describes it."""
+    def checked(
+        cls,
+        X: Any,
+        y: Any,
+        costs: Any,
+        models: Any = None,
+        groups: Any = None,
+        encoded: bool = True,
+    ) -> OutcomeTable:
+        """Check a table as :func:`skroute.evaluation.compare_routers` describes it.
+
+        Repeats are found by embeddings, or where X is yet to be `encoded`, by equality.
+        """
         own = model_names(y)
         if own is not None:
             align(y, models=models)  # other names are refused; the order is that of y
@@ -48,17 +64,35 @@ class OutcomeTable:
             named = default_names(quality.shape[1])
         costs = spend if np.ndim(costs) == 2 else spend[0]
         complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
-        return cls(X, y, costs, quality, spend, complete, named)
+        groups = check_groups(groups, len(quality))
+        if encoded:
+            queries = check_array(X, dtype=(np.float64, np.float32), input_name="X")
+        else:
+            queries = _number_equal_rows(X)
+        repeats = find_repeats(queries, groups)
+        return cls(X, y, costs, quality, spend, complete, named, groups, repeats)
 
     def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
         """Fit a clone: the one place where prices and costs per query part."""
         router = clone(router)
         y = _safe_indexing(self.y, rows)
+        known: dict[str, Any] = {}
+        if self.groups is not None and has_fit_parameter(router, "groups"):
+            known["groups"] = self.groups[rows]
         if self.costs.ndim == 2:
-            return router.fit(X, y, costs=self.costs[rows])
-        if router.get_params().get("costs") is None:
+            known["costs"] = self.costs[rows]
+        elif router.get_params().get("costs") is None:
             router.set_params(costs=self.costs)
-        return router.fit(X, y)
+        return router.fit(X, y, **known)
+
+
+def _number_equal_rows(X: Any) -> np.ndarray:
+    """Number queries that are not embedded yet, equal ones alike: (n_queries, 1)."""
+    first: dict[Any, int] = {}
+    rows = (_safe_indexing(X, row) for row in range(len(X)))
+    keys = (row if isinstance(row, str) else repr(row) for row in rows)
+    numbers = [first.setdefault(key, len(first)) for key in keys]
+    return np.array(numbers, dtype=np.float64)[:, None]
 
 
 @dataclass(frozen=True)
@@ -77,15 +111,13 @@ class Split:
         table: OutcomeTable,
         seed: int,
         test_size: float,
-        groups: Any = None,
         encoder: Callable[[Any], Any] | None = None,
     ) -> Split:
         """Draw a split as :func:`skroute.evaluation.compare_routers` describes it."""
         check_complete(table.quality, table.spend)
         rows = np.arange(len(table.quality))
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
-        groups = rows if groups is None else groups
-        train, test = next(splitter.split(rows, groups=groups))
+        train, test = next(splitter.split(rows, groups=table.repeats.units()))
         test = test[table.complete[test]]
         if len(test) == 0:
             raise ValueError(

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.neighbors import KNeighborsRegressor
 
 from skroute import PointwiseRouter, RankingRouter
 from skroute.datasets import load_digits_pool, make_routing
+from skroute.evaluation import compare_routers
 from skroute.folds import draw_folds
 from skroute.repeats import average_repeats, find_repeats
 
@@ -297,3 +299,64 @@ def test_a_frame_of_repeats_keeps_its_names() -> None:
     y = pd.DataFrame(np.vstack([data.quality, data.quality]), columns=["a", "b"])
     router = RankingRouter({"a": 1.0, "b": 2.0}, random_state=0).fit(X, y)
     assert router.models_.tolist() == ["a", "b"]
+
+
+# Comparisons.
+
+
+def test_compared_routers_are_not_judged_on_repeats_of_what_they_saw() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((150, 16))
+    y = (rng.random((150, 3)) < 0.5).astype(float)  # X tells nothing of it
+    rows, which = copies(X, 4, 1e-5)
+    nearest = {
+        "nearest": PointwiseRouter(KNeighborsRegressor(3), random_state=0),
+    }
+    compared = compare_routers(rows, y[which], [1.0, 2.0, 4.0], nearest, seeds=4)
+    assert compared.n_prompts == 150
+    # A neighbour that is the query itself would know all of its outcomes.
+    assert compared.results["nearest"].mean("quality") < 0.65
+
+
+def test_compared_routers_are_fitted_with_the_groups() -> None:
+    data = make_routing(90, n_models=2, random_state=0)
+    groups = np.repeat(np.arange(30), 3)
+    seen = []
+
+    class Spy(PointwiseRouter):
+        def fit(self, X, y, *, costs=None, groups=None):
+            seen.append(groups)
+            return super().fit(X, y, costs=costs, groups=groups)
+
+    for labels in (groups, None):
+        routers = {"spy": Spy(Ridge(), random_state=0)}
+        compare_routers(
+            data.data, data.quality, data.costs, routers, groups=labels, seeds=1
+        )
+    assert len(np.unique(seen[0])) == 21
+    assert seen[1] is None
+
+
+def test_texts_that_are_equal_stay_on_one_side() -> None:
+    texts = [f"question {i % 20}" for i in range(60)]
+    sides = []
+
+    class Encoder:
+        def transform(self, rows):
+            sides.append(set(rows))
+            return np.array([[float(row.split()[1])] for row in rows])
+
+    def encoder(rows):
+        return Encoder()
+
+    y = np.random.default_rng(0).random((60, 2))
+    compare_routers(
+        texts,
+        y,
+        [1.0, 2.0],
+        {"ridge": PointwiseRouter(Ridge())},
+        encoder=encoder,
+        seeds=1,
+    )
+    assert len(sides) == 2
+    assert not sides[0] & sides[1]
