@@ -22,7 +22,7 @@ from skroute.versions import libraries, own_version, release
 __all__ = ["FORMAT", "MAX_BYTES", "load", "save"]
 
 #: Raised whenever earlier releases could not read a file (see tests/data/README.md).
-FORMAT = 1
+FORMAT = 2
 #: Size of a file that is read, if nothing else is said.
 MAX_BYTES = 1 << 30
 

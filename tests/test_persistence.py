@@ -160,7 +160,7 @@ def test_metadata_requests_are_kept(tmp_path, metadata_routing):
     expected, found = router.get_metadata_routing(), loaded.get_metadata_routing()
     assert found.score.requests == expected.score.requests
     assert found.score.requests["costs"] == "paid"
-    assert found.fit.requests == {"costs": True}
+    assert found.fit.requests == {"costs": True, "groups": True}
 
 
 def test_a_running_stream_goes_on(fresh, tmp_path):
