@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import joblib
 from sklearn.pipeline import Pipeline
@@ -18,11 +18,15 @@ from skroute.datasets import read_table
 from skroute.datasets._columns import table_format
 from skroute.datasets._read import read_prompts as read_table_prompts
 from skroute.datasets._read import read_vectors
+from skroute.datasets._texts import clean_text
 from skroute.decision import BudgetDecider
 
 __all__ = ["SavedRouter", "embedded", "load", "read_data", "read_prompts", "save"]
 
 _PICKLES = {".joblib", ".pickle", ".pkl"}
+# Of prompts, at most; and how many are read before a look at them.
+_MOST_BYTES = 1 << 30
+_AT_ONCE = 1 << 20
 
 
 def save(router: Any, file: Path) -> None:
@@ -92,14 +96,14 @@ def read_data(table: Path, **options: Any) -> Bunch:
 
 def read_prompts(source: str) -> list[str]:
     """Read prompts from stdin, the lines of a text file, or a table."""
+    file = Path(source)
     if source == "-":
-        prompts = _lines(sys.stdin.read())
+        prompts = _lines(sys.stdin.buffer, source)
+    elif table_format(file) is None:
+        with file.open("rb") as stream:
+            prompts = _lines(stream, source)
     else:
-        file = Path(source)
-        if table_format(file) is None:
-            prompts = _lines(file.read_text("utf-8-sig"))
-        else:
-            prompts = read_table_prompts(file)
+        prompts = read_table_prompts(file)
     if not any(prompt.strip() for prompt in prompts):
         raise ValueError(f"QUERIES ({source}) holds no prompt.")
     return prompts
@@ -142,8 +146,31 @@ def embedded(
     return before.transform(X) if before else X
 
 
-def _lines(text: str) -> list[str]:
+def _lines(stream: BinaryIO, source: str) -> list[str]:
     """Split at line feeds only; a blank line is an empty prompt, and keeps its row."""
+    text = clean_text(_text(stream, source))
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     # What follows the last line feed is no line.
     return lines if lines[-1] else lines[:-1]
+
+
+def _text(stream: BinaryIO, source: str) -> str:
+    """Read a text to its end; a device may have none."""
+    parts: list[bytes] = []
+    n_bytes = 0
+    while part := stream.read(_AT_ONCE):
+        n_bytes += len(part)
+        if b"\0" in part:
+            raise ValueError(
+                f"QUERIES ({source}) is no text in UTF-8: it has zero bytes."
+            )
+        if n_bytes > _MOST_BYTES:
+            raise ValueError(
+                f"QUERIES ({source}) has more than {_MOST_BYTES:,} bytes; route it in "
+                "parts."
+            )
+        parts.append(part)
+    try:
+        return b"".join(parts).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"QUERIES ({source}) is no text in UTF-8: {error}.") from None

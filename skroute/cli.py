@@ -47,7 +47,9 @@ class _Group(TyperGroup):
             # A closed pipe (`skroute route ... | head`) is for typer to end quietly.
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            text = " ".join(str(error).split())
+            from skroute.datasets._texts import clean_text
+
+            text = clean_text(" ".join(str(error).split()))
             console.errors.print(f"error: {text}", style="red", soft_wrap=True)
             raise typer.Exit(2) from None
 

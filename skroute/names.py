@@ -12,6 +12,7 @@ __all__ = [
     "as_name",
     "by_model",
     "by_name",
+    "check_printable",
     "check_rows",
     "default_names",
     "estimate_names",
@@ -45,6 +46,7 @@ def model_names(table: Any, name: str = "y") -> np.ndarray | None:
             f"the columns of {name} must be unique model names; more than one is "
             f"called {listed(values[counts > 1])}."
         )
+    check_printable(names, f"a column of {name}")
     return names
 
 
@@ -52,6 +54,16 @@ def as_name(name: Any) -> Any:
     """Turn a whole number that names a model into its name; leave the rest alone."""
     whole = isinstance(name, Integral) and not isinstance(name, bool)
     return str(name) if whole else name
+
+
+def check_printable(names: Any, what: str) -> None:
+    """Refuse names with characters that a terminal acts upon, or no file can hold."""
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(
+                f"{what} is called {name!a}, with characters that cannot be printed, "
+                "such as a line feed; give the model another name."
+            )
 
 
 def default_names(n_models: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
 from skroute.linear import RidgeFit, fit_costs
 from skroute.money import check_call_costs
-from skroute.names import as_name, by_model, check_rows, listed
+from skroute.names import as_name, by_model, check_printable, check_rows, listed
 from skroute.pairs import PairEstimates, PairFeatures
 from skroute.threads import single_threaded
 from skroute.training import TrainingDecisions
@@ -113,6 +113,7 @@ class ChangeablePool(CrossFittedRouter):
         name = as_name(name)
         if not isinstance(name, str) or not name:
             raise ValueError(f"name must be the name of a model; got {name!r}.")
+        check_printable([name], "the new model")
         if name in self.models_:
             raise ValueError(
                 f"name={name!r} is a model of this router already; remove it first, "

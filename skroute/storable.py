@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from skroute.names import check_printable
+
 __all__ = ["TRANSIENT", "check_state", "class_of", "tag_of"]
 
 _CLASSES = {
@@ -96,6 +98,9 @@ def check_state(tag: str, state: dict[str, Any]) -> None:
         number = state.get(name)
         if number is not None and not _is_integer(number, -_MOST_THREADS):
             raise ValueError(f"{name} must be at most {_MOST_THREADS}; got {number!r}")
+    names = state.get("models_")
+    if isinstance(names, np.ndarray) and names.dtype == object:
+        check_printable(map(str, names.ravel()), "a model of the router")
     if tag.startswith("sklearn."):
         # scikit-learn puts it into a warning as it is.
         version = state.get("_sklearn_version", "")

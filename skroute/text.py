@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from skroute.checks import check_integer
 from skroute.datasets._extras import require
+from skroute.datasets._texts import clean_text
 
 __all__ = ["SentenceEncoder"]
 
@@ -204,4 +205,5 @@ def _check_texts(X: Any) -> list[str]:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"X must hold texts; row {row} is {text!r}.")
-    return texts
+    # Tokenizers fail on halves of characters, which truncated JSON leaves.
+    return [clean_text(text) for text in texts]

@@ -145,7 +145,7 @@ def test_parameters_keep_their_values(tmp_path):
 
 
 def test_odd_names_of_models_are_kept(tmp_path):
-    names = ["a b", "ü 漢", "", 'quote"\n', "$"]
+    names = ["a b", "ü 漢", "", 'quote"', "$"]
     quality = pd.DataFrame(np.tile(Y, 2)[:, :5], columns=names)
     skroute.save(DummyRouter(costs=[1.0] * 5).fit(X, quality), tmp_path / "r")
     loaded = skroute.load(tmp_path / "r")

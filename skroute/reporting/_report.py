@@ -95,6 +95,7 @@ def report(
     """
     # All of this is only needed, and some of it only there, where reports are written.
     from skroute.datasets._extras import require
+    from skroute.datasets._texts import clean_text
 
     for module in ("jinja2", "matplotlib"):
         require(module, _USER, "report")
@@ -109,14 +110,16 @@ def report(
     n_queries = len(judged.y)
     tasks = _texts(task, n_queries, "task")
     texts = _texts(prompts, n_queries, "prompts")
+    title = None if title is None else clean_text(title)
     n_bootstrap = check_integer(n_bootstrap, "n_bootstrap", low=0)
     rivals = {}
     for name, peer in (peers or {}).items():
-        rivals[str(name)] = judge(peer, X, y, costs, _USER)
-        if list(rivals[str(name)].models) != list(judged.models):
+        label = clean_text(str(name))
+        rivals[label] = judge(peer, X, y, costs, _USER)
+        if list(rivals[label].models) != list(judged.models):
             raise ValueError(
-                f"peers must route among the models of the router; {name!r} has "
-                f"{list(rivals[str(name)].models)}, the router {list(judged.models)}."
+                f"peers must route among the models of the router; {label!r} has "
+                f"{list(rivals[label].models)}, the router {list(judged.models)}."
             )
     promised, out_of_reach = _promised(router, X)
     findings = find(
@@ -137,7 +140,7 @@ def report(
 
 
 def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
-    """One text for each query; what is missing is an empty one."""
+    """One text for each query, fit to be written; what is missing is an empty one."""
     if values is None:
         return None
     values = np.asarray(values, dtype=object)
@@ -146,9 +149,14 @@ def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
             f"{name} must hold one text per row of y, shape ({n_queries},); got shape "
             f"{values.shape}."
         )
+    from skroute.datasets._texts import clean_text
+
     missing = [value is None or value != value for value in values]
     return np.array(
-        ["" if gone else str(v) for v, gone in zip(values, missing, strict=True)],
+        [
+            "" if gone else clean_text(str(v))
+            for v, gone in zip(values, missing, strict=True)
+        ],
         dtype=object,
     )
 
