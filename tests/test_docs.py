@@ -156,6 +156,18 @@ def test_the_citation_is_of_this_version():
         assert newest == f"{skroute.__version__} ({released})"
 
 
+def test_every_promise_of_security_names_tests_that_there_are():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| (.*) \| (.*) \|$", text, re.MULTILINE)[1:]
+    assert len(promises) > 10
+    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    for promise, tried in promises:
+        names = re.findall(r"`(test_\w+)`", tried)
+        assert names, promise
+        for name in names:
+            assert f"def {name}(" in tests, (promise, name)
+
+
 def test_links_to_files_of_the_repository_lead_somewhere():
     pages = [ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "guide").glob("*.md")]
     for page in pages:
