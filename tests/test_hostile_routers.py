@@ -31,9 +31,8 @@ from skroute.exceptions import VersionWarning
 from skroute.persistence import FORMAT
 
 HERE = Path(__file__).parent
-KEPT = HERE / "data" / "routers" / "format_1" / "ranking.skroute"
 # As LightGBM wrote it.
-KEPT_MODEL = zipfile.ZipFile(KEPT).read("texts/0.txt").decode()
+KEPT_MODEL = (HERE / "data" / "ranker_lightgbm_4.txt").read_text("ascii")
 DATA = make_routing(60, n_features=6, n_models=3, random_state=0)
 X, Y, C = DATA.data, DATA.quality, DATA.costs
 
