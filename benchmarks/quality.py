@@ -364,7 +364,7 @@ def jobs(arguments: argparse.Namespace, known: Container[tuple]) -> Iterator[Any
     for seed, (name, table), protocol in product(
         range(arguments.seeds), found, arguments.protocols
     ):
-        peers = arguments.peers or MEASURED[protocol]
+        peers = MEASURED[protocol] if arguments.peers is None else arguments.peers
         for split in splits(table, protocol, seed):
             for router in (OURS, STATIC, *peers):
                 identity = (name, split.protocol, split.part, seed, router)
@@ -384,7 +384,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
     parser.add_argument(
         "--peers",
-        nargs="+",
+        nargs="*",
         choices=[*PEERS],
         help="default: all, less the slow ones where these would take hours",
     )
