@@ -421,10 +421,14 @@ class PricePath:
         """Call one model for all if that is affordable, and better than routing."""
         if self.single_quality is None or self.single_cost is None:
             return price
+        better = quality + _ROUNDING * abs(quality)
+        # Mostly routing is better, and a request should not wait for more than that.
+        if self.single_quality.max() <= better:
+            return price
         affordable = self.single_cost <= budget
         values = np.where(affordable, self.single_quality, -np.inf)
         model = best_on_average(values, self.single_cost)
-        if values[model] <= quality + _ROUNDING * abs(quality):
+        if values[model] <= better:
             return price
         return replace(price, single=model)
 
