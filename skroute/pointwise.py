@@ -68,6 +68,9 @@ class PointwiseRouter(CrossFittedRouter):
     (200,)
     """
 
+    # Files of format 1 do not know the range.
+    _quality_range: tuple[float, float] = (-np.inf, np.inf)
+
     def __init__(
         self,
         estimator: BaseEstimator,
@@ -109,10 +112,11 @@ class PointwiseRouter(CrossFittedRouter):
         Returns
         -------
         ndarray of shape (n_queries, n_models)
-            In the unit of `y`.
+            In the unit of `y`, within the range seen in training.
         """
         X = check_queries(self, X)
-        return _predict_columns(self.estimators_, X, self._mean_quality)
+        quality = _predict_columns(self.estimators_, X, self._mean_quality)
+        return np.clip(quality, *self._quality_range)
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Cost of every model as the regressor expects it, or its price.
@@ -140,6 +144,7 @@ class PointwiseRouter(CrossFittedRouter):
             cost_estimator = self.cost_estimator
             _check_regressor(cost_estimator, "cost_estimator")
         self._mean_quality = np.nanmean(quality, axis=0)
+        self._quality_range = float(np.nanmin(quality)), float(np.nanmax(quality))
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
         expected, expense = np.empty(quality.shape), np.empty(quality.shape)
         fold = draw_folds(table.repeats or X, self.cv, self.random_state)
@@ -155,7 +160,12 @@ class PointwiseRouter(CrossFittedRouter):
         self.cost_estimators_ = (
             _fit_columns(cost_estimator, X, costs) if per_query else []
         )
-        return np.hstack([expected, np.clip(expense, *self._cost_range)])
+        return np.hstack(
+            [
+                np.clip(expected, *self._quality_range),
+                np.clip(expense, *self._cost_range),
+            ]
+        )
 
 
 def _check_regressor(estimator: Any, name: str) -> None:

@@ -37,6 +37,8 @@ class ChangeablePool(CrossFittedRouter):
     _place: np.ndarray
     _worst: float
     _range: float
+    # The range of the qualities seen, in their own scale; a new model may widen it.
+    _seen: tuple[float, float] = (0.0, 1.0)
     _cost_fit: RidgeFit | None
     _cost_range: tuple[np.ndarray, np.ndarray]
     # Models and decisions as they were fitted, while the pool is another one.
@@ -198,6 +200,9 @@ class ChangeablePool(CrossFittedRouter):
         router._place = np.append(self._place, len(self._place))
         fold = draw_folds(X, self.cv, random_state=0)
         quality = (y - self._worst) / self._range
+        low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
+        if low < self._seen[0] or high > self._seen[1]:
+            router._seen = min(low, self._seen[0]), max(high, self._seen[1])
         router._pairs, pairs = self._pairs.with_model(X, quality, fold)
         expense = router._add_costs(self, X, costs, fold)
         true_quality = np.full(expense.shape, np.nan)

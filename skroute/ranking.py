@@ -291,7 +291,8 @@ class RankingRouter(ChangeablePool):
         Returns
         -------
         ndarray of shape (n_queries, n_models)
-            In the unit of `y`, comparable across models and queries.
+            In the unit of `y`, comparable across models and queries, and within the
+            range that `y` showed in training.
         """
         return self._estimates(X)[0]
 
@@ -348,7 +349,7 @@ class RankingRouter(ChangeablePool):
             quality = stages.blend(quality, scores, self.rank_weight_)
         unit = self._worst, self._range
         return stages.scaled_back(
-            quality, pairs.trust, self._pairs.means_, unit, self._place
+            quality, pairs.trust, self._pairs.means_, unit, self._place, self._seen
         )
 
     def _cost(self, X: np.ndarray, trust: np.ndarray) -> np.ndarray:

@@ -150,10 +150,15 @@ def scaled_back(
     means: np.ndarray,
     unit: tuple[float, float],
     place: np.ndarray,
+    seen: tuple[float, float] = (0.0, 1.0),
 ) -> np.ndarray:
-    """What is trusted of qualities, in their unit and the order of `models_`."""
+    """What is trusted of qualities, in their unit and the order of `models_`.
+
+    Regressions may leave the range of what was seen; estimates do not.
+    """
     worst, extent = unit
-    return worst + extent * drawn_to(means, quality, trust)[:, place]
+    trusted = drawn_to(means, quality, trust)[:, place]
+    return worst + extent * np.minimum(np.maximum(trusted, seen[0]), seen[1])
 
 
 def drawn_to(means: np.ndarray, estimates: np.ndarray, trust: np.ndarray) -> np.ndarray:

@@ -340,3 +340,34 @@ def test_scores_do_not_depend_on_the_output_container() -> None:
     for container in ("pandas", "polars"):
         wrapped = router.set_output(transform=container)
         assert wrapped.score(X, FRAME, costs=C) == score
+
+
+@pytest.mark.parametrize(
+    "made",
+    [RankingRouter(n_estimators=5, random_state=0), PointwiseRouter(Ridge())],
+    ids=["ranking", "pointwise"],
+)
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-3.0, 0.5)])
+def test_shown_qualities_stay_within_what_was_seen(made, ends) -> None:
+    # Lines through outcomes at two levels leave them at both ends.
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    y = np.where(X[:, :3] > 0, *ends[::-1])
+    router = clone(made).set_params(costs=[1.0, 2.0, 4.0])
+    honest = np.hsplit(router.fit_transform(X, y), 2)[0]
+    for shown in (
+        honest,
+        *(router.predict_quality(queries) for queries in (X, 0.9 * X, -X)),
+        router.explain(X)[["expected_quality", "runner_up_quality"]].to_numpy(),
+    ):
+        assert shown.min() >= ends[0] - 1e-12
+        assert shown.max() <= ends[1] + 1e-12
+
+
+def test_a_new_model_widens_what_was_seen() -> None:
+    X = np.random.default_rng(0).normal(size=(400, 4))
+    y = (X[:, :3] > 0).astype(float)
+    router = RankingRouter(costs=[1.0, 2.0, 4.0], n_estimators=0, random_state=0)
+    larger = router.fit(X, y).add_model("better", 1.5 * y[:, 0], X=X, costs=9.0)
+    shown = larger.predict_quality(X)
+    assert 1.1 < shown[:, -1].max() <= 1.5 + 1e-12
+    assert shown.min() >= -1e-12

@@ -45,7 +45,8 @@ def test_each_model_is_learned_from_the_queries_on_which_it_was_run(estimator, y
     for model in range(3):
         known = np.isfinite(y[:, model])
         alone = Ridge().fit(X[known], y[known, model])
-        np.testing.assert_allclose(found[:, model], alone.predict(X), atol=1e-9)
+        right = np.clip(alone.predict(X), np.nanmin(y), np.nanmax(y))
+        np.testing.assert_allclose(found[:, model], right, atol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", [RegressorChain(Ridge()), MultiTaskLasso(1e-3)])

@@ -175,7 +175,9 @@ def test_many_outcomes_are_trusted_against_a_pool_of_twins(data: Any) -> None:
     y = np.repeat(data.quality[:, :1], 2, axis=1)
     twins = _small(costs=[1.0, 2.0]).fit(data.data, y)
     better = twins.add_model("best", np.ones(400), X=data.data, costs=3.0)
-    assert better.predict_quality(data.data)[:, 2].mean() == pytest.approx(1, abs=0.02)
+    # It varies as the pool does; what would lie above all that was seen is cut off.
+    assert better.predict_quality(data.data)[:, 2].mean() == pytest.approx(1, abs=0.1)
+    assert (better.predict(data.data) == 2).mean() > 0.95
     alone = twins.remove_model("model_1").add_model(
         "best", np.ones(400), X=data.data, costs=3.0
     )
