@@ -135,7 +135,8 @@ def report(results: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         "What is fetched is mostly a sample of at most 8,192 queries, which is all of "
-        "the smaller tables: beyond it, a fit fetches 17 bytes of a query. The "
+        "the smaller tables, and at most 131,072 pairs for the ranker: beyond them, a "
+        "fit fetches a few bytes of a query. The "
         "processes share the machine with the client, and a fit of a small table is "
         "some hundred tasks that wait for each other; times are of a machine that did "
         "other work beside."

@@ -44,10 +44,15 @@ class RankTable:
     start: np.ndarray
     fold: np.ndarray
 
-    def without(self, k: int) -> RankTable:
-        """Leave the queries of a fold out; -1 is none."""
-        rest = self.fold != k
-        return RankTable(*(getattr(self, field.name)[rest] for field in fields(self)))
+    @classmethod
+    def joined(cls, tables: list[RankTable]) -> RankTable:
+        """One table of the queries of several."""
+        return cls(
+            *(
+                np.concatenate([getattr(table, field.name) for table in tables])
+                for field in fields(cls)
+            )
+        )
 
     def pairs(self) -> dict[str, np.ndarray]:
         """The pairs that were run, a row each, and how many there are of each query."""

@@ -165,6 +165,11 @@ class Encoder:
         tag = tag_of(kind)
         if tag is None:
             what = f"{where} is a {kind.__module__}.{kind.__qualname__}"
+            if hasattr(value, "to_local"):
+                raise ValueError(
+                    f"{what}, which a cluster fits: save the plain router that its "
+                    "to_local() gives, skroute.save(router.to_local(), path)."
+                )
             raise ValueError(
                 f"{what}, which no router file holds: files hold routers and deciders "
                 "of skroute, and few plain estimators of scikit-learn around them "

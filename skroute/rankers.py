@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skroute import stages
-from skroute.boosting import PairRanker
+from skroute.boosting import PairRanker, RankingPairs, RankTable
 from skroute.chunks import evenly
 from skroute.relevance import Grades, graded_relevance
 from skroute.rows import IN_MEMORY, Rows
@@ -103,19 +103,19 @@ def fit_ranker(
         tie_gain,
         grades,
     )
-    held_out = [k for k in range(folds.max() + 1) if (folds[telling] != k).any()]
-    *rankers, ranker = rows.train_rankers(
-        table,
-        [*held_out, -1],
+    # What is shown is bounded, so it is gathered and trained on in one place.
+    trained_on = RankingPairs(
+        rows.gather(table, RankTable.joined),
         gains,
         n_estimators=n_estimators,
         seed=seed,
         n_threads=n_threads,
         params=params,
     )
-    by_fold = rows.share(dict(zip(held_out, rankers, strict=True)))
+    held_out = [k for k in range(folds.max() + 1) if (folds[telling] != k).any()]
+    by_fold = rows.share({k: trained_on.train(k) for k in held_out})
     scores = rows.map(stages.with_rankers, scores, pairs, fold, by_fold, n_jobs)
-    return scores, ranker
+    return scores, trained_on.train(-1)
 
 
 def rank_weight(

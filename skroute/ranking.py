@@ -382,7 +382,7 @@ class RankingRouter(ChangeablePool):
         order = stages.own_order(sums, self.costs_)
         self._place = np.argsort(order)
         # The worst quality observed is 0 and the best 1, whatever the unit.
-        ends = rows.get(rows.total(stages.ends, table.quality, combine=np.maximum))
+        ends = rows.get(rows.total(stages.ends, table.quality, combine=np.fmax))
         self._worst = -float(ends[0])
         self._range = float(ends[1]) - self._worst or 1.0
         unit = self._worst, self._range

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from skroute.boosting import PairRanker, RankingPairs
-
 __all__ = ["IN_MEMORY", "Rows"]
 
 
@@ -65,10 +63,11 @@ class Rows:
         """Threads for what need not be done one after the other."""
         return n_jobs
 
-    def gather(self, column: Any) -> np.ndarray:
-        """Fetch a column of a few bytes per row."""
-        gathered: np.ndarray = column
-        return gathered
+    def gather(
+        self, column: Any, join: Callable[[list[Any]], Any] = np.concatenate
+    ) -> Any:
+        """Fetch a column of a few bytes per row, or of few rows: its parts joined."""
+        return column
 
     def numbers(self, column: Any) -> Any:
         """Make the column of the rows' numbers, beside a given one."""
@@ -77,13 +76,6 @@ class Rows:
     def split(self, values: np.ndarray, column: Any) -> Any:
         """Make a column of an array of one value per row, beside a given one."""
         return values
-
-    def train_rankers(
-        self, table: Any, without: list[int], gains: np.ndarray, **settings: Any
-    ) -> list[PairRanker]:
-        """Train rankers on a column of tables, without a fold (or none, -1) each."""
-        pairs = RankingPairs(table, gains, **settings)
-        return [pairs.train(k) for k in without]
 
 
 IN_MEMORY = Rows()

@@ -35,6 +35,10 @@ __all__ = [
     "with_rankers",
 ]
 
+# Steps of an estimate that a ranker tells apart: a power of two, so that single
+# precision holds them exactly.
+_STEPS = 2.0**14
+
 
 def profile(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Sums that tell the models apart: of qualities, of outcomes, and a fingerprint."""
@@ -89,11 +93,20 @@ def rank_table(
     tie_gain: float,
     grades: np.ndarray,
 ) -> RankTable:
-    """What rankers are trained on: the queries that are shown to them."""
+    """What rankers are trained on: the queries that are shown to them.
+
+    Features and scores are rounded. Estimates that were summed in another order differ
+    in their last digits, and trees would split where they differ: repeated queries into
+    bins of their own, and equally good features by chance.
+    """
     rows = np.flatnonzero(shown)
     labels, _ = graded_relevance(quality[rows], costs, tie_gain=tie_gain, grades=grades)
     known = np.isfinite(quality[rows])
-    return RankTable(pairs.at(rows).features, labels, known, scores[rows], fold[rows])
+    features, start = (
+        (np.rint(values * _STEPS) / _STEPS).astype(np.float32)
+        for values in (pairs.at(rows).features, scores[rows])
+    )
+    return RankTable(features, labels, known, start, fold[rows])
 
 
 def with_rankers(

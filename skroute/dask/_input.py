@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array
 
-from skroute.dask._partitions import Column, Partitions
+from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.datasets._extras import require
+from skroute.exceptions import caller_level
 from skroute.names import default_names, listed, model_names
 from skroute.outcomes import check_outcomes_of
 from skroute.validation import (
@@ -30,6 +33,9 @@ __all__ = [
 ]
 
 _FLOATS = (np.float64, np.float32)
+# A fit runs some 70 tasks for each partition, and the scheduler takes about a
+# millisecond for each task.
+_MANY_PARTITIONS = 2000
 
 
 def is_collection(value: Any) -> bool:
@@ -107,6 +113,14 @@ def check_partitioned_table(
                 f"{name} must be per query, with a column for each of the "
                 f"{y.shape[1]} models of y; got {table.shape[1]} columns."
             )
+    n_parts = len(partitions(X))
+    if n_parts > _MANY_PARTITIONS:
+        warnings.warn(
+            f"X has {n_parts:,} partitions, and a fit runs some 70 tasks for each of "
+            "them: the scheduler will take longer than the workers. Use fewer and "
+            "larger partitions, of some thousand to a hundred thousand queries.",
+            stacklevel=caller_level(),
+        )
     parts, lengths = {}, {}
     for name, table in tables.items():
         if table is not None:
@@ -129,7 +143,16 @@ def check_partitioned_table(
     models = model_names(y)
     if models is None:
         models = default_names(y.shape[1])
-    quality = rows.map(check_quality, columns["y"])
+    n_rows = Column([lengths["X"][i] for i in filled])
+    labelled = [name for name in columns if hasattr(tables[name], "columns")]
+    quality = rows.map(
+        _check_outcomes,
+        columns["y"],
+        n_rows,
+        _announced(y),
+        labelled,
+        *(columns[name] for name in labelled),
+    )
     outcomes = check_outcomes_of(
         router,
         models,
@@ -141,7 +164,7 @@ def check_partitioned_table(
     # Widths and names of the features are those of every partition.
     head = rows.get(rows.apply(_head, columns["X"].parts[0]))
     check_vectors(router, head, reset=True)
-    queries = rows.map(_check_embeddings, columns["X"])
+    queries = rows.map(_check_embeddings, columns["X"], n_rows, _announced(X))
     return settled_table(router, models, queries, outcomes), rows
 
 
@@ -192,13 +215,73 @@ def partitions(table: Any) -> list[Any]:
 def _lengths(client: Any, table: Any, parts: list[Any]) -> list[int]:
     if is_array(table):
         return [int(size) for size in table.chunks[0]]
-    lengths: list[int] = client.gather(client.map(len, parts, pure=False))
-    return lengths
+    return fetch(client, client.map(len, parts, pure=False))
 
 
 def _head(part: Any) -> Any:
     return part[:1]
 
 
-def _check_embeddings(part: Any) -> np.ndarray:
+def _announced(table: Any) -> list[str] | int:
+    """The columns that a collection says to have: their names, or how many."""
+    if hasattr(table, "columns"):
+        return [str(column) for column in table.columns]
+    return int(table.shape[1])
+
+
+def _check_embeddings(part: Any, n_rows: int, announced: list[str] | int) -> np.ndarray:
+    _check_part(part, "X", n_rows, announced)
     return np.asarray(check_array(part, dtype=_FLOATS, order="C", input_name="X"))
+
+
+def _check_outcomes(
+    part: Any, n_rows: int, announced: list[str] | int, names: list[str], *frames: Any
+) -> np.ndarray:
+    """Check the qualities of a partition, and that all its frames label the rows alike.
+
+    `names` are what the arguments are called that `frames` are partitions of.
+    """
+    _check_part(part, "y", n_rows, announced)
+    labels = [frame.index for frame in frames]
+    for (one, known), (other, found) in combinations(
+        zip(names, labels, strict=True), 2
+    ):
+        if not _go_together(known, found):
+            raise ValueError(
+                f"{other} and {one} must have the same row labels in each partition: "
+                f"{one} has {listed(known, 3)}, {other} has {listed(found, 3)}. Rows "
+                "are matched by position: put the frames in one order, or, if they "
+                "are, give arrays, .to_dask_array(lengths=True)."
+            )
+    return check_quality(part)
+
+
+def _go_together(labels: Any, others: Any) -> bool:
+    """Whether rows may be matched by position.
+
+    Labels that pandas gives by itself, from 0 in each partition, name no row.
+    """
+    if labels.equals(others):
+        return True
+    counted = any(
+        type(index).__name__ == "RangeIndex" and index[:1].tolist() == [0]
+        for index in (labels, others)
+    )
+    return counted and not labels.isin(others).all()
+
+
+def _check_part(part: Any, name: str, n_rows: int, announced: list[str] | int) -> None:
+    """Check that a partition is what its collection says."""
+    width = announced if isinstance(announced, int) else len(announced)
+    if part.shape != (n_rows, width):
+        raise ValueError(
+            f"{name} has a partition of shape {part.shape}, where the collection "
+            f"announces {(n_rows, width)}: its partitions must all have the same "
+            "columns, and its chunks or meta must tell them."
+        )
+    if not isinstance(announced, int) and _announced(part) != announced:
+        raise ValueError(
+            f"{name} has a partition with the columns {listed(_announced(part))}, and "
+            f"the collection announces {listed(announced)}: its partitions must all "
+            "have the same columns in one order."
+        )

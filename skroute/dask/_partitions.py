@@ -7,26 +7,31 @@ computed again by the scheduler, from the partitions that the caller gave.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import pickle
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import reduce
 from operator import add
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
-from skroute.boosting import PairRanker, RankTable
-from skroute.dask._boosting import train_on_cluster
 from skroute.rows import Rows
 from skroute.threads import single_threaded
 
-__all__ = ["Column", "Partitions"]
+__all__ = ["Column", "Partitions", "fetch"]
+
+_logger = logging.getLogger(__name__)
 
 # Seconds between looks at a cluster that is waited for, and how long it may be without
 # any worker.
 _LOOK = 2.0
-_PATIENCE = 60.0
+_PATIENCE = 45.0
 # Sums that are added up at once.
 _FAN_IN = 8
 # Stages that are waited for at once.
@@ -37,9 +42,20 @@ _PIECE = 4_000_000
 
 @dataclass(frozen=True)
 class Column:
-    """One future for each partition of the table."""
+    """One future, or a value of a few bytes, for each partition of the table."""
 
     parts: list[Any]
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What is wrong with the rows of a step: raised where it is fetched.
+
+    A task that raised it would have each worker log the traceback of an error that is
+    the caller's.
+    """
+
+    error: Exception
 
 
 class Partitions(Rows):
@@ -84,14 +100,14 @@ class Partitions(Rows):
         parts = self.map(function, *arguments).parts
         while len(parts) > 1:
             parts = [
-                self._submit(_combined, combine, parts[i : i + _FAN_IN])
+                self._submit(_combined, combine, *parts[i : i + _FAN_IN])
                 for i in range(0, len(parts), _FAN_IN)
             ]
         return parts[0]
 
     def apply(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Compute a value from others, on one of the workers."""
-        return self._submit(_once, function, *arguments)
+        return self._submit(function, *arguments)
 
     def share(self, value: Any) -> Any:
         """Send a constant of any size, in pieces that the scheduler can send again.
@@ -123,8 +139,7 @@ class Partitions(Rows):
 
     def numbers(self, column: Column) -> Column:
         """Make the column of the rows' numbers, beside a given one."""
-        starts = [self._submit(int, start) for start in self.starts]
-        return self.map(_numbers, column, Column(starts))
+        return self.map(_numbers, column, Column(self.starts.tolist()))
 
     def split(self, values: np.ndarray, column: Column) -> Column:
         """Make a column of an array of one value per row, beside a given one."""
@@ -142,26 +157,15 @@ class Partitions(Rows):
         """Threads for what need not be done one after the other: they only wait."""
         return _N_WAITING
 
-    def gather(self, column: Column) -> np.ndarray:
-        """Fetch a column of a few bytes per row."""
-        return np.concatenate(self._fetch(column.parts))
-
-    def train_rankers(
-        self, table: Column, without: list[int], gains: np.ndarray, **settings: Any
-    ) -> list[PairRanker]:
-        """Train rankers where the queries are, without a fold (or none, -1) each."""
-        return [
-            train_on_cluster(
-                self.client,
-                self.map(RankTable.without, table, k).parts,
-                gains,
-                **settings,
-            )
-            for k in without
-        ]
+    def gather(
+        self, column: Column, join: Callable[[list[Any]], Any] = np.concatenate
+    ) -> Any:
+        """Fetch a column of a few bytes per row, or of few rows: its parts joined."""
+        return join(self._fetch(column.parts))
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self.client.submit(function, *arguments, pure=False)
+        key = f"{_name(function)}-{uuid4().hex}"
+        return self.client.submit(_once, function, *arguments, key=key, pure=False)
 
     def as_array(self, column: Column, width: int) -> Any:
         """Make a Dask array of a column of numbers."""
@@ -177,48 +181,73 @@ class Partitions(Rows):
         )
 
     def _fetch(self, futures: list[Any]) -> list[Any]:
-        """Results, or what went wrong."""
-        from distributed import CancelledError, KilledWorker
-
-        try:
-            self._wait(futures)
-            results: list[Any] = self.client.gather(futures)
-        except KilledWorker as error:
-            raise RuntimeError(
-                "the fit was given up: workers died again and again on one of its "
-                f"tasks ({error}). They may lack memory: make the partitions smaller "
-                "or the workers larger, and fit again."
-            ) from error
-        except CancelledError as error:
-            raise RuntimeError(
-                "the fit was given up: a lost worker held a part of the table that "
-                "cannot be made again, as it was scattered or published, or the fit "
-                f"was cancelled ({error}). Give a table that is read or made by tasks, "
-                "and fit again."
-            ) from error
+        results: list[Any] = fetch(self.client, futures)
         return results
 
-    def _wait(self, futures: list[Any]) -> None:
-        """Wait for futures, but not without end for a cluster without workers."""
-        alone_since = None
-        for future in futures:
-            while not future.done():
-                try:
-                    # Not distributed.wait: it wants a current client, and to set one
-                    # changes the scheduler of all threads.
-                    future.exception(timeout=_LOOK)
-                except TimeoutError:
-                    if self.client.nthreads():
-                        alone_since = None
-                        continue
-                    alone_since = alone_since or time.monotonic()
-                    if time.monotonic() - alone_since > _PATIENCE:
-                        raise RuntimeError(
-                            "the fit was given up: the cluster lost all its workers, "
-                            f"and none came back in {_PATIENCE:.0f} seconds. Start "
-                            "workers, or restart the cluster with client.restart(), "
-                            "and fit again."
-                        ) from None
+
+def fetch(client: Any, futures: list[Any]) -> list[Any]:
+    """Fetch results, but do not wait without end for a cluster without workers.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster.
+    futures : list of distributed.Future
+        What to fetch.
+
+    Returns
+    -------
+    list
+        The results.
+
+    Raises
+    ------
+    RuntimeError
+        If the cluster lost what cannot be made again.
+    """
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        results: list[Any] = _wait_for(client, futures)
+    except KilledWorker as error:
+        raise RuntimeError(
+            "the fit was given up: workers died again and again on one of its "
+            f"tasks ({error}). They may lack memory: make the partitions smaller "
+            "or the workers larger, and fit again."
+        ) from error
+    except CancelledError as error:
+        raise RuntimeError(
+            "the fit was given up: a lost worker held a part of the table that "
+            "cannot be made again, as it was scattered or published, or the fit "
+            f"was cancelled ({error}). Give a table that is read or made by tasks, "
+            "and fit again."
+        ) from error
+    for result in results:
+        if isinstance(result, _Refused):
+            raise result.error
+    return results
+
+
+def _wait_for(client: Any, futures: list[Any]) -> Any:
+    # On the client's own loop: `gather` itself has no time limit, and one that is
+    # cancelled may take along those of other threads.
+    gathering = asyncio.run_coroutine_threadsafe(
+        client.gather(futures, asynchronous=True), client.loop.asyncio_loop
+    )
+    alone_since = None
+    while not wait([gathering], _LOOK).done:
+        if client.nthreads():
+            alone_since = None
+            continue
+        alone_since = alone_since or time.monotonic()
+        if time.monotonic() - alone_since > _PATIENCE:
+            gathering.cancel()
+            raise RuntimeError(
+                "the fit was given up: the cluster was without workers for "
+                f"{_PATIENCE:g} seconds. Start workers, or restart the cluster with "
+                "client.restart(), and fit again."
+            )
+    return gathering.result()
 
 
 def _on_part(
@@ -232,20 +261,25 @@ def _on_part(
 
 
 def _once(function: Callable[..., Any], *arguments: Any) -> Any:
-    # One thread of BLAS and of k-means: sums in another order are another fit.
-    with single_threaded():
-        return function(*arguments)
+    """Call a function, unless an argument was refused."""
+    for argument in arguments:
+        if isinstance(argument, _Refused):
+            return argument
+    try:
+        # One thread of BLAS and of k-means: sums in another order are another fit.
+        with single_threaded():
+            return function(*arguments)
+    except (TypeError, ValueError) as error:
+        _logger.debug("%s was refused its rows", _name(function), exc_info=True)
+        return _Refused(error.with_traceback(None))
 
 
 def _unpacked(*pieces: bytes) -> Any:
     return pickle.loads(b"".join(pieces))
 
 
-def _combined(combine: Callable[[Any, Any], Any], values: list[Any]) -> Any:
-    result = values[0]
-    for value in values[1:]:
-        result = combine(result, value)
-    return result
+def _combined(combine: Callable[[Any, Any], Any], *values: Any) -> Any:
+    return reduce(combine, values)
 
 
 def _rows_of(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
