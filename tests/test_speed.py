@@ -249,7 +249,6 @@ def _wrong(X: np.ndarray, value: float) -> np.ndarray:
         (lambda X: _wrong(_wrong(X, np.inf) - 1, -np.inf), "infinity"),
         (lambda X: X[:, :-1], "features"),
         (lambda X: X[0], "1D array"),
-        (lambda X: X[:0], "0 sample"),
         (lambda X: X.astype(str).astype(object) + "x", "could not convert"),
     ],
 )

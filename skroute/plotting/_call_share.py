@@ -10,7 +10,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.metrics._estimator import judge
 from skroute.plotting._bands import Band, stack, to_the_ceiling
-from skroute.plotting._style import axes_for, literal, override
+from skroute.plotting._style import (
+    axes_for,
+    is_marked,
+    literal,
+    number_marks,
+    override,
+)
 
 __all__ = ["CallShareDisplay"]
 
@@ -127,7 +133,7 @@ class CallShareDisplay:
         from matplotlib.collections import PolyCollection
 
         for artist in (*ax.collections, *ax.patches, *ax.texts):
-            if artist.get_gid() == _GID:
+            if is_marked(artist, _GID):
                 artist.remove()
         oracle = None if self.oracle is None else self.oracle.call_share[-1]
         budget, share = to_the_ceiling(self.curve)
@@ -189,6 +195,7 @@ class CallShareDisplay:
             title_fontsize="small",
             alignment="left",
         )
+        number_marks(ax, _GID)
         return self
 
     @classmethod

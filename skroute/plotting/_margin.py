@@ -15,6 +15,7 @@ from skroute.plotting._style import (
     axes_for,
     list_once,
     literal,
+    number_marks,
     override,
     router_styles,
 )
@@ -115,6 +116,7 @@ class MarginDisplay:
             fontsize="small",
             framealpha=0.8,
         )
+        number_marks(ax, ROUTER)
         return self
 
     @classmethod

@@ -15,6 +15,7 @@ from skroute.plotting._style import (
     find_routers,
     list_once,
     literal,
+    number_marks,
     override,
     router_styles,
 )
@@ -190,6 +191,7 @@ class RoutingCurveDisplay:
             fontsize="small",
             framealpha=0.8,
         )
+        number_marks(ax, ROUTER)
         return self
 
     @classmethod

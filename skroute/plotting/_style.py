@@ -17,8 +17,10 @@ __all__ = [
     "ROUTER",
     "axes_for",
     "find_routers",
+    "is_marked",
     "list_once",
     "literal",
+    "number_marks",
     "override",
     "router_styles",
     "shades",
@@ -77,7 +79,19 @@ def find_routers(ax: Any) -> list[Any]:
     list of matplotlib Line2D
         The lines, in the order in which they were drawn.
     """
-    return [line for line in ax.lines if line.get_gid() == ROUTER]
+    return [line for line in ax.lines if is_marked(line, ROUTER)]
+
+
+def is_marked(artist: Any, mark: str) -> bool:
+    """Tell whether an artist was drawn with a mark as its group id."""
+    return str(artist.get_gid() or "").startswith(mark)
+
+
+def number_marks(ax: Any, mark: str) -> None:
+    """Give marked artists group ids of their own: in an SVG they are element ids."""
+    marked = (artist for artist in ax.get_children() if is_marked(artist, mark))
+    for number, artist in enumerate(marked):
+        artist.set_gid(f"{mark}-{number}")
 
 
 def router_styles(ax: Any) -> Iterator[dict[str, Any]]:
@@ -134,7 +148,7 @@ def list_once(handles: Iterable[Any]) -> list[Any]:
     kept, labels = [], set()
     for handle in handles:
         if handle is None or (
-            handle.get_gid() != ROUTER and handle.get_label() in labels
+            not is_marked(handle, ROUTER) and handle.get_label() in labels
         ):
             continue
         labels.add(handle.get_label())
