@@ -16,13 +16,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skroute import BudgetDecider, PointwiseRouter
-from skroute.datasets import load_digits_pool
+from skroute.datasets import load_digits_pool, make_routing
 from skroute.metrics import CollapseMonitor
 
 quick = settings(max_examples=50, deadline=None)
@@ -498,7 +501,8 @@ def test_for_a_router(digits, router):
     seen = watch.update(names, X=digits.data).summary()
     assert seen.models.tolist() == digits.models.tolist()
     assert seen.strongest == ("svc",)
-    assert seen.mean_cost == pytest.approx(router.costs_[watch._choices[:1597]].mean())
+    expected = router.predict_cost(digits.data)[np.arange(1597), watch._choices[:1597]]
+    assert seen.mean_cost == pytest.approx(expected.mean())
     assert seen.alarms == ()
 
 
@@ -532,6 +536,60 @@ def test_for_a_router_that_is_not_fitted():
         CollapseMonitor.for_router(PointwiseRouter(Ridge()))
 
 
+# What is not known
+
+
+def test_unknown_costs_are_the_prices_of_the_models():
+    watch = monitor().update([0, 1, 2], costs=[7.0, np.nan, np.nan])
+    assert watch.summary().total_cost == 7.0 + PRICES[1] + PRICES[2]
+
+
+@pytest.mark.parametrize("none", [None, np.nan])
+def test_queries_without_a_model_are_passed_over(digits, none):
+    X = digits.data[:3]
+    with_none = monitor(reference=digits.data)
+    with_none.update(["small", none, "large"], X=X, costs=[1.0, np.nan, 3.0])
+    with_none.update([1, none], costs=[2.0, 5.0]).update([none])
+    without = monitor(reference=digits.data)
+    without.update(["small", "large"], X=X[::2], costs=[1.0, 3.0])
+    without.update([1], costs=[2.0])
+    assert str(with_none.summary()) == str(without.summary())
+    assert with_none.summary().total_cost == 6.0
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_a_router_tells_what_its_queries_cost(in_pipeline):
+    data = make_routing(600, n_features=6, n_models=3, random_state=0)
+    # Queries that are long cost more, and go to the large model.
+    long = 1.0 + 9.0 * (data.data[:, 0] > 0.5)
+    costs = np.array([1.0, 2.0, 4.0]) * long[:, None]
+    router = PointwiseRouter(KNeighborsRegressor(1), random_state=0)
+    if in_pipeline:
+        with config_context(enable_metadata_routing=True):
+            router = make_pipeline(StandardScaler(), router)
+            router.fit(data.data, data.quality, costs=costs)
+    else:
+        router.fit(data.data, data.quality, costs=costs)
+    calls = np.where(long > 5.0, 2, 0)
+    spent = costs[np.arange(600), calls].mean()
+    sizes = QUICK | {"window": 600}
+    watch = CollapseMonitor.for_router(router, data.data, budget=spent, **sizes)
+    seen = watch.update(calls, X=data.data).summary()
+    assert seen.mean_cost == pytest.approx(spent, rel=0.05)
+    assert "mean_cost" not in seen.alarms
+    # The means of the models say something else.
+    means = costs.mean(axis=0)[calls].mean()
+    assert means != pytest.approx(spent, rel=0.2)
+    assert watch.update(calls).summary().total_cost / 600 == pytest.approx(
+        seen.mean_cost + means
+    )
+    again = pickle.loads(pickle.dumps(watch)).update(calls, X=data.data)
+    assert again.summary().n_queries == 1800
+    # Embeddings tell the costs, also where drift is not watched.
+    alone = CollapseMonitor.for_router(router, **sizes).update(calls, X=data.data)
+    assert alone.summary().mean_cost == seen.mean_cost
+
+
 # Bad input
 
 
@@ -545,10 +603,10 @@ def test_for_a_router_that_is_not_fitted():
         ([True, False], {}, "decisions"),
         ([[0, 1]], {}, "decisions.*shape"),
         ("small", {}, "decisions.*A single decision"),
-        ([None, "small"], {}, "decisions.*None"),
+        ([None, "huge"], {}, "decisions.*huge"),
         ([0, 1], {"costs": [1.0]}, "costs must have one value per decision"),
         ([0, 1], {"costs": [[1.0, 2.0]]}, "costs must have one value per decision"),
-        ([0, 1], {"costs": [1.0, np.nan]}, "costs must be finite.*nan"),
+        ([0, 1], {"costs": [1.0, 1e308]}, r"costs must hold.*1e\+308"),
         ([0, 1], {"costs": [1.0, np.inf]}, "costs must be finite"),
         ([0, 1], {"costs": [1.0, -2.0]}, r"costs.*not negative; got -2\.0"),
         ([0, 1], {"costs": ["a", "b"]}, "costs must be numbers"),
@@ -583,6 +641,8 @@ def test_embeddings_without_a_reference_are_refused():
         ({"costs": [1, 2, np.nan]}, "no price for the models large"),
         ({"costs": [1, 2, -3]}, "costs must be finite and not negative"),
         ({"costs": ["a", "b", "c"]}, "costs must be numbers"),
+        ({"costs": [1, 2, 1e308]}, r"costs must hold.*1e\+308"),
+        ({"budget": 1e308}, "budget with its slack must hold"),
         ({"costs": {"small": 1, "huge": 2}}, "unknown: huge"),
         ({"window": 0}, "window"),
         ({"window": 2.5}, "window must be an integer"),

@@ -10,7 +10,13 @@ from scipy.stats import entropy
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.checks import check_integer, check_number
+from skroute.checks import (
+    LARGEST_OUTCOME,
+    check_integer,
+    check_magnitude,
+    check_number,
+)
+from skroute.drafts import snapshot
 from skroute.locks import lock_of
 from skroute.metrics._drift import Reference
 from skroute.metrics._monitor_input import (
@@ -169,9 +175,13 @@ class CollapseMonitor:
         slack = check_number(budget_slack, "budget_slack", low=0.0)
         if budget is not None:
             budget = check_number(budget, "budget", low=0.0)
-            self._limits["mean_cost"] = budget * (1.0 + slack)
+            limit = np.array([budget * (1.0 + slack)])
+            check_magnitude(limit, "budget with its slack", LARGEST_OUTCOME)
+            self._limits["mean_cost"] = float(limit[0])
         if not self._strongest.any():
             self._limits.pop("strongest_share", None)
+        # Fitted steps that expect what a call costs; none where prices tell it.
+        self._steps: list[Any] = []
         self._reference = None
         self._rows = np.empty((0, 0))
         if reference is None:
@@ -205,7 +215,9 @@ class CollapseMonitor:
         Returns
         -------
         CollapseMonitor
-            A monitor of the router's models at their mean costs.
+            A monitor of the router's models at their mean costs. Of a router that was
+            fitted on per-query costs it keeps a copy, to tell what a query is expected
+            to cost.
 
         Raises
         ------
@@ -229,9 +241,12 @@ class CollapseMonitor:
         ()
         """
         steps = [step for _, step in getattr(router, "steps", [("router", router)])]
-        for step in steps:
+        for i, step in enumerate(steps):
             if hasattr(step, "models_") and hasattr(step, "costs_"):
-                return cls(step.models_, step.costs_, reference=X, **options)
+                monitor = cls(step.models_, step.costs_, reference=X, **options)
+                if getattr(step, "_per_query_costs", False):
+                    monitor._steps = [*steps[:i], snapshot(step)]
+                return monitor
         if hasattr(router, "fit"):
             check_is_fitted(router)
         raise ValueError(
@@ -247,11 +262,14 @@ class CollapseMonitor:
         ----------
         decisions : array-like of str or int of shape (n_queries,)
             Names of the models that were called, as ``route`` gives them, or indices,
-            as ``predict`` does; in the order of the traffic.
+            as ``predict`` does; in the order of the traffic. ``None`` (or ``NaN``),
+            where no model was called, is passed over.
         X : array-like of shape (n_queries, n_features), default=None
             Embeddings of the queries. Left out, these queries do not count for drift.
         costs : array-like of shape (n_queries,), default=None
-            Money that each call did cost. ``None``: the prices of the models.
+            Money that each call did cost, ``NaN`` where unknown. What is not known, or
+            not given, is what the router of :meth:`for_router` expects of that query,
+            where `X` is given; else the price of the model.
 
         Returns
         -------
@@ -266,8 +284,15 @@ class CollapseMonitor:
         """
         check_rows(decisions=decisions, X=X, costs=costs)
         choices = check_decisions(decisions, self.models)
-        spent = self.costs[choices] if costs is None else check_paid(costs, choices)
+        unknown = np.full(len(choices), np.nan)
+        spent = unknown if costs is None else check_paid(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))
+        if np.isnan(spent).any():
+            spent = np.where(np.isnan(spent), self._expected(choices, X), spent)
+        called = choices >= 0
+        if not called.all():
+            choices, spent = choices[called], spent[called]
+            rows = None if rows is None else rows[called]
         messages: list[tuple[int, str]] = []
         with lock_of(self):
             start = 0
@@ -310,7 +335,19 @@ class CollapseMonitor:
                 for name, value in vars(self).items()
             }
 
-    def _check_rows(self, X: Any, n_queries: int) -> np.ndarray:
+    def _expected(self, choices: np.ndarray, X: Any) -> np.ndarray:
+        """Money that calls are expected to cost, as far as the monitor can tell."""
+        if X is None or not self._steps:
+            return self.costs[choices]
+        *before, router = self._steps
+        for step in before:
+            X = step.transform(X)
+        cost: np.ndarray = router.predict_cost(X)[np.arange(len(choices)), choices]
+        return cost
+
+    def _check_rows(self, X: Any, n_queries: int) -> np.ndarray | None:
+        if self._reference is None and self._steps:
+            return None
         if self._reference is None:
             raise ValueError(
                 "X was given, but there is nothing to compare it with: give training "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute.checks import check_number
+from skroute.checks import LARGEST_OUTCOME, check_magnitude, check_number
 from skroute.money import check_prices
 from skroute.names import by_model, listed
 
@@ -55,6 +55,7 @@ def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
         )
     _as_numbers(list(costs.values()) if isinstance(costs, Mapping) else costs)
     prices = check_prices(costs, models)
+    check_magnitude(prices, "costs", LARGEST_OUTCOME)
     if np.isnan(prices).any():
         raise ValueError(
             f"costs has no price for the models {listed(models[np.isnan(prices)])}; "
@@ -64,13 +65,22 @@ def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
 
 
 def check_decisions(decisions: Any, models: np.ndarray) -> np.ndarray:
-    """Names or indices of models as indices."""
-    given = np.asarray(decisions)
+    """Names or indices of models as indices; -1 where no model was called."""
+    # An array of text would make a name of NaN.
+    kind = None if hasattr(decisions, "dtype") else object
+    given = np.asarray(decisions, dtype=kind)
     if given.ndim != 1:
         raise ValueError(
             f"decisions must be names or indices of models, of shape (n_queries,); got "
             f"shape {given.shape}. A single decision is [decision]."
         )
+    if given.dtype.kind == "O":
+        # What `route` gives with top_k where a query has no more models.
+        called = np.array([not _is_missing(value) for value in given], dtype=bool)
+        if not called.all():
+            choices = np.full(len(given), -1)
+            choices[called] = check_decisions(given[called], models)
+            return choices
     if given.dtype.kind in "iu" or all(_is_index(value) for value in given):
         if len(given) and not 0 <= given.min() <= given.max() < len(models):
             raise ValueError(
@@ -92,20 +102,25 @@ def _is_index(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def check_paid(costs: Any, choices: np.ndarray) -> np.ndarray:
-    """Money that each call did cost, as float64."""
+    """Money that each call did cost, as float64; ``NaN`` where unknown."""
     paid = _as_numbers(costs)
     if paid.shape != choices.shape:
         raise ValueError(
             f"costs must have one value per decision, shape {choices.shape}; got "
             f"{paid.shape}. Leave it out to take the prices of the models."
         )
-    if not (np.isfinite(paid) & (paid >= 0)).all():
-        bad = paid[~(np.isfinite(paid) & (paid >= 0))]
+    bad = np.isinf(paid) | (paid < 0)
+    if bad.any():
         raise ValueError(
-            f"costs must be finite and not negative; got {listed(bad)}. Where a cost "
-            "is unknown, give the model's price."
+            f"costs must be finite and not negative; got {listed(paid[bad])}. Where a "
+            "cost is unknown, give NaN."
         )
+    check_magnitude(paid, "costs", LARGEST_OUTCOME)
     return paid
 
 
