@@ -36,6 +36,8 @@ __all__ = ["BaseRouter"]
 # Queries that are estimated and decided at once, where each is decided on its own: so
 # much memory is needed, however many there are.
 _AT_ONCE = 16384
+# Rows of a call that can stand in for the traffic, where nothing is known of training.
+_ENOUGH = 100
 
 
 class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
@@ -179,7 +181,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         with the larger share.
 
         Without cross-fitted estimates from training (a router of a third party that was
-        fitted by `fit` alone), the price is found on the rows of this call.
+        fitted by `fit` alone, and not by `fit_transform`), the price is found on the
+        rows of this call, 100 at least; fewer are refused.
         """
         decider = BudgetDecider(
             budget,
@@ -441,6 +444,14 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             none = np.zeros((1, len(self.models_)))
             return quality, cost, TrainingDecisions.of(none, none)
         if training is None:
+            if decider._needs_path() and len(quality) < _ENOUGH:
+                raise ValueError(
+                    f"a mean budget or min_quality cannot be settled on {len(quality)} "
+                    f"rows, each would be held to it alone: this {type(self).__name__} "
+                    "keeps no cross-fitted estimates of its training queries. Fit it "
+                    "with fit_transform, derive it from CrossFittedRouter, give a "
+                    f"price=..., or scope='batch'. {_ENOUGH} rows are enough."
+                )
             training = TrainingDecisions.of(quality, cost)
         self._settle(decider, training)
         return quality, cost, training

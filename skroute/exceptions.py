@@ -53,7 +53,7 @@ class InfeasibleBudgetError(ValueError):
 
 
 class NoCostWarning(UserWarning):
-    """A router was fitted without any costs, so every model is taken to cost 1."""
+    """A router was fitted without costs, or on costs of a model that are all 0."""
 
 
 class UnsafePickleError(pickle.UnpicklingError):

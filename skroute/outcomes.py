@@ -115,11 +115,20 @@ def check_outcomes_of(
         table = rows.map(_at_prices, quality, prices)
         return Outcomes(quality, table, False, weight, prices)
     table = rows.map(_costs_of_calls, costs, quality, weight, prices, models)
-    known = rows.get(rows.total(_observed, table, combine=np.logical_or))
+    known, paid = rows.get(rows.total(_known_and_paid, table, combine=np.logical_or))
     if not known.all():
         raise ValueError(
             f"costs has no known cost for the models {listed(models[~known])}: "
             "their column is all NaN; give a price for them in the constructor."
+        )
+    free = ~paid if prices is None else ~paid & (prices != 0)
+    if free.any():
+        warnings.warn(
+            f"costs is 0 in all rows for the models {listed(models[free])}: 0 means "
+            "free. Where a cost is not known, give NaN. A price of 0 for the model, "
+            "costs=... in the constructor, says that it is free.",
+            NoCostWarning,
+            stacklevel=caller_level(),
         )
     mean_costs = means_of(rows.get(rows.total(weighted_sums, table, weight)))
     return Outcomes(quality, table, True, weight, mean_costs)
@@ -127,6 +136,10 @@ def check_outcomes_of(
 
 def _observed(table: np.ndarray) -> np.ndarray:
     return np.isfinite(table).any(axis=0)
+
+
+def _known_and_paid(costs: np.ndarray) -> np.ndarray:
+    return np.stack([np.isfinite(costs).any(axis=0), (costs > 0).any(axis=0)])
 
 
 def _where_weighed(table: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -77,6 +77,21 @@ def test_a_third_party_router_spends_its_budget() -> None:
         assert 0.9 * limit <= total <= limit * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 99])
+@pytest.mark.parametrize("rule", [dict(budget=float(C.mean())), dict(min_quality=0.1)])
+def test_few_rows_of_a_third_party_are_no_traffic(rows: int, rule: Any) -> None:
+    router = LinearRouter().fit(X, FRAME, costs=C)
+    for ask in (router.route, router.explain):
+        with pytest.raises(ValueError, match=rf"{rows} rows.*fit_transform.*price="):
+            ask(X[:rows], **rule)
+    # The ways out.
+    assert len(router.route(X[:100], **rule)) == 100
+    assert len(router.route(X[:rows], price=1.0)) == rows
+    assert len(router.route(X[:rows], budget=rows * C.max(), scope="batch")) == rows
+    router.fit_transform(X, FRAME, costs=C)
+    assert router.route(X[:1], **rule)[0] == router.route(X, **rule)[0]
+
+
 def test_a_third_party_router_is_cross_fitted_by_clones() -> None:
     router = LinearRouter()
     estimates = router.fit_transform(X, FRAME, costs=C)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import skroute
 from skroute import BudgetDecider, DummyRouter, InfeasibleBudgetError
 from skroute.money import rounded_up
 
@@ -84,3 +85,39 @@ def test_the_budget_that_an_error_shows_is_enough(price, scope, single):
 )
 def test_money_is_rounded_up(money, shown):
     assert rounded_up(money) == shown
+
+
+# Zero
+
+
+FREE = np.tile([0.0, 0.7], (6, 1))
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [FREE, np.where(np.arange(12).reshape(6, 2) < 4, np.nan, FREE)],
+    ids=["all known", "some unknown"],
+)
+def test_costs_that_are_all_zero_are_warned_of_by_name(costs):
+    for fit in (DummyRouter().fit, DummyRouter().fit_transform):
+        with pytest.warns(
+            skroute.NoCostWarning, match="models model_0: 0 .*NaN"
+        ) as told:
+            fit(X, Y, costs=costs)
+        assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("prices", "costs"),
+    [
+        ([0.0, 0.7], FREE),
+        ({"model_0": 0.0, "model_1": 0.7}, FREE),
+        ([0.0, 0.7], None),
+        (None, np.where(np.arange(6)[:, None] == 3, 0.1, FREE)),
+        ([0.2, 0.7], np.where(FREE == 0, np.nan, FREE)),
+    ],
+    ids=["declared", "by name", "prices", "once paid", "unknown"],
+)
+def test_models_that_are_free_are_not_warned_of(prices, costs):
+    router = DummyRouter(costs=prices).fit(X, Y, costs=costs)
+    assert router.costs_[1] == pytest.approx(0.7, abs=0.05)

@@ -171,12 +171,13 @@ def test_rows_of_a_split_block_have_prices_of_their_own() -> None:
 
 
 def test_an_infinite_price_has_an_infinite_margin(table: TableRouter) -> None:
-    why = table.explain(QUALITY, budget=1.0)
+    rows = np.tile(QUALITY, (40, 1))
+    why = table.explain(rows, budget=1.0)
     assert np.isinf(why["price"]).all()
     assert (why["margin"] == np.inf).all()
     equal = TableRouter(costs=[1.0, 1.0, 1.0]).fit(QUALITY, QUALITY)
-    why = equal.explain(QUALITY, budget=1.0)
-    assert why["margin"].tolist() == [0.25, 0.0, 0.0]
+    why = equal.explain(rows, budget=1.0)
+    assert why["margin"].tolist() == [0.25, 0.0, 0.0] * 40
 
 
 def test_without_a_runner_up_there_are_no_numbers(table: TableRouter) -> None:

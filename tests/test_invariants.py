@@ -473,6 +473,7 @@ def test_what_is_unknown_never_gets_into_an_estimate(router, tables):
     assert (router.predict_cost(FRESH) >= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:budget=.* is below what the cheapest models cost")
 @quick
 @given(
     SEEDS,
