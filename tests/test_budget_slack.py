@@ -100,9 +100,7 @@ FREE = np.tile([0.0, 0.7], (6, 1))
 )
 def test_costs_that_are_all_zero_are_warned_of_by_name(costs):
     for fit in (DummyRouter().fit, DummyRouter().fit_transform):
-        with pytest.warns(
-            skroute.NoCostWarning, match="models model_0: 0 .*NaN"
-        ) as told:
+        with pytest.warns(skroute.NoCostWarning, match="model_0: 0 .*NaN") as told:
             fit(X, Y, costs=costs)
         assert len(told) == 1
 
@@ -120,4 +118,4 @@ def test_costs_that_are_all_zero_are_warned_of_by_name(costs):
 )
 def test_models_that_are_free_are_not_warned_of(prices, costs):
     router = DummyRouter(costs=prices).fit(X, Y, costs=costs)
-    assert router.costs_[1] == pytest.approx(0.7, abs=0.05)
+    assert router.costs_[0] < router.costs_[1]
