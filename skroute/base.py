@@ -19,7 +19,7 @@ from skroute.exceptions import NoCostWarning
 from skroute.explain import explanation
 from skroute.folds import check_groups, draw_folds
 from skroute.metrics import normalized_auc
-from skroute.money import check_costs, same_prices
+from skroute.money import check_costs, check_same_prices
 from skroute.names import check_rows, estimate_names
 from skroute.repeats import find_repeats
 from skroute.training import TrainingDecisions
@@ -411,14 +411,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
 
     def _snapshot(self) -> Self:
         router = snapshot(self)
-        costs = vars(router).get("costs")
-        fitted = vars(router).get("_fitted_costs", costs)
-        if costs is not fitted and not same_prices(costs, fitted):
-            raise ValueError(
-                "costs changed since fit, and what was learned rests on the old "
-                "prices: call fit again, or keep this router and fit a copy, "
-                "sklearn.base.clone(router).set_params(costs=...)."
-            )
+        check_same_prices(vars(router))
         return router
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:

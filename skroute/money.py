@@ -22,9 +22,9 @@ __all__ = [
     "check_costs",
     "check_prices",
     "check_realised",
+    "check_same_prices",
     "check_spend",
     "rounded_up",
-    "same_prices",
     "with_slack",
 ]
 
@@ -174,10 +174,30 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     return vector
 
 
-def same_prices(one: Any, other: Any) -> bool:
-    """Tell whether two `costs` of a constructor are the same."""
-    if one is other:
-        return True
+def check_same_prices(state: dict[str, Any]) -> None:
+    """Check that the prices of a router are those that it was fitted with.
+
+    Parameters
+    ----------
+    state : dict
+        Its attributes.
+
+    Raises
+    ------
+    ValueError
+        If others were set since.
+    """
+    costs = state.get("costs")
+    fitted = state.get("_fitted_costs", costs)
+    if costs is not fitted and not _are_same(costs, fitted):
+        raise ValueError(
+            "costs changed since fit, and what was learned rests on the old prices: "
+            "call fit again, or keep this router and fit a copy, "
+            "sklearn.base.clone(router).set_params(costs=...)."
+        )
+
+
+def _are_same(one: Any, other: Any) -> bool:
     try:
         if bool(one == other):
             return True
