@@ -174,12 +174,12 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     return vector
 
 
-def check_same_prices(state: dict[str, Any]) -> None:
+def check_same_prices(state: Mapping[str, Any]) -> None:
     """Check that the prices of a router are those that it was fitted with.
 
     Parameters
     ----------
-    state : dict
+    state : mapping
         Its attributes.
 
     Raises
