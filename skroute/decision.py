@@ -11,7 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 from skroute.alternatives import Decisions, check_top_k, named, ranked
 from skroute.averages import doubly_robust
 from skroute.batch import solve_batch
-from skroute.estimates import named_by, observed_beside, read_estimates
+from skroute.estimates import (
+    named_by,
+    observed_beside,
+    read_estimates,
+    split_estimates,
+)
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.masks import check_available
 from skroute.money import check_realised
@@ -156,7 +161,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             If a parameter or an argument is not as described.
         """
         self._check_parameters()
-        quality, cost = read_estimates(self, Z, reset=True)
+        quality, cost = self._split(read_estimates(self, Z, reset=True))
         columns = getattr(self, "feature_names_in_", None)
         models = named_by(columns, y, costs, quality.shape[1])
         y, costs = observed_beside(Z, y, costs, quality.shape, models)
@@ -250,7 +255,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             self._pace = pace
             self._settle_again()
         check_rows(Z=Z, costs=costs)
-        quality, cost = read_estimates(self, Z, reset=not fitted)
+        quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
         spent = None if costs is None else check_realised(costs, quality.shape)
         if not fitted:
             columns = getattr(self, "feature_names_in_", None)
@@ -494,4 +499,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
         check_rows(Z=Z, budget=self.budget)
-        return read_estimates(self, Z, reset=False, least=0)
+        return self._split(read_estimates(self, Z, reset=False, least=0))
+
+    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return split_estimates(Z)

@@ -19,15 +19,15 @@ from skroute.names import (
     model_names,
 )
 
-__all__ = ["named_by", "observed_beside", "read_estimates"]
+__all__ = ["named_by", "observed_beside", "read_estimates", "split_estimates"]
 
 
 def read_estimates(
     decider: BaseEstimator, Z: Any, *, reset: bool, least: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check estimates of at least so many queries; returns qualities and costs."""
+) -> np.ndarray:
+    """Check the table that a decider is given, of at least so many queries."""
     refuse_masked(Z, "Z")
-    Z = validate_data(
+    table: np.ndarray = validate_data(
         decider,
         Z,
         dtype=np.float64,
@@ -35,6 +35,11 @@ def read_estimates(
         ensure_min_samples=least,
         reset=reset,
     )
+    return table
+
+
+def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Halves of the estimates: qualities and costs."""
     if Z.shape[1] % 2:
         raise ValueError(
             "Z must hold the qualities and then the costs of the same models, an "
@@ -98,14 +103,15 @@ def observed_beside(
     ValueError
         If a table is not as described, or contradicts the others.
     """
-    if y is not None and np.ndim(y) < 2:
+    given = None if y is None else np.asarray(y).shape
+    if given is None or len(given) < 2:
         y = None
     check_rows(Z=Z, y=y, costs=costs)
     if y is None:
         return None, None if costs is None else check_costs(costs, shape, models)
-    if np.shape(y) != shape:
+    if given != shape:
         raise ValueError(
             f"y must have shape {shape}, one quality per query and model of Z; got "
-            f"{np.shape(y)}."
+            f"{given}."
         )
     return align(y, costs, models=models, per_query=True)[:2]
