@@ -26,7 +26,7 @@ from skroute.metrics import normalized_auc, routing_curve
 TABLES = ("digits", "pool9")
 # Mean budgets, as shares of the mean cost of the most expensive model.
 BUDGETS = (0.02, 0.05, 0.2, 0.4)
-NOISES = (0.0, 1e-7, 1e-6, 1e-5, 1e-4)
+NOISES = (0.0, 1e-7, 1e-5, 1e-4)
 COPIES = (2, 5)
 ANSWERS = (1, 3, 5)
 N_TRAINING = 400
@@ -137,7 +137,7 @@ def report(found: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         f"{N_TRAINING} training prompts, {seeds} seeds; the test queries are others. "
         "Spend is that of the table with repeats over that of the table of distinct "
-        "prompts (of the averages, where there are several answers), at mean budgets of "
+        "prompts (of averages, where there are several answers), at mean budgets of "
         f"{', '.join(f'{b:.0%}' for b in BUDGETS)} of the most expensive model, where "
         "the cheapest costs less; mean and range over seeds and budgets. nAUC is the "
         "difference, mean and largest. Run: `python benchmarks/repeats.py`."
