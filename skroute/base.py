@@ -105,7 +105,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         -------
         ndarray of int of shape (n_queries,)
             Index into ``models_`` of the model of the highest expected quality, ties to
-            the cheaper: ``y[range(n), pred]`` is what the decisions give.
+            the cheaper: ``y[range(n), pred]`` is what the decisions give. Where
+            cross-fitting shows that one model does better than routing, that model is
+            called for every query.
         """
         return self._choices(X, BudgetDecider(), None, None)[:, 0]
 
@@ -124,7 +126,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     ) -> np.ndarray:
         """Name of the model to call for each query, and of those to fall back on.
 
-        The same as a :class:`~skroute.BudgetDecider` behind this router, in one call. A
+        As a :class:`~skroute.BudgetDecider` behind this router would, in one call. (A
+        decider sees estimates only: it does not know which queries are far from
+        training, nor that a `DummyRouter` is to follow its strategy in any case.) A
         mean budget and a `min_quality` are turned into a price of money on the
         cross-fitted estimates of the training queries.
 
@@ -178,7 +182,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         Every query is decided on its own, with one exception: where many training
         queries share one embedding (an encoder that truncates long prompts), a mean
         budget splits those of a call between two models. One at a time, they all go
-        with the larger share.
+        with the larger share. So do queries far from all training queries, whose
+        estimates are equal, with a `RankingRouter`.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
@@ -230,7 +235,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             - `runner_up_quality`, `runner_up_cost`: of the runner-up.
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price
-              decides: with a `tolerance`, with a batch budget (its rest buys one more
+              decides: where one model is called for all queries because it does better
+              than routing, with a `tolerance`, with a batch budget (its rest buys one more
               improvement, and a runner-up is no dearer where there is such a one), or
               where no model fits a cap and the cheapest is taken.
             - `price`: the price of money at which the query was decided, in quality
@@ -320,6 +326,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         self.fit(X, y, costs=costs)
         quality = check_quality(y)
         estimates = np.empty((len(quality), 2 * len(self.models_)))
+        check_rows(X=X, y=y, costs=costs, groups=groups)
         groups = check_groups(groups, len(quality))
         repeats = find_repeats(check_queries(self, X), groups)
         fold = draw_folds(repeats, n_folds=5, random_state=0)
@@ -453,7 +460,14 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         path = training.path
         if decider._narrows() and decider._needs_path():
             path = training.path_among(decider._allowed)
+        if not self._yields_to_single:
+            path = path.without_singles()
         decider._settle(self.models_, path, training.best_single_quality)
+
+    @property
+    def _yields_to_single(self) -> bool:
+        """Whether one model answers all where cross-fitting shows that it is better."""
+        return True
 
     def _averages(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Estimates of queries of which nothing is known, if a router tells them."""

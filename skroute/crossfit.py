@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute.base import BaseRouter
 from skroute.folds import check_groups
+from skroute.names import check_rows
 from skroute.prices import PricePath
 from skroute.repeats import find_repeats
 from skroute.rows import IN_MEMORY, Rows
@@ -79,7 +79,7 @@ class CrossFittedRouter(BaseRouter):
         ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
         its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
         tuned on honest numbers. Only where at least 50 queries (in tables of fewer than
-        500 a tenth of them) share one embedding (an encoder that truncates long
+        500 a tenth of them, at least 10) share one embedding (an encoder that truncates long
         prompts) they are estimated as they will be served: their own outcome weighs
         little in that, and a budget must know the block.
 
@@ -110,6 +110,7 @@ class CrossFittedRouter(BaseRouter):
         groups: Any = None,
     ) -> np.ndarray:
         table = check_routing_table(self, X, y, costs, outcome_weight)
+        check_rows(X=X, y=y, groups=groups)
         groups = check_groups(groups, len(table.X))
         table = table._replace(repeats=find_repeats(table.X, groups))
         return self._remember(table, self._fit_table(table))
@@ -137,15 +138,7 @@ class CrossFittedRouter(BaseRouter):
             rows,
             judged=None if (block == sure).all() else with_served(sure),
         )
-        if not self._yields_to_single:
-            path = self._training.path.without_singles()
-            self._training = replace(self._training, path=path)
         return served
-
-    @property
-    def _yields_to_single(self) -> bool:
-        """Whether one model answers all where cross-fitting shows that it is better."""
-        return True
 
     @property
     def price_path_(self) -> PricePath:

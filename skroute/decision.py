@@ -18,6 +18,7 @@ from skroute.estimates import (
     split_estimates,
 )
 from skroute.exceptions import InfeasibleBudgetError
+from skroute.far import find_single, price_within
 from skroute.masks import check_available
 from skroute.money import check_realised
 from skroute.names import check_rows
@@ -434,13 +435,19 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
                 raise
             price = Price(np.inf if keeps_total else 0.0)
         prices = row_prices(quality, cost, price, allowed)
-        if averages is not None and price.single is None:
-            prices = self._prices_far(prices, quality, cost, allowed, averages)
+        followed = None
+        if price.single is not None:
+            followed = np.full(len(quality), price.single)
+        elif averages is not None:
+            prices, followed = self._decide_far(
+                prices, (quality, cost), allowed, averages
+            )
         if choice is None:
             choice = choose_each(quality, cost, prices, allowed)
-        if price.single is not None:
-            may_be = np.broadcast_to(allowed, quality.shape)[:, price.single]
-            choice[may_be] = price.single
+        if followed is not None:
+            every = np.broadcast_to(allowed, quality.shape)
+            may_be = (followed >= 0) & every[np.arange(len(quality)), followed]
+            choice = np.where(may_be, followed, choice)
         return ranked(
             choice,
             prices,
@@ -451,50 +458,35 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             keeps_total=keeps_total,
         )
 
-    def _prices_far(
+    def _decide_far(
         self,
         prices: np.ndarray,
-        quality: np.ndarray,
-        cost: np.ndarray,
+        estimates: tuple[np.ndarray, np.ndarray],
         allowed: np.ndarray,
         averages: tuple[np.ndarray, np.ndarray],
-    ) -> np.ndarray:
-        """Price queries far from training: averages meet the budget or the target.
-
-        The price of the training queries is found where routing works, by telling
-        queries apart. Queries far from them all have the same estimates, so one price
-        would send them all to one model, which is too cheap or too expensive.
-        """
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Prices of money, and models to follow (-1: none), of queries of averages."""
         capped = self.budget is None or self.scope != "mean"
         if self.scope == "batch" or (self._target is None and capped):
-            return prices
-        far = np.flatnonzero((quality == averages[0]).all(axis=1))
+            return prices, None
+        far = np.flatnonzero((estimates[0] == averages[0]).all(axis=1))
         if not len(far):
-            return prices
-        # Two rows step at once, so the path knows that it has to split them.
-        means, costs = (np.tile(average, (2, 1)) for average in averages)
-        every = np.ones((1, quality.shape[1]), dtype=bool)
-        prices = prices.copy()
+            return prices, None
+        if self._target is not None:
+            every = np.ones((1, len(averages[0])), dtype=bool)
+            means = averages[0][None], averages[1][None]
+            may_be = self._allowed(*means, every)[0]
+            followed = np.full(len(prices), -1)
+            followed[far] = find_single(averages, may_be, self._target)
+            return prices, followed
         budget: Any = self.budget
-        try:
-            path = PricePath.from_estimates(
-                means, costs, allowed=self._allowed(means, costs, every)
-            ).without_singles()
-            if self._target is None:
-                price = path.price_for_budget(float(budget))
-                prices[far] = row_prices(
-                    quality[far],
-                    cost[far],
-                    price,
-                    np.broadcast_to(allowed, quality.shape)[far],
-                )
-            else:
-                price = path.price_for_quality(self._target)
-                enough = price.high if price.low is None else price.low
-                prices[far] = np.minimum(prices[far], enough)
-        except InfeasibleBudgetError:
-            prices[far] = np.inf if self._target is None else 0.0
-        return prices
+        may_be = np.broadcast_to(allowed, estimates[0].shape)[far]
+        quality, cost = (table[far] for table in estimates)
+        prices = prices.copy()
+        prices[far] = price_within(
+            averages, self._allowed, float(budget), quality, cost, may_be
+        )
+        return prices, None
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)

@@ -60,7 +60,7 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
     Raises
     ------
     ValueError
-        If the shape is another, or a label is missing.
+        If the shape is another, a label is missing, or there is one group only.
     """
     if groups is None:
         return None
@@ -78,4 +78,10 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
         )
     if labels.dtype.kind == "O":
         labels = labels.astype(str)
-    return np.unique(labels, return_inverse=True)[1]
+    names, numbers = np.unique(labels, return_inverse=True)
+    if len(names) == 1:
+        raise ValueError(
+            "groups must name at least two groups, as each is held out from the others; "
+            f"all {n_queries} queries are of the group {names[0]!r}."
+        )
+    return numbers

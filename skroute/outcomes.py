@@ -113,7 +113,7 @@ def check_outcomes_of(
                 " and no per-query costs were given to fit."
             )
         table = rows.map(_at_prices, quality, prices)
-        return Outcomes(quality, table, False, weight, prices)
+        return Outcomes(quality, table, False, _unless_even(weight, rows), prices)
     table = rows.map(_costs_of_calls, costs, quality, weight, prices, models)
     known, paid = rows.get(rows.total(_known_and_paid, table, combine=np.logical_or))
     if not known.all():
@@ -131,7 +131,19 @@ def check_outcomes_of(
             stacklevel=caller_level(),
         )
     mean_costs = means_of(rows.get(rows.total(weighted_sums, table, weight)))
-    return Outcomes(quality, table, True, weight, mean_costs)
+    return Outcomes(quality, table, True, _unless_even(weight, rows), mean_costs)
+
+
+def _unless_even(weight: Any, rows: Rows) -> Any:
+    """Weights, unless all outcomes that count weigh the same, as they do without."""
+    if weight is None or rows.get(rows.total(_most_uneven, weight, combine=max)) > 1e-9:
+        return weight
+    return None
+
+
+def _most_uneven(weight: np.ndarray) -> float:
+    """Largest distance from 1 of the weights of outcomes that count."""
+    return float(np.abs(weight[weight > 0] - 1.0).max(initial=0.0))
 
 
 def _observed(table: np.ndarray) -> np.ndarray:

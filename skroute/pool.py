@@ -16,6 +16,7 @@ from skroute.linear import RidgeFit, fit_costs
 from skroute.money import check_call_costs
 from skroute.names import as_name, by_model, check_printable, check_rows, listed
 from skroute.pairs import PairEstimates, PairFeatures
+from skroute.repeats import average_repeats, find_repeats
 from skroute.threads import single_threaded
 from skroute.training import TrainingDecisions
 from skroute.validation import check_outcomes, check_queries
@@ -198,13 +199,18 @@ class ChangeablePool(CrossFittedRouter):
         router.models_ = np.append(self.models_, name)
         router.costs_ = np.append(self.costs_, price)
         router._place = np.append(self._place, len(self._place))
-        fold = draw_folds(X, self.cv, random_state=0)
+        repeats = find_repeats(X)
+        fold = draw_folds(repeats, self.cv, random_state=0)
         quality = (y - self._worst) / self._range
         low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
         if low < self._seen[0] or high > self._seen[1]:
             router._seen = min(low, self._seen[0]), max(high, self._seen[1])
-        router._pairs, pairs = self._pairs.with_model(X, quality, fold)
-        expense = router._add_costs(self, X, costs, fold)
+        paid = None if np.ndim(costs) == 0 else np.asarray(costs)[:, None]
+        once, paid, _ = average_repeats(quality[:, None], paid, None, repeats)
+        router._pairs, pairs = self._pairs.with_model(X, once[:, 0], fold)
+        expense = router._add_costs(
+            self, X, costs if paid is None else paid[:, 0], fold
+        )
         true_quality = np.full(expense.shape, np.nan)
         true_quality[:, -1] = y
         router._training = TrainingDecisions.of(

@@ -425,7 +425,7 @@ class PricePath:
         # Mostly routing is better, and a request should not wait for more than that.
         if self.single_quality.max() <= better:
             return price
-        affordable = self.single_cost <= budget
+        affordable = self.single_cost <= with_slack(budget)
         values = np.where(affordable, self.single_quality, -np.inf)
         model = best_on_average(values, self.single_cost)
         if values[model] <= better:

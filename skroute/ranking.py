@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 # Queries that are estimated at once: what is made of them stays near the processor.
 _SERVED = 1024
 # From this `tie_gain` on quality is given up for money.
-_DIAL = 0.01
+_GIVES_UP_QUALITY = 0.01
 
 
 class RankingRouter(ChangeablePool):
@@ -207,7 +207,7 @@ class RankingRouter(ChangeablePool):
         -----
         Equal and nearly equal embeddings (within 1.5% of their spread) are one prompt:
         it is held out as a whole, and counts once, by the averages of its outcomes.
-        Only where at least 50 rows (in tables of fewer than 500 a tenth of them) are of
+        Only where at least 50 rows (in tables of fewer than 500 a tenth, at least 10) are of
         one embedding, each row counts by itself: an encoder that truncates long prompts
         makes such blocks of different prompts.
 
@@ -275,7 +275,8 @@ class RankingRouter(ChangeablePool):
         Returns
         -------
         ndarray of shape (n_queries, n_models)
-            Scores; their order within a row is the ranking that `predict` follows.
+            Scores; their order within a row is the ranking that `predict` follows, but
+            where one model does better than routing.
         """
         quality = self.predict_quality(X)
         return quality - quality.mean(axis=1, keepdims=True)
@@ -333,7 +334,7 @@ class RankingRouter(ChangeablePool):
     @property
     def _yields_to_single(self) -> bool:
         # A larger gain gives up quality for money on purpose.
-        return bool(self.tie_gain < _DIAL)
+        return bool(self.tie_gain < _GIVES_UP_QUALITY)
 
     def _averages(self) -> tuple[np.ndarray, np.ndarray]:
         """Estimates of queries far from all training queries: means of the models."""
@@ -373,7 +374,11 @@ class RankingRouter(ChangeablePool):
         rng = check_random_state(self.random_state)
         n_queries = rows.count(table.X)
         repeats = table.repeats or find_repeats(table.X, rows=rows)
-        self._log_repeats(repeats)
+        self._log(
+            f"{repeats.n_prompts} different prompts, {repeats.block.sum()} queries in "
+            "large blocks, among the outcomes",
+            n_queries,
+        )
         table = _counted_once(table, repeats, rows)
         # Everything is learned with the models in an order of their own, so that the
         # order of the columns of y changes no decision.
@@ -484,16 +489,6 @@ class RankingRouter(ChangeablePool):
             value = check_number(getattr(self, name), name)
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must be in (0, 1]; got {value!r}.")
-
-    def _log_repeats(self, repeats: Repeats) -> None:
-        if self.verbose:
-            _logger.info(
-                "%s: %d different prompts in %d queries, %d queries in large blocks",
-                type(self).__name__,
-                repeats.n_prompts,
-                len(repeats.first),
-                int(repeats.block.sum()),
-            )
 
     def _log(self, stage: str, n_queries: int) -> None:
         if self.verbose:

@@ -136,8 +136,9 @@ def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
     Notes
     -----
     Rows are projected on eight directions and compared within the cells of eight
-    shifted grids, so the cost is linear in the number of rows. Every row is compared
-    with the first of its prompt: a chain of near rows does not become one prompt.
+    shifted grids, so the cost is linear in the number of rows. In a cell each row is
+    compared with the first of its prompt, so rows of one prompt lie within a few limits
+    of each other: a chain of near rows does not become one prompt.
     """
     n_queries = rows.count(X)
     sample = rows.take(X, evenly(n_queries, _N_SAMPLED))
@@ -275,6 +276,8 @@ def average_repeats(
         return rows.map(_replace, table, place, rows.share(means), np.nan)
 
     if mass is not None:
+        # Over all rows, also those without an outcome: weights of one over the chance
+        # of an outcome then count a prompt once, however often it was tried.
         means = (of_prompt @ mass) / of_prompt.sum(axis=1)[:, None]
         weight = rows.map(_replace, weight, place, rows.share(means), 0.0)
     return mean(quality), None if costs is None else mean(costs), weight

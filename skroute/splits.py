@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import _safe_indexing
@@ -89,10 +90,23 @@ class OutcomeTable:
 def _number_equal_rows(X: Any) -> np.ndarray:
     """Number queries that are not embedded yet, equal ones alike: (n_queries, 1)."""
     first: dict[Any, int] = {}
-    rows = (_safe_indexing(X, row) for row in range(len(X)))
-    keys = (row if isinstance(row, str) else repr(row) for row in rows)
-    numbers = [first.setdefault(key, len(first)) for key in keys]
+    numbers = [first.setdefault(key, len(first)) for key in _keys_of_rows(X)]
     return np.array(numbers, dtype=np.float64)[:, None]
+
+
+def _keys_of_rows(X: Any) -> list[Any]:
+    """What is the same for equal rows, and for no others."""
+    if issparse(X):
+        X = X.tocsr()
+        return [
+            (part.indices.tobytes(), part.data.tobytes())
+            for part in (X[[row]] for row in range(X.shape[0]))
+        ]
+    if hasattr(X, "columns"):
+        return [repr(row) for row in zip(*(X[name] for name in X.columns), strict=True)]
+    if isinstance(X, np.ndarray) and X.dtype.kind != "O":
+        return [row.tobytes() for row in X]
+    return [row if isinstance(row, str) else repr(row) for row in X]
 
 
 @dataclass(frozen=True)

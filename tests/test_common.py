@@ -251,6 +251,8 @@ def check_training_estimates_do_not_know_their_outcome(router: BaseEstimator) ->
 
 
 def check_route_is_a_decider_behind_the_router(router: BaseEstimator) -> None:
+    if isinstance(router, DummyRouter) and router.strategy != "best_single":
+        pytest.skip("it follows its strategy also where one model is better")
     data = _table()
     fitted = clone(router)
     estimates = fitted.fit_transform(data.data, data.quality, costs=data.costs)

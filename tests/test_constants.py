@@ -121,20 +121,65 @@ def test_what_others_are_compared_with_stays_as_it_is() -> None:
     assert len(set(drawn.predict(X))) == 3
 
 
-@pytest.mark.parametrize("n_queries", [1, 2, 30, 1000])
 @pytest.mark.parametrize("budget", [1.5, 2.0, 4.0, 8.0])
-def test_a_batch_far_from_training_spends_the_budget(n_queries, budget) -> None:
+def test_a_batch_far_from_training_spends_the_budget(budget) -> None:
     X, y = noise()
     router = RankingRouter(PRICES, random_state=0).fit(X, y)
-    far = 1e4 + np.random.default_rng(1).standard_normal((n_queries, 8))
-    names = router.route(far, budget=budget)
-    spent = PRICES[[int(name[-1]) for name in names]].mean()
-    if n_queries >= 1000:
-        assert spent == pytest.approx(budget, rel=0.01)
-    elif n_queries >= 30:
-        assert budget * 0.8 <= spent <= budget * 1.001
-    why = router.explain(far, budget=budget)
-    np.testing.assert_array_equal(why["chosen"].to_numpy(), names)
-    # A larger call is decided a part at a time, or as a whole: the same is spent.
-    capped = router.route(far, budget=0.5, on_infeasible="cheapest")
-    assert set(capped) == {"model_0"}
+
+    def spent(n_queries: int) -> float:
+        far = 1e4 + np.random.default_rng(1).standard_normal((n_queries, 8))
+        names = router.route(far, budget=budget)
+        if n_queries <= 1000:
+            why = router.explain(far, budget=budget)
+            np.testing.assert_array_equal(why["chosen"].to_numpy(), names)
+        return float(PRICES[[int(name[-1]) for name in names]].mean())
+
+    assert spent(1000) == pytest.approx(budget, rel=0.01)
+    assert budget * 0.8 <= spent(30) <= budget * 1.001
+    # One request cannot be split: it gets the model with the larger part.
+    assert spent(1) in PRICES
+    # More queries than are decided at once.
+    assert spent(20_000) == pytest.approx(budget, rel=0.01)
+
+
+def test_far_from_training_the_cheapest_model_that_reaches_a_target_is_called() -> None:
+    X = np.random.default_rng(0).standard_normal((200, 4))
+    # The second model lies under the hull of the others: no price of money calls it.
+    y = np.zeros((200, 3))
+    for model, share in enumerate((0.5, 0.6, 0.9)):
+        y[: int(200 * share), model] = 1.0
+    router = RankingRouter([1.0, 5.0, 6.0], random_state=0).fit(X, y)
+    far = np.full((3, 4), 1e5)
+    assert set(router.route(far, min_quality=0.55)) == {"model_1"}
+    assert set(router.route(far, min_quality=0.45)) == {"model_0"}
+    assert set(router.route(far, min_quality=0.7)) == {"model_2"}
+    names = router.route(far, min_quality=0.55, available=["model_0", "model_2"])
+    assert set(names) <= {"model_0", "model_2"}
+
+
+def test_a_budget_of_a_price_buys_that_model_whatever_rounding_says() -> None:
+    X, y = noise(1000)
+    router = PointwiseRouter(
+        DecisionTreeRegressor(random_state=0), costs=[0.1, 0.2, 0.3], random_state=0
+    ).fit(X, y)
+    assert set(router.route(X, budget=0.3)) == {"model_2"}
+
+
+@pytest.mark.parametrize("tie_gain", [0.001, 0.2])
+def test_whether_a_router_yields_outlives_changes_of_its_pool(tie_gain) -> None:
+    X, y = noise()
+    router = RankingRouter(PRICES, tie_gain=tie_gain, random_state=0).fit(X, y)
+    for changed in (
+        router.remove_model("model_1"),
+        router.add_model("new", y[:, 1], X=X, costs=3.0),
+    ):
+        path = changed.price_path_
+        routed = changed.predict(X)
+        if tie_gain > 0.01:
+            expected = np.hsplit(changed.transform(X), 2)[0].argmax(axis=1)
+            assert (routed == expected).mean() > 0.99
+        else:
+            assert path.single_quality is not None
+    cheapest = DummyRouter("cheapest", costs=PRICES).fit(X, y)
+    names = cheapest.route(X, scope="query", budget=5.0, min_quality=0.2)
+    assert set(names) == {"model_0"}

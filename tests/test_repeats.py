@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsRegressor
@@ -18,6 +19,7 @@ from skroute.datasets import load_digits_pool, make_routing
 from skroute.evaluation import compare_routers
 from skroute.folds import draw_folds
 from skroute.repeats import average_repeats, find_repeats
+from skroute.splits import OutcomeTable
 
 BUDGETS = (0.02, 0.05, 0.2, 0.4)
 
@@ -208,6 +210,32 @@ def test_queries_near_repeated_ones_are_trusted_as_before() -> None:
     )
 
 
+def test_weights_that_are_all_equal_are_none() -> None:
+    data = make_routing(120, n_models=3, random_state=0)
+    rng = np.random.default_rng(0)
+    X = np.repeat(data.data[:60], 2, axis=0)
+    y = np.where(rng.random((120, 3)) < 0.5, np.nan, data.quality)
+    known = {"costs": data.costs}
+    plain = RankingRouter(random_state=0).fit(X, y, **known)
+    weight = np.full(y.shape, 7.0)
+    weighed = RankingRouter(random_state=0).fit(X, y, **known, outcome_weight=weight)
+    np.testing.assert_array_equal(weighed.predict_quality(X), plain.predict_quality(X))
+
+
+def test_a_new_model_is_learned_from_each_prompt_once() -> None:
+    data = make_routing(300, n_models=3, random_state=0)
+    router = RankingRouter(random_state=0).fit(
+        data.data, data.quality[:, :2], costs=data.costs[:, :2]
+    )
+    X, y, costs = data.data[:40], data.quality[:40, 2], data.costs[:40, 2]
+    rows = np.r_[np.arange(40), np.repeat(np.arange(20), 8)]
+    once = router.add_model("new", y, X=X, costs=costs)
+    often = router.add_model("new", y[rows], X=X[rows], costs=costs[rows])
+    np.testing.assert_allclose(
+        often.predict_quality(data.data), once.predict_quality(data.data), atol=1e-9
+    )
+
+
 # Groups.
 
 
@@ -248,13 +276,16 @@ def test_estimates_of_a_group_do_not_see_it() -> None:
         (np.zeros((100, 1)), r"of shape \(100,\); got \(100, 1\)"),
         (np.r_[np.zeros(99), np.nan], "the label of row 99 is missing"),
         (["a"] * 99 + [None], "the label of row 99 is missing"),
+        (["a"] * 100, "at least two groups"),
+        (pd.Series(range(100), index=[f"q{i}" for i in range(100)][::-1]), "order"),
     ],
 )
 def test_groups_that_are_none_are_refused(groups, words) -> None:
     data = make_routing(100, n_models=2, random_state=0)
+    X = pd.DataFrame(data.data, index=[f"q{i}" for i in range(100)])
     for router in (RankingRouter(), PointwiseRouter(Ridge())):
-        with pytest.raises(ValueError, match=f"groups.*{words}"):
-            router.fit(data.data, data.quality, costs=data.costs, groups=groups)
+        with pytest.raises(ValueError, match=rf"(?s)groups.*{words}"):
+            router.fit(X, data.quality, costs=data.costs, groups=groups)
         assert not hasattr(router, "models_")
 
 
@@ -290,7 +321,7 @@ def test_a_fit_logs_how_many_prompts_are_different(caplog) -> None:
     tables = [np.vstack([table, table[:30]]) for table in (data.data, data.quality)]
     with caplog.at_level(logging.INFO, logger="skroute"):
         RankingRouter([1.0, 2.0], verbose=1, random_state=0).fit(*tables)
-    assert "100 different prompts in 130 queries" in caplog.text
+    assert "100 different prompts, 0 queries in large blocks" in caplog.text
 
 
 def test_a_frame_of_repeats_keeps_its_names() -> None:
@@ -360,3 +391,18 @@ def test_texts_that_are_equal_stay_on_one_side() -> None:
     )
     assert len(sides) == 2
     assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize("kind", ["wide array", "frame", "sparse"])
+def test_rows_that_are_yet_to_be_encoded_are_compared_whole(kind) -> None:
+    X = np.zeros((60, 1200))
+    X[np.arange(60), 500 + np.arange(60) % 30] = 1.0
+    rows = {
+        "wide array": X,
+        "frame": pd.DataFrame(X, index=[f"q{i}" for i in range(60)]),
+        "sparse": csr_array(X),
+    }[kind]
+    numbers = OutcomeTable.checked(
+        rows, np.ones((60, 2)), [1.0, 2.0], encoded=False
+    ).repeats
+    assert numbers.n_prompts == 30
