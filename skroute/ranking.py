@@ -207,9 +207,9 @@ class RankingRouter(ChangeablePool):
         -----
         Equal and nearly equal embeddings (within 1.5% of their spread) are one prompt:
         it is held out as a whole, and counts once, by the averages of its outcomes.
-        Only where at least 50 rows (in tables of fewer than 500 a tenth, at least 10) are of
-        one embedding, each row counts by itself: an encoder that truncates long prompts
-        makes such blocks of different prompts.
+        Only where at least 50 rows are of one embedding (in tables of fewer than 500 a
+        tenth, and at least 10), each counts by itself: such blocks are of different
+        prompts that an encoder truncates.
 
         The weights count in the regressions, their strengths and means, and in the
         share of the ranker; the ranker compares outcomes that are known on one query,
