@@ -236,9 +236,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price
               decides: where one model is called for all queries because it does better
-              than routing, with a `tolerance`, with a batch budget (its rest buys one more
-              improvement, and a runner-up is no dearer where there is such a one), or
-              where no model fits a cap and the cheapest is taken.
+              than routing, with a `tolerance`, with a batch budget (its rest buys one
+              more improvement, and a runner-up costs no more where there is such a
+              one), or where no model fits a cap and the cheapest is taken.
             - `price`: the price of money at which the query was decided, in quality
               per unit of money.
             - `saved`: expected money that is saved on this query against sending

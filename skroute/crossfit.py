@@ -78,9 +78,9 @@ class CrossFittedRouter(BaseRouter):
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
         ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
         its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
-        tuned on honest numbers. Only where at least 50 queries (in tables of fewer than
-        500 a tenth of them, at least 10) share one embedding (an encoder that truncates long
-        prompts) they are estimated as they will be served: their own outcome weighs
+        tuned on honest numbers. Only where at least 50 queries share one embedding (in
+        tables of fewer than 500 a tenth, and at least 10), as an encoder that truncates
+        long prompts makes them, they are estimated as they will be served: their own outcome weighs
         little in that, and a budget must know the block.
 
         Parameters

@@ -81,7 +81,7 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
     names, numbers = np.unique(labels, return_inverse=True)
     if len(names) == 1:
         raise ValueError(
-            "groups must name at least two groups, as each is held out from the others; "
+            "groups must name at least two groups, each is held out from the others; "
             f"all {n_queries} queries are of the group {names[0]!r}."
         )
     return numbers
