@@ -6,10 +6,14 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 TESTED := $(VENV)/.extras-$(EXTRAS)
 
-.PHONY: demo test coverage mutants lint docs pictures package oldest clean
+.PHONY: demo quick test coverage mutants lint docs pictures package oldest clean
 
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
+
+# What takes less than a minute: all but the tests that are marked in pyproject.toml.
+quick: $(TESTED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m 'not (slow or browser or cluster or hostile)'
 
 test: $(TESTED)
 	$(BIN)/python -m pytest -n 2

@@ -372,6 +372,7 @@ def test_the_walk_leaves_nothing_public_out() -> None:
             assert used != (name in others), f"{name} of {module}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("use", "name"), cases(OF_MODELS | {"Z"}))
 @pytest.mark.parametrize("order", [[2, 1, 0], [1, 2, 0]], ids=["reversed", "turned"])
 def test_columns_in_another_order_change_nothing(use, name, order) -> None:
@@ -416,12 +417,14 @@ def test_rows_of_other_names_are_refused(use, name) -> None:
         USES[use][0](**{**tables_of(use), name: other})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("use", "name"), cases())
 def test_tables_without_row_names_go_with_any(use, name) -> None:
     plain = TABLES[name].reset_index(drop=True)
     alike(USES[use][0](**{**tables_of(use), name: plain}), expected(use))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("use", "name"), cases({"y", "costs", "outcome_weight"}))
 def test_masked_outcomes_are_unknown(use, name) -> None:
     def with_hole(known: np.ndarray) -> tuple[Any, Any]:

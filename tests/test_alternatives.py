@@ -87,6 +87,7 @@ def test_caps_come_in_any_container(kind):
     assert decider.predict(Z).tolist() == [2, 0, 1]
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 8))
 def test_equal_caps_are_one_cap(table, quarters):
@@ -99,6 +100,7 @@ def test_equal_caps_are_one_cap(table, quarters):
     )
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 100))
 def test_no_row_exceeds_its_own_cap(table, seed):
@@ -240,6 +242,7 @@ def test_on_infeasible_cheapest_falls_back_above_the_cap():
     assert decider.route(Z, top_k=3).tolist() == [["model_0", "model_1", "model_2"]] * 3
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), rules())
 def test_an_alternative_is_the_choice_without_those_before_it(table, rule):
@@ -275,6 +278,7 @@ def test_an_alternative_is_the_choice_without_those_before_it(table, rule):
                 assert positions(one, again)[0] == ranked[row, place]
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40))
 def test_a_mean_budget_falls_back_at_its_price(table, twentieths):
@@ -292,6 +296,7 @@ def test_a_mean_budget_falls_back_at_its_price(table, twentieths):
         np.testing.assert_array_equal(positions(decider, again), ranked[:, 1])
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), rules())
 def test_no_model_comes_twice_and_none_that_is_masked(table, rule):
@@ -310,6 +315,7 @@ def test_no_model_comes_twice_and_none_that_is_masked(table, rule):
         assert len(called) == mask[row].sum()
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10_000), st.sampled_from(["mean", "query", "batch"]))
 def test_permuted_models_permute_the_alternatives(seed, scope):
@@ -327,6 +333,7 @@ def test_permuted_models_permute_the_alternatives(seed, scope):
     np.testing.assert_array_equal(np.where(other < 0, -1, turn[other]), ranked)
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40))
 def test_alternatives_of_a_batch_keep_its_total_while_they_can(table, quarters):

@@ -125,6 +125,7 @@ def test_repeated_twins_of_a_block_are_split_by_a_mean_budget() -> None:
         assert spent.mean() == pytest.approx(budget, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_cap_or_a_tolerance_is_known_when_a_price_is_found() -> None:
     router = RankingRouter(n_estimators=10, random_state=0)
     estimates = router.fit_transform(X, Y, costs=C)
@@ -149,6 +150,7 @@ def test_a_cap_or_a_tolerance_is_known_when_a_price_is_found() -> None:
 # Inside scikit-learn's tools.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 def test_a_pipeline_of_three_takes_costs_as_metadata() -> None:
     budget = float(C.mean())
@@ -166,6 +168,7 @@ def test_a_pipeline_of_three_takes_costs_as_metadata() -> None:
     assert C[np.arange(240), choice].mean() < 1.25 * budget
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 def test_grid_search_tunes_a_pipeline_with_costs() -> None:
     pipeline = make_pipeline(
@@ -195,6 +198,7 @@ def test_grid_search_tunes_a_pipeline_with_costs() -> None:
     assert search.predict(X).shape == (240,)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 @pytest.mark.parametrize(
     "router", [RankingRouter(n_estimators=5, random_state=0), DummyRouter()], ids=repr
@@ -338,6 +342,7 @@ def test_the_warning_of_no_costs_comes_once_and_from_the_caller() -> None:
         assert [Path(warning.filename).name for warning in told] == ["test_base.py"]
 
 
+@pytest.mark.slow
 def test_overlapping_fits_give_the_cores_back() -> None:
     before = [pool["num_threads"] for pool in threadpool_info()]
     routers = [RankingRouter(n_estimators=5, random_state=0) for _ in range(4)]
@@ -349,6 +354,7 @@ def test_overlapping_fits_give_the_cores_back() -> None:
         np.testing.assert_array_equal(router.transform(X), alone.transform(X))
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_output_container() -> None:
     router = RankingRouter(n_estimators=5, random_state=0).fit(X, FRAME, costs=C)
     score = router.score(X, FRAME, costs=C)

@@ -48,6 +48,7 @@ def test_a_budget_below_the_cheapest_is_still_refused(scope):
         ROUTER.route(X, budget=budget * (1 - 2e-6), scope=scope)
 
 
+@pytest.mark.slow
 @given(
     st.floats(1e-12, 1e12),
     st.sampled_from(["mean", "query", "caps", "batch"]),

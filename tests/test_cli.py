@@ -104,6 +104,7 @@ def test_route_help_warns_of_pickles():
     assert "files that you trust" in help_
 
 
+@pytest.mark.slow
 def test_pickles_are_written_and_read_where_the_name_says_so(fitted, tmp_path):
     data, out = ("--embeddings", fitted / "e.npy"), tmp_path / "r.joblib"
     succeed("fit", fitted / "table.csv", *data, "--out", out)
@@ -111,6 +112,7 @@ def test_pickles_are_written_and_read_where_the_name_says_so(fitted, tmp_path):
     assert succeed("route", out, *data) == succeed("route", fitted / "v.skroute", *data)
 
 
+@pytest.mark.slow
 def test_a_pickle_by_another_name_is_not_run(fitted, tmp_path):
     for name in ("r.skroute", "r"):
         joblib.dump(Boom(tmp_path / "ran"), tmp_path / name)
@@ -118,6 +120,7 @@ def test_a_pickle_by_another_name_is_not_run(fitted, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_demo_in_a_process_of_its_own(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "skroute", "demo", "--seeds", "1"],
@@ -139,6 +142,7 @@ def test_demo_in_a_process_of_its_own(tmp_path):
     assert set(router.route(pool.data[:20], min_quality="90%")) <= set(pool.models)
 
 
+@pytest.mark.slow
 def test_evaluate_with_embeddings(tmp_path):
     table, out = write_table(tmp_path), tmp_path / "o.json"
     stdout = succeed(
@@ -155,6 +159,7 @@ def test_evaluate_with_embeddings(tmp_path):
     assert numbers["models"] == MODELS
 
 
+@pytest.mark.slow
 def test_evaluate_on_prompts_with_prices(tmp_path):
     table, prices = write_table(tmp_path, costs=False), tmp_path / "prices.json"
     prices.write_text(json.dumps(dict(zip(MODELS, [0.1, 1.0, 5.0], strict=True))))
@@ -174,6 +179,7 @@ def test_a_log_of_one_answer_per_query_is_refused_before_the_work(tmp_path, comm
     assert "run every model on a sample of queries" in error
 
 
+@pytest.mark.slow
 def test_evaluate_notes_repeated_embeddings(tmp_path):
     table = write_table(tmp_path)
     X = np.load(tmp_path / "e.npy")
@@ -184,6 +190,7 @@ def test_evaluate_notes_repeated_embeddings(tmp_path):
     assert "60 of 160 queries share their embedding" in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_evaluate_a_real_table(shared_data, tmp_path):
     frame = pd.read_csv(shared_data / "routerbench3.csv.gz", nrows=400)
     X = np.load(shared_data / "routerbench3_minilm.npy")[:400]
@@ -197,6 +204,7 @@ def test_evaluate_a_real_table(shared_data, tmp_path):
     assert all(f"\n{name} " in stdout for name in ROWS)
 
 
+@pytest.mark.slow
 def test_wide_terminals_show_more(tmp_path, monkeypatch):
     table = write_table(tmp_path)
     monkeypatch.setattr(output, "width", 120)
@@ -318,6 +326,7 @@ def write_long(folder: Path, name: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["calls.jsonl", "calls.json", "calls.parquet"])
 def test_tables_of_calls(fitted, tmp_path, name):
     file, out = write_long(tmp_path, name), tmp_path / "long.skroute"
@@ -328,6 +337,7 @@ def test_tables_of_calls(fitted, tmp_path, name):
     assert len(routed) == 160
 
 
+@pytest.mark.slow
 def test_a_table_of_calls_is_compared_like_a_wide_one(tmp_path):
     # With the columns in the same order, all numbers are the same.
     file, wide = write_long(tmp_path, "calls.parquet"), tmp_path / "wide.csv"
@@ -345,6 +355,7 @@ def test_a_table_of_calls_is_compared_like_a_wide_one(tmp_path):
     assert numbers[0] == numbers[1]
 
 
+@pytest.mark.slow
 def test_repeated_calls_are_averaged_on_demand(tmp_path):
     file, out = write_long(tmp_path, "calls.jsonl"), tmp_path / "r.skroute"
     with file.open("a") as lines:
@@ -356,6 +367,7 @@ def test_repeated_calls_are_averaged_on_demand(tmp_path):
     assert out.exists()
 
 
+@pytest.mark.slow
 def test_llmrouters_and_routellms_files(tmp_path):
     wide = pd.read_csv(write_table(tmp_path, costs=False))
     prices, out = tmp_path / "prices.json", tmp_path / "r.skroute"
@@ -410,6 +422,7 @@ def test_wrong_files(fitted, tmp_path):
     assert "not a JSON record" in refuse("route", text, tmp_path / "deep.jsonl")
 
 
+@pytest.mark.slow
 def test_wrong_arguments(fitted, tmp_path):
     text, vectors, e = fitted / "t.skroute", fitted / "v.skroute", fitted / "e.npy"
     (tmp_path / "q.txt").write_text("one\n")
@@ -428,6 +441,7 @@ def test_wrong_arguments(fitted, tmp_path):
     assert not (tmp_path / "r.skroute").exists()
 
 
+@pytest.mark.slow
 def test_a_table_without_prompts_needs_embeddings(tmp_path):
     file = write_table(tmp_path)
     pd.read_csv(file).drop(columns="prompt").to_csv(file, index=False)
@@ -440,6 +454,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert isinstance(result.exception, FileNotFoundError)
 
 
+@pytest.mark.slow
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     out = tmp_path / "r.skroute"
     out.write_text("old")
@@ -503,6 +518,7 @@ def test_embeddings_of_another_format_are_refused(fitted, tmp_path, content):
     assert "numpy.save" in stderr
 
 
+@pytest.mark.slow
 def test_results_go_to_stdout_where_the_name_is_a_hyphen(tmp_path, monkeypatch):
     table, e = write_table(tmp_path), tmp_path / "e.npy"
     monkeypatch.chdir(tmp_path)

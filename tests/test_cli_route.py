@@ -112,6 +112,7 @@ def test_a_saved_decider_decides_at_the_price_that_it_has_reached(
     assert (before != routed(*arguments)["model"]).any()
 
 
+@pytest.mark.slow
 def test_options_override_the_saved_rule(tmp_path: Path) -> None:
     rule = {"budget": BUDGET, "scope": "query", "on_infeasible": "cheapest"}
     pipeline, arguments = saved(tmp_path, BudgetDecider(**rule))
@@ -165,6 +166,7 @@ def test_a_file_without_any_text_is_refused(of_prompts: Path, tmp_path: Path) ->
     assert "holds no prompt" in refused(of_prompts, tmp_path / "q.txt")
 
 
+@pytest.mark.slow
 def test_files_are_those_of_stdout(of_prompts: Path, tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("add 3x\nprüfe 4y\n", "utf-8")
     ask = of_prompts, tmp_path / "q.txt"

@@ -121,6 +121,7 @@ def test_repeated_prompts_are_noted_and_averaged(tmp_path, read):
     assert "1 rows were averaged" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "evaluate", "report"])
 def test_every_command_that_reads_a_table_has_its_options(tmp_path, command):
     data = make_routing(80, n_features=4, n_models=2, random_state=0)
@@ -151,6 +152,7 @@ def test_every_command_that_reads_a_table_has_its_options(tmp_path, command):
         assert router.n_features_in_ == 4
 
 
+@pytest.mark.slow
 def test_a_column_of_vectors_is_routed(tmp_path):
     data = make_routing(80, n_features=4, n_models=2, random_state=0)
     router = RankingRouter(n_estimators=5, random_state=0)

@@ -94,6 +94,7 @@ def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skroute.exceptions.NoCostWarning")
 @parametrize_with_checks(
     [
@@ -290,6 +291,7 @@ OWN_CHECKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", OWN_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("router", ROUTERS, ids=repr)
 def test_own_checks(

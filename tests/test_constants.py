@@ -82,6 +82,7 @@ def test_predict_is_not_below_the_best_model_by_its_own_cross_fitting() -> None:
     assert (pipeline.predict(X) == best).all()
 
 
+@pytest.mark.slow
 def test_routing_that_pays_is_followed() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 4))
@@ -121,6 +122,7 @@ def test_what_others_are_compared_with_stays_as_it_is() -> None:
     assert len(set(drawn.predict(X))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1.5, 2.0, 4.0, 8.0])
 def test_a_batch_far_from_training_spends_the_budget(budget) -> None:
     X, y = noise()

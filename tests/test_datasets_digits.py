@@ -24,6 +24,7 @@ def pool():
     return load_digits_pool()
 
 
+@pytest.mark.slow
 def test_shapes_and_types(pool):
     n, n_models = 1597, 9
     assert pool.data.shape == (n, 64)

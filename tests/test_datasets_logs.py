@@ -159,6 +159,7 @@ SIZES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_real_tables_have_the_models_that_they_document(shared_data, name):
     file = shared_data / f"{name}.csv.gz"

@@ -90,6 +90,7 @@ def test_routerbench3(shared_data, embedded):
         assert table.data is None
 
 
+@pytest.mark.slow
 def test_mistral7_has_no_costs_and_half_precision_embeddings(shared_data):
     table = read_routerbench(
         shared_data / "mistral7.csv.gz", embeddings=shared_data / "mistral7_minilm.npy"

@@ -108,6 +108,7 @@ CONTAINERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_routerbench_as_calls(routerbench, calls, container):
     table = from_long(CONTAINERS[container](calls), query="sample_id")
@@ -145,6 +146,7 @@ outcomes = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(outcomes, st.randoms(use_true_random=False))
 def test_the_order_of_calls_only_orders_the_queries(drawn, random):
     shuffled = random.sample(drawn, len(drawn))
@@ -335,6 +337,7 @@ def test_wide_polars_with_unrelated_columns():
         from_wide(frame, prompt="text")
 
 
+@pytest.mark.slow
 def test_llmrouters_records(shared_data, tmp_path):
     pool = read_routerbench(shared_data / "pool9.csv.gz")
     rng = np.random.default_rng(0)

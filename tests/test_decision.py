@@ -84,6 +84,7 @@ def test_a_price_weighs_quality_against_money(price, expected):
     assert decider.price_ == price
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 8))
 def test_tolerance_takes_the_cheapest_model_that_is_good_enough(table, quarters):
@@ -137,6 +138,7 @@ def test_a_mean_budget_buys_the_steepest_steps_first(budget, spent, gained):
     assert total(QUALITY, choice) == gained
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40))
 def test_training_rows_never_spend_more_than_a_mean_budget(table, twentieths):
@@ -145,6 +147,7 @@ def test_training_rows_never_spend_more_than_a_mean_budget(table, twentieths):
     assert mean(cost, decided(quality, cost, budget=budget)) <= budget + 1e-9
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40), st.integers(0, 40))
 @example((np.array([[0.0, 1], [0, 4]]), np.array([[0.0, 1], [0, 4]])), 20, 25)
@@ -188,6 +191,7 @@ def test_a_block_of_identical_queries_is_split_to_spend_a_mean_budget(budget):
 # scope="query"
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 8))
 def test_no_row_exceeds_a_query_cap_and_each_gets_the_best_under_it(table, quarters):
@@ -217,6 +221,7 @@ def test_a_query_cap_goes_together_with_a_quality_target():
 # scope="batch"
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40))
 def test_a_batch_never_exceeds_its_total(table, quarters):
@@ -226,6 +231,7 @@ def test_a_batch_never_exceeds_its_total(table, quarters):
     assert total(cost, choice) <= budget
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10_000))
 def test_a_batch_of_arbitrary_floats_never_exceeds_its_total(seed):
@@ -240,6 +246,7 @@ def test_a_batch_of_arbitrary_floats_never_exceeds_its_total(seed):
         assert total(cost, choice) <= budget * (1 + 1e-6)
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40), st.integers(0, 40))
 def test_a_larger_batch_budget_never_gives_less_quality(table, less, more):
@@ -251,6 +258,7 @@ def test_a_larger_batch_budget_never_gives_less_quality(table, less, more):
     assert total(quality, second) >= total(quality, first)
 
 
+@pytest.mark.slow
 @quick
 @given(tables(max_rows=5, max_models=3), st.integers(0, 40))
 def test_a_batch_is_within_one_step_of_the_best_decisions(table, quarters):
@@ -283,6 +291,7 @@ def test_what_is_left_of_a_batch_buys_a_model_under_the_hull(budget):
 # min_quality
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 20))
 def test_training_rows_reach_the_quality_target(table, twentieths):
@@ -294,6 +303,7 @@ def test_training_rows_reach_the_quality_target(table, twentieths):
     assert mean(quality, choice) >= target - 1e-9
 
 
+@pytest.mark.slow
 @quick
 @given(tables(max_rows=5, max_models=3), st.integers(0, 20))
 def test_a_batch_reaches_its_quality_target_at_nearly_the_least_cost(table, twentieths):

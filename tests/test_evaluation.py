@@ -51,6 +51,7 @@ def dummies(**params) -> dict:
     return {s: DummyRouter(s, **params) for s in ("best_single", "cheapest")}
 
 
+@pytest.mark.slow
 def test_rows_and_metrics(comparison):
     assert list(comparison.results) == ROWS
     for result in comparison.results.values():
@@ -60,6 +61,7 @@ def test_rows_and_metrics(comparison):
         assert len(result.curves) == 2
 
 
+@pytest.mark.slow
 def test_fixed_rows(comparison):
     results = comparison.results
     assert results["best single"].mean("relative_quality") == 1.0
@@ -266,6 +268,7 @@ def test_default_routers_take_prices_and_a_seed():
         assert router.get_params()["random_state"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kNN", "ridge"])
 def test_default_regressors_are_fitted_once_for_all_models(name, data):
     router = default_routers(random_state=0)[name]
@@ -274,6 +277,7 @@ def test_default_regressors_are_fitted_once_for_all_models(name, data):
     assert len(router.estimators_) == 1
 
 
+@pytest.mark.slow
 def test_neighbours_on_a_table_smaller_than_k(data):
     router = default_routers(np.ones(4), random_state=0)["kNN"]
     router.fit(data.data[:20], data.quality[:20])

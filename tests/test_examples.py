@@ -32,6 +32,8 @@ from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
 
 pytestmark = [
+    # LiteLLM is imported.
+    pytest.mark.slow,
     # LiteLLM's own types, while its router makes a deployment.
     pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class"),
     # The same, while it reads the chunks of a stream.

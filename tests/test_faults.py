@@ -57,6 +57,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", ROUTERS, ids=NAMES)
 def test_an_interrupted_fit_changes_nothing(router):
     used = clone(router).fit(X, Y, costs=C)
@@ -90,6 +91,7 @@ def test_an_interrupted_decider_is_as_it_was(update):
         assert pickle.dumps(used) == before
 
 
+@pytest.mark.slow
 def test_different_fits_side_by_side_are_those_in_turn():
     """LightGBM keeps the gains of labels in one global table while it trains."""
     graded = make_routing(180, n_features=6, n_models=3, graded=True, random_state=1)
@@ -182,6 +184,7 @@ def test_queries_that_cannot_be_computed_with_are_refused(router):
         fitted.route(np.full((1, 6), 1e200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", ROUTERS[1:], ids=NAMES[1:])
 def test_ten_thousand_models(router):
     draw = np.random.RandomState(0)

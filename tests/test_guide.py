@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import sklearn
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     page

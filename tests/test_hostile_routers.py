@@ -30,6 +30,8 @@ from skroute.datasets import make_routing
 from skroute.exceptions import VersionWarning
 from skroute.persistence import FORMAT
 
+pytestmark = pytest.mark.hostile
+
 HERE = Path(__file__).parent
 # As LightGBM wrote it.
 KEPT_MODEL = (HERE / "data" / "ranker_lightgbm_4.txt").read_text("ascii")

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from skroute.datasets import read_routerbench
 from skroute.exceptions import UnsafePickleError
 
+pytestmark = pytest.mark.hostile
+
 TEXT = b'prompt,a,b,a|total_cost,b|total_cost\n"x, y",1,0.5,1e-3,\nz,,1,2,3\n'
 FRAME = pd.read_csv(io.BytesIO(TEXT))
 KINDS = {

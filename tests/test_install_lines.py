@@ -75,6 +75,7 @@ def test_messages_and_docstrings_name_the_distribution():
     assert not [(file.name, name) for file, name, _ in lines if name != NAME]
 
 
+@pytest.mark.slow
 def test_every_extra_that_is_named_exists():
     named = {
         (file.name, extra)

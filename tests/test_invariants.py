@@ -33,6 +33,8 @@ from skroute.metrics import (
     routing_curve,
 )
 
+pytestmark = pytest.mark.slow
+
 quick = settings(max_examples=40, deadline=None)
 SEEDS = st.integers(0, 10_000)
 SHARES = st.integers(0, 20).map(lambda twentieths: twentieths / 20)

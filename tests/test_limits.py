@@ -24,6 +24,7 @@ def test_every_test_has_a_limit(request: pytest.FixtureRequest) -> None:
     assert request.config.getini("timeout_method") == "thread"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_process_has_a_limit(file: Path) -> None:
     without = []

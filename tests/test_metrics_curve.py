@@ -72,6 +72,7 @@ def test_prices_from_infinity_to_zero_by_hand():
     assert curve.scope == "mean"
 
 
+@pytest.mark.slow
 @quick
 @given(tables())
 def test_every_price_of_a_brute_force_is_a_point_of_the_curve_and_no_other(table):
@@ -116,6 +117,7 @@ def test_caps_by_hand():
     assert curve.call_share.tolist() == [[1, 0], [1, 0], [0.5, 0.5]]
 
 
+@pytest.mark.slow
 @quick
 @given(tables())
 def test_caps_take_the_best_model_under_the_cap_else_the_cheapest(table):
@@ -144,6 +146,7 @@ def test_more_than_a_hundred_distinct_costs_give_a_hundred_caps():
 # Both
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["mean", "query"])
 @quick
 @given(table=tables())
@@ -212,6 +215,7 @@ def test_prices_per_model_hold_for_every_query():
     assert points(by_price) == points(by_query)
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.randoms(use_true_random=False))
 def test_the_order_of_queries_does_not_matter(table, random):
@@ -330,6 +334,7 @@ def test_the_hull_is_what_no_line_between_two_points_is_above(points):
 # Weights of queries
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.data(), st.sampled_from(["mean", "query"]))
 def test_a_weight_repeats_a_query_and_zero_leaves_it_out(table, data, scope):

@@ -126,6 +126,7 @@ def test_bad_input_of_decisions_is_named(changed, message):
         net_utility(Y, ROWS % 3, **keywords)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scorer", "grid", "best"),
     [

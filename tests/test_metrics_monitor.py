@@ -158,6 +158,7 @@ def test_the_order_of_models_only_orders_the_shares(choices, order, window):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     choices=st.lists(st.integers(0, 2), max_size=150),
@@ -329,6 +330,7 @@ def embeddings(shared_data):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ["pool9", "mbpp", "arc-challenge", "winogrande"])
 def test_held_out_rows_of_a_real_table_are_no_drift(embeddings, name, seed, caplog):
@@ -337,6 +339,7 @@ def test_held_out_rows_of_a_real_table_are_no_drift(embeddings, name, seed, capl
     assert not warned(caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pool9", "mbpp", "arc-challenge", "winogrande"])
 def test_another_task_of_a_real_table_is_drift(embeddings, name, caplog):
     for other in set(embeddings) - {name}:
@@ -346,6 +349,7 @@ def test_another_task_of_a_real_table_is_drift(embeddings, name, caplog):
     assert len(warned(caplog)) == 3
 
 
+@pytest.mark.slow
 def test_a_drift_that_ends_re_arms(digits, caplog):
     reference, rest = halves(digits.data, 0)
     watch = monitor(reference=reference, window=500, check_every=50)
@@ -355,6 +359,7 @@ def test_a_drift_that_ends_re_arms(digits, caplog):
     assert len(warned(caplog)) == 2
 
 
+@pytest.mark.slow
 def test_repeated_embeddings_are_ties_and_no_drift():
     random = np.random.default_rng(0)
     distinct = random.normal(size=(2000, 40)).astype(np.float32)
@@ -384,6 +389,7 @@ def test_drift_away_from_the_components_is_seen():
     assert drift_of(X[500:], new).alarms == ("drift",)
 
 
+@pytest.mark.slow
 def test_drift_in_one_coordinate_is_corrected_for_the_others():
     random = np.random.default_rng(0)
     reference, new = random.normal(size=(2, 1000, 30))
@@ -406,6 +412,7 @@ def test_embeddings_that_overflow_are_drift(digits):
     assert drift_of(reference, np.full((100, 64), 1e300)).alarms == ("drift",)
 
 
+@pytest.mark.slow
 def test_the_sample_of_the_reference_is_drawn_by_random_state(digits):
     reference, rest = halves(digits.data, 0)
     one, again, other = (
@@ -417,6 +424,7 @@ def test_the_sample_of_the_reference_is_drawn_by_random_state(digits):
 # In service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["pickle", "joblib"])
 def test_a_pickle_in_mid_stream_goes_on_as_the_original(digits, how, tmp_path, caplog):
     reference, rest = halves(digits.data, 0)
@@ -453,6 +461,7 @@ def test_threads_lose_no_query():
     assert watch.summary().calls.tolist() == [800, 800, 800]
 
 
+@pytest.mark.slow
 def test_a_summary_reads_well(digits):
     reference, rest = halves(digits.data, 0)
     watch = monitor(reference=reference, budget=1.0)
@@ -494,6 +503,7 @@ def router(digits):
     )
 
 
+@pytest.mark.slow
 def test_for_a_router(digits, router):
     budget = float(router.costs_.max() / 2)
     watch = CollapseMonitor.for_router(router, digits.data, budget=budget)
@@ -512,6 +522,7 @@ def test_a_router_that_spends_freely_is_found_out(digits, router, caplog):
     assert any("entropy" in message for message in warned(caplog))
 
 
+@pytest.mark.slow
 def test_for_a_pipeline(digits):
     prices = digits.costs.mean(axis=0)
     router = PointwiseRouter(Ridge(), costs=prices)
@@ -775,6 +786,7 @@ def test_a_p_value_is_at_most_one():
     assert watch.summary().drift_pvalue == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-8, 1e8])
 def test_drift_does_not_depend_on_the_unit_of_the_embeddings(digits, unit):
     reference, rest = halves(digits.data, 0)

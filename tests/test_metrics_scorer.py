@@ -280,6 +280,7 @@ def by_hand(estimator, metric):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 def test_cross_validate_routes_costs_to_fit_and_scorers():
     found = cross_validate(
@@ -318,6 +319,7 @@ def test_prices_of_router_and_scorer_need_no_routing():
     np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 def test_grid_search_over_a_router():
     alphas = [1e-2, 1e4]
@@ -341,6 +343,7 @@ def test_grid_search_over_a_router():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 @pytest.mark.filterwarnings("ignore::skroute.exceptions.IgnoredDeciderWarning")
 def test_grid_search_over_a_router_and_its_decider():

@@ -305,6 +305,7 @@ def priced_tables(draw, max_rows=6, max_models=4):
 SCOPES = pytest.mark.parametrize("scope", ["mean", "query"])
 
 
+@pytest.mark.slow
 @SCOPES
 @quick
 @given(table=priced_tables(), random=st.randoms(use_true_random=False))
@@ -323,6 +324,7 @@ def test_the_order_of_models_does_not_matter(scope, table, random):
     np.testing.assert_allclose(scores(turned), scores(curve), atol=1e-12)
 
 
+@pytest.mark.slow
 @SCOPES
 @quick
 @given(table=priced_tables(), random=st.randoms(use_true_random=False))
@@ -337,6 +339,7 @@ def test_the_order_of_queries_does_not_matter(scope, table, random):
     )
 
 
+@pytest.mark.slow
 @SCOPES
 @quick
 @given(table=priced_tables(), power=st.integers(-20, 20))
@@ -351,6 +354,7 @@ def test_the_unit_of_money_does_not_matter(scope, table, power):
     np.testing.assert_allclose(scores(scaled), scores(curve), rtol=1e-12)
 
 
+@pytest.mark.slow
 @SCOPES
 @quick
 @given(table=priced_tables(), quarters=st.integers(-20, 20))
@@ -365,6 +369,7 @@ def test_a_constant_added_to_the_outcomes_shifts_qualities_alone(
     np.testing.assert_allclose(after, before + shift, atol=1e-9)
 
 
+@pytest.mark.slow
 @SCOPES
 @quick
 @given(table=priced_tables())
@@ -416,6 +421,7 @@ def real_curves(routerbench):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["oracle", "ridge", "task means"])
 def test_real_curves_are_sane(routerbench, real_curves, name):
     _, y, costs, _, train = routerbench
@@ -434,6 +440,7 @@ def test_real_curves_are_sane(routerbench, real_curves, name):
     assert 0 < improvement < peak
 
 
+@pytest.mark.slow
 def test_on_a_real_table_the_oracle_dominates(real_curves):
     oracle = real_curves["oracle"]
     assert quality_neutral_cost(oracle) < 0.5

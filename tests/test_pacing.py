@@ -75,6 +75,7 @@ def drifting(kind, n_queries=20_000):
     return Z, Z[:, 4:] * factor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     ["none", "abrupt difficulty", "slow difficulty", "abrupt prices", "slow prices"],
@@ -102,6 +103,7 @@ def test_a_price_that_is_not_moved_does_not_keep_to_the_budget():
     assert np.abs(windows / 5 - 1).max() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, 250, 500])
 def test_every_size_of_update_keeps_to_the_budget(chunk):
     Z = traffic(8000)
@@ -111,6 +113,7 @@ def test_every_size_of_update_keeps_to_the_budget(chunk):
     assert np.abs(windows / 4 - 1).max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_stream_can_begin_without_a_fit():
     Z = traffic(6000)
     decider = BudgetDecider(4.0).partial_fit(Z[:1])
@@ -130,6 +133,7 @@ def test_expected_costs_count_where_none_are_given():
     assert without.price_ == given.price_ == unknown.price_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1.2, 2.0, 2.9])
 def test_queries_of_a_block_are_split_over_time_when_they_come_alone(budget):
     decider = BudgetDecider(budget).fit(BLOCK)
@@ -145,6 +149,7 @@ def test_queries_of_a_block_are_split_over_time_when_they_come_alone(budget):
 # Budgets that cannot be spent, or kept
 
 
+@pytest.mark.slow
 def test_a_budget_that_cannot_be_spent_is_not_saved_up():
     cheap, dear = traffic(6000), traffic(4000, seed=2)
     cheap[:, 4:] /= 20
@@ -159,6 +164,7 @@ def test_a_budget_that_cannot_be_spent_is_not_saved_up():
     assert spent[1000:].mean() == pytest.approx(4, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_budget_that_cannot_be_kept_is_not_held_against_later_queries():
     dear, back = traffic(3000), traffic(4000, seed=2)
     decider = BudgetDecider(4.0).fit(traffic(2000, seed=1))
@@ -170,6 +176,7 @@ def test_a_budget_that_cannot_be_kept_is_not_held_against_later_queries():
     assert spent[1500:].mean() == pytest.approx(4, rel=0.03)
 
 
+@pytest.mark.slow
 def test_one_absurd_bill_is_got_over():
     Z = traffic(4000)
     decider = BudgetDecider(4.0).fit(Z)
@@ -179,6 +186,7 @@ def test_one_absurd_bill_is_got_over():
     assert paid(Z[:, 4:], choice)[2000:].mean() == pytest.approx(4, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [True, False])
 def test_many_absurd_bills_are_got_over(free):
     Z = traffic(6000)
@@ -216,6 +224,7 @@ def test_a_new_budget_holds_from_the_next_update_on():
 # Invariants
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10_000), st.integers(-20, 20), st.sampled_from([1, 30, 400]))
 def test_the_unit_of_money_does_not_matter(seed, power, chunk):
@@ -228,6 +237,7 @@ def test_the_unit_of_money_does_not_matter(seed, power, chunk):
     assert other.price_ * unit == one.price_
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10_000), st.permutations(range(4)), st.sampled_from([1, 30, 400]))
 def test_permuted_models_permute_the_answers(seed, turn, chunk):
@@ -240,6 +250,7 @@ def test_permuted_models_permute_the_answers(seed, turn, chunk):
     assert other.price_ == pytest.approx(one.price_, rel=1e-9)
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10_000), st.integers(1, 900))
 def test_a_copy_in_mid_stream_goes_on_alike(seed, place):
@@ -253,6 +264,7 @@ def test_a_copy_in_mid_stream_goes_on_alike(seed, place):
         assert prices[0] == prices[1]
 
 
+@pytest.mark.slow
 @quick
 @given(st.integers(0, 10_000))
 def test_one_by_one_the_account_and_the_recent_queries_are_those_of_a_chunk(seed):
@@ -269,6 +281,7 @@ def test_one_by_one_the_account_and_the_recent_queries_are_those_of_a_chunk(seed
     np.testing.assert_array_equal(single._pace.cost, whole._pace.cost)
 
 
+@pytest.mark.slow
 def test_the_state_does_not_grow_with_the_stream():
     Z = traffic(3000)
     decider = BudgetDecider(4.0).fit(Z)

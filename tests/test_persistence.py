@@ -59,6 +59,7 @@ def fresh() -> dict[str, tuple[Any, Any]]:
 # What is kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f.stem for f in KEPT if f"format_{FORMAT}" in str(f)])
 def test_a_loaded_router_is_the_one_that_was_saved(fresh, name, tmp_path):
     router, queries = fresh[name]
@@ -99,6 +100,7 @@ def layout(value: Any) -> set[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_layout_is_that_of_the_kept_files(fresh, tmp_path):
     def layouts(files: list[Path]) -> set[tuple[str, ...]]:
         return set().union(*(layout(json_of(file)) for file in files))

@@ -402,6 +402,7 @@ def save(name: str, file: Path, without: int | None = None) -> None:
 PICTURES = ["curve", "curve_20", "share", "share_20", "margin"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_models", [4, 20])
 def test_labels_are_within_their_bands(n_models):
     """No letter lies across an edge, and names that begin alike are told apart."""

@@ -28,6 +28,7 @@ def fit(estimator, y, **keywords):
     return PointwiseRouter(estimator, cv=2, random_state=0, **keywords).fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [Y, ONE_HOLE, ONE_EACH], ids=["0", "1", "many"])
 @pytest.mark.parametrize(
     "estimator",

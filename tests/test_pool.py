@@ -51,6 +51,7 @@ def larger(data: Any, router: RankingRouter) -> RankingRouter:
 # Adding.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["pool9", "routerbench3"])
 def test_a_model_added_late_loses_little_to_a_refit(
     table: str, shared_data: Any
@@ -91,6 +92,7 @@ def test_a_model_added_late_loses_little_to_a_refit(
     assert scores[1] > scores[0] - 0.005
 
 
+@pytest.mark.slow
 def test_the_router_stays_as_it_was(data: Any) -> None:
     fitted = _small()
     fitted.fit(data.data, data.quality[:, :3], costs=data.costs[:, :3])
@@ -105,6 +107,7 @@ def test_the_router_stays_as_it_was(data: Any) -> None:
     assert _bytes(fitted) == before
 
 
+@pytest.mark.slow
 def test_the_others_are_estimated_as_before(
     data: Any, router: RankingRouter, larger: RankingRouter
 ) -> None:
@@ -193,6 +196,7 @@ def test_unknown_outcomes_teach_nothing_but_budgets(
     assert len(all_rows._training.kept[0]) == 400
 
 
+@pytest.mark.slow
 def test_the_order_of_the_models_changes_nothing(data: Any) -> None:
     turn = np.array([2, 0, 1])
     changed = []
@@ -210,6 +214,7 @@ def test_the_order_of_the_models_changes_nothing(data: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_prices_follow_the_pool(data: Any) -> None:
     for prices in ([1.0, 2.0], {"model_0": 1.0, "model_1": 2.0}):
         fitted = _small(costs=prices).fit(data.data, data.quality[:, :2])
@@ -263,6 +268,7 @@ def test_what_cannot_be_added_is_named(data: Any, router: RankingRouter) -> None
 # Weights and holes.
 
 
+@pytest.mark.slow
 def test_a_weight_of_zero_is_an_unknown_outcome(data: Any) -> None:
     hidden = np.random.RandomState(0).uniform(size=data.quality.shape) < 0.3
     y, costs = (np.where(hidden, np.nan, t) for t in (data.quality, data.costs))
@@ -278,6 +284,7 @@ def test_a_weight_of_zero_is_an_unknown_outcome(data: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_only_the_relation_of_the_weights_counts(data: Any) -> None:
     weight = np.random.RandomState(0).uniform(0.5, 2.0, data.quality.shape)
     one, two = (
@@ -293,6 +300,7 @@ def test_only_the_relation_of_the_weights_counts(data: Any) -> None:
     np.testing.assert_array_equal(one.transform(data.data), named.transform(data.data))
 
 
+@pytest.mark.slow
 def test_equal_weights_are_none(data: Any) -> None:
     plain = _small().fit(data.data, data.quality, costs=data.costs)
     equal = _small().fit(
@@ -326,6 +334,7 @@ def test_an_integer_weight_is_a_repeated_row_to_the_regressions() -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_outcome_per_query_is_enough_to_route() -> None:
     data = make_routing(2000, n_models=5, per_query_costs=False, random_state=0)
     rng = np.random.RandomState(0)
@@ -343,6 +352,7 @@ def test_one_outcome_per_query_is_enough_to_route() -> None:
     assert routed > normalized_auc(data.quality[test], costs[test], static, cost) + 0.02
 
 
+@pytest.mark.slow
 def test_propensities_make_up_for_a_biased_log() -> None:
     gains, errors = [], []
     for seed in range(3):
@@ -371,6 +381,7 @@ def test_propensities_make_up_for_a_biased_log() -> None:
     assert max(errors[1::2]) < min(errors[::2]) / 1.5
 
 
+@pytest.mark.slow
 def test_weights_are_checked(data: Any, router: RankingRouter) -> None:
     fitted = clone(router).fit(data.data, data.quality, costs=data.costs)
     before = _bytes(fitted)
@@ -388,6 +399,7 @@ def test_weights_are_checked(data: Any, router: RankingRouter) -> None:
     assert _bytes(fitted) == before
 
 
+@pytest.mark.slow
 def test_weights_travel_through_a_pipeline(data: Any, metadata_routing: None) -> None:
     weight = np.random.RandomState(0).uniform(0.5, 2.0, data.quality.shape)
     pipeline = make_pipeline(StandardScaler(), _small())

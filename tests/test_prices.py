@@ -75,6 +75,7 @@ def test_choose_takes_largest_gain_then_cheaper_then_better_then_first(
     assert choice.tolist() == [expected]
 
 
+@pytest.mark.slow
 @quick
 @given(masked_tables(), st.integers(0, 12))
 def test_choose_is_the_best_allowed_model_of_every_row(table, quarters):
@@ -93,6 +94,7 @@ def test_choose_is_the_best_allowed_model_of_every_row(table, quarters):
 # hull_steps
 
 
+@pytest.mark.slow
 @quick
 @given(masked_tables())
 def test_steps_above_a_price_give_the_decisions_at_that_price(table):
@@ -105,6 +107,7 @@ def test_steps_above_a_price_give_the_decisions_at_that_price(table):
         )
 
 
+@pytest.mark.slow
 @quick
 @given(masked_tables())
 def test_walk_starts_at_the_cheapest_models_and_ends_at_the_best(table):
@@ -137,6 +140,7 @@ def test_every_step_costs_more_and_gives_more_at_falling_prices(table):
     assert (np.diff(steps.price) <= 0).all()
 
 
+@pytest.mark.slow
 @quick
 @given(tables())
 def test_the_price_of_a_level_stops_the_walk_there(table):
@@ -180,6 +184,7 @@ def test_models_under_the_hull_are_skipped():
 # PricePath
 
 
+@pytest.mark.slow
 @quick
 @given(masked_tables(), st.data())
 def test_path_is_monotone_also_on_true_outcomes(table, data):
@@ -201,6 +206,7 @@ def test_path_is_monotone_also_on_true_outcomes(table, data):
     assert (np.diff(path.quality) >= 0).all()
 
 
+@pytest.mark.slow
 @quick
 @given(tables())
 def test_path_holds_the_means_of_the_decisions_at_its_prices(table):
@@ -269,6 +275,7 @@ def test_a_single_known_outcome_does_not_speak_for_a_thousand():
     assert training.path.quality[-1] == pytest.approx(0.5 + 10 * 0.5 / 1000)
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 40))
 def test_price_for_budget_is_the_lowest_level_within_the_budget(table, twentieths):
@@ -284,6 +291,7 @@ def test_price_for_budget_is_the_lowest_level_within_the_budget(table, twentieth
         assert price.low == lower[0]
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.integers(0, 20))
 def test_price_for_quality_reaches_the_target_at_the_highest_level(table, twentieths):
@@ -367,6 +375,7 @@ def test_a_block_of_identical_rows_spends_the_budget_to_one_query(
     assert abs(total(cost, choice) - budget * len(cost)) <= slack + 1e-9
 
 
+@pytest.mark.slow
 @quick
 @given(tables(max_rows=3, least_cost=1), st.integers(0, 40), st.integers(20, 90))
 def test_a_block_of_identical_rows_reaches_a_quality_to_one_query(

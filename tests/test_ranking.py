@@ -77,12 +77,14 @@ def ranked(pool9: Any) -> Iterator[Split]:
     return Split(pool9, RankingRouter(random_state=0))
 
 
+@pytest.mark.slow
 def test_ranking_beats_a_tuned_ridge_on_a_real_pool(pool9: Any, ranked: Split) -> None:
     ridge = Split(pool9, PointwiseRouter(RidgeCV(ALPHAS), random_state=0))
     assert ranked.score(normalized_auc) > ridge.score(normalized_auc)
     assert ranked.score(quality_neutral_cost) < 0.75
 
 
+@pytest.mark.slow
 def test_expected_quality_is_calibrated_on_a_real_pool(ranked: Split) -> None:
     expected, observed = ranked.estimates[0].ravel(), ranked.y.ravel()
     tenth = np.digitize(expected, np.quantile(expected, np.linspace(0.1, 0.9, 9)))
@@ -102,6 +104,7 @@ def test_calling_the_best_model_loses_nothing_to_the_best_single(
     assert chosen.mean() > ranked.y[:, single].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 @pytest.mark.parametrize("table", ["pool9", "routerbench3"])
 def test_a_mean_budget_is_spent_on_queries_to_come(
@@ -131,6 +134,7 @@ def ranked_routerbench3(routerbench3: Any) -> Split:
     return Split(routerbench3, RankingRouter(random_state=0))
 
 
+@pytest.mark.slow
 def test_costs_are_told_apart_by_query(ranked_routerbench3: Split) -> None:
     expected, observed = ranked_routerbench3.estimates[1], ranked_routerbench3.costs
     error = ((expected - observed) ** 2).sum(axis=0)
@@ -138,6 +142,7 @@ def test_costs_are_told_apart_by_query(ranked_routerbench3: Split) -> None:
     assert (error < 0.7 * spread).all()
 
 
+@pytest.mark.slow
 def test_the_size_does_not_grow_with_the_queries() -> None:
     sizes = []
     for n_queries in (4500, 9000):
@@ -148,6 +153,7 @@ def test_the_size_does_not_grow_with_the_queries() -> None:
     assert sizes[1] < 1.02 * sizes[0]
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_the_fit() -> None:
     data = make_routing(400, n_models=4, random_state=0)
     one, two = (
@@ -202,6 +208,7 @@ def test_a_ranker_is_weighed_by_what_it_shows_to_know() -> None:
     assert max(trusted) < 0.15
 
 
+@pytest.mark.slow
 def test_a_larger_tie_gain_calls_cheaper_models() -> None:
     data = load_digits_pool()
     spends = []
@@ -212,6 +219,7 @@ def test_a_larger_tie_gain_calls_cheaper_models() -> None:
     assert spends[1] < 0.9 * spends[0]
 
 
+@pytest.mark.slow
 def test_scores_order_the_models_as_predict_does() -> None:
     data = make_routing(300, n_models=4, random_state=0)
     router = RankingRouter(random_state=0)
@@ -233,6 +241,7 @@ def test_verbose_fits_log_their_stages(caplog: pytest.LogCaptureFixture) -> None
     assert "ranking models of 2 models on 50 queries" in caplog.messages[2]
 
 
+@pytest.mark.slow
 def test_wide_embeddings_are_projected_and_route_alike() -> None:
     data = make_routing(400, n_features=40, n_models=3, random_state=0)
     turn = np.linalg.qr(np.random.RandomState(0).normal(size=(1500, 40)))[0].T
@@ -247,6 +256,7 @@ def test_wide_embeddings_are_projected_and_route_alike() -> None:
     assert scores[1] == pytest.approx(scores[0], abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_unit_of_quality_changes_no_decision() -> None:
     data = make_routing(300, n_models=3, random_state=0)
     plain, scaled = (
@@ -263,6 +273,7 @@ def test_the_unit_of_quality_changes_no_decision() -> None:
 # The regressions.
 
 
+@pytest.mark.slow
 def test_ridge_matches_scikit_learn_with_and_without_each_fold() -> None:
     rng = np.random.RandomState(0)
     X, Y = rng.normal(size=(80, 5)), rng.normal(size=(80, 3))
@@ -470,6 +481,7 @@ def test_a_higher_score_never_lowers_the_utility(p: np.ndarray, s: np.ndarray) -
 # Far from the training queries.
 
 
+@pytest.mark.slow
 def test_far_from_all_training_queries_models_are_what_they_are_on_average() -> None:
     data = make_routing(400, n_features=8, n_models=3, random_state=0)
     router = RankingRouter(random_state=0)
@@ -481,6 +493,7 @@ def test_far_from_all_training_queries_models_are_what_they_are_on_average() -> 
     assert (router.predict(far) == means.argmax()).all()
 
 
+@pytest.mark.slow
 def test_far_from_all_training_queries_a_target_is_reached_by_a_single_model() -> None:
     data = make_routing(600, n_features=8, n_models=4, random_state=0)
     router = RankingRouter(costs=data.costs.mean(axis=0), random_state=0)
@@ -538,6 +551,7 @@ def test_in_a_cloud_of_noise_no_query_is_far() -> None:
     assert (views.trust(views.scaled(3.0 * data.data[500:])) == 0.0).all()
 
 
+@pytest.mark.slow
 def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
     data = load_digits_pool()
     gain, above = [], []
@@ -557,6 +571,7 @@ def test_out_of_domain_the_best_single_model_is_not_gambled_away() -> None:
     assert np.concatenate(gain).mean() > -0.015
 
 
+@pytest.mark.slow
 def test_small_blocks_of_equal_queries_promise_less_than_they_saw() -> None:
     promised, got, seen = [], [], []
     block = np.repeat(np.arange(4), 40)

@@ -46,6 +46,7 @@ def served(request: pytest.FixtureRequest) -> Served:
     return Served(router, estimates, *(part[test] for part in held_out))
 
 
+@pytest.mark.slow
 def test_a_failed_call_falls_back_to_what_masking_it_gives(served: Served) -> None:
     price = 0.2 / np.median(served.costs.max(axis=1))
     names = served.router.route(served.X, price=price, top_k=3)
@@ -58,6 +59,7 @@ def test_a_failed_call_falls_back_to_what_masking_it_gives(served: Served) -> No
     )
 
 
+@pytest.mark.slow
 def test_caps_of_requests_are_kept(served: Served) -> None:
     _, cost = np.hsplit(served.router.transform(served.X), 2)
     rng = np.random.default_rng(0)
@@ -84,6 +86,7 @@ def test_reasons_add_up(served: Served) -> None:
     assert (why.expected_quality <= best + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_a_budget_holds_while_tasks_and_prices_shift(served: Served) -> None:
     rng = np.random.default_rng(0)
     tasks = np.unique(served.task)

@@ -152,6 +152,7 @@ def spend_and_auc(
     return np.array(spent), router.score(X_test, y_test, costs=costs_test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_copies", "noise"), [(2, 0.0), (5, 0.0), (2, 1e-7), (2, 1e-4), (5, 1e-5)]
 )
@@ -175,6 +176,7 @@ def test_a_table_of_copies_routes_and_spends_as_the_distinct_one(
     assert auc == pytest.approx(expected_auc, abs=0.003)
 
 
+@pytest.mark.slow
 def test_more_answers_per_prompt_route_better() -> None:
     data = make_routing(1300, n_models=4, random_state=0)
     rng = np.random.default_rng(0)
@@ -196,6 +198,7 @@ def test_more_answers_per_prompt_route_better() -> None:
     assert scores[0] < min(scores[1:])
 
 
+@pytest.mark.slow
 def test_queries_near_repeated_ones_are_trusted_as_before() -> None:
     data = make_routing(900, n_models=3, random_state=0)
     X, y, costs = data.data[:600], data.quality[:600], data.costs[:600]

@@ -102,6 +102,7 @@ def findings_of(judged: Judged, **options):
     return find(judged, {}, **{**given_, "random_state": 0, **options})
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_metrics(fitted, written):
     router, X, y, costs = fitted
     text = written[1].text
@@ -119,6 +120,7 @@ def test_the_numbers_are_those_of_the_metrics(fitted, written):
     assert f"cheap not reached {normalized_auc(cheap):.3f}" in table
 
 
+@pytest.mark.slow
 def test_real_tables_with_prices_tasks_and_repeated_prompts(shared_data):
     data = read_routerbench(
         shared_data / "pool9.csv.gz",
@@ -139,6 +141,7 @@ def test_real_tables_with_prices_tasks_and_repeated_prompts(shared_data):
     assert len(html) < 1_000_000
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     n_models=st.integers(1, 5),
@@ -182,6 +185,7 @@ def test_findings_agree_with_the_curve(n_models, levels, prices, shift, seed):
     assert found.saved_share + found.lost_share <= 1 + 1e-12
 
 
+@pytest.mark.slow
 def test_nothing_that_a_table_holds_is_run():
     names = ["<b>small</b>", HOSTILE, "{{ 7 * 7 }}", "$x$"]
     router, X, y, costs = pool(names=names)
@@ -210,6 +214,7 @@ def test_nothing_that_a_table_holds_is_run():
     assert "default-src 'none'" in policies[0]
 
 
+@pytest.mark.slow
 def test_the_page_asks_nothing_of_the_network(written):
     page = written[1]
     for tag, attributes in page.tags:
@@ -234,6 +239,7 @@ def test_ids_and_tables_are_in_order(written):
             assert attributes["aria-label"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_models", [1, 2, 20])
 def test_pools_of_any_size(n_models):
     router, X, y, costs = pool(n_models)
@@ -243,6 +249,7 @@ def test_pools_of_any_size(n_models):
     assert page.count("svg") == (4 if n_models > 1 else 3)
 
 
+@pytest.mark.slow
 def test_without_tasks_prompts_and_costs():
     router, X, y, _ = pool(prices=[0.0, 1.0, 2.0, 5.0])
     page = Page(skroute.report(router, X, y, n_bootstrap=0))
@@ -251,6 +258,7 @@ def test_without_tasks_prompts_and_costs():
     assert "left out" not in page.text
 
 
+@pytest.mark.slow
 def test_incomplete_queries_are_left_out_and_counted(fitted):
     router, X, y, costs = fitted
     holes = y.copy()
@@ -266,6 +274,7 @@ def test_incomplete_queries_are_left_out_and_counted(fitted):
     assert [e.row - 7 for e in found.lost] == [e.row for e in rest.lost]
 
 
+@pytest.mark.slow
 def test_a_table_by_task(fitted):
     router, X, y, costs = fitted
     task = np.array(["odd", "even"], dtype=object)[np.arange(len(y)) % 2]
@@ -287,6 +296,7 @@ def test_a_table_by_task(fitted):
     assert np.isnan(many.tasks[0].error)
 
 
+@pytest.mark.slow
 def test_what_is_said_where_routing_does_not_pay(fitted):
     _, X, y, costs = fitted
     few = {"costs": costs, "n_bootstrap": 20}
@@ -299,6 +309,7 @@ def test_what_is_said_where_routing_does_not_pay(fitted):
     assert "Routing saves nothing at the quality of" in text
 
 
+@pytest.mark.slow
 def test_intervals_draw_equal_prompts_together(fitted):
     router, X, y, costs = fitted
     judged = judge(router, X, y, costs, "test")
@@ -332,6 +343,7 @@ def test_promises_that_training_does_not_make(fitted):
     assert "did not expect to keep the quality of" in text
 
 
+@pytest.mark.slow
 def test_pipelines(fitted, metadata_routing):
     _, X, y, costs = fitted
     pipeline = make_pipeline(
@@ -342,6 +354,7 @@ def test_pipelines(fitted, metadata_routing):
     assert "Set beforehand" in text
 
 
+@pytest.mark.slow
 def test_the_same_call_writes_the_same_bytes(fitted, tmp_path):
     router, X, y, costs = fitted
     before = dict(matplotlib.rcParams)
@@ -352,6 +365,7 @@ def test_the_same_call_writes_the_same_bytes(fitted, tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_a_file_is_written_completely_or_not_at_all(fitted, tmp_path, monkeypatch):
     router, X, y, costs = fitted
     file = tmp_path / "r.html"
@@ -432,6 +446,7 @@ def run(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     file, out = write_table(tmp_path), tmp_path / "out.html"
     base = ("report", file, "--embeddings", tmp_path / "e.npy", "--out", out)
@@ -451,6 +466,7 @@ def test_the_command(tmp_path):
     assert "kNN" not in page.text
 
 
+@pytest.mark.slow
 def test_the_command_reads_prompts_and_names_the_extra(tmp_path, monkeypatch):
     file, out = write_table(tmp_path), tmp_path / "out.html"
     done = run("report", file, "--out", out, "--no-peers")

@@ -18,6 +18,8 @@ from skroute.metrics import routing_curve
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
+pytestmark = pytest.mark.browser
+
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
 N_MODELS = 20
 # Set where a missing browser is a fault of the machine and no reason to skip.

@@ -89,6 +89,7 @@ def test_a_pipeline_scores_with_routing_on(name):
     assert weighed == router.score(X, Y, costs=C, sample_weight=WEIGHT) != expected
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 @pytest.mark.parametrize("scoring", [None, make_routing_scorer()])
 def test_weights_reach_the_scores_of_a_search(scoring):
@@ -109,6 +110,7 @@ def test_weights_reach_the_scores_of_a_search(scoring):
 # Tools, with holes and without, with routing of metadata on and off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [Y, HOLES], ids=["complete", "holes"])
 @pytest.mark.parametrize("name", ROUTERS)
 def test_searches_and_curves_of_priced_routers(name, y, routing):
@@ -144,6 +146,7 @@ def test_searches_and_curves_of_priced_routers(name, y, routing):
     assert set(choice) <= {0, 1, 2}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("metadata_routing")
 @pytest.mark.parametrize("y", [Y, HOLES], ids=["complete", "holes"])
 @pytest.mark.parametrize("name", ROUTERS)

@@ -90,6 +90,7 @@ def plainly(router: RankingRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.array(quality), np.array(cost)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 99),
     n_models=st.integers(2, 6),
@@ -112,6 +113,7 @@ def test_the_fast_path_gives_what_the_plain_one_gives(
     np.testing.assert_array_equal(router.route(X, price=price), best)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 99),
     n_models=st.integers(2, 6),
@@ -136,6 +138,7 @@ def test_a_query_alone_is_estimated_as_among_others(
             )
 
 
+@pytest.mark.slow
 def test_single_precision_is_kept_and_routes_alike() -> None:
     router, X = fitted(n_queries=1000, n_features=30)
     single = X.astype(np.float32)
@@ -151,6 +154,7 @@ def test_single_precision_is_kept_and_routes_alike() -> None:
     assert same.mean() > 0.98
 
 
+@pytest.mark.slow
 def test_single_precision_far_from_the_origin() -> None:
     data = make_routing(400, n_features=8, n_models=3, random_state=0)
     X = (data.data + 1e4).astype(np.float32)
@@ -161,6 +165,7 @@ def test_single_precision_far_from_the_origin() -> None:
     assert np.quantile(error, 0.98) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_at_a_time_in_batches_and_in_threads_is_the_same(
     dtype: Any, monkeypatch: pytest.MonkeyPatch
@@ -202,6 +207,7 @@ def test_decisions_that_depend_on_each_other_are_not_chunked(
     )
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_queries() -> None:
     router, X = fitted(n_models=6)
     budget = float(router.price_path_.cost[[0, -1]].mean())
@@ -225,6 +231,7 @@ def test_routing_changes_no_pickle() -> None:
     np.testing.assert_array_equal(after, router.route(X, price=0.1))
 
 
+@pytest.mark.slow
 def test_a_changed_pool_does_not_route_by_the_old_one() -> None:
     router, X = fitted()
     X = X.astype(np.float32)
@@ -241,6 +248,7 @@ def _wrong(X: np.ndarray, value: float) -> np.ndarray:
     return X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -259,6 +267,7 @@ def test_light_checks_let_nothing_wrong_pass(change: Any, message: str) -> None:
             router.route(change(X.astype(dtype)), price=0.1)
 
 
+@pytest.mark.slow
 def test_light_checks_let_everything_right_pass() -> None:
     router, X = fitted()
     expected = router.route(X, price=0.1)
@@ -278,6 +287,7 @@ def _ridge_table(seed: int) -> tuple[np.ndarray, ...]:
     return X, Y, draw_folds(X, 4, seed), rng.uniform(0.5, 2.0, size=(200, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize("differences", [False, True])
 def test_errors_by_sums_choose_what_errors_by_rows_choose(
@@ -329,6 +339,7 @@ def test_a_ridge_in_a_basis_is_one_on_mapped_features() -> None:
     )
 
 
+@pytest.mark.slow
 def test_rankers_of_longer_tables_see_part_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -379,6 +390,7 @@ def test_other_routers_are_decided_in_chunks_too(
     )
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_trees() -> None:
     n_trees, rng = 10_000, np.random.default_rng(0)
     nodes = np.tile([1, 2, -1, -4], n_trees), np.tile([3, -2, -3, -5], n_trees)
@@ -401,6 +413,7 @@ def test_memory_does_not_grow_with_the_number_of_trees() -> None:
     np.testing.assert_array_equal(scores[:1], one)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 99),
     n_leaves=st.integers(2, 12),

@@ -51,6 +51,7 @@ def test_names_that_cannot_be_printed_are_refused_at_the_door(name, tmp_path):
         skroute.save(router, tmp_path / "r.skroute")
 
 
+@pytest.mark.slow
 def test_a_report_is_written_whatever_is_in_its_texts(tmp_path):
     router = PointwiseRouter(Ridge(), random_state=0).fit(X, Y, costs=C)
     texts = [STRANGE[i % len(STRANGE)] for i in range(len(X))]

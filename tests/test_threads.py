@@ -100,6 +100,7 @@ ROUTERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", ROUTERS, ids=lambda r: type(r).__name__)
 def test_a_router_that_is_fitted_again_answers_as_before_or_after(router):
     questions = [
@@ -124,6 +125,7 @@ def test_a_router_that_is_fitted_again_answers_as_before_or_after(router):
         assert all(answer in known for answer in answers)
 
 
+@pytest.mark.slow
 def test_a_decider_that_is_fitted_again_answers_as_before_or_after():
     budget = float(C.mean())
     decider, valid = BudgetDecider(budget), []
@@ -147,6 +149,7 @@ def test_a_decider_that_is_fitted_again_answers_as_before_or_after():
     assert all("expecting 4 features" in answer for answer in refused)
 
 
+@pytest.mark.slow
 def test_names_that_are_gone_are_never_seen_beside_new_numbers():
     named = pd.DataFrame(X, columns=list("abcd"))
     router = DummyRouter(costs=[1.0, 2.0, 3.0]).fit(named, Y)

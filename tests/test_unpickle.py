@@ -321,6 +321,7 @@ def test_frame_written_by_pandas_1_5_and_numpy_1_24():
     np.testing.assert_allclose(read["org/big|total_cost"], np.arange(1, 7) * 1e-3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_mutated_pickles_give_columns_or_a_clear_error(data):
@@ -358,6 +359,7 @@ def shared(n_columns: int, values: Any) -> bytes:
     return pickle.dumps(_Shared(n_columns, values))
 
 
+@pytest.mark.slow
 def test_one_array_named_many_times_is_refused():
     block = np.zeros((1, 20_000), dtype=np.int8)
     assert len(table(shared(2, block))) == 2
