@@ -80,8 +80,8 @@ class CrossFittedRouter(BaseRouter):
         its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
         tuned on honest numbers. Only where at least 50 queries share one embedding (in
         tables of fewer than 500 a tenth, and at least 10), as an encoder that truncates
-        long prompts makes them, they are estimated as they will be served: their own outcome weighs
-        little in that, and a budget must know the block.
+        long prompts makes them, they are estimated as they will be served: their own
+        outcome weighs little in that, and a budget must know the block.
 
         Parameters
         ----------
