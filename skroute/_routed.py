@@ -148,12 +148,13 @@ def remarks(
         return
     cost = saved.router.predict_cost(X)
     if rule.get("scope") == "batch":
-        most, what = cost.max(axis=1).sum(), "the dearest calls of all these queries"
+        most, what = cost.max(axis=1).sum(), "calls of all these queries"
     else:
-        most, what = cost.max(), "the dearest call of any of these queries"
+        most, what = cost.max(), "call of any of these queries"
     if budget > most:
         yield (
-            f"the budget of {budget:g} limits nothing: {what} would cost {most:.4g}. "
+            f"the budget of {budget:g} limits nothing: the most expensive {what} "
+            f"would cost {most:.4g}. "
             "Is it in the unit of the costs that the router was fitted on?"
         )
 

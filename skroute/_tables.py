@@ -229,30 +229,29 @@ TestSizeOption = Annotated[
 
 
 def warn_of_repeats(X: np.ndarray) -> None:
-    from skroute.repeats import BLOCK, find_repeats
+    from skroute.repeats import find_repeats
 
     repeats = find_repeats(X)
-    again = len(X) - repeats.n_prompts
+    again = (~repeats.counted).sum()
     if again:
         console.note(
             f"{again:,} of {len(X):,} queries have the embedding of an earlier one, or "
             "nearly. Repeats of a prompt stay on one side of a split, and count as one."
         )
-    in_blocks = repeats.count >= BLOCK
+    in_blocks = repeats.block
     if in_blocks.mean() >= _MANY_REPEATS:
         console.note(
             f"{in_blocks.sum():,} of {len(X):,} queries share their embedding with at "
-            "least 49 others. Does the encoder truncate long prompts? No router can "
-            "tell these queries apart; each counts by itself."
+            f"least {repeats.count[in_blocks].min() - 1} others. Does the encoder "
+            "truncate long prompts? No router can tell these queries apart; each "
+            "counts by itself."
         )
 
 
-def repeated_prompts(data: Bunch) -> list[int] | None:
+def repeated_prompts(data: Bunch) -> np.ndarray | None:
     """Group equal prompts; a query without a prompt is a group of its own."""
     if data.prompts is None:
         return None
-    first: dict[str, int] = {}
-    return [
-        first.setdefault(prompt, row) if prompt else row
-        for row, prompt in enumerate(data.prompts)
-    ]
+    from skroute.datasets._bunch import number_equal
+
+    return number_equal(prompt or row for row, prompt in enumerate(data.prompts))

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skroute.money import check_costs, check_spend
-from skroute.names import by_name, check_rows, default_names, listed, model_names
+from skroute.names import (
+    by_name,
+    check_rows,
+    check_unique,
+    default_names,
+    listed,
+    model_names,
+)
 from skroute.validation import check_estimate, check_quality
 
 __all__ = ["Aligned", "align", "check_given"]
@@ -138,6 +145,7 @@ def _wanted(models: Any, n_models: int) -> np.ndarray | None:
         raise ValueError(
             f"models must name the {n_models} columns of y; got {len(names)} names."
         )
+    check_unique(names, "models")
     return names
 
 

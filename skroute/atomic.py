@@ -52,7 +52,7 @@ def replacing(file: Path) -> Iterator[Path]:
     """Write beside the file, then put it in its place: never half of one.
 
     What was written is on the disk before it takes the place of the old file, so a
-    process that is killed, or a machine that loses power, leaves the one or the other.
+    process that is killed, or a machine that loses power, leaves either of them.
     A hidden file may then stay behind; nothing reads it, and the next writer of the
     same file removes it once it is ten minutes old.
 

@@ -143,7 +143,7 @@ def check_sample_weight(sample_weight: Any, n_queries: int) -> np.ndarray:
     if np.isnan(weight).any():
         raise ValueError(
             f"sample_weight must be finite; {int(np.isnan(weight).sum())} of "
-            f"{n_queries} weights are NaN. Give a query that shall not count weight 0."
+            f"{n_queries} weights are NaN. Give a query that should not count weight 0."
         )
     check_not_negative(weight, "sample_weight")
     if not weight.any():

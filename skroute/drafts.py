@@ -2,10 +2,10 @@
 
 A router that serves may be fitted again, and a decider updated, while other threads ask
 it. What fits therefore works on a draft, a copy of the estimator, and what it learned
-takes the place of the old state in a single step at the end: until then, and for ever
-if it fails, readers get the old answers. What reads works on a snapshot, so that no
-call mixes two states. Fits of one object wait for each other, so that no update is
-lost; readers wait for nobody.
+takes the place of the old state in a single step at the end. Readers get the old
+answers until then, and keep them if the fit fails. What reads works on a snapshot, so
+that no call mixes two states. Fits of one object wait for each other, so that no update
+is lost; readers wait for nobody.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ class Decoder:
 
     def _read_float(self, value: dict, depth: int) -> float:
         if value["value"] not in ("inf", "-inf", "nan"):
-            raise ValueError("it has a number that is none")
+            raise ValueError("it has a value that is not a number")
         return float(value["value"])
 
     def _read_tuple(self, value: dict, depth: int) -> tuple:
@@ -283,7 +283,7 @@ class Decoder:
         ends = _list(self.decode(value["ends"], depth))
         whole = all(end is None or isinstance(end, int | np.integer) for end in ends)
         if len(ends) != 3 or not whole:
-            raise ValueError("it has a slice that is none")
+            raise ValueError("it has a slice that is not one")
         return slice(*ends)
 
     def _read_dict(self, value: dict, depth: int) -> dict:
@@ -293,7 +293,7 @@ class Decoder:
         while left:
             key, item = left.pop()
             if not isinstance(key, str | int) or key in items:
-                raise ValueError("it has a dict with a key that is none, or twice")
+                raise ValueError("it has a dict with a key that is not one, or twice")
             numbers += not isinstance(key, str)
             if numbers > _MOST_NUMBER_KEYS:
                 raise ValueError("it has a dict of too many numbers")
@@ -304,7 +304,7 @@ class Decoder:
         dtype = _DTYPES[value["dtype"]]
         number = self.decode(value["value"], depth)
         if not isinstance(number, bool | int | float):
-            raise ValueError("it has a number that is none")
+            raise ValueError("it has a value that is not a number")
         return dtype.type(number)
 
     def _read_type(self, value: dict, depth: int) -> type:
@@ -347,7 +347,7 @@ class Decoder:
             or key.dtype != np.uint32
             or not (type(place) is int and 0 <= place <= 624)
         ):
-            raise ValueError("it has a random state that is none")
+            raise ValueError("it has a random state that is not one")
         self._take(_SIZES["RandomState"])
         random = np.random.RandomState(0)
         random.set_state(state)
@@ -408,5 +408,5 @@ def _list(value: Any) -> list:
 
 def _index(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError("it names a member that is none")
+        raise ValueError("it names a member by what is not a number")
     return value

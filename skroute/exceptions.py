@@ -68,7 +68,7 @@ def caller_level() -> int:
     """Level of the caller of this package, for `warnings.warn`."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(
-        ("skroute.", "sklearn.")
+        ("skroute.", "sklearn.", "joblib.")
     ):
         frame, level = frame.f_back, level + 1
     return level

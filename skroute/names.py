@@ -14,8 +14,10 @@ __all__ = [
     "by_name",
     "check_printable",
     "check_rows",
+    "check_unique",
     "default_names",
     "estimate_names",
+    "is_mismatch",
     "listed",
     "model_names",
 ]
@@ -40,12 +42,7 @@ def model_names(table: Any, name: str = "y") -> np.ndarray | None:
             f"{name} has a column 'Unnamed: 0', which is a row index that was saved "
             "with the table, and no model: read it with index_col=0, or drop it."
         )
-    values, counts = np.unique(names.astype(str), return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(
-            f"the columns of {name} must be unique model names; more than one is "
-            f"called {listed(values[counts > 1])}."
-        )
+    check_unique(names, f"the columns of {name}")
     check_printable(names, f"a column of {name}")
     return names
 
@@ -56,13 +53,25 @@ def as_name(name: Any) -> Any:
     return str(name) if whole else name
 
 
-def check_printable(names: Any, what: str) -> None:
+def check_unique(names: np.ndarray, what: str) -> None:
+    """Refuse names that stand for more than one model."""
+    values, counts = np.unique(names.astype(str), return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"{what} must be unique model names; more than one is called "
+            f"{listed(values[counts > 1])}."
+        )
+
+
+def check_printable(
+    names: Any, what: str, way_out: str = "give the model another name"
+) -> None:
     """Refuse names with characters that a terminal acts upon, or no file can hold."""
     for name in names:
         if not name.isprintable():
             raise ValueError(
                 f"{what} is called {name!a}, with characters that cannot be printed, "
-                "such as a line feed; give the model another name."
+                f"such as a line feed; {way_out}."
             )
 
 
@@ -128,27 +137,35 @@ def check_rows(**tables: Any) -> None:
         if hasattr(table, "index") and hasattr(table.index, "equals")
     }
     for (one, known), (other, found) in combinations(labels.items(), 2):
-        if len(known) != len(found) or known.equals(found):
+        if len(known) != len(found):
             continue  # the check of shapes says it better
-        if known.isin(found).all() and found.isin(known).all():
+        if not is_mismatch(known, found):
+            continue
+        if found.isin(known).all():
             raise ValueError(
                 f"{other} has the row labels of {one} in another order, and rows are "
                 f"matched by position: put them in one order, "
                 f"{other} = {other}.loc[{one}.index], or, if they are, drop the labels "
                 "of both with reset_index(drop=True)."
             )
-        if _names_rows(known) and _names_rows(found):
-            raise ValueError(
-                f"{other} and {one} must have the same row labels, or none; {one} has "
-                f"{listed(known, 3)}, {other} has {listed(found, 3)}. Select the same "
-                "rows of both, or, if they are, drop the labels of one with "
-                "reset_index(drop=True)."
-            )
+        raise ValueError(
+            f"{other} and {one} must have the same row labels, or none; {one} has "
+            f"{listed(known, 3)}, {other} has {listed(found, 3)}. Select the same "
+            "rows of both, or, if they are, drop the labels of one with "
+            "reset_index(drop=True)."
+        )
 
 
-def _names_rows(index: Any) -> bool:
-    """Whether labels are names of rows: no numbers, and each of them once."""
-    return index.inferred_type not in ("integer", "floating") and bool(index.is_unique)
+def is_mismatch(known: Any, found: Any) -> bool:
+    """Whether the labels of as many rows say that these do not match by position.
+
+    Both must name their rows, each label once, and be the same in another order, or
+    others that are no numbers.
+    """
+    if known.equals(found) or not (known.is_unique and found.is_unique):
+        return False
+    numbers = {"integer", "floating"} & {known.inferred_type, found.inferred_type}
+    return not numbers or bool(found.isin(known).all())
 
 
 def _is_numbered(index: Any) -> bool:

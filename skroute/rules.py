@@ -158,11 +158,17 @@ def quality_target(min_quality: float | str | None, best_single: float) -> float
     Raises
     ------
     ValueError
-        If it is a share of something that is not positive.
+        If it is a share of something that is not known or not positive.
     """
     if not isinstance(min_quality, str):
         return None if min_quality is None else float(min_quality)
-    if not best_single > 0:
+    if np.isnan(best_single):
+        raise ValueError(
+            f"min_quality={min_quality!r} is a share of the best single model's mean "
+            "quality, which is known only after fit: call fit, or give min_quality "
+            "as a number."
+        )
+    if best_single <= 0:
         raise ValueError(
             f"min_quality={min_quality!r} is a share of the best single model's mean "
             f"quality, which is {best_single:g}: a share needs a positive one. Give "

@@ -126,7 +126,7 @@ class SettlesRule(FitsOnDraft):
         *,
         again: bool = False,
     ) -> np.ndarray:
-        """Models in play: available, under the cap, not dearer than good enough.
+        """Models in play: available, under the cap, no more expensive than good enough.
 
         Looked at `again` for alternatives, a query may be left without any.
         """

@@ -22,6 +22,7 @@ import skroute
 from skroute import BudgetDecider, RankingRouter
 from skroute import __main__ as entry
 from skroute._console import output
+from skroute._tables import warn_of_repeats
 from skroute.cli import app
 from skroute.datasets import load_digits_pool, make_routing
 
@@ -188,6 +189,16 @@ def test_evaluate_notes_repeated_embeddings(tmp_path):
     result = run("evaluate", table, "--embeddings", tmp_path / "e.npy", "--seeds", 1)
     assert result.exit_code == 0
     assert "60 of 160 queries share their embedding" in " ".join(result.stderr.split())
+
+
+def test_blocks_of_small_tables_are_not_told_to_count_as_one(capsys):
+    X = np.random.default_rng(0).normal(size=(200, 8))
+    X[:40] = X[0]
+    X[50] = X[60]
+    warn_of_repeats(X)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "1 of 200 queries have the embedding of an earlier one" in told
+    assert "40 of 200 queries share their embedding with at least 39 others" in told
 
 
 @pytest.mark.slow

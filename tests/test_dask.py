@@ -420,10 +420,13 @@ def test_frames_whose_rows_do_not_match_are_refused(client: Any) -> None:
     y, costs = pd.DataFrame(data.quality), pd.DataFrame(data.costs)
     shuffled = dd.from_pandas(y.sample(frac=1.0, random_state=0), 2, sort=False)
     moved = y.set_axis(y.index + 5)
-    named = costs.set_axis([f"query {i}" for i in range(60)])
-    for name, frame in {"y": shuffled, "costs": named}.items():
-        X, y, costs = _frames(data, **{name: frame})
-        with pytest.raises(ValueError, match=rf"{name} and X must have the same row l"):
+    named = [y.set_axis([f"{kind} {i}" for i in range(60)]) for kind in ("q", "query")]
+    for name, changed in {
+        "y and X": {"y": shuffled},
+        "costs and y": {"y": named[0], "costs": named[1]},
+    }.items():
+        X, y, costs = _frames(data, **changed)
+        with pytest.raises(ValueError, match=f"{name} must have the same row labels"):
             router.fit(X, y, costs=costs)
     X, y, costs = _frames(data, y=moved)
     with client.as_current():

@@ -539,6 +539,26 @@ def test_chats_are_read_by_the_last_message_of_the_user(tmp_path):
     assert read_prompts(write_lines(tmp_path, calls[:1])) == ["Add 2 and 2."]
 
 
+@pytest.mark.parametrize("write", [list, json.dumps])
+def test_conversations_that_end_alike_are_different_queries(write):
+    chats = [
+        [{"role": "user", "content": text}, {"role": "user", "content": "Yes, go on."}]
+        for text in ("Tell me a joke.", "Prove it.", "Prove it.")
+    ]
+    cells = [write(chat) for chat in chats]
+    calls = [{"query": c, "model": "m", "quality": i} for i, c in enumerate(cells)]
+    rows = [{"prompt": c, "m": i} for i, c in enumerate(cells)]
+    for table in (
+        from_long(calls, duplicates="mean"),
+        from_wide(rows, duplicates="mean"),
+    ):
+        np.testing.assert_array_equal(table.quality, [[0.0], [1.5]])
+    assert from_wide(rows).prompts.tolist() == ["Yes, go on."] * 3
+    table = from_long(calls[:2], query="query")
+    assert len(set(table.queries)) == 2
+    assert from_long([{**c, "m": 1} for c in calls[:2]]).quality.shape == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "clean"),
     [
@@ -564,7 +584,7 @@ def test_texts_that_no_file_can_hold_are_cleaned(tmp_path, text, clean):
 
 @pytest.mark.parametrize("name", ["gpt\x1b[31m", "a\nb", "cut \ud83d", "a\u202eb"])
 def test_names_that_cannot_be_shown_are_refused(name):
-    expected = rf"model called {re.escape(ascii(name))}.*rename="
+    expected = rf"a model of .* is called {re.escape(ascii(name))}.*rename="
     calls = [{"query": 1, "model": name, "quality": 1}]
     with pytest.raises(ValueError, match=expected) as caught:
         from_long(calls)

@@ -353,6 +353,13 @@ def test_percentages_are_read(text):
     assert decider.quality_target_ == pytest.approx(float(text[:-1]) / 100 * 0.75)
 
 
+def test_a_share_is_refused_where_no_fit_told_the_best_single_model():
+    decider = BudgetDecider(budget=3.0).partial_fit(Z)
+    decider.set_params(budget=None, min_quality="95%")
+    with pytest.raises(ValueError, match="known only after fit: call fit, or give"):
+        decider.predict(Z)
+
+
 def test_a_number_is_the_quality_target_itself():
     assert BudgetDecider(min_quality=0.5).fit(Z).quality_target_ == 0.5
     assert BudgetDecider().fit(Z).quality_target_ is None

@@ -273,7 +273,7 @@ def nested(depth: int) -> Any:
         (lambda m: state_of(m).update({"a.b": 1}), "attribute that is no name"),
         (lambda m: state_of(m).update(n_jobs=10**9), "n_jobs must be at most"),
         (lambda m: state_of(m).update(x={"$": "array", "member": 10**6}), "no member"),
-        (lambda m: state_of(m).update(x={"$": "array", "member": "0"}), "is none"),
+        (lambda m: state_of(m).update(x={"$": "array", "member": "0"}), "not a number"),
         (lambda m: state_of(m).update(x={"$": "scalar", "dtype": "object"}), "object"),
         (
             lambda m: state_of(m).update(

@@ -281,6 +281,7 @@ def test_costs_are_matched_to_the_names_given_as_models():
         (dict(cost=[[1.0, np.nan], [1.0, 3.0]]), "cost"),
         (dict(quality=[[0, 1]], cost=[[1, 3]]), "quality must have the shape"),
         (dict(models=["a"]), "models"),
+        (dict(models=["a", "a"]), "models must be unique model names.*called a"),
     ],
 )
 def test_nonsense_is_named(change, message):

@@ -85,6 +85,15 @@ def test_a_budget_below_the_cheapest_model_is_refused():
     assert told.value.smallest_budget == 1.0
 
 
+def test_a_budget_that_was_printed_is_enough():
+    y, costs = [[0.25, 1.0]], [1.23456789, 3.0]
+    for choice, budget in (([0], 1.234567), ([1], 3.0 - 2e-6), ([1], 1.234567)):
+        found = quality_within_budget(y, choice, costs=costs, budget=budget)
+        assert found == (1.0 if budget > 2 else 0.25)
+    with pytest.raises(InfeasibleBudgetError, match=r"at least 1\.23457, which"):
+        quality_within_budget(y, [0], costs=costs, budget=1.2)
+
+
 @pytest.mark.parametrize(
     ("metric", "keywords"),
     [

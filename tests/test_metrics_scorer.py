@@ -131,6 +131,14 @@ def test_a_pipeline_is_scored_by_its_router(fitted):
     expected = score(scorer, fitted, costs=COSTS[60:])
     with pytest.warns(IgnoredDeciderWarning, match="normalized_auc judges the router"):
         assert score(scorer, decided, costs=COSTS[60:]) == expected
+    with pytest.warns(IgnoredDeciderWarning) as caught:
+        cross_val_score(
+            make_pipeline(PointwiseRouter(Ridge(), costs=PRICES), BudgetDecider(2.0)),
+            *(X, Y),
+            scoring=scorer,
+            cv=2,
+        )
+    assert {warning.filename for warning in caught} == {__file__}
     # A decider that does nothing of its own is not told of.
     plain = make_pipeline(fitted, BudgetDecider())
     plain[-1].fit(fitted.transform(X[:60]))

@@ -25,6 +25,7 @@ from skroute import (
 from skroute.base import BaseRouter
 from skroute.datasets import make_routing
 from skroute.metrics import make_routing_scorer
+from skroute.names import check_rows
 from skroute.validation import check_queries, check_routing_table
 
 MODELS = ["small", "medium", "large"]
@@ -230,6 +231,36 @@ def test_shuffled_numbers_are_noticed_beside_those_that_pandas_gives() -> None:
     fit(
         pd.DataFrame(X, index=ROWS), y.set_axis(names, axis=0)
     )  # labels that repeat name no rows
+
+
+def test_labels_that_repeat_name_no_rows_in_any_order() -> None:
+    tasks, turned = pd.Index(["m", "c", "m"]), pd.Index(["c", "m", "m"])
+    y = pd.DataFrame(QUALITY[:3], index=tasks)
+    costs = pd.DataFrame(SPENT[:3], index=turned)
+    check_rows(y=y, costs=costs)
+    with pytest.raises(ValueError, match="another order"):
+        check_rows(y=y.set_axis(["a", "b", "c"]), costs=costs.set_axis(["b", "a", "c"]))
+
+
+def test_labels_of_partitions_go_together_where_those_of_tables_do() -> None:
+    dask = pytest.importorskip("skroute.dask._input")
+    y = pd.DataFrame(QUALITY[:3])
+
+    def check(known: list[Any], found: list[Any]) -> None:
+        frames = y.set_axis(known), y.set_axis(found)
+        dask._check_outcomes(y, 3, ["0", "1", "2"], ["y", "X"], *frames)
+
+    check(["m", "c", "m"], ["c", "m", "m"])
+    check(["a", "b", "c"], [0, 1, 2])
+    check([1, 2, 3], [11, 12, 13])
+    for known, found in [
+        (["a", "b", "c"], ["b", "a", "c"]),
+        (["a", "b", "c"], ["d", "e", "f"]),
+        ([1, 2, 3], [2, 1, 3]),
+        ([1, 2, 3], [7, 3, 8]),  # a part of a frame that was shuffled
+    ]:
+        with pytest.raises(ValueError, match="X and y must have the same row labels"):
+            check(known, found)
 
 
 def test_a_search_takes_tables_of_which_one_has_names_of_rows() -> None:

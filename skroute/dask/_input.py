@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.datasets._extras import require
 from skroute.exceptions import caller_level
-from skroute.names import default_names, listed, model_names
+from skroute.names import default_names, is_mismatch, listed, model_names
 from skroute.outcomes import check_outcomes_of
 from skroute.validation import (
     RoutingTable,
@@ -246,7 +246,7 @@ def _check_outcomes(
     for (one, known), (other, found) in combinations(
         zip(names, labels, strict=True), 2
     ):
-        if not _go_together(known, found):
+        if is_mismatch(known, found) or _is_shuffled(known, found):
             raise ValueError(
                 f"{other} and {one} must have the same row labels in each partition: "
                 f"{one} has {listed(known, 3)}, {other} has {listed(found, 3)}. Rows "
@@ -256,18 +256,20 @@ def _check_outcomes(
     return check_quality(part)
 
 
-def _go_together(labels: Any, others: Any) -> bool:
-    """Whether rows may be matched by position.
+def _is_shuffled(labels: Any, others: Any) -> bool:
+    """Whether labels of a partition look like those of a frame in another order.
 
-    Labels that pandas gives by itself, from 0 in each partition, name no row.
+    A frame that was shuffled has only some of the labels in the same partition, so the
+    rule for whole tables does not notice. Labels that pandas gives by itself, from 0 in
+    each partition, name no row.
     """
-    if labels.equals(others):
-        return True
+    if labels.equals(others) or not (labels.is_unique and others.is_unique):
+        return False
     counted = any(
         type(index).__name__ == "RangeIndex" and index[:1].tolist() == [0]
         for index in (labels, others)
     )
-    return counted and not labels.isin(others).all()
+    return not counted and bool(labels.isin(others).any())
 
 
 def _check_part(part: Any, name: str, n_rows: int, announced: list[str] | int) -> None:

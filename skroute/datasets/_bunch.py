@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "count_repeats",
     "is_missing",
     "mean_by_pair",
+    "number_equal",
     "read_json_mapping",
     "routing_bunch",
     "to_numbers",
@@ -129,6 +130,12 @@ def count_repeats(prompts: np.ndarray | None) -> int:
     return len(texts) - len(set(texts))
 
 
+def number_equal(values: Iterable[Hashable]) -> np.ndarray:
+    """Number values in the order of their first appearance, equal ones alike."""
+    first: dict[Hashable, int] = {}
+    return np.array([first.setdefault(v, len(first)) for v in values], dtype=int)
+
+
 def as_path(path: Any, name: str) -> Path:
     """Check that an argument is a path."""
     if not isinstance(path, str | os.PathLike):
@@ -139,7 +146,7 @@ def as_path(path: Any, name: str) -> Path:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a cell is empty: ``None``, ``NaN`` or a text without a letter."""
+    """Tell whether a cell is empty: ``None``, ``NaN`` or an empty text."""
     if isinstance(value, str):
         return not value
     return value is None or (isinstance(value, Real) and value != value)
@@ -237,11 +244,13 @@ def check_costs(name: str, costs: np.ndarray) -> np.ndarray:
     return costs
 
 
-def to_texts(values: np.ndarray | None) -> np.ndarray | None:
+def to_texts(
+    values: np.ndarray | None, read: Callable[[Any], str] = read_text
+) -> np.ndarray | None:
     """Make every cell of a text column a string, empty where missing."""
     if values is None:
         return None
-    texts = ["" if is_missing(cell) else read_text(cell) for cell in values.tolist()]
+    texts = ["" if is_missing(cell) else read(cell) for cell in values.tolist()]
     return np.array(texts, dtype=object)
 
 

@@ -16,6 +16,7 @@ from skroute.datasets._bunch import (
     columns_found,
     is_missing,
     mean_by_pair,
+    number_equal,
     routing_bunch,
     to_numbers,
 )
@@ -42,6 +43,7 @@ from skroute.datasets._texts import (
     clean_text,
     is_chat,
     read_text,
+    write_whole,
 )
 from skroute.datasets._tokens import long_token_costs
 from skroute.datasets._vectors import read_embeddings
@@ -80,9 +82,10 @@ def from_long(
         The table, or a file that :func:`read_table` reads. The index of a DataFrame is
         ignored.
     query : str, default="query"
-        Column that tells queries apart: numbers, texts, categories. In a CSV file all
-        are texts. Here and in the next five, dots lead into objects and lists:
-        ``"scores.accuracy"``, ``"response.body.model"``.
+        Column that tells queries apart: numbers, texts, categories, or lists of chat
+        messages, of which every message counts. In a CSV file all are texts. Here and
+        in the next five, dots lead into objects and lists: ``"scores.accuracy"``,
+        ``"response.body.model"``.
     model : str, default="model"
         Column of the models' names.
     quality : str, default="quality"
@@ -294,20 +297,18 @@ def _present(name: str, values: np.ndarray, *, may_be_blank: bool = False) -> li
                 f"column {name!r} is empty in row {i}; every call needs a query and a "
                 "model. Drop the row, or fill the column."
             )
-    return [read_text(cell) if is_chat(cell) else cell for cell in cells]
+    return [write_whole(cell) if is_chat(cell) else cell for cell in cells]
 
 
 def _number_queries(name: str, cells: list[Any]) -> tuple[np.ndarray, list[Any]]:
     """Number the queries in the order of their first appearance."""
-    first: dict[Any, int] = {}
     try:
-        codes = [first.setdefault(cell, len(first)) for cell in cells]
+        return number_equal(cells), list(dict.fromkeys(cells))
     except TypeError:
         raise ValueError(
             f"column {name!r} must hold numbers or texts that tell queries apart; it "
             "has lists or objects. Turn them into text, or name another column."
         ) from None
-    return np.array(codes), list(first)
 
 
 def _refuse_repeats(pair: np.ndarray, queries: list[Any], models: list[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from skroute.datasets._nested import parse_json
+from skroute.names import check_printable
 
-__all__ = ["check_model_names", "clean_text", "is_chat", "read_text"]
+__all__ = ["check_model_names", "clean_text", "is_chat", "read_text", "write_whole"]
 
 # Halves of a pair of surrogates are left where a log cut a text inside of an emoji: no
 # file can be written with them. Control characters move the cursor of a terminal.
@@ -33,10 +35,29 @@ def read_text(cell: Any) -> str:
         The text. Halves of surrogate pairs and control characters are replaced by
         U+FFFD.
     """
-    inside = parse_json(cell)
-    if isinstance(inside, Mapping) and is_chat(inside.get("messages")):
-        inside = inside["messages"]
+    inside = _look_inside(cell)
     return clean_text(_last_of_user(inside) if is_chat(inside) else str(cell))
+
+
+def write_whole(cell: Any) -> str:
+    """Write a text, or all messages of a chat: those tell conversations apart.
+
+    Many conversations end in the same message, such as "yes, go on".
+
+    Parameters
+    ----------
+    cell : object
+        As of `read_text`.
+
+    Returns
+    -------
+    str
+        The text, or the chat as JSON.
+    """
+    inside = _look_inside(cell)
+    if is_chat(inside):
+        cell = json.dumps(inside, sort_keys=True, ensure_ascii=False, default=str)
+    return clean_text(str(cell))
 
 
 def is_chat(cell: Any) -> bool:
@@ -57,11 +78,15 @@ def check_model_names(names: Iterable[str], source: str) -> None:
                 f"{source} has a model whose name has {len(name):,} characters, and "
                 f"begins with {name[:20]!r}. Is the column of the models the right one?"
             )
-        if not name.isprintable():
-            raise ValueError(
-                f"{source} has a model called {name!a}, with characters that "
-                "cannot be printed. Name it anew: rename={...}."
-            )
+        check_printable([name], f"a model of {source}", "rename it by rename={...}")
+
+
+def _look_inside(cell: Any) -> Any:
+    """Take the chat out of JSON, and from under the ``messages`` of an object."""
+    inside = parse_json(cell)
+    if isinstance(inside, Mapping) and is_chat(inside.get("messages")):
+        return inside["messages"]
+    return inside
 
 
 def _last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:

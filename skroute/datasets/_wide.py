@@ -19,6 +19,7 @@ from skroute.datasets._bunch import (
     columns_found,
     is_missing,
     mean_by_pair,
+    number_equal,
     routing_bunch,
     to_numbers,
     to_texts,
@@ -38,7 +39,7 @@ from skroute.datasets._layouts import (
 )
 from skroute.datasets._nested import take_values
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._texts import check_model_names
+from skroute.datasets._texts import check_model_names, write_whole
 from skroute.datasets._tokens import TOKEN_ENDINGS, wide_token_costs
 from skroute.datasets._vectors import read_embeddings
 from skroute.names import listed
@@ -95,10 +96,11 @@ def from_wide(
     rename : mapping from str to str, default=None
         New names of models. Several that get the same name become one model.
     duplicates : {"raise", "mean"}, default="raise"
-        With ``"mean"``, rows of one prompt (without prompts, of one name of the query)
-        become one, with the means of the known qualities and of the known costs, and
-        so do models that `rename` makes one. With ``"raise"`` rows are kept as they
-        are, and such models are refused if both were run on a query.
+        With ``"mean"``, rows of one prompt (of chats, of the same messages; without
+        prompts, of one name of the query) become one, with the means of the known
+        qualities and of the known costs, and so do models that `rename` makes one.
+        With ``"raise"`` rows are kept as they are, and such models are refused if both
+        were run on a query.
     prices : mapping from model name to price, or path of a JSON file with one, \
             default=None
         Money per call of every model, for a table without cost columns.
@@ -194,7 +196,8 @@ def wide_bunch(
     costs, cost_column = _read_costs(found, names, renamed, options, source)
     prompts = to_texts(found[prompt]) if prompt else None
     queries = to_texts(found[identity]) if identity else None
-    merge = _Merge.of(len(quality[0]), renamed, prompts, queries, options)
+    keys = to_texts(found[prompt], write_whole) if prompt else queries
+    merge = _Merge.of(len(quality[0]), renamed, keys, options)
     merge.check_overlap(np.column_stack(quality), names, renamed, options)
     return routing_bunch(
         source=source,
@@ -365,21 +368,18 @@ class _Merge:
         cls,
         n_rows: int,
         renamed: list[str],
-        prompts: np.ndarray | None,
-        queries: np.ndarray | None,
+        keys: np.ndarray | None,
         options: ReadOptions,
     ) -> _Merge:
-        """Merge models of one name and, on demand, rows of one prompt."""
+        """Merge models of one name and, on demand, rows of one key."""
         models = list(dict.fromkeys(renamed))
         column = np.array([models.index(name) for name in renamed])
         row = np.arange(n_rows)
-        keys = queries if prompts is None else prompts
         if options.duplicates == "raise" or keys is None:
             return cls(row, column, n_rows, models)
-        first: dict[Any, int] = {}
         # A row without a prompt is a query of its own.
-        codes = [first.setdefault(key or i, len(first)) for i, key in enumerate(keys)]
-        return cls(np.array(codes), column, len(first), models)
+        row = number_equal(key or i for i, key in enumerate(keys))
+        return cls(row, column, int(row.max()) + 1, models)
 
     def mean(self, table: np.ndarray) -> np.ndarray:
         """Take the means of the known outcomes of each query and model."""

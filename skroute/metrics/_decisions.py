@@ -10,6 +10,7 @@ from skroute.alignment import align, check_given
 from skroute.checks import check_number
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.metrics._rows import find_judged
+from skroute.money import rounded_up, with_slack
 from skroute.validation import check_choice
 
 
@@ -102,20 +103,19 @@ def quality_within_budget(
     y, costs, chosen, weight = _find_outcomes(y, choice, costs, sample_weight)
     spent = float(np.average(costs[chosen], weights=weight))
     quality = float(np.average(y[chosen], weights=weight))
-    # Sums of the same money in another order differ in the last digits.
-    if spent <= budget * (1 + 1e-12):
+    if spent <= with_slack(budget):
         return quality
     model_cost = np.average(costs, axis=0, weights=weight)
     model_quality = np.average(y, axis=0, weights=weight)
     cheapest = int(np.lexsort((-model_quality, model_cost))[0])
     least = float(model_cost[cheapest])
-    if least > budget:
+    if least > with_slack(budget):
         raise InfeasibleBudgetError(
-            f"budget must be at least {least:g}, which the cheapest model costs per "
-            f"query; got {budget:g}.",
+            f"budget must be at least {rounded_up(least):g}, which the cheapest model "
+            f"costs per query; got {budget:g}.",
             smallest_budget=least,
         )
-    kept = (budget - least) / (spent - least)
+    kept = max(budget - least, 0.0) / (spent - least)
     # What is cut back is no better for it.
     return min(quality, kept * quality + (1 - kept) * float(model_quality[cheapest]))
 

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute.decision import BudgetDecider
-from skroute.exceptions import IgnoredDeciderWarning
+from skroute.exceptions import IgnoredDeciderWarning, caller_level
 from skroute.metrics import _decisions, _scores, _two_models
 from skroute.metrics._estimator import decider_of, judge, observe, router_of
 from skroute.metrics._tables import regret
@@ -219,7 +219,7 @@ class RoutingScorer:
                 "To judge its decisions, use make_routing_scorer('net_utility', "
                 "price=...), ('quality_within_budget', budget=...) or ('regret').",
                 IgnoredDeciderWarning,
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
         judged = judge(estimator, X, y, costs, _name(self.metric))
         curve = judged.curve(self.scope, sample_weight)
