@@ -70,7 +70,7 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
             "groups must hold one label for each query, of shape "
             f"({n_queries},); got {labels.shape}."
         )
-    missing = [i for i, label in enumerate(labels) if label is None or label != label]
+    missing = [i for i, label in enumerate(labels) if _is_missing(label)]
     if missing:
         raise ValueError(
             f"groups must name a group for each query; the label of row {missing[0]} "
@@ -85,3 +85,10 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
             f"all {n_queries} queries are of the group {names[0]!r}."
         )
     return numbers
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas' NA is neither equal nor unequal
+        return True

@@ -205,7 +205,7 @@ class RankingRouter(ChangeablePool):
 
         Notes
         -----
-        Equal and nearly equal embeddings (within 1.5% of their spread) are one prompt:
+        Equal and nearly equal embeddings (within 2% of their spread) are one prompt:
         it is held out as a whole, and counts once, by the averages of its outcomes.
         Only where at least 50 rows are of one embedding (in tables of fewer than 500 a
         tenth, and at least 10), each counts by itself: such blocks are of different

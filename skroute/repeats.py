@@ -4,11 +4,10 @@ Logs hold a prompt many times, evaluations draw several answers per prompt, and 
 encoders return the same prompt with differences of up to 1e-4 in every feature. Rows
 of one prompt must be held out together, and count once where a fit weighs evidence.
 
-Two rows are one prompt if their distance is below 1.5% of the root mean squared
-distance of the queries from their centre. Copies with noise of 1e-4 in each of 3,072
-features lie within 1% of each other, different prompts of thirteen real tables beyond
-2% (``docs/guide/tables.md``), and no view that the regressions have of a query tells
-rows apart that are so near: kernels differ by less than 1e-3.
+Two rows are one prompt if their distance is below 2% of the spread of the queries, the
+root mean squared distance from their centre. Copies with noise of 1e-4 in each of 3,072
+features lie within 1% of each other; of the different prompts of thirteen real tables
+at most two in a thousand lie within 2% (``docs/guide/tables.md``).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["BLOCK", "Repeats", "average_repeats", "find_repeats"]
 BLOCK = 50
 _SMALLEST_BLOCK = 10
 # Largest distance of two rows of one prompt, in units of the spread of the queries.
-_NEAR = 0.015
+_NEAR = 0.02
 # Directions on which distances are measured. They tell 8 numbers of a query, whatever
 # its width and wherever it is stored.
 _N_DIRECTIONS = 8
@@ -46,9 +45,8 @@ _N_GRIDS = 8
 _N_IN_CELL = 32
 # Rows on which the spread is measured.
 _N_SAMPLED = 2048
-# Distances beyond this quantile count as if they were at it: a stray row must not make
-# all others look alike.
-_STRAY = 0.99
+# Quantiles of a feature beyond which values count as if they were there.
+_INNER = (0.05, 0.95)
 
 # What `average_repeats` does with a row: keep it, leave it out, or put there the
 # average whose number is the place less 2.
@@ -142,44 +140,56 @@ def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
     """
     n_queries = rows.count(X)
     sample = rows.take(X, evenly(n_queries, _N_SAMPLED))
-    centre, spread = _locate(np.asarray(sample, dtype=np.float64))
+    centre, scale = _locate(np.asarray(sample, dtype=np.float64))
     n_features = sample.shape[1]
     directions = None
     if n_features > _N_DIRECTIONS:
         rng = np.random.default_rng(0)
         directions = rng.standard_normal((n_features, _N_DIRECTIONS))
         directions /= np.sqrt(_N_DIRECTIONS)
-    points = rows.gather(rows.map(_project, X, centre, spread, directions))
+    points = rows.gather(rows.map(_project, X, centre, scale, directions))
     first = _match(points)
     group = None if groups is None else np.unique(groups, return_inverse=True)[1]
     return Repeats(first, np.bincount(first, minlength=n_queries)[first], group)
 
 
-def _locate(sample: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre of the queries, and their root mean squared distance from it.
+def _locate(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre of the queries, and a scale for each feature that makes the spread 1.
 
-    Stray rows do not move them far: the centre is a median, and distances are limited.
+    Neither a few stray rows nor a feature on a larger scale (a length, a task's number)
+    makes all queries look alike: values beyond the inner 90% count as at its ends, and
+    features that vary more than most count as much as these.
     """
     # The largest number as a unit: squares of tiny or huge ones are lost.
     unit = float(np.abs(sample).max()) or 1.0
     sample = sample / unit
     centre = np.median(sample, axis=0)
-    distance = np.sqrt(((sample - centre) ** 2).sum(axis=1))
-    distance = np.minimum(distance, np.quantile(distance, _STRAY, method="higher"))
-    spread = float(np.sqrt((distance**2).mean()))
+    low, high = np.quantile(sample, _INNER, axis=0)
+    spread = np.clip(sample, low, high).std(axis=0)
     # Distances that rounding explains are none.
-    rounding = sample.shape[1] * float(np.finfo(np.float64).eps)
-    return centre * unit, (spread if spread > rounding else 1.0) * unit
+    rounding = float(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(sample).max())
+    if np.median(spread) <= rounding:
+        # Most features of most rows are constant.
+        spread = sample.std(axis=0)
+    varied = spread > rounding
+    if not varied.any():
+        return centre * unit, np.full(len(spread), unit)
+    scale = np.maximum(spread, np.median(spread[varied]))
+    total = float(np.sqrt(((spread / scale) ** 2).sum()))
+    return centre * unit, scale * total * unit
 
 
 def _project(
-    X: np.ndarray, centre: np.ndarray, spread: float, directions: np.ndarray | None
+    X: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    directions: np.ndarray | None,
 ) -> np.ndarray:
     """Coordinates of queries in which distances are compared."""
     width = X.shape[1] if directions is None else directions.shape[1]
     points = np.empty((len(X), width))
     for part in chunks(len(X)):
-        scaled = (X[part] - centre) / spread
+        scaled = (X[part] - centre) / scale
         points[part] = scaled if directions is None else scaled @ directions
     return points
 

@@ -76,6 +76,24 @@ def test_a_stray_row_does_not_make_all_others_one() -> None:
     assert find_repeats(X).n_prompts == 300
 
 
+@pytest.mark.parametrize("kind", ["task", "length", "one-hot", "strays"])
+def test_what_varies_more_than_the_embedding_does_not_make_prompts_alike(kind) -> None:
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((600, 16))
+    task = rng.integers(5, size=600)
+    if kind == "task":
+        X = np.column_stack([X, 1000.0 * task])
+    elif kind == "length":
+        X = np.column_stack([X, rng.lognormal(6, 1, size=600)])
+    elif kind == "one-hot":
+        X = np.hstack([X, 300.0 * np.eye(5)[task]])
+    else:
+        X[:18] *= 300
+    assert find_repeats(X).n_prompts == 600
+    rows, _ = copies(X, 2, 1e-5)
+    assert find_repeats(rows).n_prompts == 600
+
+
 def test_a_chain_of_near_rows_is_not_one_prompt() -> None:
     line = np.linspace(0.0, 1.0, 3000)[:, None] * np.ones((1, 16))
     repeats = find_repeats(line)
@@ -280,6 +298,7 @@ def test_estimates_of_a_group_do_not_see_it() -> None:
         (np.r_[np.zeros(99), np.nan], "the label of row 99 is missing"),
         (["a"] * 99 + [None], "the label of row 99 is missing"),
         (["a"] * 100, "at least two groups"),
+        (pd.array(["a", pd.NA] * 50), "the label of row 1 is missing"),
         (pd.Series(range(100), index=[f"q{i}" for i in range(100)][::-1]), "order"),
     ],
 )
