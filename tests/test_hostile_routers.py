@@ -184,7 +184,7 @@ def test_a_newer_format_says_what_to_install(ranking, tmp_path):
         main.update(format=FORMAT + 1, skroute="99.1", router={"$": "quantum"})
 
     refused(
-        tmp_path, forged_main(ranking, newer), r"format, 2, is newer.*skroute 99\.1"
+        tmp_path, forged_main(ranking, newer), r"format, 3, is newer.*skroute 99\.1"
     )
 
 

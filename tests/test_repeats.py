@@ -190,7 +190,9 @@ def test_a_table_of_copies_routes_and_spends_as_the_distinct_one(
     expected, expected_auc = spend_and_auc(
         rows[first], *(table[first] for table in tables), held_out
     )
-    np.testing.assert_allclose(spent, expected, rtol=0.05)
+    # A small budget is a few calls of 400: one of them is up to a twentieth of it.
+    np.testing.assert_allclose(spent, expected, rtol=0.1)
+    assert (spent / expected).mean() == pytest.approx(1.0, abs=0.05)
     assert auc == pytest.approx(expected_auc, abs=0.003)
 
 
