@@ -227,6 +227,9 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
         ``1 + s``, updates every n queries overspend by ``n * s`` queries' budgets
         before the first of them sees it. Update every 100 queries or more often.
 
+        Once there are enough recent queries, the trade-off is that of their estimates
+        alone: a single model that did better by the outcomes of `fit` is no longer known.
+
         Money that even the best models do not take is not saved up, and overspending
         that even the cheapest models cause is not held against later queries. A bill
         counts as 250 budgets at most, with a warning. A warning also says when the
