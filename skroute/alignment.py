@@ -85,12 +85,12 @@ def align(
     ValueError
         If a shape or a value is wrong, or names or row labels contradict each other.
     """
-    check_rows(
-        **beside,
+    check_rows(  # y is the first: the others are to follow it
         y=y,
         costs=costs if getattr(costs, "ndim", 0) == 2 else None,
         quality=quality,
         cost=cost,
+        **beside,
     )
     own = model_names(y)
     observed = check_quality(y)

@@ -85,7 +85,9 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
     n_features_in_ : int
         ``2 * n_models``.
     feature_names_in_ : ndarray of str of shape (2 * n_models,)
-        Names of the columns of the estimates, where they had names.
+        Names of the columns of the estimates, where they had names. Those called
+        ``quality__<model>`` and ``cost__<model>`` are put in the order of a router's
+        ``transform``, and may come in any order.
 
     Notes
     -----

@@ -25,17 +25,58 @@ __all__ = ["named_by", "observed_beside", "read_estimates", "split_estimates"]
 def read_estimates(
     decider: BaseEstimator, Z: Any, *, reset: bool, least: int = 1
 ) -> np.ndarray:
-    """Check the table that a decider is given, of at least so many queries."""
+    """Check the table that a decider is given, of at least so many queries.
+
+    Columns that are named as a router's transform names them are put in its order.
+    """
     refuse_masked(Z, "Z")
     table: np.ndarray = validate_data(
         decider,
-        Z,
+        _in_order(Z, None if reset else getattr(decider, "models_", None)),
         dtype=np.float64,
         order="C",
         ensure_min_samples=least,
         reset=reset,
     )
+    if reset:
+        _models_of(getattr(decider, "feature_names_in_", None))
     return table
+
+
+def _in_order(Z: Any, models: np.ndarray | None) -> Any:
+    """Put named columns in the order of a router's transform, if all are there."""
+    columns = list(getattr(Z, "columns", ()))
+    if not all(isinstance(column, str) for column in columns):
+        return Z
+    if models is None:
+        models = _with_prefix("quality__", columns)
+    expected = list(estimate_names(models))
+    is_turned = columns != expected and sorted(columns) == sorted(expected)
+    return Z[expected] if is_turned and len(set(columns)) == len(columns) else Z
+
+
+def _with_prefix(prefix: str, columns: Any) -> np.ndarray:
+    """Names of the models that have a column of this kind."""
+    found = [c.removeprefix(prefix) for c in columns if c.startswith(prefix)]
+    return np.array(found, dtype=object)
+
+
+def _models_of(columns: np.ndarray | None) -> np.ndarray | None:
+    """Models that the columns of Z name, checked; ``None`` if they name none."""
+    if columns is None:
+        return None
+    models, priced = (_with_prefix(kind, columns) for kind in ("quality__", "cost__"))
+    if not len(models) + len(priced):
+        return None
+    expected = estimate_names(models)
+    if len(set(models)) < len(models) or list(columns) != list(expected):
+        missing = set(estimate_names(np.union1d(models, priced))) - set(columns)
+        raise ValueError(
+            "Z must have one column quality__<model> and one cost__<model> for each "
+            "model, as a router's transform names them, and no other; got "
+            f"{listed(columns, 10)}. Missing: {listed(sorted(missing))}."
+        )
+    return models
 
 
 def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,16 +100,8 @@ def named_by(
     columns: np.ndarray | None, y: Any, costs: Any, n_models: int
 ) -> np.ndarray:
     """Names from the columns of Z, else from y, else costs, else numbered ones."""
-    if columns is not None and columns[0].startswith("quality__"):
-        prefix = len("quality__")
-        models = np.array([c[prefix:] for c in columns[:n_models]], dtype=object)
-        expected = estimate_names(models)
-        if (columns != expected).any():
-            raise ValueError(
-                "Z must have the columns of a router's transform, "
-                f"{listed(expected, 2 * n_models)}; got "
-                f"{listed(columns, 2 * n_models)}."
-            )
+    models = _models_of(columns)
+    if models is not None:
         return models
     for table, name in ((y, "y"), (costs, "costs")):
         names = model_names(table, name)

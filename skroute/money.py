@@ -78,9 +78,17 @@ def check_costs(
     columns = model_names(costs, name)
     table = read_numbers(costs, name)
     if table.shape != tuple(shape):
+        way_out = "Prices per model belong in the constructor: costs=..."
+        named = set() if columns is None else set(columns)
+        # Without a name in common, y may have no names of its own.
+        if named & set(models) and named != set(models):
+            way_out = (
+                f"Not in y: {listed(sorted(named - set(models)))}; missing from "
+                f"{name}: {listed(sorted(set(models) - named))}."
+            )
         raise ValueError(
             f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
-            f"{table.shape}. Prices per model belong in the constructor: costs=..."
+            f"{table.shape}. {way_out}"
         )
     table = by_name(table, columns, models, name)
     negative = (table < 0).any(axis=0)

@@ -122,9 +122,9 @@ def check_rows(**tables: Any) -> None:
     Parameters
     ----------
     **tables : object
-        Tables and columns with a row for each query, by the names of the arguments.
-        Those without labels (arrays, lists, tables of polars, ``None``) are passed
-        over.
+        Tables and columns with a row for each query, by the names of the arguments;
+        an error tells to reorder the later of two. Those without labels (arrays, lists,
+        tables of polars, ``None``) are passed over.
 
     Raises
     ------

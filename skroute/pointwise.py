@@ -52,6 +52,11 @@ class PointwiseRouter(CrossFittedRouter):
     cost_estimators_ : list of (ndarray of int, regressor)
         The same for costs; empty where prices are fixed.
 
+    Notes
+    -----
+    Outcomes all weigh alike: `fit` takes no ``outcome_weight``, as that of
+    :class:`~skroute.RankingRouter` does.
+
     References
     ----------
     .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence

@@ -873,3 +873,9 @@ def test_every_warning_says_what_to_do(digits, caplog):
         # Checked every 10 queries, from the least number on.
         assert "over the last 20 queries" in message
         assert message[:4] == "the "
+
+
+@pytest.mark.parametrize("paid", [[np.nan], [None], np.ma.array([7.0], mask=[True])])
+def test_a_cost_that_is_not_known_is_the_price_of_the_model(paid):
+    watch = CollapseMonitor(["small", "large"], [1.0, 2.0])
+    assert watch.update(["small"], costs=paid).summary().total_cost == 1.0

@@ -369,3 +369,15 @@ def test_no_queries_get_no_decisions_of_a_router_without_training_estimates() ->
     assert fitted.route(X[:0], budget=4.0).shape == (0,)
     assert fitted.route(X[:0], min_quality="90%", top_k=2).shape == (0, 2)
     assert fitted.explain(X[:0], budget=4.0).shape == (0, 9)
+
+
+@pytest.mark.parametrize(
+    ("costs", "says"),
+    [
+        (NAMED.abs().assign(huge=1.0), "Not in y: huge; missing from costs: none"),
+        (NAMED.abs()[["small", "large"]], "Not in y: none; missing from costs: medium"),
+    ],
+)
+def test_costs_of_more_or_fewer_models_name_them(costs, says) -> None:
+    with pytest.raises(ValueError, match=says):
+        DummyRouter().fit(X, NAMED, costs=costs)

@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from skroute.checks import LARGEST_OUTCOME, check_magnitude, check_number
+from skroute.checks import (
+    LARGEST_OUTCOME,
+    check_magnitude,
+    check_number,
+    fill_masked,
+)
 from skroute.money import check_prices
 from skroute.names import by_model, listed
 
@@ -126,6 +131,6 @@ def check_paid(costs: Any, choices: np.ndarray) -> np.ndarray:
 
 def _as_numbers(costs: Any) -> np.ndarray:
     try:
-        return np.asarray(costs, dtype=np.float64)
+        return np.asarray(fill_masked(costs), dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"costs must be numbers; got {costs!r}.") from None
