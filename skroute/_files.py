@@ -16,12 +16,12 @@ from skroute.atomic import replacing
 from skroute.base import BaseRouter
 from skroute.datasets import read_table
 from skroute.datasets._columns import table_format
-from skroute.datasets._read import read_prompts as read_table_prompts
-from skroute.datasets._read import read_vectors
+from skroute.datasets._read import Queries, read_vectors
+from skroute.datasets._read import read_queries as read_table_queries
 from skroute.datasets._texts import clean_text
 from skroute.decision import BudgetDecider
 
-__all__ = ["SavedRouter", "embedded", "load", "read_data", "read_prompts", "save"]
+__all__ = ["SavedRouter", "embedded", "load", "read_data", "read_queries", "save"]
 
 _PICKLES = {".joblib", ".pickle", ".pkl"}
 # Of prompts, at most; and how many are read before a look at them.
@@ -94,19 +94,19 @@ def read_data(table: Path, **options: Any) -> Bunch:
     return data
 
 
-def read_prompts(source: str) -> list[str]:
-    """Read prompts from stdin, the lines of a text file, or a table."""
+def read_queries(source: str) -> Queries:
+    """Read queries from stdin, the lines of a text file, or a table."""
     file = Path(source)
     if source == "-":
-        prompts = _lines(sys.stdin.buffer, source)
+        queries = Queries(_lines(sys.stdin.buffer, source))
     elif table_format(file) is None:
         with file.open("rb") as stream:
-            prompts = _lines(stream, source)
+            queries = Queries(_lines(stream, source))
     else:
-        prompts = read_table_prompts(file)
-    if not any(prompt.strip() for prompt in prompts):
+        queries = read_table_queries(file)
+    if not any(prompt.strip() for prompt in queries.prompts):
         raise ValueError(f"QUERIES ({source}) holds no prompt.")
-    return prompts
+    return queries
 
 
 def embedded(

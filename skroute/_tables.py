@@ -74,7 +74,7 @@ class Table:
     def read(self) -> Bunch:
         """Read the table, and say how many prompts repeat."""
         from skroute._files import read_data
-        from skroute.datasets._bunch import count_repeats
+        from skroute.datasets._bunch import count_repeats, count_zeros
 
         data = read_data(self.path, **self.options)
         n_again = count_repeats(data.prompts)
@@ -85,6 +85,12 @@ class Table:
                 "earlier one.",
                 style="yellow",
                 soft_wrap=True,
+            )
+        n_zero = 0 if data.costs.ndim == 1 else count_zeros(data.costs)
+        if n_zero:
+            console.note(
+                f"{n_zero:,} calls cost 0: is that known, or was it not recorded? "
+                "Leave a cost empty where it is not known."
             )
         return data
 

@@ -365,16 +365,19 @@ def route(
 ) -> None:
     """Decide which model each query is sent to; a row for each, in their order.
 
+    Rows are called as QUERIES calls them (query_id, sample_id, id), or are numbered.
+
     A router that was saved with a BudgetDecider decides as that does. --budget,
     --min-quality or --price, with --scope, take the place of its rule.
     """
     from skroute import _routed as routed
-    from skroute._files import embedded, load, read_prompts
+    from skroute._files import embedded, load, read_queries
     from skroute.exceptions import InfeasibleBudgetError
 
     console.check_out(out)
     saved = load(router)
-    prompts = None if queries is None else read_prompts(queries)
+    asked = None if queries is None else read_queries(queries)
+    prompts = None if asked is None else asked.prompts
     X = embedded(saved.before, prompts, embeddings, queries)
     options = {
         "budget": budget,
@@ -392,8 +395,15 @@ def route(
     except InfeasibleBudgetError as error:
         why = routed.explain_refusal(error, given.get("min_quality"))
         raise ValueError(why) from error
-    if prompts is not None:
-        table.insert(1, "prompt", prompts)
+    if asked is not None:
+        table.insert(1, "prompt", asked.prompts)
+        if asked.names is not None:
+            table["query"] = asked.names
+        if asked.n_calls is not None and asked.n_calls > len(table):
+            console.note(
+                f"{asked.n_calls:,} rows are calls on {len(table):,} queries; each "
+                "query is routed once."
+            )
     for remark in routed.remarks(saved, X, given, prompts):
         console.note(remark)
     if form is None and out is not None and out.suffix.lower() == ".jsonl":

@@ -161,6 +161,26 @@ def test_a_row_for_each_line_uncut(kind: str, of_prompts: Path, tmp_path: Path) 
     assert again["prompt"].tolist() == prompts
 
 
+def test_rows_are_called_as_the_file_calls_them(
+    of_prompts: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "q.jsonl"
+    rows = [{"query_id": q, "prompt": p} for q, p in (("q7", "add 3x"), ("q3", "add"))]
+    calls = [{**row, "model": m, "quality": 1} for m in ("a", "b") for row in rows]
+    for records in (rows, calls):
+        file.write_text("\n".join(map(json.dumps, records)))
+        result = run(of_prompts, file)
+        table = pd.read_csv(StringIO(result.stdout))
+        assert table["query"].tolist() == ["q7", "q3"]
+        assert table["prompt"].tolist() == ["add 3x", "add"]
+        collapsed = "4 rows are calls on 2 queries" in result.stderr
+        assert collapsed is (records is calls)
+    # Where the text itself tells queries apart, they have no names.
+    texts = [{"query": "add 3x", "model": m, "quality": 1} for m in ("a", "b")]
+    file.write_text("\n".join(map(json.dumps, texts)))
+    assert routed(of_prompts, file)["query"].tolist() == [0]
+
+
 def test_a_file_without_any_text_is_refused(of_prompts: Path, tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("\n  \n")
     assert "holds no prompt" in refused(of_prompts, tmp_path / "q.txt")

@@ -121,6 +121,14 @@ def test_repeated_prompts_are_noted_and_averaged(tmp_path, read):
     assert "1 rows were averaged" in output
 
 
+def test_costs_of_zero_are_noted_where_others_are_not(tmp_path, read):
+    file = tmp_path / "t.csv"
+    for cost, noted in (("0.5", True), ("0", False)):
+        file.write_text(f"prompt,m,m|total_cost\nx,1,0\ny,0,{cost}\n")
+        _, output = read(file)
+        assert ("1 calls cost 0: is that known" in output) is noted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "evaluate", "report"])
 def test_every_command_that_reads_a_table_has_its_options(tmp_path, command):

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from skroute.datasets import from_long, from_wide, read_routerbench, read_table
-from skroute.datasets._read import read_prompts
+from skroute.datasets._bunch import count_zeros
+from skroute.datasets._read import read_queries
 
 CALLS = [
     {"query": "a", "model": "gpt-4o-2024-05-13", "quality": 1.0, "cost": 0.2},
@@ -81,6 +82,7 @@ def test_scores_by_metric_of_unnamed_models_are_refused(tmp_path):
         *("tokens", "prompt_tokens", "total_tokens", "timestamp", "created_at"),
         *("Timestamp", "startTime", "request_id", "user id", "latency_ms", "cost"),
         *("winner_model_a", "winner_tie", "split", "accuracy", "small|latency_s"),
+        *("ts", "temperature", "week", "turns", "rating", "score"),
     ],
 )
 def test_what_logs_hold_beside_models_is_refused(column):
@@ -247,13 +249,116 @@ def test_numbers_name_models(kind):
     assert table.models.tolist() == ["10"]
 
 
+# Embeddings
+
+
+def test_labelled_embeddings_are_matched_by_label():
+    E = pd.DataFrame([[0.0, 1.0], [1.0, 0.0]], index=["b", "a"])
+    long = [{"query": q, "model": "m", "quality": 1} for q in "ab"]
+    wide = pd.DataFrame({"m": [0, 1]}, index=["a", "b"])
+    named = [{"query_id": q, "prompt": "x", "m": 1} for q in "ab"]
+    for read, table in ((from_long, long), (from_wide, wide), (from_wide, named)):
+        assert read(table, embeddings=E).data.tolist() == [[1, 0], [0, 1]]
+        with pytest.raises(ValueError, match="none for b"):
+            read(table, embeddings=E.loc[["a"]])
+        # Numbers, labels that repeat and labels of something else name no row.
+        for index in ([1, 0], ["a", "a"], ["x", "y"]):
+            by_place = read(table, embeddings=E.set_axis(index))
+            assert by_place.data.tolist() == E.to_numpy().tolist()
+        assert read(table, embeddings=pl.from_pandas(E)).data.tolist() == [
+            [0, 1],
+            [1, 0],
+        ]
+
+
+@pytest.mark.parametrize("noise", [1e-4, 0.5])
+def test_vectors_of_one_query_must_agree(noise):
+    calls = [
+        {"query": "a", "model": m, "quality": 1, "v": v}
+        for m, v in (("x", [1.0, 0.0]), ("y", [1.0, noise]))
+    ]
+    rows = [{"prompt": "a", "m": 1, "v": call["v"]} for call in calls]
+    array = np.array([call["v"] for call in calls])
+    for read, table, embeddings in (
+        (from_long, calls, "v"),
+        (from_wide, rows, "v"),
+        (from_wide, rows, array),
+    ):
+        if noise < 0.01:
+            data = read(table, embeddings=embeddings, duplicates="mean").data
+            assert data.tolist() == [[1.0, 0.0]]
+            continue
+        of = "query 'a'" if read is from_long else "one query"
+        with pytest.raises(
+            ValueError, match=f"for {of}, in rows 0 and 1: .* 0.5 apart"
+        ):
+            read(table, embeddings=embeddings, duplicates="mean")
+
+
+# Costs
+
+
+def test_calls_that_cost_nothing_are_counted():
+    calls = [
+        {"query": q, "model": m, "quality": 1, "cost": c}
+        for q, m, c in (("a", "x", 0.0), ("b", "x", 0.2), ("a", "y", 0), ("b", "y", 0))
+    ]
+    table = from_long(calls)
+    assert "3 calls cost exactly 0." in table.DESCR
+    assert count_zeros(table.costs) == 1
+
+
+@pytest.mark.parametrize("ending", ["|cost", "_cost", "_total_cost"])
+def test_costs_beside_models_are_read_however_they_end(ending):
+    wide = {"prompt": ["x"], "s": [0], "l": [1], f"s{ending}": [1], f"l{ending}": [2]}
+    table = from_wide({**wide, "turns": [3], "total_cost": [3], "prompt_cost": [1]})
+    assert table.models.tolist() == ["s", "l"]
+    assert table.costs.tolist() == [[1, 2]]
+    assert "left out: turns, total_cost, prompt_cost." in table.DESCR
+    both = from_wide({**wide, "s|total_cost": [5], "l|total_cost": [6]})
+    assert both.costs.tolist() == [[5, 6]]
+    models = ["s", f"s{ending}"]
+    chosen = from_wide({name: [1] for name in models}, models=models)
+    assert chosen.models.tolist() == models
+    assert chosen.costs is None
+
+
+def test_costs_from_tokens_and_unused_columns_are_described():
+    calls = [
+        {"query": "a", "model": "m", "quality": 1, "cost": 9, "turn": 1}
+        | {"usage": {"prompt_tokens": 3, "completion_tokens": 2}, "meta": {"s": 1}}
+    ]
+    table = from_long(calls, quality="meta.s", token_prices={"m": (1e-6, 1e-6)})
+    assert "Costs: per call, computed from tokens." in table.DESCR
+    assert "Columns left out: quality, cost, turn." in table.DESCR
+    assert "left out: turn, usage, meta." in from_long(calls).DESCR
+
+
+def test_an_inferred_decimal_comma_is_told(tmp_path):
+    file = write(tmp_path, "t.csv", "query;model;quality;cost\na b;x;0,5;1.0\n")
+    with pytest.raises(
+        ValueError, match=r"'cost' .*'1\.0'.* 0,5 .*decimal sign of all"
+    ):
+        read_table(file)
+
+
+def test_an_empty_text_is_an_unknown_number(tmp_path):
+    calls = [
+        {"query": "a", "model": m, "quality": q, "cost": 1}
+        for m, q in (("x", ""), ("y", 1))
+    ]
+    csv = write(tmp_path, "t.csv", "query,model,quality,cost\na,x,,1\na,y,1,1\n")
+    for table in (read_table(write_lines(tmp_path, calls)), read_table(csv)):
+        np.testing.assert_array_equal(table.quality, [[np.nan, 1]])
+
+
 # Repeated prompts
 
 
 def test_rows_of_one_prompt_are_averaged_on_demand(tmp_path):
     text = "prompt,a,b,a|total_cost,b|total_cost\nx,1,0,1,3\ny,0,1,1,1\nx,0,,2,5\n"
     file = write(tmp_path, "t.csv", text)
-    vectors = np.eye(3)
+    vectors = np.eye(3)[[0, 1, 0]]
     kept = read_table(file, embeddings=vectors)
     assert len(kept.quality) == 3
     assert "1 queries repeat the prompt" in kept.DESCR
@@ -486,7 +591,7 @@ def test_fields_parted_in_any_way(tmp_path, name, part):
     assert table.models.tolist() == ["small", "large"]
     assert table.quality.tolist() == [[1, 0.5], [0, 1]]
     assert table.prompts.tolist() == ["a, b; c", "d"]
-    assert read_prompts(file) == ["a, b; c", "d"]
+    assert read_queries(file).prompts == ["a, b; c", "d"]
 
 
 def test_fractions_with_a_comma(tmp_path):
@@ -536,7 +641,7 @@ def test_chats_are_read_by_the_last_message_of_the_user(tmp_path):
     assert table.prompts.tolist() == ["Add 2 and 2."] * 3
     table = from_long(calls[:1] * 2, query="messages", duplicates="mean")
     assert table.prompts.tolist() == ["Add 2 and 2."]
-    assert read_prompts(write_lines(tmp_path, calls[:1])) == ["Add 2 and 2."]
+    assert read_queries(write_lines(tmp_path, calls[:1])).prompts == ["Add 2 and 2."]
 
 
 @pytest.mark.parametrize("write", [list, json.dumps])
@@ -579,7 +684,7 @@ def test_texts_that_no_file_can_hold_are_cleaned(tmp_path, text, clean):
         assert table.task.tolist() == [clean]
         assert table.queries is None or table.queries.tolist() == ["q1"]
         table.prompts[0].encode()
-    assert read_prompts(file) == [clean]
+    assert read_queries(file).prompts == [clean]
 
 
 @pytest.mark.parametrize("name", ["gpt\x1b[31m", "a\nb", "cut \ud83d", "a\u202eb"])
@@ -610,9 +715,9 @@ def test_prompts_are_uncut_and_in_the_order_of_the_file(tmp_path):
     prompts = ["b " * 5000, "a\r\nb", " c "]
     wide = write_lines(tmp_path, [{"prompt": p, "m": 1} for p in prompts])
     assert read_table(wide).prompts.tolist() == prompts
-    assert read_prompts(wide) == prompts
+    assert read_queries(wide).prompts == prompts
     calls = [{"query": p, "model": "m", "quality": 1} for p in prompts]
-    assert read_prompts(write_lines(tmp_path, calls)) == prompts
+    assert read_queries(write_lines(tmp_path, calls)).prompts == prompts
 
 
 # Bombs

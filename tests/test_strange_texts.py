@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import skroute
 import skroute._files
 from skroute import DummyRouter, PointwiseRouter, RankingRouter
-from skroute._files import read_prompts
+from skroute._files import read_queries
 from skroute.cli import app
 from skroute.datasets import make_routing
 from skroute.text import SentenceEncoder
@@ -97,11 +97,11 @@ def test_encoders_are_given_whole_characters():
 def test_a_device_without_an_end_is_refused_at_once():
     code = (
         "import resource, sys\n"
-        "from skroute._files import read_prompts\n"
+        "from skroute._files import read_queries\n"
         "room = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for source in ('/dev/zero', '-'):\n"
         "    try:\n"
-        "        read_prompts(source)\n"
+        "        read_queries(source)\n"
         "    except ValueError as error:\n"
         "        print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - room)\n"
@@ -124,13 +124,13 @@ def test_a_device_without_an_end_is_refused_at_once():
 def test_prompts_are_bounded(tmp_path, monkeypatch):
     file = tmp_path / "q.txt"
     file.write_bytes("\ufeffone\r\ntwo\x1b[2J\n\n\ud83d".encode("utf-8", "replace"))
-    assert read_prompts(str(file)) == ["one", "two\ufffd[2J", "", "?"]
+    assert read_queries(str(file)).prompts == ["one", "two\ufffd[2J", "", "?"]
     monkeypatch.setattr(skroute._files, "_MOST_BYTES", 10)
     with pytest.raises(ValueError, match="more than 10 bytes; route it in parts"):
-        read_prompts(str(file))
+        read_queries(str(file))
     file.write_bytes(b"\xff\xfeo\x00n\x00e\x00")
     with pytest.raises(ValueError, match="no text in UTF-8"):
-        read_prompts(str(file))
+        read_queries(str(file))
     file.write_bytes(b"\xff")
     with pytest.raises(ValueError, match="no text in UTF-8"):
-        read_prompts(str(file))
+        read_queries(str(file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -23,6 +24,7 @@ __all__ = [
     "check_costs",
     "columns_found",
     "count_repeats",
+    "count_zeros",
     "is_missing",
     "mean_by_pair",
     "number_equal",
@@ -36,10 +38,12 @@ _DESCR = """\
 Routing table read from {source}
 {n_queries} queries, {n_models} models, {n_incomplete} queries without the quality of
 every model. Costs: {costs}.
+{n_zero} calls cost exactly 0.
 {n_repeats} rows were averaged with an earlier row of the same call or prompt, and
 {n_again} queries repeat the prompt of an earlier query. Columns left out: {left_out}.
 """
 _N_LISTED = 12
+_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
 def routing_bunch(
@@ -47,7 +51,7 @@ def routing_bunch(
     source: str,
     quality: np.ndarray,
     costs: np.ndarray | None,
-    cost_column: str,
+    cost_column: str | None,
     models: Sequence[str],
     queries: np.ndarray | None,
     prompts: np.ndarray | None,
@@ -65,8 +69,9 @@ def routing_bunch(
         What it was read from, for its description.
     quality, costs : ndarray of shape (n_queries, n_models)
         What was measured; `costs` may be ``None``.
-    cost_column : str
-        A column that costs came from, for the error about prices beside it.
+    cost_column : str or None
+        A column that costs came from, for the error about prices beside it; ``None``
+        where they were computed from tokens.
     models : sequence of str
         Names of the columns.
     queries, prompts, task : ndarray of shape (n_queries,) or None
@@ -94,7 +99,8 @@ def routing_bunch(
     names[:] = list(models)
     unit = "unknown"
     if costs is not None:
-        unit = "per call, as measured"
+        how = "computed from tokens" if cost_column is None else "as measured"
+        unit = f"per call, {how}"
         if prices is not None:
             raise ValueError(
                 "prices is for tables without costs, but this one has a column such "
@@ -116,6 +122,7 @@ def routing_bunch(
             n_models=len(names),
             n_incomplete=int(np.isnan(quality).any(axis=1).sum()),
             costs=unit,
+            n_zero=0 if costs is None else int((costs == 0).sum()),
             n_repeats=n_repeats,
             n_again=count_repeats(prompts),
             left_out=listed(left_out),
@@ -128,6 +135,15 @@ def count_repeats(prompts: np.ndarray | None) -> int:
     """Count the queries whose prompt an earlier query has too."""
     texts = [] if prompts is None else [prompt for prompt in prompts if prompt]
     return len(texts) - len(set(texts))
+
+
+def count_zeros(costs: np.ndarray) -> int:
+    """Count the calls that cost exactly 0, of models whose other calls cost money.
+
+    Logs write 0 for a cost that was not recorded, and for an answer from a cache.
+    """
+    free = (costs == 0).sum(axis=0)
+    return int(free[(costs > 0).any(axis=0)].sum())
 
 
 def number_equal(values: Iterable[Hashable]) -> np.ndarray:
@@ -179,7 +195,7 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
     else:
         numbers = np.full(len(values), np.nan)
         for i, value in enumerate(values.tolist()):
-            if value is None:
+            if is_missing(value):
                 continue
             if not isinstance(value, Real | Decimal):
                 raise ValueError(
@@ -205,6 +221,12 @@ def _cell_hint(name: str, value: Any) -> str:
     listed = isinstance(value, list | tuple | np.ndarray)
     if listed or (isinstance(value, str) and value.startswith("[")):
         return f"If these are embeddings, read them by embeddings={name!r}."
+    if isinstance(value, str) and _POINT.fullmatch(value.strip()):
+        return (
+            "It is a text. In a CSV file that semicolons part, a number such as 0,5 in "
+            "another column makes the comma the decimal sign of all: write all numbers "
+            "with a point, or all with a comma. In JSON, write numbers without quotes."
+        )
     return ""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 __all__ = [
     "COST_COLUMNS",
     "COST_ENDING",
+    "COST_ENDINGS",
     "ID_COLUMNS",
     "LONG_QUERY_COLUMNS",
     "MODEL_COLUMNS",
@@ -30,6 +31,8 @@ ID_COLUMNS = ("sample_id", "query_id", "id")
 TEXT_COLUMNS = PROMPT_COLUMNS + TASK_COLUMNS + ID_COLUMNS
 #: End of the name of a wide table's cost columns.
 COST_ENDING = "|total_cost"
+#: Other ends under which the cost of a model stands beside its quality.
+COST_ENDINGS = (COST_ENDING, "|cost", "_total_cost", "_cost")
 
 # A long table has a row for each call. There, `id` often numbers the calls, so it is
 # not taken for the query.
@@ -56,6 +59,7 @@ _SIDE = re.compile(
     r"|(.*_)?(latency|duration|elapsed|ttft)(_(s|ms|sec|seconds))?"
     r"|(.*_)?(cost|price|spend|usd)"
     r"|winner(_.*)?"
+    r"|ts|week|turns|temperature|top_p|rating|score"
     r"|row|split|fold|seed|turn|label|length|difficulty|cluster|language"
     r"|acc|acc_norm|accuracy|correctness|exact_match|f1|f1_score|bleu|rouge(_.*)?"
 )

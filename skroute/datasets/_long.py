@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -45,11 +45,11 @@ from skroute.datasets._texts import (
     read_text,
     write_whole,
 )
-from skroute.datasets._tokens import long_token_costs
+from skroute.datasets._tokens import holds_tokens, long_token_costs
 from skroute.datasets._vectors import read_embeddings
 from skroute.names import listed
 
-__all__ = ["LongNames", "from_long", "long_bunch"]
+__all__ = ["LongNames", "find_prompts", "from_long", "long_bunch"]
 
 _HINT = "Make the column numeric, or name another one."
 
@@ -122,7 +122,9 @@ def from_long(
     embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
             file, default=None
         Embeddings of the queries: a column of vectors (lists, arrays, or JSON of
-        them), or an array in the order of `queries` below. float16 becomes float32.
+        them), or an array in the order of `queries` below. A DataFrame whose index
+        holds the queries as texts, each once, is matched by label. float16 becomes
+        float32.
     max_bytes : int, default=2**30
         Largest size of the table, as a file, unpacked, and as a matrix of queries and
         models.
@@ -220,14 +222,14 @@ def long_bunch(
     if options.duplicates == "raise" and n_pairs < len(pair):
         _refuse_repeats(pair, cells, renamed)
     cost, spent = _read_costs(found, names, called, renamed, options, source)
-    prompt = names.prompt or _prompt_column(found, names.query)
+    prompt = names.prompt or find_prompts(found, names.query)
     task = names.task or first_of(TASK_COLUMNS, found)
     quality = to_numbers(names.quality, found[names.quality], _HINT)
     return routing_bunch(
         source=source,
         quality=mean_by_pair(pair, quality, shape),
         costs=None if spent is None else mean_by_pair(pair, spent, shape),
-        cost_column=str(cost),
+        cost_column=cost,
         models=models,
         queries=object_array(
             [clean_text(q) if isinstance(q, str) else q for q in queries]
@@ -236,10 +238,32 @@ def long_bunch(
         task=_one_each(task, found, row, queries) if task else None,
         prices=options.prices,
         data=read_embeddings(
-            options.embeddings, found, row, len(queries), source, by_row=False
+            *(options.embeddings, found, row, len(queries), source),
+            by_row=False,
+            labels=queries,
         ),
         n_repeats=len(pair) - n_pairs,
+        left_out=_list_unused(
+            columns,
+            {*astuple(names), cost, prompt, task, options.embeddings_column},
+            options,
+        ),
     )
+
+
+def _list_unused(
+    columns: Columns, used: set[str | None], options: ReadOptions
+) -> list[str]:
+    """Name the columns that nothing was read from, nor from inside of them."""
+    outer = {normalize(name.partition(".")[0]) for name in used if name is not None}
+    counts = options.token_prices is not None
+    return [
+        name
+        for name, _ in columns
+        if name not in used
+        and normalize(name) not in outer
+        and not (counts and holds_tokens(name))
+    ]
 
 
 def _select(
@@ -323,7 +347,7 @@ def _refuse_repeats(pair: np.ndarray, queries: list[Any], models: list[str]) -> 
     )
 
 
-def _prompt_column(found: dict[str, np.ndarray], query: str) -> str | None:
+def find_prompts(found: dict[str, np.ndarray], query: str) -> str | None:
     """Find the texts; the names of queries are none unless they have several words."""
     others = [
         name

@@ -6,15 +6,16 @@ import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from skroute.datasets._bunch import as_path, columns_found
+from skroute.datasets._bunch import as_path, columns_found, is_missing
 from skroute.datasets._columns import MAX_BYTES, read_columns
 from skroute.datasets._dataframes import Columns
 from skroute.datasets._layouts import (
+    ID_COLUMNS,
     LONG_QUERY_COLUMNS,
     MODEL_COLUMNS,
     PROMPT_COLUMNS,
@@ -23,14 +24,14 @@ from skroute.datasets._layouts import (
     first_of,
     suggest,
 )
-from skroute.datasets._long import LongNames, long_bunch
+from skroute.datasets._long import LongNames, find_prompts, long_bunch
 from skroute.datasets._nested import list_paths
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._texts import is_chat, read_text
+from skroute.datasets._texts import clean_text, is_chat, read_text
 from skroute.datasets._vectors import read_embeddings
 from skroute.datasets._wide import wide_bunch
 
-__all__ = ["read_prompts", "read_table", "read_vectors"]
+__all__ = ["Queries", "read_queries", "read_table", "read_vectors"]
 
 
 _TEXT = (*TEXT_COLUMNS, *MODEL_COLUMNS)
@@ -195,8 +196,26 @@ def _refuse_calls(
     )
 
 
-def read_prompts(path: Path) -> list[str]:
-    """Read the texts of the queries of a table, which need not have any outcome.
+class Queries(NamedTuple):
+    """Queries of a file, one a row, and what they are called.
+
+    Attributes
+    ----------
+    prompts : list of str
+        Their texts.
+    names : list or None
+        What the file calls each, if it names them all.
+    n_calls : int or None
+        Rows of the file, where several may be calls on one query.
+    """
+
+    prompts: list[str]
+    names: list[Any] | None = None
+    n_calls: int | None = None
+
+
+def read_queries(path: Path) -> Queries:
+    """Read the queries of a table, which need not have any outcome.
 
     Parameters
     ----------
@@ -205,8 +224,8 @@ def read_prompts(path: Path) -> list[str]:
 
     Returns
     -------
-    list of str
-        One text a row, in a table with a row for each call one a query.
+    Queries
+        One a row, in a table with a row for each call one a query.
 
     Raises
     ------
@@ -217,8 +236,15 @@ def read_prompts(path: Path) -> list[str]:
     """
     columns = read_columns(path, _TEXT)
     found = dict(columns)
+    identity, n_calls = first_of(ID_COLUMNS, found), None
+    names = None if identity is None else found[identity]
     if _is_long(found):
-        found["prompt"] = read_table(path, duplicates="mean").prompts
+        n_calls = len(columns[0][1])
+        query = first_of(LONG_QUERY_COLUMNS, found)
+        table = read_table(path, duplicates="mean")
+        is_text = query is None or find_prompts(found, query) == query
+        names = None if is_text else table.queries
+        found["prompt"] = table.prompts
     name = first_of(PROMPT_COLUMNS, found)
     if name is None or found[name] is None:
         raise ValueError(
@@ -232,11 +258,15 @@ def read_prompts(path: Path) -> list[str]:
                 f"{path.name} must have a text in column {name!r} of every row; row "
                 f"{row} has {reprlib.repr(prompt)}."
             )
-    return [read_text(prompt) for prompt in prompts]
+    known = [] if names is None else names.tolist()
+    called = None
+    if known and not any(is_missing(cell) for cell in known):
+        called = [clean_text(c) if isinstance(c, str) else c for c in known]
+    return Queries([read_text(prompt) for prompt in prompts], called, n_calls)
 
 
 def read_vectors(path: Path, name: str) -> np.ndarray:
-    """Read a column of vectors, with the rows of :func:`read_prompts`.
+    """Read a column of vectors, with the rows of :func:`read_queries`.
 
     Parameters
     ----------

@@ -9,11 +9,11 @@ import numpy as np
 
 from skroute.checks import check_number
 from skroute.datasets._bunch import read_json_mapping, to_numbers
-from skroute.datasets._layouts import first_of
+from skroute.datasets._layouts import first_of, normalize
 from skroute.datasets._nested import find_values
 from skroute.names import listed
 
-__all__ = ["TOKEN_ENDINGS", "long_token_costs", "wide_token_costs"]
+__all__ = ["TOKEN_ENDINGS", "holds_tokens", "long_token_costs", "wide_token_costs"]
 
 _PAIRS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 #: Ends of the names of a wide table's token columns.
@@ -76,6 +76,12 @@ def long_token_costs(
     prices = _model_prices(token_prices, dict(zip(names, renamed, strict=True)))
     rates = np.array([prices[name] for name in names])
     return (np.column_stack(counts) * rates).sum(axis=1)
+
+
+def holds_tokens(name: str) -> bool:
+    """Tell whether counts of tokens may be read from a column of a long table."""
+    outer = {path.partition(".")[0] for path in _OBJECTS}
+    return normalize(name) in outer.union(*_PAIRS)
 
 
 def wide_token_costs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,13 @@ import numpy as np
 from skroute.arrays import read_npy
 from skroute.datasets._bunch import as_path, is_missing
 from skroute.datasets._nested import find_values
+from skroute.names import listed
 
 __all__ = ["read_column", "read_embeddings"]
+
+# Vectors of one query that are further apart than this share of their length are not
+# one prompt that an encoder embedded twice; see :mod:`skroute.repeats`.
+_NEAR = 0.015
 
 
 def read_embeddings(
@@ -23,6 +28,7 @@ def read_embeddings(
     source: str,
     *,
     by_row: bool,
+    labels: Sequence[Any] | None = None,
 ) -> np.ndarray | None:
     """Read the embeddings of the queries of a table.
 
@@ -40,6 +46,8 @@ def read_embeddings(
         How errors call the table.
     by_row : bool
         Whether an array has a vector for each row; otherwise, for each query.
+    labels : sequence, default=None
+        Names of what an array has vectors for, to match the index of a DataFrame.
 
     Returns
     -------
@@ -51,25 +59,38 @@ def read_embeddings(
     FileNotFoundError
         If a name is neither that of a column nor of a file.
     ValueError
-        If a vector is missing, of another length, or not finite.
+        If a vector is missing, of another length, or not finite, or those of one query
+        differ by more than an encoder's noise.
     """
     if embeddings is None:
         return None
     if isinstance(embeddings, str):
         cells = find_values(found, embeddings)
         if cells is not None:
-            return _check(read_column(embeddings, cells, row, n_queries), n_queries)
+            names = None if by_row else labels
+            vectors = read_column(embeddings, cells, row, n_queries, names)
+            return _check(vectors, n_queries)
     if isinstance(embeddings, str | os.PathLike):
         embeddings = _read_file(embeddings, source)
+    embeddings = _in_order(embeddings, labels)
     if not by_row:
         return _check(embeddings, n_queries)
     first = np.full(n_queries, len(row))
     np.minimum.at(first, row, np.arange(len(row)))
-    return _check(embeddings, len(row))[first]
+    table = _check(embeddings, len(row))
+    for i in np.flatnonzero(first[row] != np.arange(len(row))).tolist():
+        query = int(row[i])
+        rows = int(first[query]), i
+        _check_agree("embeddings", table[rows[0]], table[i], rows, query, None)
+    return table[first]
 
 
 def read_column(
-    name: str, cells: np.ndarray, row: np.ndarray, n_queries: int
+    name: str,
+    cells: np.ndarray,
+    row: np.ndarray,
+    n_queries: int,
+    labels: Sequence[Any] | None = None,
 ) -> np.ndarray:
     """Stack the vectors of a column: lists, arrays, or texts of either.
 
@@ -83,6 +104,8 @@ def read_column(
         The query of each row.
     n_queries : int
         Number of queries.
+    labels : sequence, default=None
+        Names of the queries, for errors.
 
     Returns
     -------
@@ -92,19 +115,29 @@ def read_column(
     Raises
     ------
     ValueError
-        If a query has none, or one is not as long as the first.
+        If a query has none, one is not as long as the first, or those of one query
+        differ by more than an encoder's noise.
     """
+    origin = np.zeros(n_queries, dtype=int)
     vectors: list[np.ndarray | None] = [None] * n_queries
+    expected: np.ndarray | None = None
     for i, (query, cell) in enumerate(zip(row.tolist(), cells.tolist(), strict=True)):
-        if vectors[query] is not None or _is_empty(cell):
+        if _is_empty(cell):
             continue
-        vectors[query] = vector = _read_vector(name, cell, i)
-        expected = next(v for v in vectors if v is not None)
+        vector = _read_vector(name, cell, i)
+        earlier = vectors[query]
+        if expected is None:
+            expected = vector
         if vector.shape != expected.shape:
             raise ValueError(
                 f"column {name!r} must hold vectors of one length; row {i} has "
                 f"{len(vector)} numbers where {len(expected)} are expected."
             )
+        if earlier is None:
+            vectors[query], origin[query] = vector, i
+        else:
+            whose = f"column {name!r}"
+            _check_agree(whose, earlier, vector, (int(origin[query]), i), query, labels)
     absent = next((q for q, vector in enumerate(vectors) if vector is None), None)
     if absent is not None:
         raise ValueError(
@@ -112,6 +145,55 @@ def read_column(
             f"{int((row == absent).argmax())}. Drop the row, or embed it."
         )
     return np.array(vectors)
+
+
+def _in_order(embeddings: Any, labels: Sequence[Any] | None) -> Any:
+    """Put the rows of a DataFrame in the order of the labels, where it has them.
+
+    Labels that are numbers, or repeat, name no row: those go by position.
+    """
+    index: Any = getattr(embeddings, "index", None)
+    if labels is None or not hasattr(index, "get_indexer"):
+        return embeddings
+    if not (_are_names(index.tolist()) and _are_names(labels)):
+        return embeddings
+    places = index.get_indexer(list(labels))
+    absent = [name for name, i in zip(labels, places, strict=True) if i < 0]
+    if len(absent) == len(labels):
+        return embeddings
+    if absent:
+        raise ValueError(
+            "embeddings has rows by the names of the queries, but none for "
+            f"{listed(absent)}. Add them, or give an array, row by row."
+        )
+    return embeddings.iloc[places]
+
+
+def _are_names(labels: Sequence[Any]) -> bool:
+    """Tell whether labels are texts that name one row each."""
+    return all(isinstance(label, str) for label in labels) and (
+        len(set(labels)) == len(labels)
+    )
+
+
+def _check_agree(
+    whose: str,
+    earlier: np.ndarray,
+    vector: np.ndarray,
+    rows: tuple[int, int],
+    query: int,
+    labels: Sequence[Any] | None,
+) -> None:
+    """Refuse two vectors of one query that are not one, but for noise."""
+    apart = float(np.linalg.norm(vector - earlier))
+    length = float(max(np.linalg.norm(vector), np.linalg.norm(earlier)))
+    if apart > _NEAR * length:
+        of = "one query" if labels is None else f"query {labels[query]!r}"
+        raise ValueError(
+            f"{whose} has different vectors for {of}, in rows {rows[0]} and {rows[1]}: "
+            f"they are {apart:.3g} apart and {length:.3g} long. Rows of one query must "
+            "agree, or it is more than one query."
+        )
 
 
 def _is_empty(cell: Any) -> bool:

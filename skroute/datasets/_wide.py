@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -27,7 +27,9 @@ from skroute.datasets._bunch import (
 from skroute.datasets._columns import MAX_BYTES, read_columns
 from skroute.datasets._dataframes import Columns, is_nested, table_in_memory
 from skroute.datasets._layouts import (
+    COST_COLUMNS,
     COST_ENDING,
+    COST_ENDINGS,
     ID_COLUMNS,
     PROMPT_COLUMNS,
     TASK_COLUMNS,
@@ -70,7 +72,8 @@ def from_wide(
     """Read a table with a row for each query and a column for each model.
 
     Columns are RouterBench's: one of a model's name holds the quality, one called
-    ``<model>|total_cost`` the money that the call cost. RouteLLM's tables, without
+    ``<model>|total_cost`` (or ``<model>|cost``, ``<model>_cost``) the money that the
+    call cost. RouteLLM's tables, without
     costs and with answers in ``<model>_response``, and LLMRouter's records of a
     ``question`` and ``scores`` by model are read too.
 
@@ -112,7 +115,9 @@ def from_wide(
     embeddings : str, array-like of shape (n_rows, n_features) or path of a .npy file, \
             default=None
         Embeddings of the prompts: a column of vectors (lists, arrays, or JSON of
-        them), or an array, row by row. float16 becomes float32.
+        them), or an array, row by row. A DataFrame is matched by label where its index
+        holds the index of `table`, or the names of its queries, as texts, each once.
+        float16 becomes float32.
     max_bytes : int, default=2**30
         Largest size of the table, as a file, unpacked, and in memory.
 
@@ -163,7 +168,8 @@ def from_wide(
     else:
         source = type(table).__name__
         columns = table_in_memory(table, "table", max_bytes)
-    return wide_bunch(columns, source, options, prompt=prompt, task=task)
+    labels = table.index.tolist() if hasattr(table, "iloc") else None
+    return wide_bunch(columns, source, options, prompt=prompt, task=task, labels=labels)
 
 
 def wide_bunch(
@@ -173,6 +179,7 @@ def wide_bunch(
     *,
     prompt: str | None = None,
     task: str | None = None,
+    labels: list[Any] | None = None,
 ) -> Bunch:
     """Turn the columns of a wide table into a Bunch; see :func:`from_wide`."""
     found = dict(columns)
@@ -191,9 +198,10 @@ def wide_bunch(
             "or checks of models, not their quality. Read the table that it belongs "
             "to; if it does hold qualities, give the file another name."
         )
-    names, renamed = _find_models(found, {prompt, task}, options, source, has)
+    priced = _find_costs(found, {prompt, task}, options)
+    names, renamed = _find_models(found, priced, {prompt, task}, options, source, has)
     quality = [to_numbers(name, found[name], _HINT) for name in names]
-    costs, cost_column = _read_costs(found, names, renamed, options, source)
+    costs, cost_column = _read_costs(found, priced, names, renamed, options, source)
     prompts = to_texts(found[prompt]) if prompt else None
     queries = to_texts(found[identity]) if identity else None
     keys = to_texts(found[prompt], write_whole) if prompt else queries
@@ -210,20 +218,65 @@ def wide_bunch(
         task=merge.first(to_texts(found[task])) if task else None,
         prices=options.prices,
         data=read_embeddings(
-            options.embeddings, found, merge.row, merge.n_rows, source, by_row=True
+            *(options.embeddings, found, merge.row, merge.n_rows, source),
+            by_row=True,
+            labels=_label_rows(options.embeddings, labels, queries),
         ),
         n_repeats=len(merge.row) - merge.n_rows,
         left_out=[
             name
             for name in found
             if name not in {*names, prompt, task, identity, options.embeddings_column}
-            and not name.endswith((COST_ENDING, *TOKEN_ENDINGS))
+            and name not in priced.values()
+            and not name.endswith(TOKEN_ENDINGS)
         ],
     )
 
 
+def _label_rows(
+    embeddings: Any, labels: list[Any] | None, queries: np.ndarray | None
+) -> list[Any] | None:
+    """Choose what rows are called: the index of the table, or else its queries."""
+    index: Any = getattr(embeddings, "index", None)
+    known = set(index.tolist()) if hasattr(index, "tolist") else set()
+    if labels is not None and known.intersection(labels):
+        return labels
+    return labels if queries is None else queries.tolist()
+
+
+def _find_costs(
+    found: dict[str, np.ndarray], texts: set[str | None], options: ReadOptions
+) -> dict[str, str]:
+    """Find the column of the costs of each model, by the name of the model.
+
+    The first way of writing them that the table has is that of all. The shorter ones
+    need a column of the model's quality beside them.
+    """
+    models = {*map(str, options.models or ()), *map(str, options.rename or ())}
+    for ending in COST_ENDINGS:
+        priced = {
+            name.removesuffix(ending): name
+            for name in found
+            if name.endswith(ending)
+            and normalize(name) not in COST_COLUMNS
+            and name not in models
+        }
+        if ending != COST_ENDING:
+            priced = {
+                model: name
+                for model, name in priced.items()
+                if model in found
+                and model not in texts
+                and normalize(model) not in TEXT_COLUMNS
+            }
+        if priced:
+            return priced
+    return {}
+
+
 def _find_models(
     found: dict[str, np.ndarray],
+    priced: dict[str, str],
     texts: set[str | None],
     options: ReadOptions,
     source: str,
@@ -231,9 +284,11 @@ def _find_models(
 ) -> tuple[list[str], list[str]]:
     """Find the columns of the models' qualities, with the models' new names."""
     if options.models is None:
-        names = _guess_models(found, {*texts, options.embeddings_column}, source, has)
+        others = {*texts, options.embeddings_column, *priced.values()}
+        names = _guess_models(found, priced, others, source, has)
     else:
-        names = [name for name in found if COST_ENDING not in name]
+        costs = set(priced.values())
+        names = [n for n in found if COST_ENDING not in n and n not in costs]
     renamed = options.rename_models(names, source)
     options.check_all_there(renamed, source, has)
     order = {name: i for i, name in enumerate(map(str, options.models or ()))}
@@ -245,10 +300,13 @@ def _find_models(
 
 
 def _guess_models(
-    found: dict[str, np.ndarray], texts: set[str | None], source: str, has: str
+    found: dict[str, np.ndarray],
+    priced: Collection[str],
+    texts: set[str | None],
+    source: str,
+    has: str,
 ) -> list[str]:
     """Tell the columns of models from those that only stand beside them."""
-    priced = {n.removesuffix(COST_ENDING) for n in found if n.endswith(COST_ENDING)}
     names = [
         name
         for name, values in found.items()
@@ -256,7 +314,6 @@ def _guess_models(
         or not (
             name in texts
             or normalize(name) in TEXT_COLUMNS
-            or name.endswith(COST_ENDING)
             or name.rpartition("|")[0] in found
             or is_dropped(name, found)
             or is_nested(values)
@@ -310,26 +367,23 @@ def _may_be_quality(values: np.ndarray) -> bool:
 
 def _read_costs(
     found: dict[str, np.ndarray],
+    priced: dict[str, str],
     names: list[str],
     renamed: list[str],
     options: ReadOptions,
     source: str,
-) -> tuple[np.ndarray | None, str]:
+) -> tuple[np.ndarray | None, str | None]:
     """Read the costs of the models, or compute them from tokens; and one column."""
     if options.token_prices is not None:
         prices = options.token_prices
-        return wide_token_costs(found, names, renamed, prices, source), ""
-    measured = {
-        name.removesuffix(COST_ENDING): to_numbers(name, values, _HINT)
-        for name, values in found.items()
-        if name.endswith(COST_ENDING)
-    }
+        return wide_token_costs(found, names, renamed, prices, source), None
+    measured = {m: to_numbers(name, found[name], _HINT) for m, name in priced.items()}
     if not measured:
-        return None, ""
+        return None, None
     if options.models is None:
         for name in sorted(set(measured) - set(names)):
             raise ValueError(
-                f"column '{name}{COST_ENDING}' is the cost of a model without a "
+                f"column {priced[name]!r} is the cost of a model without a "
                 f"quality column; add a column {name!r}, or delete this one."
             )
     for name in names:
@@ -340,8 +394,8 @@ def _read_costs(
                 "of the models: models=[...]; if its costs are unknown, add the "
                 "column and leave it empty."
             )
-        check_costs(f"{name}{COST_ENDING}", measured[name])
-    return np.column_stack([measured[n] for n in names]), f"{names[0]}{COST_ENDING}"
+        check_costs(priced[name], measured[name])
+    return np.column_stack([measured[n] for n in names]), priced[names[0]]
 
 
 @dataclass(frozen=True)
