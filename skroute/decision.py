@@ -230,7 +230,8 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
         before the first of them sees it. Update every 100 queries or more often.
 
         Once there are enough recent queries, the trade-off is that of their estimates
-        alone: a single model that did better by the outcomes of `fit` is no longer known.
+        alone: a single model that did better by the outcomes of `fit` is not known any
+        more.
 
         Money that even the best models do not take is not saved up, and overspending
         that even the cheapest models cause is not held against later queries. A bill
