@@ -85,9 +85,8 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
     n_features_in_ : int
         ``2 * n_models``.
     feature_names_in_ : ndarray of str of shape (2 * n_models,)
-        Names of the columns of the estimates, where they had names. Those called
-        ``quality__<model>`` and ``cost__<model>`` are put in the order of a router's
-        ``transform``, and may come in any order.
+        Names of the columns of the estimates, where they had names; those that a
+        router's ``transform`` gives them may come in any order, and are in its own.
 
     Notes
     -----
@@ -164,7 +163,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             If a parameter or an argument is not as described.
         """
         self._check_parameters()
-        quality, cost = self._split(read_estimates(self, Z, reset=True))
+        quality, cost = split_estimates(read_estimates(self, Z, reset=True))
         columns = getattr(self, "feature_names_in_", None)
         models = named_by(columns, y, costs, quality.shape[1])
         y, costs = observed_beside(Z, y, costs, quality.shape, models)
@@ -262,7 +261,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
             self._pace = pace
             self._settle_again()
         check_rows(Z=Z, costs=costs)
-        quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
+        quality, cost = split_estimates(read_estimates(self, Z, reset=not fitted))
         spent = None if costs is None else check_realised(costs, quality.shape)
         if not fitted:
             columns = getattr(self, "feature_names_in_", None)
@@ -497,7 +496,4 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
         check_rows(Z=Z, budget=self.budget)
-        return self._split(read_estimates(self, Z, reset=False, least=0))
-
-    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return split_estimates(Z)
+        return split_estimates(read_estimates(self, Z, reset=False, least=0))
