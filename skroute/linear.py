@@ -222,11 +222,10 @@ def fit_ridge(
     if weight is not None:
         Y = rows.map(_counted, Y, weight)
     differences = differences and len(scale) > 1
-    n_folds = 1 + int(rows.get(rows.total(np.max, fold, combine=max)))
-    means = means_of(rows.get(rows.total(weighted_sums, Y, weight)))
+    outline = rows.get(rows.total(_Outline.of, Y, fold, weight))
+    n_folds, means = outline.n_folds, means_of(outline.sums)
     # Outputs that are known on the same rows, at the same weights, share their sums.
-    alike = rows.get(rows.total(_alike, Y, weight, combine=np.logical_and))
-    first = alike.argmax(axis=0)
+    first = outline.alike.argmax(axis=0)
     groups = [np.flatnonzero(first == g) for g in np.unique(first)]
     combined = np.diag(1.0 / scale)
     if differences:
@@ -291,6 +290,28 @@ def fit_costs(
     unit = unit[:, None]
     fit = RidgeFit(fit.coef * unit, fit.intercept * unit)
     return fit, rows.map(np.multiply, out_of_fold, unit)
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """What is known of some rows before they are regressed; adds up over parts.
+
+    The number of folds, the sums of every output over its known rows, and which outputs
+    are known on the same rows at the same weights, (n_outputs, n_outputs).
+    """
+
+    n_folds: int
+    sums: np.ndarray
+    alike: np.ndarray
+
+    @classmethod
+    def of(cls, Y: np.ndarray, fold: np.ndarray, weight: np.ndarray | None) -> _Outline:
+        n_folds = 1 + int(fold.max())
+        return cls(n_folds, weighted_sums(Y, weight), _alike(Y, weight))
+
+    def __add__(self, other: _Outline) -> _Outline:
+        n_folds = max(self.n_folds, other.n_folds)
+        return _Outline(n_folds, self.sums + other.sums, self.alike & other.alike)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ __all__ = [
 
 # Steps of an estimate that a ranker tells apart: a power of two, so that single
 # precision holds them exactly.
-_STEPS = 2.0**14
+_STEPS = 2.0**17
 
 
 def profile(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:

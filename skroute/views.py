@@ -298,6 +298,12 @@ class QueryViews:
         # Queries that do not differ, or by less than rounding can tell, are one.
         varied = mean_square > rounding
         self._scale = np.sqrt(mean_square) * unit if varied else np.inf
+        if varied:
+            # Sums over parts of a table differ in their last digits, and where queries
+            # are equally far from two centres, those decide what k-means finds.
+            size = np.frexp(self._scale)[1]
+            self._scale = _rounded(self._scale, size)
+            self._centre = _rounded(self._centre, size)
         self._basis: np.ndarray | None = None
         sample = self.scaled(sample)
         if sample.shape[1] > _MAX_WIDTH:
@@ -328,6 +334,11 @@ def _sum_of_squares(
         squares = ((X[part] - centre) / unit) ** 2
         total += float(squares.sum() if shown is None else squares[shown[part]].sum())
     return total
+
+
+def _rounded(values: Any, size: int) -> Any:
+    """Numbers to single precision, as parts of two to the power of `size`."""
+    return np.ldexp(np.rint(np.ldexp(values, 24 - size)), size - 24)
 
 
 def _landmarks(
