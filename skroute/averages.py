@@ -7,6 +7,7 @@ import numpy as np
 __all__ = [
     "best_on_average",
     "doubly_robust",
+    "keep_in_range",
     "means_of",
     "outcome_mass",
     "rows_per_mass",
@@ -100,6 +101,31 @@ def doubly_robust(
     missed = np.where(mass > 0, truth, estimate) - estimate
     corrected: np.ndarray = estimate + stands_for * missed
     return np.where(stands_for == 1, truth, corrected)
+
+
+def keep_in_range(estimates: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Keep the estimates of each row within a range, and what tells its models apart.
+
+    Cutting at the upper end would make good models equal, and decide the query by cost.
+    A row whose best estimate is outside is moved as a whole, which changes no decision;
+    only what is then still too low is cut.
+
+    Parameters
+    ----------
+    estimates : ndarray of shape (n_rows, n_models)
+        Estimated qualities.
+    low, high : float
+        The range that was seen.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_models)
+        The estimates, within the range.
+    """
+    best = np.maximum.reduce(estimates, axis=1, keepdims=True)
+    inside = np.minimum(np.maximum(best, low), high)
+    # Rounding of the difference must not leave the range again.
+    return np.minimum(np.maximum(estimates + (inside - best), low), high)
 
 
 def rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:

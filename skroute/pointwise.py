@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from skroute.averages import keep_in_range
 from skroute.checks import check_integer
 from skroute.crossfit import CrossFittedRouter
 from skroute.folds import draw_folds
@@ -121,7 +122,7 @@ class PointwiseRouter(CrossFittedRouter):
         """
         X = check_queries(self, X)
         quality = _predict_columns(self.estimators_, X, self._mean_quality)
-        return np.clip(quality, *self._quality_range)
+        return keep_in_range(quality, *self._quality_range)
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Cost of every model as the regressor expects it, or its price.
@@ -167,7 +168,7 @@ class PointwiseRouter(CrossFittedRouter):
         )
         return np.hstack(
             [
-                np.clip(expected, *self._quality_range),
+                keep_in_range(expected, *self._quality_range),
                 np.clip(expense, *self._cost_range),
             ]
         )

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute.averages import means_of, outcome_mass, weighted_sums
+from skroute.averages import (
+    keep_in_range,
+    means_of,
+    outcome_mass,
+    weighted_sums,
+)
 from skroute.boosting import PairRanker, RankTable
 from skroute.calibration import log_odds, rank_utility
 from skroute.chunks import chunks
@@ -171,7 +176,7 @@ def scaled_back(
     """
     worst, extent = unit
     trusted = drawn_to(means, quality, trust)[:, place]
-    return worst + extent * np.minimum(np.maximum(trusted, seen[0]), seen[1])
+    return worst + extent * keep_in_range(trusted, *seen)
 
 
 def drawn_to(means: np.ndarray, estimates: np.ndarray, trust: np.ndarray) -> np.ndarray:
