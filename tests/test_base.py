@@ -237,6 +237,7 @@ def test_a_public_name_is_importable_from_the_top() -> None:
     assert sklearn.base.is_regressor(RankingRouter()) is False
 
 
+@pytest.mark.slow
 def test_the_core_works_without_any_extra() -> None:
     code = textwrap.dedent(
         """
@@ -363,6 +364,7 @@ def test_scores_do_not_depend_on_the_output_container() -> None:
         assert wrapped.score(X, FRAME, costs=C) == score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
     [RankingRouter(n_estimators=5, random_state=0), PointwiseRouter(Ridge())],
@@ -384,6 +386,7 @@ def test_shown_qualities_stay_within_what_was_seen(made, ends) -> None:
         assert shown.max() <= ends[1] + 1e-12
 
 
+@pytest.mark.slow
 def test_a_new_model_widens_what_was_seen() -> None:
     X = np.random.default_rng(0).normal(size=(400, 4))
     y = (X[:, :3] > 0).astype(float)

@@ -224,6 +224,7 @@ def test_wide_terminals_show_more(tmp_path, monkeypatch):
     assert "Fit s" in stdout
 
 
+@pytest.mark.slow
 def test_fit_and_route_embeddings(fitted, tmp_path):
     out = tmp_path / "routed.csv"
     stdout = succeed(

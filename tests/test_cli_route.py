@@ -95,6 +95,7 @@ def test_a_saved_decider_decides(rule: dict[str, Any], tmp_path: Path) -> None:
     assert table["model"].tolist() == pipeline[-1].models_[expected].tolist()
 
 
+@pytest.mark.slow
 def test_a_saved_decider_decides_at_the_price_that_it_has_reached(
     tmp_path: Path,
 ) -> None:
@@ -250,6 +251,7 @@ def test_a_percentage_without_its_sign_is_hinted_at(tmp_path: Path) -> None:
 # It starts at once.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["route", "--help"]])
 def test_nothing_heavy_is_imported_to_answer_at_once(arguments: list[str]) -> None:
     code = (

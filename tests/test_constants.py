@@ -167,6 +167,7 @@ def test_a_budget_of_a_price_buys_that_model_whatever_rounding_says() -> None:
     assert set(router.route(X, budget=0.3)) == {"model_2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tie_gain", [0.001, 0.2])
 def test_whether_a_router_yields_outlives_changes_of_its_pool(tie_gain) -> None:
     X, y = noise()

@@ -38,6 +38,7 @@ def test_shapes_and_types(pool):
     assert "1597" in pool.DESCR
 
 
+@pytest.mark.slow
 def test_queries_are_the_digits_that_their_prompts_name(pool):
     digits = load_digits()
     rows = [
@@ -134,6 +135,7 @@ def test_frames_without_pandas_say_what_to_install(monkeypatch):
         load_digits_pool(as_frame=True)
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process_with_other_threads(pool):
     script = (
         "import hashlib, warnings; warnings.simplefilter('error')\n"

@@ -75,6 +75,7 @@ def test_fixed_rows(comparison):
         assert result.mean("normalized_auc") <= oracle.mean("normalized_auc") + 1e-12
 
 
+@pytest.mark.slow
 def test_learned_routers_beat_the_random_one(comparison):
     random = comparison.results["random"]
     for name in ("RankingRouter", "kNN", "ridge"):

@@ -234,6 +234,7 @@ def test_what_cannot_be_afforded_is_not_explained(router: Any) -> None:
         router.explain(X, budget=1e-12)
 
 
+@pytest.mark.slow
 def test_without_pandas_a_bunch_says_the_same(router: Any) -> None:
     code = textwrap.dedent(
         """

@@ -568,6 +568,7 @@ def test_queries_without_a_model_are_passed_over(digits, none):
     assert with_none.summary().total_cost == 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_pipeline", [False, True])
 def test_a_router_tells_what_its_queries_cost(in_pipeline):
     data = make_routing(600, n_features=6, n_models=3, random_state=0)

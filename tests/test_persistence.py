@@ -165,6 +165,7 @@ def test_metadata_requests_are_kept(tmp_path, metadata_routing):
     assert found.fit.requests == {"costs": True, "groups": True}
 
 
+@pytest.mark.slow
 def test_a_running_stream_goes_on(fresh, tmp_path):
     stream, estimates = copy.deepcopy(fresh["stream"])
     skroute.save(stream, tmp_path / "r")
@@ -312,6 +313,7 @@ print(len(outcomes), outcomes.count(False), outcomes == sorted(outcomes))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need a fork")
 def test_a_kill_at_any_line_leaves_the_old_file_or_the_new_one(tmp_path):
     result = run(_KILLED, tmp_path / "r.skroute")
@@ -336,6 +338,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     file = tmp_path / "r.skroute"

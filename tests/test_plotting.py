@@ -245,6 +245,7 @@ def test_bands_fill_the_axes_from_the_cheapest_to_the_dearest(ax):
     np.testing.assert_allclose(heights, calls[dearest_first[::-1]])
 
 
+@pytest.mark.slow
 def test_models_that_are_hardly_called_share_a_band(ax):
     y, costs, quality, cost = table(20)
     quality = quality.copy()
@@ -319,6 +320,7 @@ def test_a_figure_is_made_where_no_axes_are_given():
     pyplot.close(display.figure_)
 
 
+@pytest.mark.slow
 def test_matplotlib_and_jinja2_are_only_imported_by_those_who_need_them():
     code = (
         # Older LightGBM imports matplotlib itself, where it is.

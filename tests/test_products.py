@@ -64,6 +64,7 @@ for dtype in (np.float32, np.float64):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_single_query_wakes_no_threads() -> None:
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]

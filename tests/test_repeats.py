@@ -245,6 +245,7 @@ def test_weights_that_are_all_equal_are_none() -> None:
     np.testing.assert_array_equal(weighed.predict_quality(X), plain.predict_quality(X))
 
 
+@pytest.mark.slow
 def test_a_new_model_is_learned_from_each_prompt_once() -> None:
     data = make_routing(300, n_models=3, random_state=0)
     router = RankingRouter(random_state=0).fit(

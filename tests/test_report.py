@@ -224,6 +224,7 @@ def test_the_page_asks_nothing_of_the_network(written):
             assert str(attributes.get(key, "#")).startswith("#")
 
 
+@pytest.mark.slow
 def test_ids_and_tables_are_in_order(written):
     page = written[1]
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]

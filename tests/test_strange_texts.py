@@ -93,6 +93,7 @@ def test_encoders_are_given_whole_characters():
 # Prompts without an end
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="has no such device")
 def test_a_device_without_an_end_is_refused_at_once():
     code = (

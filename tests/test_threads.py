@@ -254,6 +254,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked")
 def test_a_child_forked_beside_fits_waits_for_no_thread_of_its_parent():
     done = subprocess.run([sys.executable, "-c", FORKED], timeout=120, check=False)
