@@ -173,7 +173,7 @@ def test_a_stream_refuses_a_tolerance_that_its_path_does_not_know():
 def test_a_share_of_the_best_model_needs_a_fit():
     decider = BudgetDecider(LOW).partial_fit(Z)
     decider.set_params(budget=None, min_quality="90%")
-    with pytest.raises(ValueError, match="Give min_quality as a number"):
+    with pytest.raises(ValueError, match="call fit, or give min_quality as a number"):
         decider.predict(Z)
 
 
