@@ -82,6 +82,8 @@ def plainly(router: RankingRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
         near, far = views._reach
         trust = np.clip((far - landmarks.min()) / (far - near), 0, 1)
         blend = pairs.means_ + trust * (blend - pairs.means_)
+        # A query whose best estimate is out of range is moved as a whole.
+        blend = np.clip(blend + np.clip(blend.max(), 0, 1) - blend.max(), 0, 1)
         quality.append(router._worst + router._range * blend[router._place])
         paid = np.einsum("f,fms->m", z, router._cost_fit.coef)
         paid = (paid + router._cost_fit.intercept[:, 0])[router._place]
