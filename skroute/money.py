@@ -75,6 +75,12 @@ def check_costs(
     ValueError
         If the shape, a column name or a value is wrong.
     """
+    if isinstance(costs, Mapping):
+        raise ValueError(
+            f"{name} must be per query, a table of the shape of y, {tuple(shape)}; got "
+            "a dict. Prices per model belong in the constructor: costs=...; of columns "
+            "by model make a table: pandas.DataFrame(...)."
+        )
     columns = model_names(costs, name)
     table = read_numbers(costs, name)
     if table.shape != tuple(shape):
@@ -267,6 +273,12 @@ def check_spend(
             raise ValueError(
                 "costs by model name need a y whose columns name the models; give "
                 "them by position instead."
+            )
+        if any(np.ndim(price) for price in costs.values()):
+            raise ValueError(
+                f"costs must have shape ({shape[1]},) or {tuple(shape)}, or be a dict "
+                "of one price per model; got a dict of columns: make a table of it, "
+                "pandas.DataFrame(costs)."
             )
         costs = check_prices(costs, models)
     table = read_numbers(costs, "costs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from numbers import Integral
 from typing import Any
@@ -123,8 +124,9 @@ def check_rows(**tables: Any) -> None:
     ----------
     **tables : object
         Tables and columns with a row for each query, by the names of the arguments;
-        an error tells to reorder the later of two. Those without labels (arrays, lists,
-        tables of polars, ``None``) are passed over.
+        an error tells to reorder the later of two. Of a dict, each column is looked at.
+        Those without labels (arrays, lists, tables of polars, ``None``) are passed
+        over.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def check_rows(**tables: Any) -> None:
     """
     labels = {
         name: table.index
-        for name, table in tables.items()
+        for name, table in _each_table(tables)
         if hasattr(table, "index") and hasattr(table.index, "equals")
     }
     for (one, known), (other, found) in combinations(labels.items(), 2):
@@ -154,6 +156,15 @@ def check_rows(**tables: Any) -> None:
             "rows of both, or, if they are, drop the labels of one with "
             "reset_index(drop=True)."
         )
+
+
+def _each_table(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name the tables, and the columns of those that are dicts of columns."""
+    for name, table in tables.items():
+        if isinstance(table, Mapping):
+            yield from ((f"{name}[{key!r}]", column) for key, column in table.items())
+        else:
+            yield name, table
 
 
 def is_mismatch(known: Any, found: Any) -> bool:

@@ -405,6 +405,16 @@ def test_rows_in_another_order_are_refused(use, name) -> None:
     assert "reset_index(drop=True)" in str(caught.value)
 
 
+def test_a_dict_of_columns_is_a_table() -> None:
+    X, available = TABLES["X"], TABLES["available"]
+    columns = {model: available[model] for model in available}
+    called = router().route(X, available=available)
+    np.testing.assert_array_equal(router().route(X, available=columns), called)
+    turned = columns[MODELS[1]].iloc[::-1]
+    with pytest.raises(ValueError, match=r"available\['.*'\] has the row labels of X"):
+        router().route(X, available={**columns, MODELS[1]: turned})
+
+
 @pytest.mark.parametrize("name", ["choice", "sample_weight"])
 def test_what_is_beside_y_is_told_to_follow_it(name) -> None:
     given = {"choice": [0] * N, "sample_weight": np.ones(N)}

@@ -101,6 +101,18 @@ FIT_ERRORS: list[Case] = [
         ["y", "Unnamed: 0", "index_col=0"],
     ),
     (
+        "costs as a dict of prices",
+        lambda r: r.fit(X, NAMED, costs=dict(zip(NAMED, PRICES, strict=True))),
+        ValueError,
+        ["costs must be per query", r"\(60, 3\)", "a dict", "constructor"],
+    ),
+    (
+        "costs as a dict of columns",
+        lambda r: r.fit(X, NAMED, costs={m: NAMED[m] for m in NAMED}),
+        ValueError,
+        ["costs must be per query", "a dict", r"pandas\.DataFrame"],
+    ),
+    (
         "costs of another shape",
         lambda r: r.fit(X, Y, costs=C[:, :2]),
         ValueError,
