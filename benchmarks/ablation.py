@@ -24,8 +24,8 @@ from tables import PROTOCOLS, Split, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
 from skroute import RankingRouter
+from skroute._estimate.stacking import stacking_weights
 from skroute.metrics import normalized_auc, quality_neutral_cost, routing_curve
-from skroute.stacking import stacking_weights
 
 WHOLE = "everything"
 CREDULOUS = "a ranker is believed at once"
@@ -59,26 +59,39 @@ def settings() -> dict[str, Setting]:
         # From 25 queries that tell the models apart, and at its best guess.
         CREDULOUS: (
             {},
-            {"skroute.rankers._DOUBT": 0.0, "skroute.rankers._MIN_RANKED": 25},
+            {
+                "skroute._rank.ranker._DOUBT": 0.0,
+                "skroute._rank.ranker._MIN_RANKED": 25,
+            },
         ),
-        "no kernels": ({}, {"skroute.views._GAMMAS": ()}),
-        "no cluster profiles": ({}, {"skroute.views._PROFILES": ()}),
+        "no kernels": ({}, {"skroute._estimate.feature_maps._GAMMAS": ()}),
+        "no cluster profiles": ({}, {"skroute._estimate.feature_maps._PROFILES": ()}),
         "linear regression only": (
             {},
-            {"skroute.views._GAMMAS": (), "skroute.views._PROFILES": ()},
+            {
+                "skroute._estimate.feature_maps._GAMMAS": (),
+                "skroute._estimate.feature_maps._PROFILES": (),
+            },
         ),
         "one strength per regression": (
             {},
-            {"skroute.pairs._WEIGHED": (0,), "skroute.pairs._FEATURES": slice(0, 1)},
+            {
+                "skroute._estimate.quality._WEIGHED": (0,),
+                "skroute._estimate.quality._FEATURES": slice(0, 1),
+            },
         ),
         "level and differences weighed alike": (
             {},
-            {"skroute.pairs.stacking_weights": _one_set_of_weights(stacking_weights)},
+            {
+                "skroute._estimate.quality.stacking_weights": _one_set_of_weights(
+                    stacking_weights
+                )
+            },
         ),
         "no tie gain": ({"tie_gain": 0.0}, {}),
         "no fallback far from training": (
             {},
-            {"skroute.views.QueryViews._trust_at": _trusting},
+            {"skroute._estimate.feature_maps.QueryViews._trust_at": _trusting},
         ),
     }
 

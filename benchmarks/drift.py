@@ -22,8 +22,8 @@ from sklearn.utils import Bunch
 from tables import splits, tables, training_part
 
 from skroute import BudgetDecider, RankingRouter
-from skroute.hull import choose
-from skroute.prices import PricePath, decide
+from skroute._decide.hull import choose
+from skroute._decide.price_path import PricePath, decide
 
 TABLES = ("pool9", "routerbench3", "digits")
 SHARES = (0.25, 0.5, 0.75)

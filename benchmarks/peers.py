@@ -26,11 +26,11 @@ from sklearn.svm import SVR
 from sklearn.utils import get_tags
 from torch_peers import cost_networks, equi, factors
 
+from skroute._table.folds import draw_folds
+from skroute._table.tables import RoutingTable, check_queries
 from skroute.base import BaseRouter
 from skroute.crossfit import CrossFittedRouter
-from skroute.folds import draw_folds
 from skroute.metrics import normalized_auc
-from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["FAST", "FASTEST", "PEERS", "TunedRouter", "make_peer", "why_not"]
 

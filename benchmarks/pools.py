@@ -24,7 +24,7 @@ from tables import Training, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
 from skroute import PointwiseRouter, RankingRouter
-from skroute.linear import ALPHAS
+from skroute._estimate.ridge import ALPHAS
 
 TABLES = ("pool9", "routerbench3", "digits")
 OUTCOMES = (None, 1000, 200, 50)

@@ -38,9 +38,9 @@ from sklearn.model_selection import GridSearchCV
 from speed_report import report
 
 from skroute import RankingRouter
+from skroute._decide.memory import TrainingDecisions
+from skroute._table.tables import check_queries, check_routing_table
 from skroute.base import BaseRouter
-from skroute.training import TrainingDecisions
-from skroute.validation import check_queries, check_routing_table
 
 OURS = "RankingRouter"
 BESIDE = ("kNN", "ridge", "MLP", "EquiRouter")

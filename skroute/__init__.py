@@ -8,7 +8,7 @@ estimator.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
+from skroute._version import __version__
 
 __all__ = [
     "BudgetDecider",
@@ -53,6 +53,7 @@ else:
         "metrics",
         "plotting",
         "text",
+        "validation",
     }
 
     def __getattr__(name: str) -> Any:

@@ -10,26 +10,26 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.alignment import align
-from skroute.alternatives import check_top_k, named
-from skroute.chunks import chunks
-from skroute.decision import BudgetDecider
-from skroute.drafts import FitsOnDraft, snapshot
-from skroute.exceptions import NoCostWarning
-from skroute.explain import explanation
-from skroute.folds import check_groups, draw_folds
-from skroute.metrics import normalized_auc
-from skroute.money import check_costs, check_same_prices
-from skroute.names import check_rows, estimate_names
-from skroute.repeats import find_repeats
-from skroute.training import TrainingDecisions
-from skroute.validation import (
+from skroute._compute.chunks import chunks
+from skroute._compute.drafts import FitsOnDraft, snapshot
+from skroute._decide.explain import explanation
+from skroute._decide.fallbacks import check_top_k, named
+from skroute._decide.memory import TrainingDecisions
+from skroute._io.versions import VersionStamped
+from skroute._table.alignment import align
+from skroute._table.costs import check_costs, check_same_prices
+from skroute._table.duplicates import find_repeats
+from skroute._table.folds import check_groups, draw_folds
+from skroute._table.names import check_rows, estimate_names
+from skroute._table.tables import (
     check_estimates,
     check_input_features,
     check_quality,
     check_queries,
 )
-from skroute.versions import VersionStamped
+from skroute.decision import BudgetDecider
+from skroute.exceptions import NoCostWarning
+from skroute.metrics import normalized_auc
 
 __all__ = ["BaseRouter"]
 

@@ -7,14 +7,14 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._decide.memory import TrainingDecisions
+from skroute._decide.price_path import PricePath
+from skroute._table.duplicates import find_repeats
+from skroute._table.folds import check_groups
+from skroute._table.names import check_rows
+from skroute._table.tables import RoutingTable, check_routing_table
 from skroute.base import BaseRouter
-from skroute.folds import check_groups
-from skroute.names import check_rows
-from skroute.prices import PricePath
-from skroute.repeats import find_repeats
-from skroute.rows import IN_MEMORY, Rows
-from skroute.training import TrainingDecisions
-from skroute.validation import RoutingTable, check_routing_table
 
 __all__ = ["CrossFittedRouter"]
 

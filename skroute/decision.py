@@ -8,25 +8,25 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.alternatives import Decisions, check_top_k, named, ranked
-from skroute.averages import doubly_robust
-from skroute.batch import solve_batch
-from skroute.estimates import (
+from skroute._decide.candidates import check_available
+from skroute._decide.fallbacks import Decisions, check_top_k, named, ranked
+from skroute._decide.far import find_single, price_within
+from skroute._decide.inputs import (
     named_by,
     observed_beside,
     read_estimates,
     split_estimates,
 )
+from skroute._decide.knapsack import solve_batch
+from skroute._decide.pacing import Pace, counted_bills, warn_of_too_little
+from skroute._decide.price_path import Price, PricePath, choose_each, row_prices
+from skroute._decide.settle import SettlesRule
+from skroute._io.versions import VersionStamped
+from skroute._table.averages import doubly_robust
+from skroute._table.costs import check_realised
+from skroute._table.names import check_rows
+from skroute._table.tables import check_input_features
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.far import find_single, price_within
-from skroute.masks import check_available
-from skroute.money import check_realised
-from skroute.names import check_rows
-from skroute.pacing import Pace, counted_bills, warn_of_too_little
-from skroute.prices import Price, PricePath, choose_each, row_prices
-from skroute.settling import SettlesRule
-from skroute.validation import check_input_features
-from skroute.versions import VersionStamped
 
 __all__ = ["BudgetDecider"]
 

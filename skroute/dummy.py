@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skroute._table.tables import RoutingTable, check_queries
 from skroute.crossfit import CrossFittedRouter
-from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["DummyRouter"]
 

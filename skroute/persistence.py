@@ -10,14 +10,15 @@ from typing import Any, TypeGuard
 
 from sklearn.pipeline import Pipeline
 
-from skroute.archive import Archive, pack
-from skroute.atomic import check_writable, replacing
+from skroute._io.archive import Archive, pack
+from skroute._io.atomic import check_writable, replacing
+from skroute._io.objects import Decoder, Encoder
+from skroute._io.versions import libraries, release
+from skroute._table.numbers import check_integer
+from skroute._version import __version__
 from skroute.base import BaseRouter
-from skroute.checks import check_integer
 from skroute.decision import BudgetDecider
-from skroute.encoding import Decoder, Encoder
 from skroute.exceptions import VersionWarning
-from skroute.versions import libraries, own_version, release
 
 __all__ = ["FORMAT", "MAX_BYTES", "load", "save"]
 
@@ -88,7 +89,7 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
     encoder = Encoder()
     main = {
         "format": FORMAT,
-        "skroute": own_version(),
+        "skroute": __version__,
         "libraries": libraries(),
         "router": encoder.encode(router, "the router"),
     }
@@ -181,7 +182,7 @@ def _check_versions(main: dict[str, Any]) -> str:
     if number > FORMAT:
         raise ValueError(
             f"its format, {number}, is newer than {FORMAT}, the newest that skroute "
-            f"{own_version()} knows; it was saved by skroute {written}, so "
+            f"{__version__} knows; it was saved by skroute {written}, so "
             "install that or a later one"
         )
     return written
@@ -190,7 +191,7 @@ def _check_versions(main: dict[str, Any]) -> str:
 def _newer(main: dict[str, Any], written: str) -> list[str]:
     """What wrote the file and is newer than here; of libraries, by major version."""
     found = []
-    if release(written) > release(own_version()):
+    if release(written) > release(__version__):
         found.append(f"skroute {written}")
     saved = main.get("libraries")
     for name, here in libraries().items():

@@ -10,11 +10,11 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from skroute.averages import keep_in_range
-from skroute.checks import check_integer
+from skroute._table.averages import keep_in_range
+from skroute._table.folds import draw_folds
+from skroute._table.numbers import check_integer
+from skroute._table.tables import RoutingTable, check_queries
 from skroute.crossfit import CrossFittedRouter
-from skroute.folds import draw_folds
-from skroute.validation import RoutingTable, check_queries
 
 __all__ = ["PointwiseRouter"]
 

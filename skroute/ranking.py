@@ -8,20 +8,20 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skroute import stages
-from skroute.calibration import log_odds
-from skroute.checks import check_integer, check_number
-from skroute.chunks import chunks
-from skroute.folds import draw_folds
-from skroute.linear import RidgeFit, fit_costs
-from skroute.pairs import PairEstimates, PairFeatures
-from skroute.pool import ChangeablePool
-from skroute.rankers import fit_ranker, rank_weight
-from skroute.repeats import Repeats, average_repeats, find_repeats
-from skroute.rows import IN_MEMORY, Rows
-from skroute.threads import in_threads, openmp_threads, single_threaded
-from skroute.trees import MOST_TREES
-from skroute.validation import RoutingTable, check_queries
+from skroute._compute.chunks import chunks
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.threads import in_threads, openmp_threads, single_threaded
+from skroute._estimate.quality import PairEstimates, PairFeatures
+from skroute._estimate.ridge import RidgeFit, fit_costs
+from skroute._pool import ChangeablePool
+from skroute._rank import stages
+from skroute._rank.calibration import log_odds
+from skroute._rank.ranker import fit_ranker, rank_weight
+from skroute._rank.trees import MOST_TREES
+from skroute._table.duplicates import Repeats, average_repeats, find_repeats
+from skroute._table.folds import draw_folds
+from skroute._table.numbers import check_integer, check_number
+from skroute._table.tables import RoutingTable, check_queries
 
 __all__ = ["RankingRouter"]
 

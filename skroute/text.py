@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skroute.checks import check_integer
-from skroute.datasets._extras import require
-from skroute.datasets._texts import clean_text
+from skroute._optional import require
+from skroute._table.numbers import check_integer
+from skroute._table.texts import clean_text
 
 __all__ = ["SentenceEncoder"]
 

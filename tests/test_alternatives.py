@@ -15,8 +15,8 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
 from skroute import BudgetDecider, InfeasibleBudgetError, PointwiseRouter
+from skroute._decide.candidates import check_available
 from skroute.datasets import make_routing
-from skroute.masks import check_available
 
 quick = settings(max_examples=60, deadline=None)
 

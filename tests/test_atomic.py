@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import skroute
-import skroute.atomic
-from skroute.atomic import check_writable, replacing
+import skroute._io.atomic
+from skroute._io.atomic import check_writable, replacing
 from skroute.cli import app
 
 # Not even root can make a file there.
@@ -38,7 +38,7 @@ def kill_a_writer(file: Path) -> None:
         check=False,
         timeout=240,
         # The module by itself: to import the whole package takes a second.
-        env={**os.environ, "PYTHONPATH": str(Path(skroute.atomic.__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(skroute._io.atomic.__file__).parent)},
     )
     assert done.returncode == -signal.SIGKILL
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, InfeasibleBudgetError
-from skroute.money import rounded_up
+from skroute._table.costs import rounded_up
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.tile([0.2, 0.9], (6, 1))

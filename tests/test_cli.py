@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 import skroute
 from skroute import BudgetDecider, RankingRouter
 from skroute import __main__ as entry
-from skroute._console import output
-from skroute._tables import warn_of_repeats
 from skroute.cli import app
+from skroute.cli.console import output
+from skroute.cli.options import warn_of_repeats
 from skroute.datasets import load_digits_pool, make_routing
 
 ROWS = ["RankingRouter", "kNN", "ridge", "best single", "cheapest", "random", "oracle"]

@@ -14,7 +14,7 @@ from skroute import (
     PointwiseRouter,
     RankingRouter,
 )
-from skroute.prices import PricePath
+from skroute._decide.price_path import PricePath
 
 PRICES = np.array([1.0, 3.0, 10.0])
 

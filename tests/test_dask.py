@@ -171,10 +171,10 @@ def test_the_same_seed_gives_the_same_router_in_other_partitions(
 def test_nothing_but_sums_comes_to_the_client(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skroute.views._N_SAMPLED", 200)
-    monkeypatch.setattr("skroute.repeats._N_SAMPLED", 200)
-    monkeypatch.setattr("skroute.training._N_KEPT", 100)
-    monkeypatch.setattr("skroute.training._N_WALKED", 100)
+    monkeypatch.setattr("skroute._estimate.feature_maps._N_SAMPLED", 200)
+    monkeypatch.setattr("skroute._table.duplicates._N_SAMPLED", 200)
+    monkeypatch.setattr("skroute._decide.memory._N_KEPT", 100)
+    monkeypatch.setattr("skroute._decide.memory._N_WALKED", 100)
     fetch, sizes = Partitions._fetch, []
 
     def counted(self: Partitions, futures: list[Any]) -> list[Any]:

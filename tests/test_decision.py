@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skroute import BudgetDecider, InfeasibleBudgetError
-from skroute.hull import hull_steps
+from skroute._decide.hull import hull_steps
 
 quick = settings(max_examples=60, deadline=None)
 

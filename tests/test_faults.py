@@ -15,7 +15,7 @@ from sklearn.utils.validation import _is_fitted
 from threadpoolctl import threadpool_info
 
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
-from skroute.calibration import rank_utility
+from skroute._rank.calibration import rank_utility
 from skroute.datasets import make_routing
 
 DATA = make_routing(180, n_features=6, n_models=3, random_state=0)

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import skroute
-from skroute.datasets._extras import require
+from skroute._optional import require
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skroute import BudgetDecider, PointwiseRouter, metrics
+from skroute.evaluation._judged import models_of, router_of
 from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import (
     apgr,
@@ -35,7 +36,6 @@ from skroute.metrics import (
     regret,
     routing_curve,
 )
-from skroute.metrics._estimator import models_of, router_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 3))

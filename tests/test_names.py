@@ -22,10 +22,10 @@ from skroute import (
     evaluation,
     metrics,
 )
+from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.datasets import make_routing
 from skroute.metrics import make_routing_scorer
-from skroute.names import check_rows
 from skroute.validation import check_queries, check_routing_table
 
 MODELS = ["small", "medium", "large"]

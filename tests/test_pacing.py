@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 
 from skroute import BudgetDecider, DummyRouter
+from skroute._decide.hull import choose
+from skroute._decide.price_path import PricePath, decide
 from skroute.datasets import make_routing
-from skroute.hull import choose
-from skroute.prices import PricePath, decide
 
 quick = settings(max_examples=25, deadline=None)
 # Two models, one block: no single price spends a budget between 1 and 3.

@@ -383,7 +383,7 @@ def test_pickles_warn_under_another_version(estimator, how, tmp_path, monkeypatc
         same = how.load(stream)
     assert vars(same).keys() == vars(estimator).keys()
     monkeypatch.setattr(skroute, "__version__", "99.0")
-    message = f"pickled by skroute {re.escape(skroute.versions._STAMP and '0')}"
+    message = f"pickled by skroute {re.escape(skroute._io.versions._STAMP and '0')}"
     with (
         (tmp_path / "p").open("rb") as stream,
         pytest.warns(VersionWarning, match=message),

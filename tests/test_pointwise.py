@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skroute import PointwiseRouter
-from skroute.averages import keep_in_range
+from skroute._table.averages import keep_in_range
 from skroute.datasets import make_routing
 
 DATA = make_routing(120, n_features=4, n_models=3, random_state=0)

@@ -13,10 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skroute import RankingRouter
+from skroute._estimate.ridge import fit_ridge
+from skroute._estimate.stacking import stacking_weights
 from skroute.datasets import make_routing, read_routerbench
-from skroute.linear import fit_ridge
 from skroute.metrics import normalized_auc
-from skroute.stacking import stacking_weights
 
 
 def _bytes(router: Any) -> bytes:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from skroute._decide.hull import choose, hull_steps
+from skroute._decide.memory import TrainingDecisions
+from skroute._decide.price_path import Price, PricePath, decide
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.hull import choose, hull_steps
-from skroute.prices import Price, PricePath, decide
-from skroute.training import TrainingDecisions
 
 quick = settings(max_examples=60, deadline=None)
 ALL = np.array([[True]])

@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import skroute
-from skroute.products import multiply_row, multiply_vector
+from skroute._compute.products import multiply_row, multiply_vector
 
 SHAPES = [(1, 1), (3, 40), (1535, 512), (9300, 7), (5, 20_000), (424, 384)]
 

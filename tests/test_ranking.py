@@ -18,17 +18,17 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import train_test_split
 
 from skroute import PointwiseRouter, RankingRouter
-from skroute.calibration import log_odds, rank_utility
+from skroute._estimate.feature_maps import QueryViews
+from skroute._estimate.quality import PairFeatures
+from skroute._estimate.ridge import ALPHAS, fit_ridge
+from skroute._estimate.stacking import stacking_weights
+from skroute._rank.calibration import log_odds, rank_utility
+from skroute._rank.labels import graded_relevance
+from skroute._rank.ranker import rank_weight
+from skroute._table.duplicates import find_repeats
+from skroute._table.folds import draw_folds
 from skroute.datasets import load_digits_pool, make_routing, read_routerbench
-from skroute.folds import draw_folds
-from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
-from skroute.pairs import PairFeatures
-from skroute.rankers import rank_weight
-from skroute.relevance import graded_relevance
-from skroute.repeats import find_repeats
-from skroute.stacking import stacking_weights
-from skroute.views import QueryViews
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsRegressor
 
 from skroute import PointwiseRouter, RankingRouter
+from skroute._table.duplicates import average_repeats, find_repeats
+from skroute._table.folds import draw_folds
 from skroute.datasets import load_digits_pool, make_routing
 from skroute.evaluation import compare_routers
-from skroute.folds import draw_folds
-from skroute.repeats import average_repeats, find_repeats
-from skroute.splits import OutcomeTable
+from skroute.evaluation._splits import OutcomeTable
 
 BUDGETS = (0.02, 0.05, 0.2, 0.4)
 

@@ -21,13 +21,13 @@ import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter
 from skroute.cli import app
 from skroute.datasets import make_routing, read_routerbench
+from skroute.evaluation._judged import Judged, judge
 from skroute.metrics import (
     normalized_auc,
     quality_neutral_cost,
     routing_collapse_index,
     routing_curve,
 )
-from skroute.metrics._estimator import Judged, judge
 from skroute.reporting._findings import find
 from skroute.reporting._words import Money, kept_text, number, percent
 

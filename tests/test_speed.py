@@ -17,19 +17,19 @@ from scipy.special import logit
 from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
+import skroute._table.folds
 import skroute.base
-import skroute.folds
 import skroute.ranking
 from skroute import PointwiseRouter, RankingRouter
-from skroute.boosting import PairRanker
+from skroute._compute.threads import in_threads, openmp_threads
+from skroute._estimate.ridge import ALPHAS, fit_ridge
+from skroute._rank.forest import SmallForest
+from skroute._rank.lambdarank import PairRanker
+from skroute._rank.trees import Trees, write_trees
+from skroute._table.folds import draw_folds
+from skroute._table.tables import check_queries
 from skroute.datasets import make_routing
-from skroute.folds import draw_folds
-from skroute.forest import SmallForest
-from skroute.linear import ALPHAS, fit_ridge
 from skroute.metrics import normalized_auc
-from skroute.threads import in_threads, openmp_threads
-from skroute.trees import Trees, write_trees
-from skroute.validation import check_queries
 
 
 def fitted(seed: int = 0, n_queries: int = 300, **settings: Any) -> tuple[Any, Any]:
@@ -356,9 +356,9 @@ def test_rankers_of_longer_tables_see_part_of_them(
         return score, router.ranker_.text
 
     whole, text = area()
-    monkeypatch.setattr(skroute.rankers, "_MAX_RANKED", 10**9)
+    monkeypatch.setattr(skroute._rank.ranker, "_MAX_RANKED", 10**9)
     assert area() == (whole, text)
-    monkeypatch.setattr(skroute.rankers, "_MAX_RANKED", 4000)
+    monkeypatch.setattr(skroute._rank.ranker, "_MAX_RANKED", 4000)
     part, other = area()
     assert other != text
     assert part > whole - 0.01

@@ -14,10 +14,10 @@ from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
 import skroute
-import skroute._files
+import skroute.cli.files
 from skroute import DummyRouter, PointwiseRouter, RankingRouter
-from skroute._files import read_queries
 from skroute.cli import app
+from skroute.cli.files import read_queries
 from skroute.datasets import make_routing
 from skroute.text import SentenceEncoder
 
@@ -98,7 +98,7 @@ def test_encoders_are_given_whole_characters():
 def test_a_device_without_an_end_is_refused_at_once():
     code = (
         "import resource, sys\n"
-        "from skroute._files import read_queries\n"
+        "from skroute.cli.files import read_queries\n"
         "room = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for source in ('/dev/zero', '-'):\n"
         "    try:\n"
@@ -126,7 +126,7 @@ def test_prompts_are_bounded(tmp_path, monkeypatch):
     file = tmp_path / "q.txt"
     file.write_bytes("\ufeffone\r\ntwo\x1b[2J\n\n\ud83d".encode("utf-8", "replace"))
     assert read_queries(str(file)).prompts == ["one", "two\ufffd[2J", "", "?"]
-    monkeypatch.setattr(skroute._files, "_MOST_BYTES", 10)
+    monkeypatch.setattr(skroute.cli.files, "_MOST_BYTES", 10)
     with pytest.raises(ValueError, match="more than 10 bytes; route it in parts"):
         read_queries(str(file))
     file.write_bytes(b"\xff\xfeo\x00n\x00e\x00")

@@ -17,9 +17,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
+from skroute._table.tables import check_queries, check_routing_table
 from skroute.base import BaseRouter
 from skroute.datasets import make_routing
-from skroute.validation import check_queries, check_routing_table
 
 DATA = make_routing(120, n_features=4, n_models=3, random_state=0)
 X, Y, C = DATA.data, DATA.quality, DATA.costs
@@ -224,10 +224,10 @@ FORKED = """
 import os, sys, threading, warnings
 import numpy as np
 from skroute import BudgetDecider, DummyRouter
-from skroute.boosting import RankingPairs
-from skroute.locks import lock_of
+from skroute._rank.lambdarank import RankingPairs
+from skroute._compute.locks import lock_of
 from skroute.metrics import CollapseMonitor
-from skroute.threads import single_threaded
+from skroute._compute.threads import single_threaded
 
 warnings.simplefilter("ignore", DeprecationWarning)
 Z = np.array([[0.0, 1.0, 1.0, 3.0]] * 20)

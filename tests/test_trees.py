@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import skroute
-from skroute.boosting import PairRanker
-from skroute.trees import read_trees, write_trees
+from skroute._rank.lambdarank import PairRanker
+from skroute._rank.trees import read_trees, write_trees
 
 HERE = Path(__file__).parent
 # As LightGBM wrote it: four trees of seven leaves.
@@ -111,7 +111,7 @@ def test_very_many_trees_are_refused():
 _AGAINST_LIGHTGBM = """
 import json, sys
 import lightgbm as lgb, numpy as np
-from skroute.boosting import PairRanker
+from skroute._rank.lambdarank import PairRanker
 counts = [0, 0]
 for text in json.load(open(sys.argv[1])):
     try:

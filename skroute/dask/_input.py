@@ -11,17 +11,17 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array
 
-from skroute.dask._partitions import Column, Partitions, fetch
-from skroute.datasets._extras import require
-from skroute.exceptions import caller_level
-from skroute.names import default_names, is_mismatch, listed, model_names
-from skroute.outcomes import check_outcomes_of
-from skroute.validation import (
+from skroute._optional import require
+from skroute._table.names import default_names, is_mismatch, listed, model_names
+from skroute._table.outcomes import check_outcomes_of
+from skroute._table.tables import (
     RoutingTable,
     check_quality,
     check_vectors,
     settled_table,
 )
+from skroute.dask._partitions import Column, Partitions, fetch
+from skroute.exceptions import caller_level
 
 __all__ = [
     "check_columns",

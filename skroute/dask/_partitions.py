@@ -21,8 +21,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from skroute.rows import Rows
-from skroute.threads import single_threaded
+from skroute._compute.executor import Rows
+from skroute._compute.threads import single_threaded
 
 __all__ = ["Column", "Partitions", "fetch"]
 

@@ -8,7 +8,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.alternatives import check_top_k
+from skroute._decide.fallbacks import check_top_k
+from skroute._table.duplicates import find_repeats
+from skroute._table.folds import check_groups
 from skroute.dask._input import (
     check_partitioned_table,
     current_client,
@@ -17,9 +19,7 @@ from skroute.dask._input import (
 from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.dask._serving import answered_by, route_queries
 from skroute.decision import BudgetDecider
-from skroute.folds import check_groups
 from skroute.ranking import RankingRouter
-from skroute.repeats import find_repeats
 
 __all__ = ["DaskRankingRouter"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skroute._decide.candidates import check_available, check_caps, is_per_query
 from skroute.dask._input import check_columns, is_array, is_collection, partitions
-from skroute.masks import check_available, check_caps, is_per_query
 from skroute.ranking import RankingRouter
 
 __all__ = ["answered_by", "map_queries", "route_queries"]

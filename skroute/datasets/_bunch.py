@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from skroute.datasets._texts import read_text
-from skroute.money import check_prices
-from skroute.names import listed
+from skroute._table.costs import check_prices
+from skroute._table.names import listed
+from skroute._table.texts import read_text
 
 __all__ = [
     "as_path",

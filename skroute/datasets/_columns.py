@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from skroute._optional import require
 from skroute.datasets._dataframes import (
     MAX_BYTES,
     Columns,
@@ -19,7 +20,6 @@ from skroute.datasets._dataframes import (
     pandas_columns,
     record_columns,
 )
-from skroute.datasets._extras import require
 from skroute.datasets._frames import frame_columns
 from skroute.datasets._layouts import (
     ROW_INDEX,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute.datasets._extras import require
+from skroute._optional import require
 from skroute.datasets._layouts import MODEL_COLUMNS, TEXT_COLUMNS, first_of, normalize
 
 __all__ = [

@@ -16,8 +16,8 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Bunch
 
-from skroute.datasets._extras import require
-from skroute.threads import single_threaded
+from skroute._compute.threads import single_threaded
+from skroute._optional import require
 
 __all__ = ["load_digits_pool"]
 

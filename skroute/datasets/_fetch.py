@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from sklearn.utils import Bunch
 
-from skroute.datasets._extras import require
+from skroute._optional import require
 from skroute.datasets._routerbench import read_routerbench
 
 __all__ = ["fetch_routerbench"]

@@ -10,6 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import Bunch
 
+from skroute._table.names import listed
+from skroute._table.texts import (
+    check_model_names,
+    clean_text,
+    is_chat,
+    read_text,
+    write_whole,
+)
 from skroute.datasets._bunch import (
     as_path,
     check_costs,
@@ -38,16 +46,8 @@ from skroute.datasets._layouts import (
 )
 from skroute.datasets._nested import take_values
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._texts import (
-    check_model_names,
-    clean_text,
-    is_chat,
-    read_text,
-    write_whole,
-)
 from skroute.datasets._tokens import holds_tokens, long_token_costs
 from skroute.datasets._vectors import read_embeddings
-from skroute.names import listed
 
 __all__ = ["LongNames", "find_prompts", "from_long", "long_bunch"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skroute.checks import check_integer
+from skroute._table.names import listed
+from skroute._table.numbers import check_integer
 from skroute.datasets._columns import MAX_BYTES
 from skroute.datasets._layouts import suggest
-from skroute.names import listed
 
 __all__ = ["ReadOptions"]
 

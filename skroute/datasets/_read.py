@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import numpy as np
 from sklearn.utils import Bunch
 
+from skroute._table.texts import clean_text, is_chat, read_text
 from skroute.datasets._bunch import as_path, columns_found, is_missing
 from skroute.datasets._columns import MAX_BYTES, read_columns
 from skroute.datasets._dataframes import Columns
@@ -27,7 +28,6 @@ from skroute.datasets._layouts import (
 from skroute.datasets._long import LongNames, find_prompts, long_bunch
 from skroute.datasets._nested import list_paths
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._texts import clean_text, is_chat, read_text
 from skroute.datasets._vectors import read_embeddings
 from skroute.datasets._wide import wide_bunch
 

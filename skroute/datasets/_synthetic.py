@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state
 
-from skroute.checks import check_number
-from skroute.names import default_names
+from skroute._table.names import default_names
+from skroute._table.numbers import check_number
 
 __all__ = ["make_routing"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from skroute.checks import check_number
+from skroute._table.names import listed
+from skroute._table.numbers import check_number
 from skroute.datasets._bunch import read_json_mapping, to_numbers
 from skroute.datasets._layouts import first_of, normalize
 from skroute.datasets._nested import find_values
-from skroute.names import listed
 
 __all__ = ["TOKEN_ENDINGS", "holds_tokens", "long_token_costs", "wide_token_costs"]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from skroute.arrays import read_npy
+from skroute._io.npy import read_npy
+from skroute._table.names import listed
 from skroute.datasets._bunch import as_path, is_missing
 from skroute.datasets._nested import find_values
-from skroute.names import listed
 
 __all__ = ["read_column", "read_embeddings"]
 
 # Vectors of one query that are further apart than this share of their length are not
-# one prompt that an encoder embedded twice; see :mod:`skroute.repeats`.
+# one prompt that an encoder embedded twice; see :mod:`skroute._table.duplicates`.
 _NEAR = 0.015
 
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skroute.alignment import align, check_given
-from skroute.averages import best_on_average
-from skroute.chunks import evenly
-from skroute.hull import choose, hull_steps
+from skroute._compute.chunks import evenly
+from skroute._decide.hull import choose, hull_steps
+from skroute._table.alignment import align, check_given
+from skroute._table.averages import best_on_average
+from skroute._table.names import default_names
 from skroute.metrics._rows import find_judged
-from skroute.names import default_names
 
 # Points of the sweep over per-query caps, as ORBIT takes them.
 _N_CAPS = 100

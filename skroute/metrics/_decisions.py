@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from skroute.alignment import align, check_given
-from skroute.checks import check_number
+from skroute._table.alignment import align, check_given
+from skroute._table.costs import rounded_up, with_slack
+from skroute._table.numbers import check_number
+from skroute._table.tables import check_choice
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.metrics._rows import find_judged
-from skroute.money import rounded_up, with_slack
-from skroute.validation import check_choice
 
 
 def net_utility(

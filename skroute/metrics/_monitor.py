@@ -10,14 +10,15 @@ from scipy.stats import entropy
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skroute.checks import (
+from skroute._compute.drafts import snapshot
+from skroute._compute.locks import lock_of
+from skroute._table.names import check_rows, listed
+from skroute._table.numbers import (
     LARGEST_OUTCOME,
     check_integer,
     check_magnitude,
     check_number,
 )
-from skroute.drafts import snapshot
-from skroute.locks import lock_of
 from skroute.metrics._drift import Reference
 from skroute.metrics._monitor_input import (
     check_decisions,
@@ -27,7 +28,6 @@ from skroute.metrics._monitor_input import (
     check_share,
 )
 from skroute.metrics._monitor_summary import MonitorSummary, warning_text
-from skroute.names import check_rows, listed
 
 __all__ = ["CollapseMonitor"]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from skroute.checks import (
+from skroute._table.costs import check_prices
+from skroute._table.names import by_model, listed
+from skroute._table.numbers import (
     LARGEST_OUTCOME,
     check_magnitude,
     check_number,
     fill_masked,
 )
-from skroute.money import check_prices
-from skroute.names import by_model, listed
 
 __all__ = [
     "check_decisions",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skroute.names import listed
+from skroute._table.names import listed
 
 __all__ = ["MonitorSummary", "warning_text"]
 

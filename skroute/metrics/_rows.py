@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from skroute.checks import check_sample_weight
-from skroute.outcomes import check_complete
+from skroute._table.numbers import check_sample_weight
+from skroute._table.outcomes import check_complete
 
 __all__ = ["find_judged"]
 

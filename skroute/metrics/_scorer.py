@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from skroute._table.names import check_rows
 from skroute.decision import BudgetDecider
+from skroute.evaluation._judged import decider_of, judge, observe, router_of
 from skroute.exceptions import IgnoredDeciderWarning, caller_level
 from skroute.metrics import _decisions, _scores, _two_models
-from skroute.metrics._estimator import decider_of, judge, observe, router_of
 from skroute.metrics._tables import regret
-from skroute.names import check_rows
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {

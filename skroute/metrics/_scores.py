@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.integrate import trapezoid
 
-from skroute.checks import check_number
+from skroute._table.numbers import check_number
 from skroute.metrics._curve import as_curve, concave_hull
 
 Scope = Literal["mean", "query"]

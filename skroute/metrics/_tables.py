@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skroute.alignment import align
-from skroute.averages import best_on_average, weighted_means
-from skroute.checks import check_number
+from skroute._table.alignment import align
+from skroute._table.averages import best_on_average, weighted_means
+from skroute._table.numbers import check_number
+from skroute._table.tables import check_choice, check_quality
 from skroute.metrics._rows import find_judged
-from skroute.validation import check_choice, check_quality
 
 
 def best_single(y: Any, costs: Any = None) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.integrate import trapezoid
 
-from skroute.checks import check_number
+from skroute._table.numbers import check_number
 from skroute.metrics._curve import RoutingCurve, as_curve
 
 Scope = Literal["mean", "query"]

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from skroute.evaluation._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
-from skroute.metrics._estimator import judge
 from skroute.plotting._bands import Band, stack, to_the_ceiling
 from skroute.plotting._style import (
     axes_for,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from skroute.alignment import align, check_given
+from skroute._table.alignment import align, check_given
+from skroute.evaluation._judged import models_of, router_of
 from skroute.metrics import top2_margin
-from skroute.metrics._estimator import models_of, router_of
 from skroute.plotting._style import (
     BAD,
     ROUTER,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from skroute.evaluation._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
-from skroute.metrics._estimator import judge
 from skroute.plotting._style import (
     BAD,
     MUTED,

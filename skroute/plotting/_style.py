@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute.datasets._extras import require
+from skroute._optional import require
 
 __all__ = [
     "BAD",

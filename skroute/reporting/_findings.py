@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skroute.hull import choose
+from skroute._decide.hull import choose
+from skroute.evaluation._judged import Judged
 from skroute.metrics import (
     RoutingCurve,
     oracle_curve,
@@ -17,7 +18,6 @@ from skroute.metrics import (
     routing_collapse_index,
     strongest_call_share,
 )
-from skroute.metrics._estimator import Judged
 
 __all__ = [
     "Bin",

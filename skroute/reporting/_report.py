@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from skroute.atomic import check_writable, replacing
-from skroute.checks import check_integer
-from skroute.names import check_rows
+from skroute._io.atomic import check_writable, replacing
+from skroute._table.names import check_rows
+from skroute._table.numbers import check_integer
 
 __all__ = ["report"]
 
@@ -94,14 +94,14 @@ def report(
     '<!doctype html>'
     """
     # All of this is only needed, and some of it only there, where reports are written.
-    from skroute.datasets._extras import require
-    from skroute.datasets._texts import clean_text
+    from skroute._optional import require
+    from skroute._table.texts import clean_text
 
     for module in ("jinja2", "matplotlib"):
         require(module, _USER, "report")
     if path is not None:
         check_writable(Path(path))
-    from skroute.metrics._estimator import judge
+    from skroute.evaluation._judged import judge
     from skroute.reporting._findings import find
     from skroute.reporting._page import render
 
@@ -149,7 +149,7 @@ def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
             f"{name} must hold one text per row of y, shape ({n_queries},); got shape "
             f"{values.shape}."
         )
-    from skroute.datasets._texts import clean_text
+    from skroute._table.texts import clean_text
 
     missing = [value is None or value != value for value in values]
     return np.array(
@@ -169,8 +169,8 @@ def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
     """
     from sklearn.pipeline import Pipeline
 
+    from skroute.evaluation._judged import router_of
     from skroute.exceptions import InfeasibleBudgetError
-    from skroute.metrics._estimator import router_of
 
     router = router_of(router)
     last = router[-1] if isinstance(router, Pipeline) else router
@@ -189,7 +189,7 @@ def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
 def _name(router: Any) -> str:
     from sklearn.pipeline import Pipeline
 
-    from skroute.metrics._estimator import router_of
+    from skroute.evaluation._judged import router_of
 
     router = router_of(router)
     return type(router[-1] if isinstance(router, Pipeline) else router).__name__

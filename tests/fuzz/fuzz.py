@@ -169,7 +169,7 @@ class Trees(Target):
         import lightgbm as lgb
         import numpy as np
 
-        from skroute.boosting import PairRanker
+        from skroute._rank.lambdarank import PairRanker
 
         try:
             ranker = PairRanker(data.decode("utf-8", "replace"))
@@ -233,7 +233,7 @@ class Npy(Csv):
 
     def run(self, data: bytes) -> None:
         """Read an array."""
-        from skroute.arrays import read_npy
+        from skroute._io.npy import read_npy
 
         with tempfile.NamedTemporaryFile(suffix=".npy") as file:
             Path(file.name).write_bytes(data)

@@ -1,0 +1,1 @@
+"""How things are computed: in chunks, in threads, in memory or on a cluster."""

@@ -1,0 +1,1 @@
+"""From estimates to the model that is called."""

@@ -1,0 +1,264 @@
+"""Which models are in play: available, under a cap, not dearer than good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from skroute._table.costs import rounded_up, with_slack
+from skroute._table.names import by_model, by_name, listed, model_names
+from skroute._table.numbers import check_number, refuse_masked
+from skroute.exceptions import InfeasibleBudgetError
+
+__all__ = ["check_available", "check_caps", "good_enough", "is_per_query", "under_cap"]
+
+
+def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
+    """Turn `available` into a mask of shape (1 or n_queries, n_models).
+
+    Parameters
+    ----------
+    available : None, array-like of bool, mapping, or list of str
+        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names,
+        or a list of names for each query; a DataFrame, a Series of bool, or a dict of
+        bool or of columns, is matched by name.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    n_queries : int
+        Number of rows that are decided.
+
+    Returns
+    -------
+    ndarray of bool
+        The mask; no row is empty.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the shape is wrong or a row has no model left.
+    """
+    n_models = len(models)
+    if available is None:
+        return np.ones((1, n_models), dtype=bool)
+    refuse_masked(available, "available")
+    columns = model_names(available, "available")
+    mask = _by_position(available, models)
+    if mask.shape == (0,):
+        raise ValueError("available leaves no model for every query: it is empty.")
+    if mask.ndim <= 1 and _holds_names(mask, n_models):
+        mask = _among(mask, models)
+    elif mask.dtype.kind in "OUS" and columns is None:
+        mask = np.array([_among(row, models) for row in mask])
+    mask = by_name(mask, columns, models, "available")
+    if mask.dtype != bool:
+        raise ValueError(
+            "available must be bool of shape (n_models,) or (n_queries, n_models), or "
+            f"a list of model names, or a list of these for each query; got dtype "
+            f"{mask.dtype}."
+        )
+    if mask.shape not in ((n_models,), (n_queries, n_models)):
+        raise ValueError(
+            f"available must have shape ({n_models},) or ({n_queries}, {n_models}); "
+            f"got {mask.shape}."
+        )
+    mask = np.atleast_2d(mask)
+    empty = np.flatnonzero(~mask.any(axis=1))
+    if len(empty):
+        rows = "every query" if len(mask) == 1 else f"the queries {listed(empty)}"
+        raise ValueError(f"available leaves no model for {rows}; allow at least one.")
+    return mask
+
+
+def _by_position(available: Any, models: np.ndarray) -> np.ndarray:
+    """Turn sets into lists of names, and masks by name into masks by position."""
+    if isinstance(available, Set):
+        available = sorted(available, key=str)
+    named = available
+    if getattr(getattr(available, "dtype", None), "kind", "b") == "b":
+        named = by_model(available, models)  # no Series of names
+    if isinstance(named, Mapping):
+        columns = {str(name): column for name, column in named.items()}
+        if set(columns) != set(models):
+            raise ValueError(
+                "available by name must say of every model whether it may be called; "
+                f"it names {listed(columns)}, the router knows {listed(models)}."
+            )
+        # Of a vector for each model, the models are the columns.
+        return np.array([columns[model] for model in models]).T
+    try:
+        return np.asarray(available)
+    except ValueError:  # lists of names, of unequal lengths
+        return np.array([*available, None], dtype=object)[:-1]
+
+
+def _holds_names(mask: np.ndarray, n_models: int) -> bool:
+    """Whether a vector names models: whole numbers do, unless they look like a mask."""
+    if mask.dtype.kind in "iu":
+        return not (mask.size == n_models and np.isin(mask, (0, 1)).all())
+    lists = [value for value in mask.flat if isinstance(value, list | tuple | Set)]
+    return mask.dtype.kind in "OUS" and not lists
+
+
+def _among(names: Any, models: np.ndarray) -> np.ndarray:
+    """Tell the models that are named, as a mask."""
+    if not np.iterable(names) or isinstance(names, str):
+        names = [names]
+    names = [str(name) for name in names]
+    unknown = [name for name in names if name not in set(models)]
+    if unknown:
+        raise ValueError(
+            f"available names unknown models {listed(unknown)}; the router knows "
+            f"{listed(models)}."
+        )
+    return np.isin(models.astype(str), names)
+
+
+def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
+    """Turn hard caps into an array that goes with costs of (n_queries, n_models).
+
+    Parameters
+    ----------
+    budget : float or array-like of shape (n_queries,)
+        One cap for all queries, or one for each; infinity in an array is no cap.
+    n_queries : int, default=None
+        Number of rows that are decided; not checked while it is not known.
+
+    Returns
+    -------
+    ndarray of shape (1, 1) or (n_queries, 1)
+        The caps, float64: a cap is not rounded to the precision of the costs.
+
+    Raises
+    ------
+    ValueError
+        If a cap is no number, is negative or NaN, or their number is wrong.
+    """
+    if not is_per_query(budget):
+        return np.array([[check_number(budget, "budget", low=0.0)]])
+    refuse_masked(budget, "budget")
+    try:
+        caps = np.asarray(budget)
+    except ValueError:  # lists of unequal lengths
+        caps = np.asarray(budget, dtype=object)
+    if caps.dtype.kind == "O" and all(
+        isinstance(cap, Real) and not isinstance(cap, bool) for cap in caps.flat
+    ):
+        caps = caps.astype(np.float64)
+    if caps.dtype.kind not in "iuf":
+        raise ValueError(
+            "budget as an array must hold numbers, one cap per query; got dtype "
+            f"{caps.dtype}. Infinity stands for no cap."
+        )
+    if caps.ndim != 1 or (n_queries is not None and len(caps) != n_queries):
+        length = "n_queries" if n_queries is None else n_queries
+        raise ValueError(
+            f"budget as an array must hold one cap per query, of shape ({length},); "
+            f"got {caps.shape}."
+        )
+    bad = np.flatnonzero(~(caps >= 0))
+    if len(bad):
+        raise ValueError(
+            f"budget must be at least 0 for every query; got {float(caps[bad[0]])} for "
+            f"the queries {listed(bad)}. Infinity stands for no cap."
+        )
+    return caps.astype(np.float64)[:, None]
+
+
+def under_cap(
+    cost: np.ndarray, mask: np.ndarray, budget: Any, on_stuck: str
+) -> np.ndarray:
+    """Models whose expected cost is within the cap of the query.
+
+    Parameters
+    ----------
+    cost : ndarray of shape (n_queries, n_models)
+        Expected costs.
+    mask : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be called.
+    budget : float or array-like of shape (n_queries,)
+        The caps.
+    on_stuck : {"raise", "cheapest", "leave"}
+        What becomes of a query that has no model under its cap: an error, its cheapest
+        model, or none.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries, n_models)
+        The mask.
+
+    Raises
+    ------
+    InfeasibleBudgetError
+        If a query is stuck, and `on_stuck` says so.
+    ValueError
+        If the caps are not as described.
+    """
+    caps = check_caps(budget, len(cost))
+    affordable = mask & (cost <= with_slack(caps))
+    stuck = np.logical_not(affordable.any(axis=1))
+    if on_stuck == "leave" or not stuck.any():
+        return affordable
+    floor = np.where(mask, cost, np.inf).min(axis=1)
+    if on_stuck == "raise":
+        raise _too_dear(budget, floor, np.flatnonzero(stuck))
+    return affordable | (stuck[:, None] & mask & (cost == floor[:, None]))
+
+
+def good_enough(
+    quality: np.ndarray, cost: np.ndarray, mask: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """Models that are not dearer than the cheapest within `tolerance` of the best.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    mask : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be called.
+    tolerance : float
+        Expected quality that may be given up.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries, n_models)
+        The mask.
+    """
+    best = np.where(mask, quality, -np.inf).max(axis=1, keepdims=True)
+    enough = mask & (quality >= best - tolerance)
+    limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
+    return mask & (cost <= limit)
+
+
+def _too_dear(
+    budget: Any, floor: np.ndarray, stuck: np.ndarray
+) -> InfeasibleBudgetError:
+    """Say which queries are stuck, and what would be enough for all."""
+    if is_per_query(budget):
+        worst = stuck[floor[stuck].argmax()]
+        smallest = float(floor[worst])
+        what = (
+            f"budget as an array is below the cheapest model of {len(stuck)} queries, "
+            f"{listed(stuck)}; the smallest feasible budget is {rounded_up(smallest)} "
+            f"for query {worst}, and not more for the others."
+        )
+    else:
+        smallest = float(floor.max())
+        what = (
+            f"budget={budget:g} is below the cheapest model of {len(stuck)} queries; "
+            f"the smallest feasible budget is {rounded_up(smallest)}."
+        )
+    return InfeasibleBudgetError(
+        f"{what} Raise it, or set on_infeasible='cheapest'.", smallest_budget=smallest
+    )
+
+
+def is_per_query(budget: Any) -> bool:
+    """Whether there is a cap for each query, not one for all."""
+    if not hasattr(budget, "__len__"):
+        return False
+    named = isinstance(budget, str | bytes | Mapping | Set)
+    scalar = getattr(budget, "ndim", 1) == 0
+    return not (named or scalar)

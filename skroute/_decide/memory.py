@@ -1,0 +1,137 @@
+"""What a router remembers of its training queries, to settle budgets on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skroute._compute.chunks import evenly
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._decide.price_path import PricePath
+from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
+
+__all__ = ["TrainingDecisions"]
+
+# Training queries kept to settle a budget among fewer models than all.
+_N_KEPT = 4096
+# Queries at whose steps a path is drawn, where not all are in one place.
+_N_WALKED = 16384
+
+
+@dataclass(frozen=True)
+class TrainingDecisions:
+    """What a router remembers of its training queries, to settle budgets on.
+
+    Attributes
+    ----------
+    path : PricePath
+        Mean spend and quality at every price, of all training queries.
+    best_single : int
+        Index of the model of the highest mean quality, ties to the cheaper.
+    best_single_quality : float
+        Its mean quality.
+    kept : tuple of ndarray
+        Estimated quality and cost, what calls count for in a mean quality, and true
+        cost, of at most 4,096 queries at even distances; enough where a cap or a
+        tolerance changes the path.
+    """
+
+    path: PricePath
+    best_single: int
+    best_single_quality: float
+    kept: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(
+        cls,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        true_quality: np.ndarray | None = None,
+        true_cost: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+    ) -> TrainingDecisions:
+        """Remember estimates, and the outcomes as far as they are known."""
+        true_quality = quality if true_quality is None else true_quality
+        true_cost = cost if true_cost is None else true_cost
+        return cls.over(np.hstack([quality, cost]), true_quality, true_cost, weight)
+
+    @classmethod
+    def over(
+        cls,
+        estimates: Any,
+        true_quality: Any,
+        true_cost: Any,
+        weight: Any = None,
+        rows: Rows = IN_MEMORY,
+        judged: Any = None,
+    ) -> TrainingDecisions:
+        """Remember estimates, and the outcomes as far as they are known.
+
+        Parameters
+        ----------
+        estimates : ndarray of shape (n_queries, 2 * n_models)
+            Estimated qualities, then costs.
+        true_quality, true_cost : ndarray of shape (n_queries, n_models)
+            What is known of the truth, ``NaN`` elsewhere.
+        weight : ndarray of shape (n_queries, n_models), default=None
+            Weight of every outcome.
+        rows : Rows, default=IN_MEMORY
+            Where the queries are. Elsewhere the arrays are handles of columns, and the
+            prices of the path are those at which a sample of the queries steps.
+        judged : ndarray of shape (n_queries, 2 * n_models), default=None
+            Estimates whose decisions tell the quality at a price; ``None`` is
+            `estimates`, whose decisions tell what is spent.
+
+        Returns
+        -------
+        TrainingDecisions
+            What is remembered.
+        """
+        n_queries = rows.count(estimates)
+        sums = rows.get(rows.total(weighted_sums, true_quality, weight))
+        per_mass = rows_per_mass(sums[1], n_queries)
+        counted = rows.map(_corrected, true_quality, estimates, weight, per_mass)
+        known = estimates, counted, true_cost
+
+        def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
+            kept = evenly(n_queries, most)
+            some, *truth = (rows.take(column, kept) for column in known)
+            return (*np.hsplit(some, 2), *truth)
+
+        everything = rows is IN_MEMORY
+        some = at_even_distances(n_queries if everything else _N_WALKED)
+        path = PricePath.from_estimates(
+            some[0], some[1], true_quality=some[2], true_cost=some[3]
+        )
+        if not everything:
+            path = path.over(*known, rows)
+        if judged is not None:
+            counted = rows.map(_corrected, true_quality, judged, weight, per_mass)
+            judgement = path.over(judged, counted, true_cost, rows)
+            path = replace(path, quality=judgement.quality)
+        return cls(path, *path.best_single(), at_even_distances(_N_KEPT))
+
+    def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
+        """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
+        quality, cost, true_quality, true_cost = self.kept
+        every = np.ones((1, quality.shape[1]), dtype=bool)
+        return PricePath.from_estimates(
+            quality,
+            cost,
+            allowed=allowed(quality, cost, every),
+            true_quality=true_quality,
+            true_cost=true_cost,
+        )
+
+
+def _corrected(
+    truth: np.ndarray,
+    estimates: np.ndarray,
+    weight: np.ndarray | None,
+    per_mass: np.ndarray,
+) -> np.ndarray:
+    """What each call counts for in a mean of qualities."""
+    return doubly_robust(truth, np.hsplit(estimates, 2)[0], weight, per_mass)

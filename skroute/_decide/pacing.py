@@ -1,0 +1,253 @@
+r"""Pacing: moving the price of money while the traffic drifts.
+
+A price that was tuned on training queries spends a mean budget as long as the traffic
+looks like them. :class:`Pace` keeps the bill of a running stream and says at which
+place of the recent trade-off the next queries belong.
+
+With budget :math:`B`, realised costs :math:`c_i`, horizon :math:`H` and the recent
+queries :math:`W`, one update is
+
+.. math::
+
+    a &\leftarrow a + \sum_i (c_i - B) \\
+    \lambda &\leftarrow \arg\min_{\lambda \ge 0}\; \lambda\,(B - a / H)
+        + \frac{1}{|W|} \sum_{i \in W} \max_m (\hat q_{im} - \lambda r \hat c_{im})
+
+The first line is dual ascent with the constant step :math:`1 / H`: :math:`c_i - B` is
+the subgradient of the dual at query :math:`i`, and the account :math:`a` sums them. The
+second maps that sum to a price through the spend of the recent queries, so that a step
+is a step in money, whatever its unit and however steep the trade-off; :math:`r` is the
+recent ratio of realised to expected cost. As long as nothing is written off, the mean
+spend over *any* :math:`w` queries is off the budget by the change of :math:`a` over
+them, divided by :math:`w`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skroute._decide.price_path import Price, PricePath
+from skroute._table.costs import with_slack
+from skroute._table.names import listed
+from skroute.exceptions import InfeasibleBudgetError, caller_level
+
+__all__ = ["Pace", "counted_bills", "warn_of_too_little"]
+
+# Recent queries whose estimates are kept, the trade-off is theirs: the size of the
+# last update, within these bounds.
+_WINDOW = 500, 2000
+# Queries over which overspending is paid back: the inverse of the step. Below 150 the
+# noise of the bills moves the price at a loss of quality, above 500 abrupt shifts of
+# the traffic are followed too late (benchmarks/drift.py).
+_HORIZON = 250
+# Queries over which the ratio of realised to expected cost is averaged; at least two
+# updates, or it swings with the models that each of them called.
+_MEMORY = 500
+# Queries' worth of a budget on which the estimates are believed to begin with.
+_PRIOR = 100
+# New queries after which the trade-off is computed anew.
+_STALE = 50
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a stream has spent, and the trade-off of its recent queries.
+
+    Never changed: an update makes a new one.
+
+    Attributes
+    ----------
+    path : PricePath
+        The trade-off in force.
+    quality, cost : ndarray of shape (n_recent, n_models)
+        Estimates of the last 500 queries, or of the last update up to 2,000.
+    account : float
+        Money spent above the budget (below, where negative), as far as it is to be
+        paid back.
+    spent, expected : float
+        Realised and expected money of the recent calls, older ones fading.
+    fresh : int
+        Queries since `path` was computed.
+    own : bool
+        Whether `path` is that of the recent queries, and no longer that of `fit`.
+    last : int
+        Queries of the last update: the next is expected after as many.
+    """
+
+    path: PricePath
+    quality: np.ndarray
+    cost: np.ndarray
+    account: float
+    spent: float
+    expected: float
+    fresh: int = 0
+    own: bool = False
+    last: int = 0
+
+    @classmethod
+    def begin(cls, path: PricePath | None, n_models: int, budget: float) -> Pace:
+        """Begin a stream on the path of `fit`, or on none."""
+        none = np.empty((0, n_models))
+        own = path is None
+        if path is None:
+            zero = np.zeros(1)
+            path = PricePath(np.array([np.inf]), zero, zero, zero.astype(int))
+        return cls(path, none, none, 0.0, _PRIOR * budget, _PRIOR * budget, own=own)
+
+    def after(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        *,
+        spent: np.ndarray,
+        expected: np.ndarray,
+        budget: float,
+        allowed: Callable[..., np.ndarray],
+    ) -> Pace:
+        """Account for queries that were decided.
+
+        Parameters
+        ----------
+        quality, cost : ndarray of shape (n_queries, n_models)
+            Their estimates, in the order of the stream.
+        spent, expected : ndarray of shape (n_queries,)
+            Realised and expected money of each call; see `counted_bills`.
+        budget : float
+            Money per query.
+        allowed : callable
+            ``allowed(quality, cost, mask)`` gives the models in play.
+
+        Returns
+        -------
+        Pace
+            The state after them.
+        """
+        n_queries = len(spent)
+        n_kept = min(max(_WINDOW[0], n_queries), _WINDOW[1])
+        account = self.account + float(spent.sum() - n_queries * budget)
+        memory = max(_MEMORY, 2 * n_queries)
+        fading = np.exp(-np.arange(n_queries, -1, -1) / memory)
+        old, weight = fading[0], fading[1:]
+        after = replace(
+            self,
+            quality=np.concatenate([self.quality, quality])[-n_kept:],
+            cost=np.concatenate([self.cost, cost])[-n_kept:],
+            account=account,
+            spent=float(old * self.spent + weight @ spent),
+            expected=float(old * self.expected + weight @ expected),
+            fresh=self.fresh + n_queries,
+            last=n_queries,
+        )
+        return after._refreshed(allowed)._written_off(budget, n_queries)
+
+    def price(self, budget: float) -> Price:
+        """Price at which the next queries belong.
+
+        Parameters
+        ----------
+        budget : float
+            Money per query.
+
+        Returns
+        -------
+        Price
+            The price, or a mixture where many recent queries step at once. Infinite
+            while even the cheapest models are too dear.
+        """
+        target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
+        ratio = self._ratio(budget)
+        try:
+            return self.path.price_for_budget(target / ratio if ratio else np.inf)
+        except InfeasibleBudgetError:
+            return Price(np.inf)
+
+    def _refreshed(self, allowed: Callable[..., np.ndarray]) -> Pace:
+        """Compute the trade-off of the recent queries, if it is time."""
+        # Few recent queries say less about the traffic than those of fit do.
+        growing = len(self.quality) < _WINDOW[0]
+        if (growing and not self.own) or not (growing or self.fresh >= _STALE):
+            return self
+        every = np.ones((1, self.quality.shape[1]), dtype=bool)
+        path = PricePath.from_estimates(
+            self.quality, self.cost, allowed=allowed(self.quality, self.cost, every)
+        )
+        return replace(self, path=path, fresh=0, own=True)
+
+    def _written_off(self, budget: float, n_queries: int) -> Pace:
+        """Forget money that the recent queries could not spend, or had to.
+
+        Savings that the best models would not take move no price now, and would be
+        squandered once they could; overspending is held against as many queries as two
+        horizons of cheapest models pay back, and not at all where these are too dear.
+        """
+        horizon = max(_HORIZON, n_queries)
+        cheapest, best = self._ratio(budget) * self.path.cost[[0, -1]]
+        low = min(horizon * (budget - best), 0.0)
+        high = max(2 * horizon * (budget - cheapest), 0.0)
+        return replace(self, account=float(np.clip(self.account, low, high)))
+
+    def least(self, budget: float) -> float:
+        """Money per query of the cheapest models, by the recent bills."""
+        return float(self._ratio(budget) * self.path.cost[0])
+
+    def is_too_little(self, budget: float) -> bool:
+        """Whether the cheapest models cost more than a budget."""
+        return self.least(budget) > with_slack(budget)
+
+    def _ratio(self, budget: float) -> float:
+        """Realised over expected cost; 1 where nothing was expected.
+
+        One budget, as it was expected, never fades: where only free models are called
+        there are no new bills, and old ones would count for ever.
+        """
+        expected = self.expected + budget
+        return (self.spent + budget) / expected if expected > 0 else 1.0
+
+
+def counted_bills(
+    costs: np.ndarray | None, expected: np.ndarray, budget: float
+) -> np.ndarray:
+    """Money of each call as far as it counts.
+
+    Parameters
+    ----------
+    costs : ndarray of shape (n_queries,) or None
+        What each call cost, ``NaN`` where unknown.
+    expected : ndarray of shape (n_queries,)
+        What was expected, which counts where the cost is unknown.
+    budget : float
+        Money per query.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The costs, at most 250 budgets each: one absurd bill must not stop the stream
+        for longer than overspending is paid back.
+    """
+    limit = _HORIZON * budget
+    if costs is None:
+        return np.minimum(expected, limit)
+    above = np.flatnonzero(costs > limit)
+    # A budget of nothing cannot pay anything back.
+    if len(above) and budget > 0:
+        warnings.warn(
+            f"costs holds {len(above)} of more than {_HORIZON} times the budget, the "
+            f"largest {costs[above].max():g} for the queries {listed(above)}: each "
+            f"counts as {limit:g}. Give costs in the unit of the budget, {budget:g}.",
+            stacklevel=caller_level(),
+        )
+    return np.minimum(np.where(np.isnan(costs), expected, costs), limit)
+
+
+def warn_of_too_little(pace: Pace, budget: float) -> None:
+    """Warn of a budget that the cheapest models exceed."""
+    warnings.warn(
+        f"budget={budget:g} per query is below what the cheapest models cost by the "
+        f"last bills, about {pace.least(budget):.3g}: they are called until it is "
+        "enough again. Raise the budget, or look at the unit of costs.",
+        stacklevel=caller_level(),
+    )

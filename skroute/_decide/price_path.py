@@ -1,0 +1,476 @@
+r"""The price of money: what the Lagrange relaxation of a budget says.
+
+Maximising the mean quality under a mean budget separates, for a given price of money
+:math:`\lambda \ge 0`, into one decision per query: the model with the largest
+``quality - price * cost``. As the price falls, each query climbs the upper concave hull
+of its (cost, quality) points, from its cheapest model to its best. All such climbs of
+all queries, sorted by slope, are the whole trade-off: every budget, quality target or
+batch is a place on that walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.isotonic import isotonic_regression
+
+from skroute._compute.chunks import evenly
+from skroute._compute.executor import Rows
+from skroute._decide.hull import choose, hull_steps
+from skroute._table.averages import best_on_average, doubly_robust
+from skroute._table.costs import rounded_up, with_slack
+from skroute.exceptions import InfeasibleBudgetError
+
+__all__ = [
+    "Price",
+    "PricePath",
+    "choose_each",
+    "decide",
+    "row_prices",
+    "with_truth",
+]
+
+# Steps kept of a price path: enough that a budget is met to 0.1% of the range.
+_MAX_LEVELS = 2048
+# Part of a budget that may stay unspent before a block of queries is split.
+_NEGLIGIBLE = 0.005
+# Part of a mean quality that sums in another order may change.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Price:
+    """A price of money, or a mixture of two neighbouring ones.
+
+    Queries with the same estimates step at the same price. Where such a block is large
+    (an encoder that truncates long prompts makes them), no single price spends the
+    budget: a share of the block has to step.
+
+    Attributes
+    ----------
+    high : float
+        The price at which queries are decided.
+    low : float or None
+        The next lower price; ``None`` where nothing is mixed.
+    share : float
+        Share of the extra money, over the queries on which the two disagree, that is
+        spent by deciding some of them at `low`.
+    reach : bool
+        Whether that share is to be reached (a quality target), or kept to (a budget).
+    single : int or None
+        Model that is called for every query where it may be, because it does better by
+        itself than routing at any price; ``None`` where routing does.
+    """
+
+    high: float
+    low: float | None = None
+    share: float = 0.0
+    reach: bool = False
+    single: int | None = None
+
+
+def decide(
+    quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
+) -> np.ndarray:
+    """Decide every query at a price or a mixture of two.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    price : Price
+        The price in force.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Model indices.
+    """
+    prices = row_prices(quality, cost, price, allowed)
+    return choose_each(quality, cost, prices, allowed)
+
+
+def row_prices(
+    quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
+) -> np.ndarray:
+    """Say at which price each query is decided: all at one, or at one of a mixture.
+
+    Where the two prices of a mixture disagree, the queries are put in one evenly spread
+    order, and as many of the first as the share allows are decided at the lower one: a
+    systematic sample without chance, and a larger share only adds to it. A query alone
+    goes with the larger share.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    price : Price
+        The price in force.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen; at least one per query.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        Prices of money.
+    """
+    prices = np.full(len(quality), price.high)
+    if price.low is None:
+        return prices
+    choice = choose(quality, cost, price.high, allowed)
+    other = choose(quality, cost, price.low, allowed)
+    rows = np.flatnonzero(choice != other)
+    gain = quality[rows, other[rows]] - quality[rows, choice[rows]]
+    extra = cost[rows, other[rows]] - cost[rows, choice[rows]]
+    if len(rows) == 1:
+        sampled = rows[: int(price.share >= 0.5)]
+    else:
+        order = np.lexsort((gain, extra))
+        order = order[np.argsort(_spread(len(order)), kind="stable")]
+        weight = np.r_[0.0, np.cumsum(extra[order], dtype=np.float64)]
+        if price.reach:
+            count = np.searchsorted(weight, price.share * weight[-1] * (1 - 1e-12))
+        else:
+            most = price.share * weight[-1] * (1 + 1e-12)
+            count = np.searchsorted(weight, most, side="right") - 1
+        sampled = rows[order[:count]]
+    prices[sampled] = price.low
+    return prices
+
+
+def choose_each(
+    quality: np.ndarray, cost: np.ndarray, prices: np.ndarray, allowed: np.ndarray
+) -> np.ndarray:
+    """Decide every query at a price of its own; -1 where no model is allowed.
+
+    Parameters
+    ----------
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    prices : ndarray of shape (n_queries,)
+        Prices of money; few different ones, each is decided in one go.
+    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
+        Models that may be chosen.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Model indices.
+    """
+    if len(prices) == 1 or (len(prices) and (prices == prices[0]).all()):
+        # Nothing is copied where there is only one price.
+        choice = choose(quality, cost, prices[0], allowed)
+    else:
+        choice = np.full(len(quality), -1)
+        every = np.broadcast_to(allowed, quality.shape)
+        for price in np.unique(prices):
+            rows = prices == price
+            choice[rows] = choose(quality[rows], cost[rows], price, every[rows])
+    if not allowed.all():
+        choice[~np.broadcast_to(allowed, quality.shape).any(axis=1)] = -1
+    return choice
+
+
+def _spread(n: int) -> np.ndarray:
+    """Van der Corput numbers: any prefix of their order is spread evenly."""
+    index, value, base = np.arange(n), np.zeros(n), 0.5
+    while index.any():
+        value += base * (index & 1)
+        index, base = index >> 1, base / 2
+    return value
+
+
+@dataclass(frozen=True)
+class PricePath:
+    """Mean spend and quality of the decisions at every price of money.
+
+    Built once from (preferably cross-fitted) estimates; it then answers which price
+    meets a budget or a quality target, in a size that does not grow with the traffic.
+
+    Attributes
+    ----------
+    price : ndarray of shape (n_levels,)
+        Decreasing, from infinity (every query to its cheapest model) to 0 (every query
+        to its best model).
+    cost : ndarray of shape (n_levels,)
+        Mean money per query at that price, non-decreasing.
+    quality : ndarray of shape (n_levels,)
+        Mean quality per query at that price, non-decreasing.
+    block : ndarray of int of shape (n_levels,)
+        Number of queries that step to this level together, at one price.
+    single_quality, single_cost : ndarray of shape (n_models,) or None
+        Mean quality and money of each model, were it always called; a quality of minus
+        infinity where it may not be called for every query. ``None`` leaves them out.
+    """
+
+    price: np.ndarray
+    cost: np.ndarray
+    quality: np.ndarray
+    block: np.ndarray
+    single_quality: np.ndarray | None = None
+    single_cost: np.ndarray | None = None
+
+    @classmethod
+    def from_estimates(
+        cls,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        *,
+        allowed: np.ndarray | None = None,
+        true_quality: np.ndarray | None = None,
+        true_cost: np.ndarray | None = None,
+    ) -> PricePath:
+        """Walk the price from infinity to 0.
+
+        Parameters
+        ----------
+        quality, cost : ndarray of shape (n_queries, n_models)
+            Estimates, on which the decisions rest.
+        allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
+            Models that may be chosen.
+        true_quality, true_cost : ndarray of shape (n_queries, n_models), default=None
+            What the calls really gave and cost, ``NaN`` where unknown. Costs are
+            counted in place of their estimates; qualities correct the estimates of
+            other queries, too (see :func:`~skroute._table.averages.doubly_robust`).
+
+        Returns
+        -------
+        PricePath
+            The trade-off.
+        """
+        # Sums over many queries need more digits than single estimates do.
+        quality = np.asarray(quality, dtype=np.float64)
+        cost = np.asarray(cost, dtype=np.float64)
+        steps = hull_steps(quality, cost, allowed)
+        cost = with_truth(true_cost, cost)
+        spent = steps.walk(cost)
+        if true_quality is not None:
+            quality = doubly_robust(true_quality, quality)
+        gained = steps.walk(quality)
+        levels, price = steps.levels()
+        sums = np.stack([spent[levels], gained[levels], levels])
+        singles = np.stack([quality.sum(axis=0), cost.sum(axis=0)])
+        if allowed is not None:
+            singles[0, ~allowed.all(axis=0)] = -np.inf
+        path = cls._from_sums(price, sums, singles, len(quality))
+        if len(price) <= _MAX_LEVELS:
+            return path
+        kept = evenly(len(price), _MAX_LEVELS)
+        return replace(
+            path,
+            price=price[kept],
+            cost=path.cost[kept],
+            quality=path.quality[kept],
+            block=np.diff(levels[kept], prepend=0),
+        )
+
+    @classmethod
+    def _from_sums(
+        cls,
+        price: np.ndarray,
+        sums: np.ndarray,
+        singles: np.ndarray,
+        n_queries: int,
+    ) -> PricePath:
+        """Path from sums: at every price, and of every model were it always called."""
+        # True outcomes can fall where estimates rise. A budget is left at the first
+        # level that spends more; a target that chance reached once is not yet reached.
+        spent, gained, taken = sums
+        cost = np.maximum.accumulate(spent / n_queries)
+        quality = isotonic_regression(gained / n_queries)
+        block = np.diff(taken.astype(int), prepend=0)
+        return cls(price, cost, quality, block, *singles / n_queries)
+
+    def over(
+        self, estimates: Any, true_quality: Any, true_cost: Any, rows: Rows
+    ) -> PricePath:
+        """Mean spend and quality at the prices of this path, over more queries.
+
+        Parameters
+        ----------
+        estimates : handle of a column of shape (n_queries, 2 * n_models)
+            Estimated qualities, then costs.
+        true_quality, true_cost : handles of columns of shape (n_queries, n_models)
+            What is known of the truth.
+        rows : Rows
+            Where the queries are.
+
+        Returns
+        -------
+        PricePath
+            The trade-off of all the queries, at as many prices.
+        """
+        known = estimates, true_quality, true_cost
+        sums = rows.get(rows.total(_sums_at, *known, self.price))
+        singles = rows.get(rows.total(_sums_of_singles, *known))
+        return self._from_sums(self.price, sums, singles, rows.count(estimates))
+
+    def best_single(self) -> tuple[int, float]:
+        """Model of the highest mean quality, ties to the cheaper, and that quality."""
+        if self.single_quality is None or self.single_cost is None:
+            raise ValueError("this path leaves single models out.")
+        best = best_on_average(self.single_quality, self.single_cost)
+        return best, float(self.single_quality[best])
+
+    def without_singles(self, models: np.ndarray | None = None) -> PricePath:
+        """Leave some single models out, or all: decisions only follow the estimates."""
+        if models is None or self.single_quality is None:
+            return replace(self, single_quality=None, single_cost=None)
+        quality = np.where(models, -np.inf, self.single_quality)
+        return replace(self, single_quality=quality)
+
+    def price_for_best(self) -> Price:
+        """Price without a budget: 0, or a single model if it does better than that."""
+        return self._unless_single(Price(0.0), np.inf, float(self.quality[-1]))
+
+    def price_for_budget(self, budget: float) -> Price:
+        """Price at which the mean spend is `budget`.
+
+        Parameters
+        ----------
+        budget : float
+            Money per query.
+
+        Returns
+        -------
+        Price
+            The lowest price that stays within the budget; where a block of queries that
+            all step at once would leave much of it unspent, the block is split.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If even the cheapest decisions spend more.
+        """
+        level = int(self.cost.searchsorted(with_slack(budget), side="right")) - 1
+        if level < 0:
+            raise InfeasibleBudgetError(
+                f"budget={budget:g} per query is below what the cheapest models cost; "
+                f"the smallest feasible budget is {rounded_up(self.cost[0])}.",
+                smallest_budget=float(self.cost[0]),
+            )
+        price, quality = Price(float(self.price[level])), self.quality[level]
+        unspent = max(budget - self.cost[level], 0.0)
+        if level < len(self.cost) - 1 and self._worth_splitting(
+            level + 1, unspent / budget if budget else 0.0
+        ):
+            share = unspent / (self.cost[level + 1] - self.cost[level])
+            price = self._between(level, share)
+            quality += share * (self.quality[level + 1] - quality)
+        return self._unless_single(price, budget, float(quality))
+
+    def price_for_quality(self, target: float) -> Price:
+        """Price of the cheapest decisions whose mean quality is `target`.
+
+        Parameters
+        ----------
+        target : float
+            Mean quality.
+
+        Returns
+        -------
+        Price
+            The highest price that reaches the target; where a block of queries that all
+            step at once would overshoot it at a cost, the block is split.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If no price reaches it.
+        """
+        single = self._cheapest_single(target)
+        level = int(np.searchsorted(self.quality, target, side="left"))
+        if level == len(self.quality):
+            if single is not None:
+                return Price(0.0, single=single[0])
+            largest = float(self.quality[-1])
+            if self.single_quality is not None:
+                largest = max(largest, float(self.single_quality.max()))
+            raise InfeasibleBudgetError(
+                f"min_quality={target:g} cannot be promised; the largest expected mean "
+                f"quality is {largest!r}.",
+                largest_quality=largest,
+            )
+        price, cost = Price(float(self.price[level])), float(self.cost[level])
+        if level:
+            jump = self.quality[level] - self.quality[level - 1]
+            share = (target - self.quality[level - 1]) / jump
+            saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
+            if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
+                price = self._between(level - 1, share, reach=True)
+                cost -= saved
+        if single is not None and single[1] < cost:
+            return replace(price, single=single[0])
+        return price
+
+    def _cheapest_single(self, target: float) -> tuple[int, float] | None:
+        """Cheapest model that reaches a quality by itself, and what it costs."""
+        if self.single_quality is None or self.single_cost is None:
+            return None
+        reach = self.single_quality >= target - _ROUNDING * abs(target)
+        if not reach.any():
+            return None
+        model = int(np.where(reach, self.single_cost, np.inf).argmin())
+        return model, float(self.single_cost[model])
+
+    def _unless_single(self, price: Price, budget: float, quality: float) -> Price:
+        """Call one model for all if that is affordable, and better than routing."""
+        if self.single_quality is None or self.single_cost is None:
+            return price
+        better = quality + _ROUNDING * abs(quality)
+        # Mostly routing is better, and a request should not wait for more than that.
+        if self.single_quality.max() <= better:
+            return price
+        affordable = self.single_cost <= with_slack(budget)
+        values = np.where(affordable, self.single_quality, -np.inf)
+        model = best_on_average(values, self.single_cost)
+        if values[model] <= better:
+            return price
+        return replace(price, single=model)
+
+    def _worth_splitting(self, level: int, part: float) -> bool:
+        """Whether a block steps to this level, and it matters for the budget."""
+        return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
+
+    def _between(self, level: int, share: float, reach: bool = False) -> Price:
+        high, low = self.price[level : level + 2]
+        return Price(float(high), float(low), float(share), reach)
+
+
+def with_truth(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
+    """The truth where it is known, the estimate elsewhere."""
+    if truth is None:
+        return estimate
+    return np.where(np.isnan(truth), estimate, truth)
+
+
+def _sums_at(
+    estimates: np.ndarray,
+    true_quality: np.ndarray,
+    true_cost: np.ndarray,
+    prices: np.ndarray,
+) -> np.ndarray:
+    """Money, quality and steps taken at falling prices, summed over some queries."""
+    quality, cost = np.hsplit(estimates, 2)
+    steps = hull_steps(quality, cost)
+    # At no price at all every step is taken, however flat it is.
+    n_steps = np.where(
+        prices > 0,
+        np.searchsorted(-steps.price, -prices, side="left"),
+        len(steps.price),
+    )
+    spent = steps.walk(with_truth(true_cost, cost))
+    gained = steps.walk(true_quality)
+    return np.stack([spent[n_steps], gained[n_steps], n_steps])
+
+
+def _sums_of_singles(
+    estimates: np.ndarray, true_quality: np.ndarray, true_cost: np.ndarray
+) -> np.ndarray:
+    """Quality and money of each model, were it called for all of some queries."""
+    cost = with_truth(true_cost, np.hsplit(estimates, 2)[1])
+    return np.stack([true_quality.sum(axis=0), cost.sum(axis=0)])

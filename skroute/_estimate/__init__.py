@@ -1,0 +1,1 @@
+"""From queries to the expected quality and cost of every model."""

@@ -1,0 +1,138 @@
+"""Weights of several regressions in one estimate, by their out-of-fold errors.
+
+References
+----------
+L. Breiman, "Stacked regressions", Machine Learning 24, 1996.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.optimize import nnls
+
+from skroute._compute.chunks import chunks
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._table.averages import outcome_mass
+
+__all__ = ["stacking_weights"]
+
+# Part of the largest square that is taken for rounding.
+_NEGLIGIBLE = 1e-12
+
+
+def stacking_weights(
+    estimates: Sequence[Any],
+    quality: Any,
+    means: np.ndarray,
+    weight: Any = None,
+    rows: Rows = IN_MEMORY,
+) -> np.ndarray:
+    """Weigh the regressions, by out-of-fold squared error.
+
+    What a query's models have in common (its difficulty) and what tells them apart are
+    weighed by themselves: the regression that knows the one best need not know the
+    other best, and only the other decides. Where all outcomes of a query are known, the
+    two do not mix. Where few are, their common error is taken off as far as it can be
+    told from so many: not at all from one.
+
+    Parameters
+    ----------
+    estimates : list of ndarray of shape (n_queries, n_models, n_regressions)
+        Estimates by some regressions each.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities; ``NaN`` where unknown.
+    means : ndarray of shape (n_models,)
+        Means of the models, from which estimates and qualities deviate.
+    weight : ndarray of shape (n_queries, n_models), default=None
+        Weight of every outcome, positive where it is known.
+    rows : Rows, default=IN_MEMORY
+        Where the rows are. Elsewhere the tables are handles of columns.
+
+    Returns
+    -------
+    ndarray of shape (2, n_regressions)
+        Non-negative weights for the level of a query, and for the differences.
+    """
+    moments = rows.get(rows.total(_moments, quality, means))
+    taken_off = _taken_off(moments, len(means))
+    squares = rows.get(
+        rows.total(_cross_products, quality, weight, means, taken_off, *estimates)
+    )
+    return _nnls_of(squares).reshape(2, -1)
+
+
+def _cross_products(
+    quality: np.ndarray,
+    weight: np.ndarray | None,
+    means: np.ndarray,
+    taken_off: np.ndarray,
+    *estimates: np.ndarray,
+) -> np.ndarray:
+    """Cross products of the columns that are weighed, and of their target, the last."""
+    n_columns = 2 * sum(estimate.shape[2] for estimate in estimates) + 1
+    squares = np.zeros((n_columns, n_columns))
+    for part in chunks(len(quality)):
+        deviation = np.concatenate([estimate[part] for estimate in estimates], axis=2)
+        deviation -= means[:, None]
+        target = quality[part] - means
+        common = deviation.mean(axis=1, keepdims=True)
+        common = np.broadcast_to(common, deviation.shape)
+        table = np.concatenate([common, deviation - common, target[:, :, None]], axis=2)
+        known = np.isfinite(target)
+        mass = outcome_mass(target, None if weight is None else weight[part])
+        table = np.where(known[:, :, None], table, 0.0)
+        total = mass.sum(axis=1)
+        mean = np.einsum("nm,nmr->nr", mass, table) / np.where(total, total, 1)[:, None]
+        table -= (taken_off[known.sum(axis=1)][:, None] * mean)[:, None]
+        table *= np.sqrt(mass)[:, :, None]
+        table = table.reshape(-1, n_columns)
+        squares += table.T @ table
+    return squares
+
+
+def _moments(quality: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Count outcomes and pairs of outcomes of a query; sum squares and products."""
+    target = quality - means
+    known = np.isfinite(target)
+    values = np.where(known, target, 0.0)
+    count = known.sum(axis=1)
+    squares = (values**2).sum()
+    products = (values.sum(axis=1) ** 2).sum() - squares
+    return np.array([count.sum(), (count * (count - 1)).sum(), squares, products])
+
+
+def _taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
+    """Part of a query's mean to take off, by the number of its known outcomes.
+
+    Outcomes of one query share an error, of a part r of the variance; this turns them
+    into independent ones (generalised least squares of random effects).
+    """
+    n_outcomes, pairs, squares, products = moments
+    shared = 0.0
+    if pairs and squares:
+        shared = float(np.clip(products / pairs / (squares / n_outcomes), 0.0, 0.99))
+    counts = np.arange(n_models + 1)
+    return 1.0 - np.sqrt((1.0 - shared) / (1.0 - shared + counts * shared))
+
+
+def _nnls_of(squares: np.ndarray) -> np.ndarray:
+    """Non-negative least squares, from the cross products of columns and target."""
+    weights = np.zeros(len(squares) - 1)
+    # A column that is nothing but rounding (what tells twins apart) explains nothing,
+    # and would get a weight as large as it is small.
+    sizes = squares.diagonal()[:-1]
+    told = np.flatnonzero(sizes > sizes.max() * _NEGLIGIBLE)
+    if not len(told):
+        return weights
+    values, vectors = eigh(squares[np.ix_(told, told)])
+    kept = values > values[-1] * _NEGLIGIBLE
+    root = np.sqrt(values[kept])
+    vectors = vectors[:, kept]
+    weights[told], _ = nnls(
+        root[:, None] * vectors.T, vectors.T @ squares[told, -1] / root
+    )
+    return weights

@@ -1,0 +1,412 @@
+"""Routers as plain JSON beside arrays and texts, and back, without running anything.
+
+`encode` walks the attributes of a router. Numbers, text, lists and ``None`` stay what
+they are in JSON; everything else becomes an object with the key ``"$"``, which says
+what it is. Arrays and long texts are handed out, to be members of an archive. `decode`
+goes the other way, and knows nothing but these kinds and the classes of
+:mod:`skroute._io.registry`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from skroute._io.registry import TRANSIENT, check_state, class_of, tag_of
+from skroute._table.names import by_model
+
+__all__ = ["Decoder", "Encoder"]
+
+_DEEPEST = 40
+# Longer texts are members of their own: models, not names.
+_LONG = 1000
+# Bytes that these take, however few stand in a file.
+_SIZES = {"object": 1000, "requests": 3000, "RandomState": 10_000}
+# Dicts of numbers as keys are prices by model; colliding ones would take for ever.
+_MOST_NUMBER_KEYS = 10_000
+_REQUESTS = "_metadata_request"
+_DTYPES = {
+    np.dtype(code).name: np.dtype(code)
+    for code in ("?", *(f"{kind}{size}" for kind in "iu" for size in "1248"))
+} | {f"float{size}": np.dtype(f"f{size // 8}") for size in (16, 32, 64)}
+
+
+class Encoder:
+    """Turns a router into JSON values, and collects what JSON does not hold.
+
+    Attributes
+    ----------
+    arrays : list of ndarray
+        Numeric arrays, each once.
+    texts : list of str
+        Long texts.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.texts: list[str] = []
+        self._numbers: dict[int, int] = {}
+
+    def encode(self, value: Any, where: str, depth: int = 0) -> Any:
+        """Encode one value.
+
+        Parameters
+        ----------
+        value : object
+            A router, or anything that one is made of.
+        where : str
+            How errors call it.
+        depth : int, default=0
+            How deep in the router it lies.
+
+        Returns
+        -------
+        object
+            What `json` can write.
+
+        Raises
+        ------
+        ValueError
+            If there is something that no router file holds; names it.
+        """
+        if depth > _DEEPEST:
+            raise ValueError(f"{where} is nested too deeply to be saved.")
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, np.generic):
+            return self._scalar(value, where)
+        if isinstance(value, str):
+            return self._text(str(value))
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, float):
+            finite = math.isfinite(value)
+            return float(value) if finite else {"$": "float", "value": repr(value)}
+        if isinstance(value, np.ndarray):
+            return self._array(value, where)
+        if type(value) in (list, tuple):
+            items = [
+                self.encode(item, f"{where}[{i}]", depth + 1)
+                for i, item in enumerate(value)
+            ]
+            return items if type(value) is list else {"$": "tuple", "items": items}
+        if type(value) is dict:
+            return self._dict(value, where, depth)
+        if isinstance(value, type) and issubclass(value, np.generic):
+            return {"$": "type", "name": np.dtype(value).name}
+        if isinstance(value, slice):
+            ends = (value.start, value.stop, value.step)
+            return {"$": "slice", "ends": self.encode(list(ends), where, depth + 1)}
+        if isinstance(value, np.random.RandomState):
+            state = self._dict(value.get_state(legacy=False), where, depth)
+            return {"$": "RandomState", "state": state}
+        if type(value).__module__.split(".")[0] in ("pandas", "polars"):
+            # Prices and caps may come in a Series, and what they say is kept: prices by
+            # the names of models, caps (a budget) as they follow each other.
+            prices = value if where.endswith(".budget") else by_model(value)
+            plain = prices if isinstance(prices, dict) else np.asarray(value)
+            return self.encode(plain, where, depth + 1)
+        return self._object(value, where, depth)
+
+    def _text(self, text: str) -> Any:
+        if len(text) <= _LONG:
+            return text
+        self.texts.append(text)
+        return {"$": "text", "member": len(self.texts) - 1}
+
+    def _scalar(self, value: np.generic, where: str) -> Any:
+        if isinstance(value, np.str_):
+            return self._text(str(value))
+        name = value.dtype.name
+        if name not in _DTYPES:
+            raise ValueError(f"{where} is a {name}, which no router file holds.")
+        return {"$": "scalar", "dtype": name, "value": self.encode(value.item(), where)}
+
+    def _array(self, array: np.ndarray, where: str) -> Any:
+        if array.dtype.kind in "OU":
+            items = array.ravel().tolist()
+            if all(item is None or isinstance(item, str) for item in items):
+                return {"$": "names", "shape": list(array.shape), "items": items}
+        if array.dtype.newbyteorder("=").name not in _DTYPES:
+            raise ValueError(
+                f"{where} is an array of {array.dtype}, and no router file holds other "
+                "arrays than of numbers or names. Save it with joblib.dump instead."
+            )
+        if id(array) not in self._numbers:
+            self._numbers[id(array)] = len(self.arrays)
+            self.arrays.append(array)
+        return {"$": "array", "member": self._numbers[id(array)]}
+
+    def _dict(self, value: dict, where: str, depth: int) -> Any:
+        numbers = 0
+        items = []
+        for key, item in value.items():
+            if isinstance(key, np.generic):
+                key = key.item()
+            if not isinstance(key, str | int):
+                raise ValueError(
+                    f"{where} is a dict with the key {key!r}, and a router file holds "
+                    "names and whole numbers only. Save it with joblib.dump instead."
+                )
+            numbers += not isinstance(key, str)
+            kept = str(key) if isinstance(key, str) else key
+            items.append([kept, self.encode(item, f"{where}[{key!r}]", depth + 1)])
+        if numbers > _MOST_NUMBER_KEYS:
+            raise ValueError(f"{where} has more than {_MOST_NUMBER_KEYS} number keys.")
+        return {"$": "dict", "items": items}
+
+    def _object(self, value: Any, where: str, depth: int) -> Any:
+        kind = type(value)
+        tag = tag_of(kind)
+        if tag is None:
+            what = f"{where} is a {kind.__module__}.{kind.__qualname__}"
+            if hasattr(value, "to_local"):
+                raise ValueError(
+                    f"{what}, which a cluster fits: save the plain router that its "
+                    "to_local() gives, skroute.save(router.to_local(), path)."
+                )
+            raise ValueError(
+                f"{what}, which no router file holds: files hold routers and deciders "
+                "of skroute, and few plain estimators of scikit-learn around them "
+                "(docs/guide/trust.md lists them). Save it with joblib.dump instead, "
+                "and load that only where you trust the file."
+            )
+        state = {
+            name: item
+            for name, item in (value.__getstate__() or {}).items()
+            if name not in TRANSIENT
+        }
+        requests = state.pop(_REQUESTS, None)
+        try:
+            check_state(tag, state)
+        except ValueError as error:
+            raise ValueError(
+                f"{where}, a {kind.__name__}, cannot be saved: {error}. Save it with "
+                "joblib.dump instead, and load that only where you trust the file."
+            ) from None
+        encoded = {
+            "$": "object",
+            "class": tag,
+            "state": {
+                name: self.encode(item, f"{where}.{name}", depth + 1)
+                for name, item in state.items()
+            },
+        }
+        if requests is not None:
+            encoded["requests"] = {
+                method: dict(getattr(requests, method).requests)
+                for method in vars(requests)
+                if hasattr(getattr(requests, method), "requests")
+            }
+        return encoded
+
+
+class Decoder:
+    """Makes a router of what :class:`Encoder` made of one.
+
+    Parameters
+    ----------
+    array : callable
+        ``array(number)`` gives an array of the file.
+    text : callable
+        ``text(number)`` gives a long text of the file.
+    room : int
+        Bytes that objects may take; arrays that are used again count again.
+    """
+
+    def __init__(
+        self,
+        array: Callable[[int], np.ndarray],
+        text: Callable[[int], str],
+        room: int,
+    ) -> None:
+        self._member_array = array
+        self._member_text = text
+        self._room = room
+        self._arrays: dict[int, np.ndarray] = {}
+        self._texts: set[int] = set()
+
+    def decode(self, value: Any, depth: int = 0) -> Any:
+        """Decode one JSON value.
+
+        Parameters
+        ----------
+        value : object
+            What `json` has read. It is used up: lists become those of the result.
+        depth : int, default=0
+            How deep in the router it lies.
+
+        Returns
+        -------
+        object
+            The value.
+
+        Raises
+        ------
+        ValueError
+            If it is not as an :class:`Encoder` writes it.
+        """
+        # An object, a list and what is in them are one step each.
+        if depth > 3 * _DEEPEST:
+            raise ValueError("it is nested too deeply")
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        if isinstance(value, list):
+            for i, item in enumerate(value):
+                value[i] = self.decode(item, depth + 1)
+            return value
+        kind = value.get("$")
+        reader = getattr(self, f"_read_{kind}", None) if type(kind) is str else None
+        if reader is None:
+            raise ValueError(f"it holds a {str(kind)[:40]!r}, which nothing here reads")
+        return reader(value, depth + 1)
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise ValueError("it has too many objects for its size")
+
+    def _read_float(self, value: dict, depth: int) -> float:
+        if value["value"] not in ("inf", "-inf", "nan"):
+            raise ValueError("it has a value that is not a number")
+        return float(value["value"])
+
+    def _read_tuple(self, value: dict, depth: int) -> tuple:
+        return tuple(self.decode(_list(value["items"]), depth))
+
+    def _read_slice(self, value: dict, depth: int) -> slice:
+        ends = _list(self.decode(value["ends"], depth))
+        whole = all(end is None or isinstance(end, int | np.integer) for end in ends)
+        if len(ends) != 3 or not whole:
+            raise ValueError("it has a slice that is not one")
+        return slice(*ends)
+
+    def _read_dict(self, value: dict, depth: int) -> dict:
+        items: dict[str | int, Any] = {}
+        numbers, left = 0, _list(value["items"])
+        left.reverse()
+        while left:
+            key, item = left.pop()
+            if not isinstance(key, str | int) or key in items:
+                raise ValueError("it has a dict with a key that is not one, or twice")
+            numbers += not isinstance(key, str)
+            if numbers > _MOST_NUMBER_KEYS:
+                raise ValueError("it has a dict of too many numbers")
+            items[key] = self.decode(item, depth)
+        return items
+
+    def _read_scalar(self, value: dict, depth: int) -> np.generic:
+        dtype = _DTYPES[value["dtype"]]
+        number = self.decode(value["value"], depth)
+        if not isinstance(number, bool | int | float):
+            raise ValueError("it has a value that is not a number")
+        return dtype.type(number)
+
+    def _read_type(self, value: dict, depth: int) -> type:
+        return _DTYPES[value["name"]].type
+
+    def _read_text(self, value: dict, depth: int) -> str:
+        number = _index(value["member"])
+        if number in self._texts:
+            raise ValueError(f"it uses the text {number} twice")
+        self._texts.add(number)
+        return self._member_text(number)
+
+    def _read_array(self, value: dict, depth: int) -> np.ndarray:
+        number = _index(value["member"])
+        if number not in self._arrays:
+            self._arrays[number] = self._member_array(number)
+        else:
+            # Copies that are made of it later, in single precision, are not shared.
+            self._take(self._arrays[number].nbytes)
+        return self._arrays[number]
+
+    def _read_names(self, value: dict, depth: int) -> np.ndarray:
+        items, shape = _list(value["items"]), _list(value["shape"])
+        if not all(item is None or isinstance(item, str) for item in items):
+            raise ValueError("it has something else among names")
+        if any(type(size) is not int or not 0 <= size <= len(items) for size in shape):
+            raise ValueError("it has names of a shape that does not hold them")
+        array = np.empty(len(items), dtype=object)
+        array[:] = items
+        return array.reshape(shape)
+
+    def _read_RandomState(self, value: dict, depth: int) -> np.random.RandomState:
+        state = self.decode(value["state"], depth)
+        inner = state["state"]
+        key, place = inner["key"], inner["pos"]
+        # Compiled code reads the key from this place on.
+        if (
+            state["bit_generator"] != "MT19937"
+            or not (isinstance(key, np.ndarray) and key.shape == (624,))
+            or key.dtype != np.uint32
+            or not (type(place) is int and 0 <= place <= 624)
+        ):
+            raise ValueError("it has a random state that is not one")
+        self._take(_SIZES["RandomState"])
+        random = np.random.RandomState(0)
+        random.set_state(state)
+        return random
+
+    def _read_object(self, value: dict, depth: int) -> Any:
+        tag = value["class"]
+        kind = class_of(tag) if isinstance(tag, str) else None
+        if kind is None:
+            raise ValueError(f"it holds a {str(tag)[:40]!r}, which this version lacks")
+        self._take(_SIZES["object"] + ("requests" in value) * _SIZES["requests"])
+        state = {
+            name: self.decode(item, depth)
+            for name, item in dict(value["state"]).items()
+        }
+        if not all(name.isidentifier() for name in state):
+            raise ValueError("it has an attribute that is no name")
+        check_state(tag, state)
+        make: Any = kind
+        made = make.__new__(make)
+        if hasattr(kind, "__setstate__") and not kind.__module__.startswith("skroute."):
+            made.__setstate__(state)  # scikit-learn's, which compares versions
+        elif hasattr(kind, "__setstate__") and not issubclass(kind, BaseEstimator):
+            made.__setstate__(state)
+        else:
+            vars(made).update(state)
+        if "requests" in value:
+            if not issubclass(kind, BaseEstimator):
+                raise ValueError(f"it has a {tag} that asks for metadata")
+            made._metadata_request = _requests(made, dict(value["requests"]))
+        return made
+
+
+def _requests(owner: Any, requests: dict[str, Any]) -> MetadataRequest:
+    """What an estimator asks for by `set_fit_request` and its like."""
+    made = MetadataRequest(owner=owner)
+    for method, asked in requests.items():
+        of_method = vars(made).get(method)
+        for name, alias in _each(of_method, asked):
+            of_method.add_request(param=name, alias=alias)
+    return made
+
+
+def _each(of_method: Any, asked: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(of_method, "add_request") or not isinstance(asked, dict):
+        raise ValueError("it asks for metadata of an unknown method")
+    for name, alias in asked.items():
+        if not (alias is None or isinstance(alias, str | bool)):
+            raise ValueError("it asks for metadata by no name")
+        yield name, alias
+
+
+def _list(value: Any) -> list:
+    if not isinstance(value, list):
+        raise ValueError("it has something else where a list belongs")
+    return value
+
+
+def _index(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("it names a member by what is not a number")
+    return value

@@ -1,0 +1,239 @@
+"""What a router file may hold: one table of classes, and what is checked of each.
+
+Files name a class by its tag, never by a place in the code, so modules can be renamed.
+Whoever adds a class to a fitted router adds it here; `save` names it until then. The
+classes of scikit-learn are those that stand around routers and hold nothing but numbers
+and text. Each was read for what a crafted state could do: the checks refuse what would
+reach past an array, call a function or open a file. They hold for saving too, so that
+whatever is saved can be loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from skroute._table.names import check_printable
+
+__all__ = ["TRANSIENT", "check_state", "class_of", "tag_of"]
+
+_CLASSES = {
+    "BudgetDecider": "skroute.decision.BudgetDecider",
+    "DummyRouter": "skroute.dummy.DummyRouter",
+    "Pace": "skroute._decide.pacing.Pace",
+    "PairFeatures": "skroute._estimate.quality.PairFeatures",
+    "PairRanker": "skroute._rank.lambdarank.PairRanker",
+    "PointwiseRouter": "skroute.pointwise.PointwiseRouter",
+    "Price": "skroute._decide.price_path.Price",
+    "PricePath": "skroute._decide.price_path.PricePath",
+    "QueryViews": "skroute._estimate.feature_maps.QueryViews",
+    "RankingRouter": "skroute.ranking.RankingRouter",
+    "RidgeFit": "skroute._estimate.ridge.RidgeFit",
+    "TrainingDecisions": "skroute._decide.memory.TrainingDecisions",
+    "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
+    "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",
+    "sklearn.Normalizer": "sklearn.preprocessing.Normalizer",
+    "sklearn.PCA": "sklearn.decomposition.PCA",
+    "sklearn.Pipeline": "sklearn.pipeline.Pipeline",
+    "sklearn.Ridge": "sklearn.linear_model.Ridge",
+    "sklearn.RidgeCV": "sklearn.linear_model.RidgeCV",
+    "sklearn.StandardScaler": "sklearn.preprocessing.StandardScaler",
+    "sklearn.TfidfTransformer": "sklearn.feature_extraction.text.TfidfTransformer",
+    "sklearn.TfidfVectorizer": "sklearn.feature_extraction.text.TfidfVectorizer",
+    "sklearn.TruncatedSVD": "sklearn.decomposition.TruncatedSVD",
+}
+
+#: Attributes that mean something in one process only.
+TRANSIENT = {"_skroute_version", "_stop_words_id"}
+
+_METRICS = {"cosine", "euclidean", "l1", "l2", "manhattan", "minkowski"}
+_WORDS = r"(?u)\b\w\w+\b"  # another pattern could take for ever on some prompt
+# More threads than any machine has, and fewer than bring one down.
+_MOST_THREADS = 1024
+# Words in one term of a vocabulary: each word of a prompt begins as many terms.
+_LONGEST_TERM = 10
+
+
+@cache
+def class_of(tag: str) -> type | None:
+    """Class of a tag; ``None`` for a tag that is not in the table."""
+    if tag not in _CLASSES:
+        return None
+    module, name = _CLASSES[tag].rsplit(".", 1)
+    found: type = getattr(import_module(module), name)
+    return found
+
+
+@cache
+def _tags() -> dict[type | None, str]:
+    return {class_of(tag): tag for tag in _CLASSES}
+
+
+def tag_of(kind: type) -> str | None:
+    """Tag of a class; ``None`` for a class that is not in the table."""
+    return _tags().get(kind)
+
+
+def check_state(tag: str, state: dict[str, Any]) -> None:
+    """Check the attributes of an object before it is saved, or made from a file.
+
+    Parameters
+    ----------
+    tag : str
+        Its class.
+    state : dict
+        Its attributes.
+
+    Raises
+    ------
+    ValueError
+        If it could do more than compute; says what it would have to be.
+    """
+    for name in ("n_jobs", "n_threads"):
+        number = state.get(name)
+        if number is not None and not _is_integer(number, -_MOST_THREADS):
+            raise ValueError(f"{name} must be at most {_MOST_THREADS}; got {number!r}")
+    names = state.get("models_")
+    if isinstance(names, np.ndarray) and names.dtype == object:
+        check_printable(map(str, names.ravel()), "a model of the router")
+    if tag.startswith("sklearn."):
+        # scikit-learn puts it into a warning as it is.
+        version = state.get("_sklearn_version", "")
+        _must(
+            isinstance(version, str) and bool(re.fullmatch(r"[\w.+!-]{0,40}", version)),
+            "its version must be one",
+        )
+    if tag in _CHECKS:
+        _CHECKS[tag](state)
+
+
+def _is_integer(value: Any, low: int, high: int = _MOST_THREADS) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and low <= value <= high
+
+
+def _must(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _check_ranker(state: dict[str, Any]) -> None:
+    # It reads its text itself, and keeps nothing else.
+    _must(
+        set(state) == {"text"} and isinstance(state["text"], str),
+        "its model must be text",
+    )
+
+
+def _check_neighbors(state: dict[str, Any]) -> None:
+    _must(
+        isinstance(state.get("metric"), str) and state["metric"] in _METRICS,
+        f"its metric must be one of {', '.join(sorted(_METRICS))}",
+    )
+    _must(
+        state.get("metric_params") is None and not callable(state.get("weights")),
+        "it must have no metric_params, and no function as weights",
+    )
+    if "_fit_X" not in state:
+        return
+    rows, target = state["_fit_X"], state.get("_y")
+    _must(
+        state.get("_fit_method") == "brute" and state.get("_tree") is None,
+        "it keeps a search tree, which no file carries: fit it with algorithm='brute'",
+    )
+    # Compiled code walks these rows without looking at their number or width.
+    _must(
+        isinstance(rows, np.ndarray)
+        and isinstance(target, np.ndarray)
+        and rows.ndim == 2
+        and rows.dtype in (np.float32, np.float64)
+        and rows.shape == (state.get("n_samples_fit_"), state.get("n_features_in_"))
+        and len(target) == len(rows),
+        "its training rows do not fit its targets, or what it says of them",
+    )
+    _must(
+        state.get("effective_metric_") in _METRICS
+        and isinstance(state.get("effective_metric_params_"), dict)
+        and set(state["effective_metric_params_"]) <= {"p"},
+        "its metric is not one that takes no parameters",
+    )
+
+
+def _check_pipeline(state: dict[str, Any]) -> None:
+    _must(state.get("memory") is None, "a pipeline's memory must be None")
+    steps = state.get("steps")
+    _must(
+        isinstance(steps, list)
+        and all(isinstance(s, tuple) and len(s) == 2 for s in steps)
+        and all(isinstance(name, str) for name, _ in steps),
+        "a pipeline's steps must be pairs of a name and an estimator",
+    )
+
+
+def _check_vectorizer(state: dict[str, Any]) -> None:
+    _must(state.get("input") == "content", "it must read text: input='content'")
+    _must(
+        state.get("token_pattern") == _WORDS and state.get("analyzer") == "word",
+        "it must have the default token_pattern and analyzer",
+    )
+    for name in ("preprocessor", "tokenizer", "vocabulary"):
+        _must(state.get(name) is None, f"it must have no {name} of its own")
+    _must(
+        state.get("strip_accents") in (None, "ascii", "unicode"),
+        "strip_accents must be None, 'ascii' or 'unicode'",
+    )
+    # A prompt becomes terms of every number of words from the first to the last.
+    terms = state.get("ngram_range", (1, 1))
+    _must(
+        isinstance(terms, tuple | list)
+        and len(terms) == 2
+        and all(_is_integer(size, 1, _LONGEST_TERM) for size in terms),
+        f"ngram_range must be two numbers of words up to {_LONGEST_TERM}",
+    )
+    columns = state.get("vocabulary_")
+    if columns is None:
+        return
+    # They become column numbers of a sparse matrix, which is not bound to its width.
+    numbers: list[Any] = list(columns.values()) if isinstance(columns, dict) else [""]
+    whole = all(type(number) in (int, np.int64, np.int32) for number in numbers)
+    _must(
+        whole and sorted(numbers) == list(range(len(numbers))),
+        "its vocabulary must number its words from 0",
+    )
+
+
+def _check_finite(state: dict[str, Any]) -> None:
+    # Of estimates that are no numbers, every query would get the first model.
+    for name, value in state.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            _must(bool(np.isfinite(value).all()), f"{name} must hold finite numbers")
+
+
+def _check_views(state: dict[str, Any]) -> None:
+    _check_finite(state)
+    # Their sizes are those of what is made for every query.
+    parts, centres = state.get("_parts"), state.get("_centres")
+    _must(
+        isinstance(parts, list)
+        and all(isinstance(part, slice) for part in parts)
+        and isinstance(centres, np.ndarray)
+        and [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+        and all(_is_integer(part.stop, 0, len(centres)) for part in parts),
+        "its parts must be slices of its centres, one after the other",
+    )
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "PairFeatures": _check_finite,
+    "PairRanker": _check_ranker,
+    "QueryViews": _check_views,
+    "RidgeFit": _check_finite,
+    "sklearn.KNeighborsRegressor": _check_neighbors,
+    "sklearn.Pipeline": _check_pipeline,
+    "sklearn.TfidfVectorizer": _check_vectorizer,
+}

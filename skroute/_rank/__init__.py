@@ -1,0 +1,1 @@
+"""LambdaRank over pairs of a query and a model."""

@@ -1,0 +1,78 @@
+r"""From rank scores to expected quality, without losing what the ranker learned.
+
+LambdaRank learns from pairs of models that differ on a query, so the difference of two
+of its scores is the log-odds of who wins *if* one wins; it says nothing on how often
+they differ. With :math:`p` the expected qualities scaled to [0, 1], two models differ
+with probability :math:`d_{ij} = p_i (1 - p_j) + p_j (1 - p_i)`, and model :math:`i` is
+expected to be better than the average model by the mean over :math:`j` of
+:math:`d_{ij} \tanh((s_i - s_j) / 2)`. For scores that are just the log-odds of
+:math:`p` this is exactly :math:`p_i` less the mean: a ranker that starts there, and
+learns nothing, changes nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skroute._compute.chunks import chunks
+
+__all__ = ["log_odds", "rank_utility"]
+
+# Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
+_MARGIN = 0.02
+# Pairs of models that are compared at once.
+_MAX_PAIRS = 500_000
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """Log-odds of probabilities, kept away from certainty."""
+    p = _uncertain(p)
+    return np.log(p / (1.0 - p))
+
+
+def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Expected advantage of each model over the average model of the pool.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_queries, n_models)
+        Rank scores.
+    p : ndarray of shape (n_queries, n_models)
+        Expected qualities scaled to [0, 1].
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        In the scale of `p`; sums to 0 over the models.
+    """
+    p = _uncertain(p)
+    n_queries, n_models = p.shape
+    if n_queries * n_models**2 <= _MAX_PAIRS:
+        return _advantage(
+            scores[:, :, None], scores[:, None], p[:, :, None], p[:, None]
+        )
+    utility = np.empty_like(p)
+    for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
+        # Of very many models, even the pairs of one query are too many at once.
+        for some in chunks(n_models, max(1, _MAX_PAIRS // n_models)):
+            utility[part, some] = _advantage(
+                scores[part, some, None],
+                scores[part, None, :],
+                p[part, some, None],
+                p[part, None, :],
+            )
+    return utility
+
+
+def _advantage(
+    my_score: np.ndarray, score: np.ndarray, mine: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    """Mean advantage of some models over each other one."""
+    differ = mine + other - 2.0 * mine * other
+    advantage = differ * np.tanh((my_score - score) / 2.0)
+    return np.add.reduce(advantage, axis=2) / score.shape[2]
+
+
+def _uncertain(p: np.ndarray) -> np.ndarray:
+    # np.clip takes several times as long on the few numbers of a query.
+    return np.minimum(np.maximum(p, _MARGIN), 1.0 - _MARGIN)

@@ -1,0 +1,1 @@
+"""What comes in: checks of queries, outcomes, costs and names."""

@@ -1,0 +1,187 @@
+"""Alignment: the tables that come with `y`, put in one order of models and rows.
+
+Every function that takes two tables reads them here. Columns with names are matched by
+name. Columns without names are in the order of the columns of `y`. Rows are matched by
+position, and their labels must agree (see :func:`skroute._table.names.check_rows`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skroute._table.costs import check_costs, check_spend
+from skroute._table.names import (
+    by_name,
+    check_rows,
+    check_unique,
+    default_names,
+    listed,
+    model_names,
+)
+from skroute._table.tables import check_estimate, check_quality
+
+__all__ = ["Aligned", "align", "check_given"]
+
+
+class Aligned(NamedTuple):
+    """Tables of shape (n_queries, n_models) in one order.
+
+    Attributes
+    ----------
+    y : ndarray
+        Observed qualities, ``NaN`` where unknown.
+    costs : ndarray or None
+        Observed costs, ``NaN`` where unknown.
+    quality, cost : ndarray or None
+        Estimates.
+    models : ndarray of shape (n_models,) or None
+        Names of the columns, if any are known.
+    """
+
+    y: np.ndarray
+    costs: Any
+    quality: Any
+    cost: Any
+    models: np.ndarray | None
+
+
+def align(
+    y: Any,
+    costs: Any = None,
+    *,
+    models: Any = None,
+    quality: Any = None,
+    cost: Any = None,
+    per_query: bool = False,
+    **beside: Any,
+) -> Aligned:
+    """Check the tables that describe the same queries, and align them.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Observed qualities.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
+        Observed costs; also a mapping or a Series by model name.
+    models : array-like of str of shape (n_models,), default=None
+        Names of the models, in the order that is wanted. Where `y` has no names, its
+        columns are taken to be in this order.
+    quality, cost : array-like of shape (n_queries, n_models), default=None
+        A router's estimates; columns may be named as ``router.transform`` names them.
+    per_query : bool, default=False
+        Whether costs must be given per query.
+    **beside : object
+        Whatever else has a row for each query; only its row labels are looked at.
+
+    Returns
+    -------
+    Aligned
+        The tables, in the order of `models`, or else of `y`.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a value is wrong, or names or row labels contradict each other.
+    """
+    check_rows(  # y is the first: the others are to follow it
+        y=y,
+        costs=costs if getattr(costs, "ndim", 0) == 2 else None,
+        quality=quality,
+        cost=cost,
+        **beside,
+    )
+    own = model_names(y)
+    observed = check_quality(y)
+    wanted = _wanted(models, observed.shape[1])
+    names = own if own is not None else wanted
+    if names is None:
+        names = _agreed(costs=costs, quality=quality, cost=cost)
+    if costs is not None:
+        if per_query:
+            known = default_names(observed.shape[1]) if names is None else names
+            costs = check_costs(costs, observed.shape, known)
+        else:
+            costs = check_spend(costs, observed.shape, names)
+    aligned = Aligned(
+        observed,
+        costs,
+        _read_estimate(quality, "quality", observed.shape, names),
+        _read_estimate(cost, "cost", observed.shape, names),
+        names if wanted is None else wanted,
+    )
+    if own is None or wanted is None:
+        return aligned
+    turned = {
+        field: by_name(table, own, wanted, "y")
+        for field, table in aligned._asdict().items()
+        if field != "models" and table is not None
+    }
+    return aligned._replace(**turned)
+
+
+def _read_estimate(
+    table: Any, name: str, shape: tuple[int, ...], models: np.ndarray | None
+) -> np.ndarray | None:
+    """Check estimates, and put their columns in the order of the models."""
+    if table is None:
+        return None
+    columns = _named(table, name, models)
+    table = check_estimate(table, name)
+    if table.shape != shape:
+        raise ValueError(
+            f"{name} must have the shape of y, {shape}; got {table.shape}."
+        )
+    return by_name(table, columns, models, name)
+
+
+def _wanted(models: Any, n_models: int) -> np.ndarray | None:
+    """Names that the models are known by, checked."""
+    if models is None:
+        return None
+    names = np.array([str(name) for name in models], dtype=object)
+    if len(names) != n_models:
+        raise ValueError(
+            f"models must name the {n_models} columns of y; got {len(names)} names."
+        )
+    check_unique(names, "models")
+    return names
+
+
+def _named(table: Any, name: str, models: np.ndarray | None) -> np.ndarray | None:
+    """Names of the columns of estimates, without the prefix of `transform`."""
+    columns, prefix = model_names(table, name), f"{name}__"
+    if columns is None or (models is not None and set(columns) == set(models)):
+        return columns
+    if all(column.startswith(prefix) for column in columns):
+        return np.array([column[len(prefix) :] for column in columns], dtype=object)
+    return columns
+
+
+def _agreed(**tables: Any) -> np.ndarray | None:
+    """Names that the tables beside a `y` without names agree on, in their order."""
+    found = {name: _named(table, name, None) for name, table in tables.items()}
+    known = {name: names for name, names in found.items() if names is not None}
+    if not known:
+        return None
+    first, *others = known
+    for other in others:
+        if known[other].tolist() != known[first].tolist():
+            raise ValueError(
+                f"{first} and {other} have other columns, or the same in another "
+                f"order, {listed(known[first])} against {listed(known[other])}, and y "
+                "has no names that tell which order is its own: give y as a DataFrame "
+                "whose columns are the models."
+            )
+    return known[first]
+
+
+def check_given(**tables: Any) -> None:
+    """Refuse to judge where a table is absent."""
+    for name, table in tables.items():
+        if table is None:
+            raise ValueError(
+                f"{name} must be given, of shape (n_queries, n_models): nothing is "
+                "judged without."
+            )

@@ -1,0 +1,322 @@
+"""Checks of money: prices of models, costs of calls, and what was really spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Context
+from typing import Any
+
+import numpy as np
+
+from skroute._table.names import by_model, by_name, listed, model_names
+from skroute._table.numbers import (
+    check_column,
+    check_not_negative,
+    check_number,
+    fill_masked,
+    read_numbers,
+)
+
+__all__ = [
+    "check_call_costs",
+    "check_costs",
+    "check_prices",
+    "check_realised",
+    "check_same_prices",
+    "check_spend",
+    "rounded_up",
+    "with_slack",
+]
+
+
+# Part by which a cost may lie above a budget: prices in single precision and numbers
+# that were printed are not exact.
+_SLACK = 1e-6
+
+
+def with_slack(budget: Any) -> Any:
+    """Give the most that counts as within a budget, or a cap."""
+    with np.errstate(over="ignore"):
+        return budget * (1.0 + _SLACK)
+
+
+def rounded_up(money: float) -> float:
+    """Round to a number that people read, and that is enough as a budget."""
+    nearest = float(f"{money:.6g}")
+    if money <= nearest * (1.0 + _SLACK / 10):
+        return nearest
+    up = Context(prec=6, rounding=ROUND_CEILING)
+    return float(up.create_decimal_from_float(float(money)))
+
+
+def check_costs(
+    costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
+) -> np.ndarray:
+    """Check per-query costs of the given shape; columns are matched by name.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_queries, n_models)
+        Money per call, ``NaN`` where unknown.
+    shape : tuple of int
+        The expected shape.
+    models : ndarray of shape (n_models,)
+        Names of the models; a DataFrame's columns are put in this order.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The costs, float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape, a column name or a value is wrong.
+    """
+    if isinstance(costs, Mapping):
+        raise ValueError(
+            f"{name} must be per query, a table of the shape of y, {tuple(shape)}; got "
+            "a dict. Prices per model belong in the constructor: costs=...; of columns "
+            "by model make a table: pandas.DataFrame(...)."
+        )
+    columns = model_names(costs, name)
+    table = read_numbers(costs, name)
+    if table.shape != tuple(shape):
+        way_out = "Prices per model belong in the constructor: costs=..."
+        named = set() if columns is None else set(columns)
+        # Without a name in common, y may have no names of its own.
+        if named & set(models) and named != set(models):
+            way_out = (
+                f"Not in y: {listed(sorted(named - set(models)))}; missing from "
+                f"{name}: {listed(sorted(set(models) - named))}."
+            )
+        raise ValueError(
+            f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
+            f"{table.shape}. {way_out}"
+        )
+    table = by_name(table, columns, models, name)
+    negative = (table < 0).any(axis=0)
+    if negative.any():
+        raise ValueError(
+            f"{name} must not be negative; got negative costs for the models "
+            f"{listed(models[negative])}."
+        )
+    return table
+
+
+def check_call_costs(
+    costs: Any, n_queries: int, name: str = "costs"
+) -> np.ndarray | float:
+    """Check the costs of one model.
+
+    Parameters
+    ----------
+    costs : float or array-like of shape (n_queries,)
+        A price, or money per call, ``NaN`` where unknown.
+    n_queries : int
+        Number of queries.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    float or ndarray of shape (n_queries,)
+        The price, or the costs.
+    """
+    if np.ndim(costs) == 0:
+        return check_number(costs, name, low=0.0)
+    costs = check_column(costs, n_queries, name)
+    if np.isnan(costs).all():
+        raise ValueError(f"{name} has no known cost: all are NaN; give a price.")
+    check_not_negative(costs, name)
+    return costs
+
+
+def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:
+    """Check per-model prices; returns float64 of shape (n_models,).
+
+    Parameters
+    ----------
+    prices : array-like of shape (n_models,), or mapping or Series by model name
+        Money per call, ``NaN`` where unknown.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    name : str, default="costs"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_models,)
+        The prices in the order of `models`.
+
+    Raises
+    ------
+    ValueError
+        If the length, a name or a value is wrong.
+    """
+    prices = by_model(prices, models)
+    if isinstance(prices, Mapping):
+        prices = {str(name): price for name, price in prices.items()}
+        unknown = [key for key in prices if key not in set(models)]
+        absent = [model for model in models if model not in prices]
+        if unknown or absent:
+            raise ValueError(
+                f"{name} must price exactly the models of y; unknown: "
+                f"{listed(unknown)}; without a price: {listed(absent)}."
+            )
+        prices = [prices[model] for model in models]
+    try:
+        vector = np.asarray(fill_masked(prices), dtype=np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite; one is too large a number.") from None
+    except (TypeError, ValueError):
+        raise _no_price(prices, name) from None
+    if vector.shape != (len(models),):
+        raise ValueError(
+            f"{name} in the constructor must be one price per model, of shape "
+            f"({len(models)},); got shape {vector.shape}. Per-query costs go to "
+            "fit(X, y, costs=...)."
+        )
+    bad = np.isinf(vector) | (vector < 0)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite and not negative; got {vector[bad].tolist()} for "
+            f"the models {listed(models[bad])}."
+        )
+    return vector
+
+
+def check_same_prices(state: Mapping[str, Any]) -> None:
+    """Check that the prices of a router are those that it was fitted with.
+
+    Parameters
+    ----------
+    state : mapping
+        Its attributes.
+
+    Raises
+    ------
+    ValueError
+        If others were set since.
+    """
+    costs = state.get("costs")
+    fitted = state.get("_fitted_costs", costs)
+    if costs is not fitted and not _are_same(costs, fitted):
+        raise ValueError(
+            "costs changed since fit, and what was learned rests on the old prices: "
+            "call fit again, or keep this router and fit a copy, "
+            "sklearn.base.clone(router).set_params(costs=...)."
+        )
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    try:
+        if bool(one == other):
+            return True
+    except (TypeError, ValueError):  # arrays
+        pass
+    one, other = by_model(one), by_model(other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if one.keys() != other.keys():
+            return False
+        one, other = list(one.values()), [other[name] for name in one]
+    try:
+        one, other = (np.asarray(costs, dtype=np.float64) for costs in (one, other))
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return np.array_equal(one, other, equal_nan=True)
+
+
+def _no_price(prices: Any, name: str) -> ValueError:
+    """Say which of the prices is no number."""
+    for price in prices if hasattr(prices, "__iter__") else [prices]:
+        try:
+            float(price)
+        except (TypeError, ValueError):
+            break
+    return ValueError(
+        f"{name} must be one number per model, money per call; got {price!r}. A price "
+        "is plain, without a currency and not by kind of token: multiply prices per "
+        "token by the tokens of a call first."
+    )
+
+
+def check_spend(
+    costs: Any, shape: tuple[int, int], models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check observed costs, per model or per query; returns them per query.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or mapping
+        Money per call, ``NaN`` where unknown; a mapping or Series goes by model name.
+    shape : tuple of int
+        Shape of the qualities.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models; a DataFrame's columns are put in this order.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The costs.
+    """
+    if costs is None:
+        raise ValueError(
+            f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
+            "is judged without them."
+        )
+    costs = by_model(costs, models)
+    if isinstance(costs, Mapping):
+        if models is None:
+            raise ValueError(
+                "costs by model name need a y whose columns name the models; give "
+                "them by position instead."
+            )
+        if any(np.ndim(price) for price in costs.values()):
+            raise ValueError(
+                f"costs must have shape ({shape[1]},) or {tuple(shape)}, or be a dict "
+                "of one price per model; got a dict of columns: make a table of it, "
+                "pandas.DataFrame(costs)."
+            )
+        costs = check_prices(costs, models)
+    table = read_numbers(costs, "costs")
+    if table.shape not in ((shape[1],), tuple(shape)):
+        raise ValueError(
+            f"costs must have shape ({shape[1]},) or {tuple(shape)}; got {table.shape}."
+        )
+    check_not_negative(table, "costs")
+    table = np.broadcast_to(table, shape)
+    return by_name(table, model_names(costs, "costs"), models, "costs")
+
+
+def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Check what each query of a stream really cost.
+
+    Parameters
+    ----------
+    costs : array-like of shape (n_queries,)
+        Money per query, ``NaN`` where unknown.
+    shape : tuple of int
+        Numbers of queries and of models.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The costs, float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape or a value is wrong.
+    """
+    spent = read_numbers(costs, "costs")
+    if spent.shape != (shape[0],):
+        raise ValueError(
+            "costs must be what each query really cost, one number per row of Z, of "
+            f"shape ({shape[0]},); got {spent.shape}. From a table of one column per "
+            "model take the model that was called: costs[np.arange(n), choice]."
+        )
+    check_not_negative(spent, "costs")
+    return spent

@@ -1,0 +1,304 @@
+"""Repeated prompts: find the rows of a table that ask the same thing.
+
+Logs hold a prompt many times, evaluations draw several answers per prompt, and hosted
+encoders return the same prompt with differences of up to 1e-4 in every feature. Rows
+of one prompt must be held out together, and count once where a fit weighs evidence.
+
+Two rows are one prompt if their distance is below 2% of the spread of the queries, the
+root mean squared distance from their centre. Copies with noise of 1e-4 in each of 3,072
+features lie within 1% of each other; of the different prompts of thirteen real tables
+at most two in a thousand lie within 2% (``docs/guide/tables.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from skroute._compute.chunks import chunks, evenly
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._table.averages import outcome_mass
+
+__all__ = ["BLOCK", "Repeats", "average_repeats", "find_repeats"]
+
+# A prompt of this many rows is a block, which is decided as one; in small tables a
+# tenth of the rows, but at least a handful.
+BLOCK = 50
+_SMALLEST_BLOCK = 10
+# Largest distance of two rows of one prompt, in units of the spread of the queries.
+_NEAR = 0.02
+# Directions on which distances are measured. They tell 8 numbers of a query, whatever
+# its width and wherever it is stored.
+_N_DIRECTIONS = 8
+# In few dimensions different queries come near each other by chance. Distances are
+# shortened until that is expected of one query in a hundred.
+_BY_CHANCE = 0.01
+# Width of the cells in which rows are compared, in largest distances. A pair that the
+# border of a cell separates shares a cell of another, shifted, grid.
+_CELL = 5.0
+_N_GRIDS = 8
+# Prompts that are told apart in one cell, at most: the cost stays linear.
+_N_IN_CELL = 32
+# Rows on which the spread is measured.
+_N_SAMPLED = 2048
+# Quantiles of a feature beyond which values count as if they were there.
+_INNER = (0.05, 0.95)
+
+# What `average_repeats` does with a row: keep it, leave it out, or put there the
+# average whose number is the place less 2.
+_KEPT, _LEFT_OUT, _AVERAGED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Which rows are of one prompt.
+
+    Attributes
+    ----------
+    first : ndarray of int of shape (n_queries,)
+        A row that stands for the prompt of each row, the same for all its rows.
+    count : ndarray of int of shape (n_queries,)
+        Number of rows of the prompt.
+    group : ndarray of int of shape (n_queries,) or None
+        Groups that the user wants to be held out together.
+    """
+
+    first: np.ndarray
+    count: np.ndarray
+    group: np.ndarray | None = None
+
+    @property
+    def block(self) -> np.ndarray:
+        """Whether rows are of a prompt that is a large part of the table.
+
+        An encoder that truncates long prompts makes such blocks. Their rows are not
+        one question that was asked again: each counts by itself.
+        """
+        n_rows = len(self.count)
+        return self.count >= min(BLOCK, max(_SMALLEST_BLOCK, n_rows // 10))
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Rows that count as evidence: the first of each prompt, and all of blocks."""
+        return self.block | (self.first == np.arange(len(self.first)))
+
+    @property
+    def n_prompts(self) -> int:
+        """Number of different prompts."""
+        return len(np.unique(self.first))
+
+    def units(self) -> np.ndarray:
+        """Number the sets of rows that folds must not separate.
+
+        Returns
+        -------
+        ndarray of int of shape (n_queries,)
+            Rows of one prompt, or of one group, share a number. Rows of a block are
+            apart: kept together they would be all of what a fold knows, or nothing.
+        """
+        rows = np.arange(len(self.first))
+        unit = np.where(self.block, rows, self.first)
+        if self.group is not None:
+            # Rows that share a prompt or a group, directly or through other rows.
+            first_of_group = np.unique(self.group, return_index=True)[1]
+            ends = np.r_[unit, first_of_group[self.group]]
+            links = coo_array(
+                (np.ones(len(ends), dtype=bool), (np.r_[rows, rows], ends)),
+                shape=(len(rows), len(rows)),
+            )
+            unit = connected_components(links, directed=False)[1]
+        return np.unique(unit, return_inverse=True)[1]
+
+
+def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
+    """Find the rows that ask the same thing.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings.
+    groups : ndarray of shape (n_queries,), default=None
+        Labels of rows that are to be held out together.
+    rows : Rows, default=IN_MEMORY
+        Where the rows are. Elsewhere X is the handle of a column.
+
+    Returns
+    -------
+    Repeats
+        Which rows are of one prompt, by near-equality.
+
+    Notes
+    -----
+    Rows are projected on eight directions and compared within the cells of eight
+    shifted grids, so the cost is linear in the number of rows. In a cell each row is
+    compared with the first of its prompt, so rows of one prompt lie within a few limits
+    of each other: a chain of near rows does not become one prompt.
+    """
+    n_queries = rows.count(X)
+    sample = rows.take(X, evenly(n_queries, _N_SAMPLED))
+    centre, scale = _locate(np.asarray(sample, dtype=np.float64))
+    n_features = sample.shape[1]
+    directions = None
+    if n_features > _N_DIRECTIONS:
+        rng = np.random.default_rng(0)
+        directions = rng.standard_normal((n_features, _N_DIRECTIONS))
+        directions /= np.sqrt(_N_DIRECTIONS)
+    points = rows.gather(rows.map(_project, X, centre, scale, directions))
+    first = _match(points)
+    group = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    return Repeats(first, np.bincount(first, minlength=n_queries)[first], group)
+
+
+def _locate(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre of the queries, and a scale for each feature that makes the spread 1.
+
+    Neither a few stray rows nor a feature on a larger scale (a length, a task's number)
+    makes all queries look alike: values beyond the inner 90% count as at its ends, and
+    features that vary more than most count as much as these.
+    """
+    # The largest number as a unit: squares of tiny or huge ones are lost.
+    unit = float(np.abs(sample).max()) or 1.0
+    sample = sample / unit
+    centre = np.median(sample, axis=0)
+    low, high = np.quantile(sample, _INNER, axis=0)
+    spread = np.clip(sample, low, high).std(axis=0)
+    # Distances that rounding explains are none.
+    rounding = float(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(sample).max())
+    if np.median(spread) <= rounding:
+        # Most features of most rows are constant.
+        spread = sample.std(axis=0)
+    varied = spread > rounding
+    if not varied.any():
+        return centre * unit, np.full(len(spread), unit)
+    scale = np.maximum(spread, np.median(spread[varied]))
+    total = float(np.sqrt(((spread / scale) ** 2).sum()))
+    return centre * unit, scale * total * unit
+
+
+def _project(
+    X: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    directions: np.ndarray | None,
+) -> np.ndarray:
+    """Coordinates of queries in which distances are compared."""
+    width = X.shape[1] if directions is None else directions.shape[1]
+    points = np.empty((len(X), width))
+    for part in chunks(len(X)):
+        scaled = (X[part] - centre) / scale
+        points[part] = scaled if directions is None else scaled @ directions
+    return points
+
+
+def _match(points: np.ndarray) -> np.ndarray:
+    """For each point the first of the points that are near each other."""
+    n_points, n_dimensions = points.shape
+    near = min(_NEAR, (_BY_CHANCE / n_points) ** (1.0 / n_dimensions))
+    rng = np.random.default_rng(0)
+    odd = 2 * rng.integers(2**62, size=n_dimensions, dtype=np.int64) + 1
+    first = np.arange(n_points)
+    roots = first
+    for _ in range(_N_GRIDS):
+        shift = rng.random(n_dimensions)
+        # Numbers of cells may wrap around: distances decide in the end.
+        cell = np.floor(points[roots] / (_CELL * near) + shift)
+        code = np.clip(cell, -(2.0**62), 2.0**62).astype(np.int64) @ odd
+        _join_in_cells(points, roots, code, near, first)
+        roots = roots[first[roots] == roots]
+    while (first[first] != first).any():
+        first = first[first]
+    return first
+
+
+def _join_in_cells(
+    points: np.ndarray,
+    roots: np.ndarray,
+    code: np.ndarray,
+    near: float,
+    first: np.ndarray,
+) -> None:
+    """Join the points of each cell to the first one that they are near to."""
+    left = roots
+    for _ in range(_N_IN_CELL):
+        _, at, which, sizes = np.unique(
+            code, return_index=True, return_inverse=True, return_counts=True
+        )
+        shared = sizes[which] > 1
+        leader = left[at[which]][shared]
+        left, code = left[shared], code[shared]
+        if not len(left):
+            return
+        apart = ((points[left] - points[leader]) ** 2).sum(axis=1)
+        joins = apart <= near**2
+        first[left[joins]] = leader[joins]
+        left, code = left[~joins], code[~joins]
+
+
+def average_repeats(
+    quality: Any, costs: Any, weight: Any, repeats: Repeats, rows: Rows = IN_MEMORY
+) -> tuple[Any, Any, Any]:
+    """Let each prompt count once, by the averages of its rows.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n_queries, n_models)
+        Outcomes; ``NaN`` where unknown.
+    costs : ndarray of shape (n_queries, n_models) or None
+        Money per call; ``NaN`` where unknown.
+    weight : ndarray of shape (n_queries, n_models) or None
+        Weight of every outcome.
+    repeats : Repeats
+        Which rows are of one prompt.
+    rows : Rows, default=IN_MEMORY
+        Where the rows are. Elsewhere the tables are handles of columns.
+
+    Returns
+    -------
+    quality, costs, weight : ndarray of shape (n_queries, n_models)
+        The first row of each prompt holds the averages of its known outcomes, its
+        other rows nothing. Rows of blocks are as they were.
+    """
+    several = np.flatnonzero((repeats.count > 1) & ~repeats.block)
+    if not len(several):
+        return quality, costs, weight
+    prompts, which = np.unique(repeats.first[several], return_inverse=True)
+    place = np.full(len(repeats.first), _KEPT)
+    place[several] = _LEFT_OUT
+    place[prompts] = _AVERAGED + np.arange(len(prompts))
+    place = rows.split(place, quality)
+    of_prompt = csr_array(
+        (np.ones(len(several)), (which, np.arange(len(several)))),
+        shape=(len(prompts), len(several)),
+    )
+    mass = None if weight is None else rows.take(weight, several)
+
+    def mean(table: Any) -> Any:
+        values = np.asarray(rows.take(table, several))
+        known = outcome_mass(values, mass)
+        total = of_prompt @ (known * np.nan_to_num(values))
+        count = of_prompt @ known
+        means = np.full(total.shape, np.nan)
+        np.divide(total, count, out=means, where=count > 0)
+        return rows.map(_replace, table, place, rows.share(means), np.nan)
+
+    if mass is not None:
+        # Over all rows, also those without an outcome: weights of one over the chance
+        # of an outcome then count a prompt once, however often it was tried.
+        means = (of_prompt @ mass) / of_prompt.sum(axis=1)[:, None]
+        weight = rows.map(_replace, weight, place, rows.share(means), 0.0)
+    return mean(quality), None if costs is None else mean(costs), weight
+
+
+def _replace(
+    table: np.ndarray, place: np.ndarray, averages: np.ndarray, left_out: float
+) -> np.ndarray:
+    """Rows as they are, as averages, or without anything."""
+    table = np.array(table)
+    table[place == _LEFT_OUT] = left_out
+    averaged = place >= _AVERAGED
+    table[averaged] = averages[place[averaged] - _AVERAGED]
+    return table

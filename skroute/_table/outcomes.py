@@ -1,0 +1,303 @@
+"""Outcomes and costs of a training table: whether they are enough to fit a router.
+
+They are checked by sums over rows, in memory or on a cluster (see
+``skroute._compute.executor``).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._table.averages import means_of, weighted_sums
+from skroute._table.costs import check_costs, check_prices
+from skroute._table.names import by_name, listed, model_names
+from skroute._table.numbers import LARGEST_OUTCOME, check_magnitude, read_numbers
+from skroute.exceptions import NoCostWarning, caller_level
+
+__all__ = [
+    "Outcomes",
+    "check_complete",
+    "check_outcome_weight",
+    "check_outcomes_of",
+]
+
+
+class Outcomes(NamedTuple):
+    """What is checked of a training table besides the queries.
+
+    Attributes
+    ----------
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities; ``NaN`` where a model was not run, or its outcome is left out.
+    costs : ndarray of shape (n_queries, n_models)
+        Money per call; ``NaN`` where unknown.
+    per_query : bool
+        Whether the costs were given per query, or are one price per model.
+    weight : ndarray of shape (n_queries, n_models) or None
+        Weight of every outcome; positive where the quality is known, 0 elsewhere.
+    mean_costs : ndarray of shape (n_models,)
+        Mean money per call of each model.
+    """
+
+    quality: Any
+    costs: Any
+    per_query: bool
+    weight: Any
+    mean_costs: np.ndarray
+
+
+def check_outcomes_of(
+    router: BaseEstimator,
+    models: np.ndarray,
+    quality: Any,
+    costs: Any = None,
+    outcome_weight: Any = None,
+    rows: Rows = IN_MEMORY,
+) -> Outcomes:
+    """Check that outcomes and costs are enough to fit a router.
+
+    Parameters
+    ----------
+    router : estimator
+        The router that is being fitted; its ``costs`` parameter holds the per-model
+        prices, if any.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities, checked by `check_quality`.
+    costs, outcome_weight : array-like of shape (n_queries, n_models), default=None
+        As in `check_routing_table`.
+    rows : Rows, default=IN_MEMORY
+        Where the rows are. Elsewhere the tables are handles of columns.
+
+    Returns
+    -------
+    Outcomes
+        The checked tables.
+
+    Raises
+    ------
+    ValueError
+        If a shape, a name or a value is not as described.
+    """
+    observed = rows.get(rows.total(_observed, quality, combine=np.logical_or))
+    if not observed.all():
+        raise ValueError(
+            f"y has no observed quality for the models {listed(models[~observed])}: "
+            "their column is all NaN; drop it or add outcomes."
+        )
+    weight = None
+    if outcome_weight is not None:
+        weight = check_outcome_weight(outcome_weight, quality, models, rows=rows)
+        quality = rows.map(_where_weighed, quality, weight)
+    given = getattr(router, "costs", None)
+    prices = None if given is None else check_prices(given, models)
+    if costs is None:
+        if prices is None:
+            warnings.warn(
+                f"{type(router).__name__} was given no costs: every model is taken to "
+                "cost 1. Give prices as costs=... in the constructor or per-query "
+                "costs to fit.",
+                NoCostWarning,
+                stacklevel=caller_level(),
+            )
+            prices = np.ones(len(models))
+        check_magnitude(prices, "costs", LARGEST_OUTCOME)
+        if np.isnan(prices).any():
+            raise ValueError(
+                f"costs has no price for the models {listed(models[np.isnan(prices)])}"
+                " and no per-query costs were given to fit."
+            )
+        table = rows.map(_at_prices, quality, prices)
+        return Outcomes(quality, table, False, _unless_even(weight, rows), prices)
+    table = rows.map(_costs_of_calls, costs, quality, weight, prices, models)
+    known, paid = rows.get(rows.total(_known_and_paid, table, combine=np.logical_or))
+    if not known.all():
+        raise ValueError(
+            f"costs has no known cost for the models {listed(models[~known])}: "
+            "their column is all NaN; give a price for them in the constructor."
+        )
+    free = ~paid if prices is None else ~paid & (prices != 0)
+    if free.any():
+        warnings.warn(
+            f"costs is 0 in all rows for the models {listed(models[free])}: 0 means "
+            "free. Where a cost is not known, give NaN. A price of 0 for the model, "
+            "costs=... in the constructor, says that it is free.",
+            NoCostWarning,
+            stacklevel=caller_level(),
+        )
+    mean_costs = means_of(rows.get(rows.total(weighted_sums, table, weight)))
+    return Outcomes(quality, table, True, _unless_even(weight, rows), mean_costs)
+
+
+def _unless_even(weight: Any, rows: Rows) -> Any:
+    """Weights, unless all outcomes that count weigh the same, as they do without."""
+    if weight is None or rows.get(rows.total(_most_uneven, weight, combine=max)) > 1e-9:
+        return weight
+    return None
+
+
+def _most_uneven(weight: np.ndarray) -> float:
+    """Largest distance from 1 of the weights of outcomes that count."""
+    return float(np.abs(weight[weight > 0] - 1.0).max(initial=0.0))
+
+
+def _observed(table: np.ndarray) -> np.ndarray:
+    return np.isfinite(table).any(axis=0)
+
+
+def _known_and_paid(costs: np.ndarray) -> np.ndarray:
+    return np.stack([np.isfinite(costs).any(axis=0), (costs > 0).any(axis=0)])
+
+
+def _where_weighed(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.where(weight > 0, table, np.nan)
+
+
+def _at_prices(quality: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(prices, quality.shape)
+
+
+def _costs_of_calls(
+    costs: Any,
+    quality: np.ndarray,
+    weight: np.ndarray | None,
+    prices: np.ndarray | None,
+    models: np.ndarray,
+) -> np.ndarray:
+    table = check_costs(costs, quality.shape, models)
+    check_magnitude(table, "costs", LARGEST_OUTCOME)
+    if weight is not None:
+        table = _where_weighed(table, weight)
+    if prices is not None:
+        # A known price stands in for a call whose cost was not recorded.
+        table = np.where(np.isnan(table), prices, table)
+    return table
+
+
+def check_outcome_weight(
+    weight: Any,
+    quality: Any,
+    models: np.ndarray,
+    name: str = "outcome_weight",
+    rows: Rows = IN_MEMORY,
+) -> Any:
+    """Check weights of outcomes, and bring those of every model to its outcomes.
+
+    Parameters
+    ----------
+    weight : array-like of shape (n_queries, n_models)
+        Weights, in any unit; not read where the quality is unknown.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities, ``NaN`` where unknown.
+    models : ndarray of shape (n_models,)
+        Names of the models; a DataFrame's columns are put in this order.
+    name : str, default="outcome_weight"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        Weights that sum, for every model, to as many equally weighed outcomes as would
+        tell its mean as well [1]_; 0 where the quality is unknown.
+
+    Raises
+    ------
+    ValueError
+        If the shape, a column name or a value is wrong, or a model is left without any
+        outcome.
+
+    References
+    ----------
+    .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
+    """
+    table = rows.map(_read_weight, weight, quality, models, name)
+    largest = rows.get(rows.total(_largest, table, combine=np.maximum))
+    if (largest == 0).any():
+        raise ValueError(
+            f"{name} leaves no outcome of the models {listed(models[largest == 0])}: "
+            "all their weights are 0; drop their columns or weigh an outcome."
+        )
+    # The largest as a unit keeps the squares of extreme weights finite.
+    total, squares = rows.get(rows.total(_weight_sums, table, largest))
+    return rows.map(_as_outcomes, table, largest, total / squares)
+
+
+def _read_weight(
+    weight: Any, quality: np.ndarray, models: np.ndarray, name: str
+) -> np.ndarray:
+    """Weights in the order of the models; 0 where the quality is unknown."""
+    columns = model_names(weight, name)
+    table = read_numbers(weight, name, finite=False)
+    if table.shape != quality.shape:
+        raise ValueError(
+            f"{name} must have one weight per outcome, the shape of y, "
+            f"{quality.shape}; got {table.shape}."
+        )
+    table = by_name(table, columns, models, name)
+    known = np.isfinite(quality)
+    bad = known & ~(np.isfinite(table) & (table >= 0))
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite and not negative wherever y is known; got "
+            f"{table[bad][0]!r} for the model {models[bad.any(axis=0)][0]}. Give 0 to "
+            "leave an outcome out."
+        )
+    return np.where(known, table, 0.0)
+
+
+def _largest(table: np.ndarray) -> np.ndarray:
+    return table.max(axis=0)
+
+
+def _weight_sums(table: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    table = table / unit
+    return np.stack([table.sum(axis=0), (table**2).sum(axis=0)])
+
+
+def _as_outcomes(table: np.ndarray, unit: np.ndarray, each: np.ndarray) -> np.ndarray:
+    return (table / unit) * each
+
+
+def check_complete(quality: np.ndarray, costs: np.ndarray | None = None) -> np.ndarray:
+    """Find the queries on which decisions can be judged, one at the least.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n_queries, n_models)
+        Observed qualities; ``NaN`` where unknown.
+    costs : ndarray of shape (n_queries, n_models), default=None
+        Observed costs, where they count.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_queries,)
+        Whether the outcome of every model is known.
+
+    Raises
+    ------
+    ValueError
+        If there is no such query.
+    """
+    known = np.isfinite(quality)
+    outcome = "quality"
+    if costs is not None:
+        known &= np.isfinite(costs)
+        outcome = "quality and cost"
+    complete: np.ndarray = known.all(axis=1)
+    if not complete.any():
+        most, n_models = int(known.sum(axis=1).max()), known.shape[1]
+        raise ValueError(
+            f"judging decisions needs complete rows: queries on which the {outcome} of "
+            f"every model is known, to tell what another decision would have given. At "
+            f"most {most} of the {n_models} models are known on any of these "
+            f"{len(known)} queries. A log with one answer per query is enough to fit a "
+            "router; to judge it, run every model on a sample of queries that it was "
+            "not fitted on, and give these as y and costs."
+        )
+    return complete

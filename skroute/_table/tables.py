@@ -1,0 +1,406 @@
+"""Checks of tables: queries, qualities, weights of outcomes, estimates.
+
+Everything that enters the package is checked once, and named in the error if it is
+wrong. Costs are checked in ``skroute._table.costs``, single numbers in
+``skroute._table.numbers``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from skroute._compute.drafts import drafted
+from skroute._table.duplicates import Repeats
+from skroute._table.names import by_name, check_rows, default_names, listed, model_names
+from skroute._table.numbers import (
+    LARGEST_FEATURE,
+    LARGEST_OUTCOME,
+    check_column,
+    check_magnitude,
+    read_numbers,
+    refuse_masked,
+)
+from skroute._table.outcomes import Outcomes, check_outcomes_of
+
+__all__ = [
+    "RoutingTable",
+    "check_choice",
+    "check_estimate",
+    "check_estimates",
+    "check_input_features",
+    "check_outcomes",
+    "check_quality",
+    "check_queries",
+    "check_routing_table",
+    "check_vectors",
+    "settled_table",
+]
+
+# Embeddings keep their precision; anything else becomes float64.
+_FLOATS = (np.float64, np.float32)
+
+
+class RoutingTable(NamedTuple):
+    """A checked training table.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings, float32 or float64.
+    quality : ndarray of shape (n_queries, n_models)
+        Qualities, float64; ``NaN`` where a model was not run.
+    costs : ndarray of shape (n_queries, n_models)
+        Money per call, float64; ``NaN`` where unknown.
+    per_query : bool
+        Whether the costs were given per query, or are one price per model.
+    weight : ndarray of shape (n_queries, n_models) or None
+        Weight of every outcome; positive where the quality is known, 0 elsewhere.
+    repeats : Repeats or None
+        Which rows are of one prompt or group; set by `CrossFittedRouter`.
+    """
+
+    X: np.ndarray
+    quality: np.ndarray
+    costs: np.ndarray
+    per_query: bool
+    weight: np.ndarray | None = None
+    repeats: Repeats | None = None
+
+
+def check_routing_table(
+    router: BaseEstimator,
+    X: Any,
+    y: Any,
+    costs: Any = None,
+    outcome_weight: Any = None,
+) -> RoutingTable:
+    """Check what a router is fitted on, and set the attributes that follow from it.
+
+    Sets ``n_features_in_``, ``feature_names_in_`` (where `X` has column names),
+    ``models_`` and ``costs_`` on `router`.
+
+    Parameters
+    ----------
+    router : estimator
+        The router that is being fitted; its ``costs`` parameter holds the per-model
+        prices, if any.
+    X : array-like of shape (n_queries, n_features)
+        Embeddings of the queries.
+    y : array-like of shape (n_queries, n_models)
+        Quality of every model on every query, ``NaN`` where it was not run. Columns
+        of a pandas or polars DataFrame name the models.
+    costs : array-like of shape (n_queries, n_models), default=None
+        Money per call, ``NaN`` where unknown.
+    outcome_weight : array-like of shape (n_queries, n_models), default=None
+        Weight of every outcome; 0 leaves it out, with its cost.
+
+    Returns
+    -------
+    RoutingTable
+        The checked arrays.
+
+    Raises
+    ------
+    ValueError
+        If a shape, a name or a value is not as described.
+    """
+    with drafted(router) as draft:
+        return _check_routing_table(draft, X, y, costs, outcome_weight)
+
+
+def _check_routing_table(
+    router: BaseEstimator, X: Any, y: Any, costs: Any, outcome_weight: Any
+) -> RoutingTable:
+    check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
+    models = model_names(y)
+    quality = check_quality(y)
+    check_magnitude(quality, "y", LARGEST_OUTCOME)
+    if models is None:
+        models = default_names(quality.shape[1])
+    outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
+    X = check_vectors(router, X, reset=True)
+    check_consistent_length(X, quality)
+    return settled_table(router, models, X, outcomes)
+
+
+def settled_table(
+    router: BaseEstimator, models: np.ndarray, X: Any, outcomes: Outcomes
+) -> RoutingTable:
+    """Set the attributes that follow from what is fitted, all of it checked.
+
+    Parameters
+    ----------
+    router : estimator
+        The router that is being fitted.
+    models : ndarray of shape (n_models,)
+        Names of the models.
+    X : ndarray of shape (n_queries, n_features)
+        Embeddings.
+    outcomes : Outcomes
+        The rest of the table.
+
+    Returns
+    -------
+    RoutingTable
+        The table.
+    """
+    router.models_ = models
+    router.costs_ = np.array(outcomes.mean_costs)
+    router._per_query_costs = outcomes.per_query
+    # They are part of what is learned: other prices need another fit.
+    router._fitted_costs = getattr(router, "costs", None)
+    # What an earlier fit knew of its training queries holds no more.
+    vars(router).pop("_training", None)
+    return RoutingTable(
+        X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
+    )
+
+
+def check_queries(router: BaseEstimator, X: Any) -> np.ndarray:
+    """Check embeddings given to a fitted router.
+
+    Parameters
+    ----------
+    router : estimator
+        A fitted router.
+    X : array-like of shape (n_queries, n_features)
+        Embeddings.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_features)
+        The embeddings, float32 or float64.
+
+    Raises
+    ------
+    NotFittedError
+        If the router is not fitted.
+    ValueError
+        If the width, the shape or a value is wrong.
+    """
+    if _is_plain(router, X):
+        return X
+    check_is_fitted(router)
+    return check_vectors(router, X, reset=False)
+
+
+def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
+    """Check embeddings as scikit-learn does, and say which step texts are lacking.
+
+    A fitted router (``reset=False``) also takes no queries at all.
+    """
+    refuse_masked(X, "X")
+    try:
+        X = validate_data(
+            router,
+            X,
+            dtype=_FLOATS,
+            order="C",  # sums must not depend on the layout
+            ensure_min_samples=int(reset),
+            reset=reset,
+        )
+    except (TypeError, ValueError):
+        if issparse(X):
+            raise TypeError(
+                f"X is a sparse matrix of shape {X.shape}, but a router needs dense "
+                "vectors: put TruncatedSVD before it, "
+                "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
+            ) from None
+        if _is_text(X):
+            raise ValueError(
+                "X holds texts, but a router needs their vectors: put an encoder "
+                "before it, make_pipeline(skroute.text.SentenceEncoder(), router) or "
+                "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
+            ) from None
+        raise
+    check_magnitude(X, "X", LARGEST_FEATURE)
+    return X
+
+
+def _is_text(X: Any) -> bool:
+    """Tell texts in a list, an array or a Series; a DataFrame is none."""
+    if isinstance(X, str):
+        return True
+    if not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
+        return False
+    return any(isinstance(text, str) for text in X)
+
+
+def _is_plain(router: BaseEstimator, X: Any) -> bool:
+    """Whether there is nothing about X that scikit-learn's checks would find.
+
+    They look for everything that X could be, which takes as long as to route a query.
+    """
+    known = vars(router)
+    if not (
+        type(X) is np.ndarray
+        and X.dtype in _FLOATS
+        and X.flags.c_contiguous
+        and X.ndim == 2
+        and X.shape[0] > 0
+        and X.shape[1] == known.get("n_features_in_")
+        # It would be missing the names.
+        and "feature_names_in_" not in known
+        and "models_" in known
+    ):
+        return False
+    # Neither is a number there that is none, nor one whose square would not be; a sum
+    # that overflows is looked at again.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.vdot(X, X)) <= LARGEST_FEATURE**2
+
+
+def check_quality(
+    y: Any, name: str = "y", *, models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check a quality table.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Qualities, ``NaN`` where unknown. A vector is the column of a single model.
+    name : str, default="y"
+        How errors call the argument.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models; a DataFrame's columns are put in this order.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_models)
+        The qualities, float64.
+    """
+    if y is None:
+        raise ValueError(
+            f"this estimator requires {name} to be passed, but the target {name} is "
+            "None; give qualities of shape (n_queries, n_models)."
+        )
+    if np.isscalar(y):
+        raise ValueError(
+            f"{name} must have shape (n_queries, n_models); got a scalar, {y!r}."
+        )
+    table = read_numbers(y, name)
+    table = table.reshape(len(table), -1)
+    return by_name(table, model_names(y, name), models, name)
+
+
+def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
+    """Check qualities of one model.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries,)
+        Qualities, ``NaN`` where unknown.
+    n_queries : int
+        Number of queries.
+    name : str, default="y"
+        How errors call the argument.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The qualities, float64.
+    """
+    y = check_column(y, n_queries, name)
+    if np.isfinite(y).sum() < 2:
+        raise ValueError(
+            f"{name} must have at least 2 outcomes that are not NaN, to tell what the "
+            f"model is worth; got {int(np.isfinite(y).sum())}."
+        )
+    return y
+
+
+def check_estimates(quality: Any, cost: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check estimated qualities and costs of shape (n_queries, n_models)."""
+    quality = check_estimate(quality, "quality")
+    cost = check_estimate(cost, "cost")
+    if quality.shape != cost.shape:
+        raise ValueError(
+            "quality and cost must have the same shape (n_queries, n_models); got "
+            f"{quality.shape} and {cost.shape}."
+        )
+    return quality, cost
+
+
+def check_estimate(table: Any, name: str) -> np.ndarray:
+    """Check estimates of one kind, "quality" or "cost", of any number of queries."""
+    refuse_masked(table, name)
+    table = check_array(
+        table,
+        dtype=_FLOATS,
+        order="C",
+        ensure_2d=False,
+        ensure_min_samples=0,
+        input_name=name,
+    )
+    if table.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape (n_queries, n_models); got {table.shape}."
+        )
+    if name == "cost" and (table < 0).any():
+        raise ValueError(
+            f"cost must not be negative; its smallest value is {table.min():g}."
+        )
+    return table
+
+
+def check_input_features(input_features: Any, n_features: int) -> None:
+    """Check names that scikit-learn hands to `get_feature_names_out`; only counted."""
+    if input_features is not None and len(input_features) != n_features:
+        raise ValueError(
+            f"input_features should have length equal to {n_features}; got "
+            f"{len(input_features)}."
+        )
+
+
+def check_choice(
+    choice: Any, shape: tuple[int, int], models: np.ndarray | None = None
+) -> np.ndarray:
+    """Check decisions, one per query: indices of models, or their names.
+
+    Parameters
+    ----------
+    choice : array-like of int or str of shape (n_queries,)
+        What was decided.
+    shape : tuple of int
+        Numbers of queries and of models.
+    models : ndarray of shape (n_models,), default=None
+        Names of the models, in the order of the indices.
+
+    Returns
+    -------
+    ndarray of int of shape (n_queries,)
+        Indices of models.
+    """
+    refuse_masked(choice, "choice")
+    choice = np.asarray(choice)
+    if choice.dtype.kind in "OU" and choice.ndim == 1:
+        models = default_names(shape[1]) if models is None else models
+        index = {model: i for i, model in enumerate(models)}
+        unknown = [name for name in choice if str(name) not in index]
+        if unknown:
+            raise ValueError(
+                f"choice must name the models {listed(models)}, or be their indices; "
+                f"got {listed(unknown)}."
+            )
+        choice = np.array([index[str(name)] for name in choice], dtype=np.intp)
+    if choice.shape != (shape[0],) or choice.dtype.kind not in "iu":
+        raise ValueError(
+            f"choice must be model names or integer model indices of shape "
+            f"({shape[0]},); got shape {choice.shape} and dtype {choice.dtype}."
+        )
+    if len(choice) and (choice.min() < 0 or choice.max() >= shape[1]):
+        raise ValueError(
+            f"choice must lie in 0..{shape[1] - 1}; got values from {choice.min()} to "
+            f"{choice.max()}."
+        )
+    return choice

@@ -1,0 +1,5 @@
+"""The ``skroute`` command."""
+
+from skroute.cli.app import app
+
+__all__ = ["app"]

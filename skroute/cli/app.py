@@ -1,0 +1,485 @@
+"""The ``skroute`` command: compare routers on a table, fit one, route with it.
+
+What takes long to import (scikit-learn, LightGBM, pandas) is imported when a command
+runs: ``skroute --help`` and ``skroute --version`` are to answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import skroute
+from skroute.cli import console as console
+from skroute.cli.options import (
+    SeedOption,
+    Table,
+    TestSizeOption,
+    repeated_prompts,
+    warn_of_repeats,
+    with_table,
+)
+from skroute.cli.report import report
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+__all__ = ["app"]
+
+_EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
+_N_SHOWN = 8
+
+
+class _Group(TyperGroup):
+    """Turns the errors of wrong input into one line and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _EXPECTED_ERRORS as error:
+            # A closed pipe (`skroute route ... | head`) is for typer to end quietly.
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            from skroute._table.texts import clean_text
+
+            text = clean_text(" ".join(str(error).split()))
+            console.errors.print(f"error: {text}", style="red", soft_wrap=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Learn which LLM to call, and decide it under a budget.",
+)
+
+
+class Scope(StrEnum):
+    """What a budget limits."""
+
+    mean = "mean"
+    query = "query"
+    batch = "batch"
+
+
+class OnInfeasible(StrEnum):
+    """What to do where nothing fits a budget."""
+
+    refuse = "raise"
+    cheapest = "cheapest"
+
+
+class Format(StrEnum):
+    """How routed queries are written."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Number of splits.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.output.print(f"skroute {skroute.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and leave.",
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Learn which LLM to call, and decide it under a budget."""
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the fitted router is saved.")
+    ] = Path("router.skroute"),
+    seeds: SeedsOption = 3,
+    seed: SeedOption = 0,
+) -> None:
+    """Go the whole way on a small real pool: digits, read by nine classifiers."""
+    import numpy as np
+    import pandas as pd
+    from sklearn.model_selection import train_test_split
+
+    from skroute._compute.threads import single_threaded
+    from skroute.cli.files import load, save
+    from skroute.cli.routed import decide
+    from skroute.datasets import load_digits_pool
+    from skroute.evaluation import compare_routers
+    from skroute.metrics import best_single
+    from skroute.ranking import RankingRouter
+
+    if console.is_stdout(out):
+        raise ValueError("the demo prints what it finds on stdout: give --out a file.")
+    console.check_out(out)
+    pool = load_digits_pool()
+    console.output.print(
+        f"Queries: {len(pool.data):,} handwritten digits. Models: {len(pool.models)} "
+        "classifiers. Quality: 1 if the digit is read right, else 0. Cost: arithmetic "
+        "operations."
+    )
+    with console.progress("Comparing routers") as progress:
+        comparison = compare_routers(
+            pool.data,
+            pool.quality,
+            pool.costs,
+            models=pool.models,
+            seeds=range(seed, seed + seeds),
+            progress=progress,
+        )
+    train, test = train_test_split(
+        np.arange(len(pool.data)), test_size=0.3, random_state=seed
+    )
+    router = RankingRouter(random_state=seed)
+    y = pd.DataFrame(pool.quality[train], columns=pool.models)
+    with console.progress("Fitting"), single_threaded():
+        router.fit(pool.data[train], y, costs=pool.costs[train])
+    save(router, out)
+    best = best_single(pool.quality[train], pool.costs[train])
+    single = pool.costs[test, best].mean()
+    # A total for the whole batch, which is kept whatever the batch is like.
+    budget = 0.5 * single * len(test)
+    rule = {"budget": budget, "scope": "batch"}
+    routed = decide(load(out), pool.data[test], rule)
+    routed.insert(1, "prompt", pool.prompts[test])
+    chosen = pd.Index(pool.models).get_indexer(routed["model"])
+    console.heading(
+        f"{len(test)} held-out queries, routed for half of what "
+        f"{pool.models[best]} costs; the first {_N_SHOWN}:"
+    )
+    console.output.print(console.routed_table(routed.head(_N_SHOWN)))
+    routes = {f"All {len(test)}": chosen, f"With {pool.models[best]} alone": best}
+    for who, model in routes.items():
+        spend, right = pool.costs[test, model].mean(), pool.quality[test, model].mean()
+        console.output.print(
+            f"{who}: {spend:,.0f} operations a query, {right:.1%} read right."
+        )
+    console.output.print(f"The router is saved in {out}.", soft_wrap=True)
+    console.print_comparison(comparison, "cost in operations")
+
+
+@app.command()
+@with_table
+def evaluate(
+    table: Table,
+    seeds: SeedsOption = 5,
+    test_size: TestSizeOption = 0.3,
+    seed: SeedOption = 0,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="OUT.json",
+            help="Also write all numbers here; - is stdout, and tables go to stderr.",
+        ),
+    ] = None,
+) -> None:
+    """Compare routers on a table of your own, on paired splits."""
+    console.check_out(json_file)
+    with console.kept_from(json_file):
+        data = table.read()
+        comparison = _compared(data, table.path.name, seeds, test_size, seed)
+        console.print_budgets(comparison)
+        console.print_comparison(
+            comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
+        )
+    if json_file is not None:
+        text = json.dumps(comparison.to_dict(), indent=1)
+        console.write_text(f"{text}\n", json_file)
+
+
+@app.command()
+@with_table
+def fit(
+    table: Table,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Where the router is saved: router.skroute, or a pickle if the name "
+            "ends in .joblib; - is stdout.",
+        ),
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            metavar="NAME=VALUE",
+            help="A parameter of RankingRouter; may be repeated.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Fit a RankingRouter on all queries of a table and save it.
+
+    Without --embeddings the router reads prompts: TF-IDF and a truncated SVD are fitted
+    and saved with it.
+    """
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+    from skroute.evaluation._defaults import fit_encoder
+    from skroute.ranking import RankingRouter
+
+    console.check_out(out)
+    router = RankingRouter(random_state=seed)
+    router.set_params(**dict(_parameter(text) for text in param or []))
+    data = table.read()
+    y = pd.DataFrame(data.quality, columns=data.models)
+    costs = data.costs
+    if costs.ndim == 1:
+        router.set_params(costs=costs)
+        costs = None
+    fitted: Any = router
+    with console.progress("Fitting"):
+        if data.data is None:
+            encoder = fit_encoder(data.prompts, seed)
+            router.fit(encoder.transform(data.prompts), y, costs=costs)
+            fitted = Pipeline([*encoder.steps, ("router", router)])
+        else:
+            router.fit(data.data, y, costs=costs)
+    _save(fitted, out)
+    reads = "prompts" if data.data is None else f"{router.n_features_in_} numbers each"
+    with console.kept_from(out):
+        console.output.print(
+            f"Fitted on {len(y):,} queries and {len(data.models)} models; reads "
+            f"{reads}. Saved: {out}",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def route(
+    router: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ROUTER",
+            help="A file that `skroute fit` saved. One that ends in .joblib, .pkl or "
+            ".pickle is a pickle: loading it can run any code that it holds, so only "
+            "open files that you trust. No other file runs anything.",
+        ),
+    ],
+    queries: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUERIES",
+            help="Prompts: a text file with one a line, a table as `skroute fit` reads "
+            "it (a column called prompt is enough), or - for the lines of stdin. A "
+            "blank line is an empty prompt.",
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="E.npy|COLUMN",
+            help="Embeddings of the prompts: a file, row by row, as numpy.save writes "
+            "it, or a column of vectors of the table QUERIES.",
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Money; what it limits is said by --scope.")
+    ] = None,
+    scope: Annotated[
+        Scope | None,
+        typer.Option(
+            help="mean (the default): average per query over the traffic; query: cap "
+            "for each one; batch: total of this call."
+        ),
+    ] = None,
+    min_quality: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean quality to reach at the least cost: a number, or a share of the "
+            "best single model's such as 95%."
+        ),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(help="Quality that one unit of money is worth.")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Quality that may be given up for a cheaper model."),
+    ] = None,
+    on_infeasible: Annotated[
+        OnInfeasible | None,
+        typer.Option(
+            help="Where nothing fits the budget: an error (raise, the default), or the "
+            "cheapest model."
+        ),
+    ] = None,
+    available: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Models that may be called; default: all."),
+    ] = None,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Models to name per query: the one to call, then those to fall back "
+            "on, in columns fallback_1, fallback_2, ...",
+        ),
+    ] = 1,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Add the runner-up, the margin, the price of money, and the money "
+            "saved against the best single model.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write here; default, or -: stdout.")
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="csv (the default; a text that a spreadsheet would run as a formula "
+            "begins with an apostrophe), or jsonl (the default where --out ends so).",
+        ),
+    ] = None,
+) -> None:
+    """Decide which model each query is sent to; a row for each, in their order.
+
+    Rows are called as QUERIES calls them (query_id, sample_id, id), or are numbered.
+
+    A router that was saved with a BudgetDecider decides as that does. --budget,
+    --min-quality or --price, with --scope, take the place of its rule.
+    """
+    from skroute.cli import routed
+    from skroute.cli.files import embedded, load, read_queries
+    from skroute.exceptions import InfeasibleBudgetError
+
+    console.check_out(out)
+    saved = load(router)
+    asked = None if queries is None else read_queries(queries)
+    prompts = None if asked is None else asked.prompts
+    X = embedded(saved.before, prompts, embeddings, queries)
+    options = {
+        "budget": budget,
+        "scope": scope and scope.value,
+        "min_quality": _number_or_text(min_quality),
+        "price": price,
+        "tolerance": tolerance,
+        "on_infeasible": on_infeasible and on_infeasible.value,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        table = routed.decide(
+            saved, X, given, available=_names(available), top_k=top_k, explain=explain
+        )
+    except InfeasibleBudgetError as error:
+        why = routed.explain_refusal(error, given.get("min_quality"))
+        raise ValueError(why) from error
+    if asked is not None:
+        table.insert(1, "prompt", asked.prompts)
+        if asked.names is not None:
+            table["query"] = asked.names
+        if asked.n_calls is not None and asked.n_calls > len(table):
+            console.note(
+                f"{asked.n_calls:,} rows are calls on {len(table):,} queries; each "
+                "query is routed once."
+            )
+    for remark in routed.remarks(saved, X, given, prompts):
+        console.note(remark)
+    if form is None and out is not None and out.suffix.lower() == ".jsonl":
+        form = Format.jsonl
+    write = routed.to_jsonl if form is Format.jsonl else routed.to_csv
+    console.write_text(write(table), out)
+
+
+app.command()(report)
+
+
+def _compared(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -> Any:
+    """Compare routers on a table that was read, and say what it holds."""
+    import numpy as np
+
+    from skroute.evaluation import compare_routers
+    from skroute.evaluation._defaults import ON_TEXT, fit_encoder
+
+    incomplete = np.isnan(data.quality + data.costs).any(axis=1)
+    console.output.print(
+        f"{name}: {len(data.quality):,} queries, {len(data.models)} models, "
+        f"{int(incomplete.sum()):,} queries without every quality and cost (used in "
+        "training, left out of testing)."
+    )
+    encoder = None
+    if data.data is None:
+        console.output.print(ON_TEXT)
+        encoder = partial(fit_encoder, seed=seed)
+    else:
+        warn_of_repeats(data.data)
+    with console.progress("Comparing routers") as progress:
+        return compare_routers(
+            data.prompts if data.data is None else data.data,
+            data.quality,
+            data.costs,
+            models=data.models,
+            encoder=encoder,
+            groups=repeated_prompts(data),
+            test_size=test_size,
+            seeds=range(seed, seed + seeds),
+            progress=progress,
+        )
+
+
+def _save(fitted: Any, out: Path) -> None:
+    from skroute.cli.files import save
+
+    if not console.is_stdout(out):
+        save(fitted, out)
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "router.skroute")
+        save(fitted, file)
+        console.write_bytes(file.read_bytes(), out)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--param must be NAME=VALUE; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _number_or_text(value: str | None) -> float | str | None:
+    if value is None or value.endswith("%"):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(
+            f"--min-quality must be a number or a percentage; got {value!r}."
+        ) from None
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -1,0 +1,264 @@
+"""What the command line prints: tables of numbers, notes, progress, results.
+
+Nothing here imports NumPy or pandas before tables are printed: ``skroute --help`` is to
+answer at once.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from skroute._io.atomic import check_writable, replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from skroute.evaluation import Comparison, RouterResult
+
+__all__ = [
+    "check_out",
+    "errors",
+    "heading",
+    "is_stdout",
+    "kept_from",
+    "note",
+    "output",
+    "print_budgets",
+    "print_comparison",
+    "progress",
+    "routed_table",
+    "write_bytes",
+    "write_text",
+]
+
+# Both look sys.stdout and sys.stderr up at every print. Model names and prompts are
+# data: nothing in them is markup.
+output = Console(markup=False, highlight=False, emoji=False)
+errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+_WIDE = 100
+_UNDEFINED = "-"
+_LEGEND = {
+    "Quality": "mean quality per query, with money no object",
+    "Cost": "mean cost of a query with these calls",
+    "Of best": "that cost as a share of the best single model's",
+    "nAUC": "mean quality over all budgets, from the cheapest to the dearest calls",
+    "QNC": "part of the best single model's cost that buys its quality; low is good",
+    "RCI": "queries sent to a worse model, or to the dearest in vain; 1 is collapse",
+    "Dearest": "queries sent to the dearest model",
+    "Fit s": "seconds to fit",
+}
+_ONLY_WIDE = ("Of best", "Fit s")
+
+
+def is_stdout(out: Path | None) -> bool:
+    """Whether ``-`` was given as the name of a file."""
+    return out is not None and str(out) == "-"
+
+
+def check_out(out: Path | None) -> None:
+    """Fail before the work where its result could not be written."""
+    if out is not None and not is_stdout(out):
+        check_writable(out)
+
+
+@contextmanager
+def kept_from(out: Path | None) -> Iterator[None]:
+    """Print on stderr what is for people, where the result itself goes to stdout."""
+    if not is_stdout(out):
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Write a result to a file, completely or not at all; without a name, to stdout.
+
+    Halves of characters, which truncated JSON leaves, become question marks.
+    """
+    write_bytes(text.encode("utf-8", "replace"), out)
+
+
+def write_bytes(content: bytes, out: Path | None) -> None:
+    """Write a result to a file, completely or not at all; without a name, to stdout."""
+    if out is None or is_stdout(out):
+        typer.echo(content, nl=False)
+        return
+    with replacing(out) as file:
+        file.write_bytes(content)
+
+
+def note(text: str) -> None:
+    """Print a remark on stderr."""
+    errors.print(f"note: {text}", style="yellow", soft_wrap=True)
+
+
+def print_comparison(comparison: Comparison, cost_note: str) -> None:
+    """Print a row for every router, and what the columns mean."""
+    from skroute.evaluation import ORACLE
+
+    columns = [
+        name for name in _LEGEND if output.width >= _WIDE or name not in _ONLY_WIDE
+    ]
+    table = _table("Router", *columns)
+    results = comparison.results.values()
+    decimals = _decimals([result.mean("cost") for result in results])
+    for result in results:
+        cells = {
+            "Quality": _with_error(result, "quality"),
+            "Cost": _number(result.mean("cost"), decimals),
+            "Of best": _percent(result.mean("relative_cost")),
+            "nAUC": _with_error(result, "normalized_auc"),
+            "QNC": _neutral_cost(result),
+            "RCI": _number(result.mean("routing_collapse_index"), 2),
+            "Dearest": _percent(result.mean("strongest_call_share")),
+            "Fit s": _number(result.mean("fit_seconds"), 1),
+        }
+        style = "dim" if result.name == ORACLE else None
+        table.add_row(result.name, *(cells[name] for name in columns), style=style)
+    n_splits = len(comparison.seeds)
+    splits = "1 split" if n_splits == 1 else f"{n_splits} splits, ± standard error"
+    heading(f"Routers compared ({splits}; {cost_note})")
+    output.print(table)
+    legend = Table.grid(padding=(0, 2))
+    for name in columns:
+        legend.add_row(name, _LEGEND[name], style="dim")
+    output.print()
+    output.print(legend)
+
+
+def print_budgets(comparison: Comparison) -> None:
+    """Print what was asked for, and what each router spent on the test queries."""
+    from skroute.evaluation import BUDGET_SHARES, ORACLE
+
+    shares = [f"{share:.0%}" for share in BUDGET_SHARES]
+    table = _table("Router", *(part for share in shares for part in (share, "of it")))
+    asked = comparison.budgets.mean(axis=0)
+    decimals = _decimals(asked)
+    table.add_row(
+        "asked", *(cell for value in asked for cell in (_number(value, decimals), ""))
+    )
+    for result in comparison.results.values():
+        spent = result.spent.mean(axis=0)
+        cells = []
+        for paid, limit in zip(spent, asked, strict=True):
+            ratio = paid / limit if limit > 0 else math.nan
+            cells += [_number(paid, decimals), _percent(ratio)]
+        if result.name != ORACLE:
+            table.add_row(result.name, *cells)
+    heading(
+        "Mean cost spent where a budget was asked (0%: cheapest calls, 100%: dearest)"
+    )
+    output.print(table)
+
+
+def routed_table(routed: pd.DataFrame) -> Table:
+    """Tabulate routed queries, a row for each."""
+    table = _table("Query", "Model", "Expected quality", "Expected cost")
+    table.columns[1].justify = "left"
+    decimals = _decimals(routed["expected_cost"])
+    for row in routed.itertuples():
+        quality = _number(row.expected_quality, 2)
+        table.add_row(
+            row.prompt, row.model, quality, _number(row.expected_cost, decimals)
+        )
+    return table
+
+
+def heading(text: str) -> None:
+    """Print what comes next, after an empty line."""
+    output.print()
+    output.print(text, style="bold")
+    output.print()
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on stderr while a terminal is there to show it.
+
+    Parameters
+    ----------
+    description : str
+        What is being done.
+
+    Yields
+    ------
+    callable
+        Told a label, the number of steps that are done, and their total.
+    """
+    if not errors.is_terminal:
+        yield lambda label, done, total: None
+        return
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        console=errors,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(description, total=None)
+
+        def update(label: str, done: int, total: int) -> None:
+            text = f"{description}: {label} ({done + 1} of {total})"
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield update
+
+
+def _table(first: str, *others: str) -> Table:
+    """Make an empty table; numbers in all columns but the first."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        header_style="bold",
+        pad_edge=False,
+        show_edge=False,
+    )
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _number(value: float, decimals: int) -> str:
+    return _UNDEFINED if math.isnan(value) else f"{value:,.{decimals}f}"
+
+
+def _decimals(values: Iterable[float], digits: int = 3) -> int:
+    """Count the decimals that show the largest of the values to so many digits."""
+    largest = max((value for value in values if math.isfinite(value)), default=0.0)
+    return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
+
+
+def _with_error(result: RouterResult, metric: str) -> str:
+    text, error = _number(result.mean(metric), 3), result.standard_error(metric)
+    # ".004" keeps the column narrow: errors of a mean quality are small.
+    return text if math.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
+
+
+def _percent(share: float) -> str:
+    return _UNDEFINED if math.isnan(share) else f"{share:.0%}"
+
+
+def _neutral_cost(result: RouterResult) -> str:
+    import numpy as np
+
+    values = result.scores["quality_neutral_cost"]
+    reached = np.isfinite(values)
+    if reached.all():
+        return _number(values.mean(), 2)
+    if not reached.any():
+        return "not reached"
+    return f"reached {reached.sum()}/{len(values)}"

@@ -1,0 +1,176 @@
+"""Files that the command line reads and writes: routers, prompts, results."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import joblib
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
+
+from skroute import persistence
+from skroute._io.atomic import replacing
+from skroute._io.npy import read_npy
+from skroute._table.texts import clean_text
+from skroute.base import BaseRouter
+from skroute.datasets import read_table
+from skroute.datasets._columns import table_format
+from skroute.datasets._read import Queries, read_vectors
+from skroute.datasets._read import read_queries as read_table_queries
+from skroute.decision import BudgetDecider
+
+__all__ = ["SavedRouter", "embedded", "load", "read_data", "read_queries", "save"]
+
+_PICKLES = {".joblib", ".pickle", ".pkl"}
+# Of prompts, at most; and how many are read before a look at them.
+_MOST_BYTES = 1 << 30
+_AT_ONCE = 1 << 20
+
+
+def save(router: Any, file: Path) -> None:
+    """Save a router, completely or not at all; the ending tells the format."""
+    if not _is_pickle(file):
+        persistence.save(router, file)
+        return
+    with replacing(file) as beside:
+        joblib.dump(router, beside)
+
+
+class SavedRouter(NamedTuple):
+    """What a router's file holds: a router, steps before it, a decider behind it."""
+
+    before: Pipeline | None
+    router: BaseRouter
+    decider: BudgetDecider | None
+
+
+def load(file: Path) -> SavedRouter:
+    """Load a router, or a pipeline that ends in one or in a decider behind one.
+
+    Only a file whose name says that it is a pickle is read as one.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{str(file)!r} is not a file.")
+    loaded = _unpickled(file) if _is_pickle(file) else persistence.load(file)
+    steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
+    decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
+    if not steps or not isinstance(steps[-1], BaseRouter):
+        raise ValueError(
+            f"{str(file)!r} holds a {type(loaded).__name__}, not a router that "
+            "`skroute fit` saved."
+        )
+    before = loaded[: len(steps) - 1] if len(steps) > 1 else None
+    return SavedRouter(before, steps[-1], decider)
+
+
+def _is_pickle(file: Path) -> bool:
+    return file.suffix.lower() in _PICKLES
+
+
+def _unpickled(file: Path) -> Any:
+    try:
+        return joblib.load(file)
+    except Exception as error:
+        # A damaged or foreign pickle fails in as many ways as there are opcodes.
+        raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
+
+
+def read_data(table: Path, **options: Any) -> Bunch:
+    """Read a table that has costs, and prompts or embeddings."""
+    data = read_table(table, **options)
+    if data.costs is None:
+        raise ValueError(
+            f"{table.name} has no costs (columns <model>|total_cost, or cost in a long "
+            "table): give the price per call of every model with --prices PRICES.json, "
+            "or, if it counts tokens, prices per token with --token-price MODEL=IN,OUT."
+        )
+    if data.data is None and data.prompts is None:
+        raise ValueError(
+            f"{table.name} has no prompts: give the queries' vectors with "
+            "--embeddings E.npy."
+        )
+    return data
+
+
+def read_queries(source: str) -> Queries:
+    """Read queries from stdin, the lines of a text file, or a table."""
+    file = Path(source)
+    if source == "-":
+        queries = Queries(_lines(sys.stdin.buffer, source))
+    elif table_format(file) is None:
+        with file.open("rb") as stream:
+            queries = Queries(_lines(stream, source))
+    else:
+        queries = read_table_queries(file)
+    if not any(prompt.strip() for prompt in queries.prompts):
+        raise ValueError(f"QUERIES ({source}) holds no prompt.")
+    return queries
+
+
+def embedded(
+    before: Pipeline | None,
+    prompts: list[str] | None,
+    embeddings: Path | None,
+    source: str | None,
+) -> Any:
+    """Take the vectors of the queries from a file or a column, or from prompts."""
+    # Steps that take vectors know how wide they are; those that take text do not.
+    if before and not hasattr(before[0], "n_features_in_"):
+        if embeddings is not None:
+            raise ValueError("this router reads prompts: leave --embeddings out.")
+        if prompts is None:
+            raise ValueError("this router reads prompts: give QUERIES, or - for stdin.")
+        return before.transform(prompts)
+    if embeddings is None:
+        raise ValueError(
+            "this router was fitted on embeddings: give those of the queries with "
+            "--embeddings E.npy."
+        )
+    table = None if source is None or embeddings.is_file() else Path(source)
+    if table is not None and table_format(table) is not None:
+        X = read_vectors(table, str(embeddings))
+        return before.transform(X) if before else X
+    try:
+        X = read_npy(embeddings)
+    except ValueError as error:
+        raise ValueError(
+            f"--embeddings {str(embeddings)!r} is not an array as numpy.save writes "
+            f"it: {error}."
+        ) from None
+    if prompts is not None and len(prompts) != len(X):
+        raise ValueError(
+            f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."
+        )
+    return before.transform(X) if before else X
+
+
+def _lines(stream: BinaryIO, source: str) -> list[str]:
+    """Split at line feeds only; a blank line is an empty prompt, and keeps its row."""
+    text = clean_text(_text(stream, source))
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    # What follows the last line feed is no line.
+    return lines if lines[-1] else lines[:-1]
+
+
+def _text(stream: BinaryIO, source: str) -> str:
+    """Read a text to its end; a device may have none."""
+    parts: list[bytes] = []
+    n_bytes = 0
+    while part := stream.read(_AT_ONCE):
+        n_bytes += len(part)
+        if b"\0" in part:
+            raise ValueError(
+                f"QUERIES ({source}) is no text in UTF-8: it has zero bytes."
+            )
+        if n_bytes > _MOST_BYTES:
+            raise ValueError(
+                f"QUERIES ({source}) has more than {_MOST_BYTES:,} bytes; route it in "
+                "parts."
+            )
+        parts.append(part)
+    try:
+        return b"".join(parts).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"QUERIES ({source}) is no text in UTF-8: {error}.") from None

@@ -1,0 +1,264 @@
+"""What the commands that read a table share: their options, and looks at it.
+
+Nothing here imports scikit-learn or pandas before a command runs: ``skroute --help`` is
+to answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skroute.cli import console as console
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.utils import Bunch
+
+__all__ = [
+    "SeedOption",
+    "Table",
+    "TestSizeOption",
+    "repeated_prompts",
+    "warn_of_repeats",
+    "with_table",
+]
+
+# An encoder that cuts long prompts off gives all of some benchmark one embedding.
+_MANY_REPEATS = 0.1
+
+
+class Duplicates(StrEnum):
+    """What to do with repeated calls."""
+
+    refuse = "raise"
+    mean = "mean"
+
+
+_TABLE_HELP = (
+    "Routing table (.csv, .parquet, .json, .jsonl, .pkl). Wide: prompt, a quality "
+    "column per model, a <model>|total_cost column per model. Long: a row per call "
+    "with query, model, quality, cost. RouteLLM's CSV and LLMRouter's JSON are read "
+    "too. Where columns are called otherwise, name them by --query, --model, --quality "
+    "and --cost."
+)
+
+
+def _column(help_: str) -> typer.models.OptionInfo:
+    """Declare an option that names a column."""
+    return typer.Option(metavar="COLUMN", help=f"{help_} Dots lead into objects.")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a command reads, with how it is to be read.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    options : dict
+        What :func:`skroute.datasets.read_table` is told.
+    """
+
+    path: Path
+    options: dict[str, Any]
+
+    def read(self) -> Bunch:
+        """Read the table, and say how many prompts repeat."""
+        from skroute.cli.files import read_data
+        from skroute.datasets._bunch import count_repeats, count_zeros
+
+        data = read_data(self.path, **self.options)
+        n_again = count_repeats(data.prompts)
+        if data.n_repeats or n_again:
+            console.errors.print(
+                f"note: {data.n_repeats:,} rows were averaged with an earlier row; "
+                f"{n_again:,} of {len(data.quality):,} queries repeat the prompt of an "
+                "earlier one.",
+                style="yellow",
+                soft_wrap=True,
+            )
+        n_zero = 0 if data.costs.ndim == 1 else count_zeros(data.costs)
+        if n_zero:
+            console.note(
+                f"{n_zero:,} calls cost 0: is that known, or was it not recorded? "
+                "Leave a cost empty where it is not known."
+            )
+        return data
+
+
+def with_table(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument and the options of the table that it reads.
+
+    Parameters
+    ----------
+    command : callable
+        Takes a :class:`Table` as its first argument.
+
+    Returns
+    -------
+    callable
+        Takes the path and the options of :func:`_table` in its place.
+    """
+    _, *others = signature(command, eval_str=True).parameters.values()
+    of_table = signature(_table, eval_str=True).parameters
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        table = _table(**{name: given.pop(name) for name in of_table})
+        command(table, **given)
+
+    parameters = [
+        # Required options may then stand behind those that have defaults.
+        parameter.replace(kind=Parameter.KEYWORD_ONLY)
+        for parameter in (*of_table.values(), *others)
+    ]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _table(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help=_TABLE_HELP)],
+    *,
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            "--embeddings",
+            metavar="E.npy|COLUMN",
+            help="Embeddings of the prompts: a file, row by row, as numpy.save writes "
+            "it, or a column of vectors.",
+        ),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            "--prices",
+            metavar="PRICES.json",
+            help="Price per call of every model, for a table without cost columns.",
+        ),
+    ] = None,
+    token_price: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--token-price",
+            metavar="MODEL=IN,OUT",
+            help="Money per input and per output token of a model, such as "
+            "gpt-4o=2.5e-6,1e-5, for a table that counts tokens; once for each model.",
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            "--models", metavar="A,B", help="Models to read (columns, or names); all."
+        ),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rename",
+            metavar="OLD=NEW",
+            help="Another name for a model; several may become one. May be repeated.",
+        ),
+    ] = None,
+    query: Annotated[
+        str | None, _column("Long tables: the column that tells queries apart.")
+    ] = None,
+    model: Annotated[
+        str | None, _column("Long tables: the column of the models' names.")
+    ] = None,
+    quality: Annotated[
+        str | None, _column("Long tables: the column of the qualities.")
+    ] = None,
+    cost: Annotated[
+        str | None, _column("Long tables: the column of the money per call.")
+    ] = None,
+    prompt: Annotated[str | None, _column("The column of the queries' texts.")] = None,
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option(
+            "--duplicates",
+            help="Where a model was called on a query more than once, or rows repeat "
+            "a prompt.",
+        ),
+    ] = Duplicates.refuse,
+) -> Table:
+    """Gather what the options say about a table."""
+    options = {
+        "query": query,
+        "model": model,
+        "quality": quality,
+        "cost": cost,
+        "prompt": prompt,
+        "models": None if models is None else [m.strip() for m in models.split(",")],
+        "rename": dict(_parted("--rename", text) for text in rename or ()) or None,
+        "duplicates": duplicates.value,
+        "prices": prices,
+        "token_prices": dict(map(_token_price, token_price or ())) or None,
+        "embeddings": embeddings,
+    }
+    return Table(table, options)
+
+
+def _parted(option: str, text: str) -> tuple[str, str]:
+    """Split an option at its last equals sign; a model's name may hold others."""
+    old, equals, new = text.rpartition("=")
+    if not equals or not old:
+        raise ValueError(f"{option} must be NAME=VALUE; got {text!r}.")
+    return old, new
+
+
+def _token_price(text: str) -> tuple[str, tuple[float, float]]:
+    model, pair = _parted("--token-price", text)
+    try:
+        inward, outward = map(float, pair.split(","))
+    except ValueError:
+        raise ValueError(
+            "--token-price must be MODEL=IN,OUT, two prices per token such as "
+            f"gpt-4o=2.5e-6,1e-5; got {text!r}."
+        ) from None
+    return model, (inward, outward)
+
+
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
+TestSizeOption = Annotated[
+    float, typer.Option(help="Share of the queries that is tested on.")
+]
+
+
+def warn_of_repeats(X: np.ndarray) -> None:
+    """Say how many queries repeat an earlier one, and which share one embedding."""
+    from skroute._table.duplicates import find_repeats
+
+    repeats = find_repeats(X)
+    again = (~repeats.counted).sum()
+    if again:
+        console.note(
+            f"{again:,} of {len(X):,} queries have the embedding of an earlier one, or "
+            "nearly. Repeats of a prompt stay on one side of a split, and count as one."
+        )
+    in_blocks = repeats.block
+    if in_blocks.mean() >= _MANY_REPEATS:
+        console.note(
+            f"{in_blocks.sum():,} of {len(X):,} queries share their embedding with at "
+            f"least {repeats.count[in_blocks].min() - 1} others. Does the encoder "
+            "truncate long prompts? No router can tell these queries apart; each "
+            "counts by itself."
+        )
+
+
+def repeated_prompts(data: Bunch) -> np.ndarray | None:
+    """Group equal prompts; a query without a prompt is a group of its own."""
+    if data.prompts is None:
+        return None
+    from skroute.datasets._bunch import number_equal
+
+    return number_equal(prompt or row for row, prompt in enumerate(data.prompts))

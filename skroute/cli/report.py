@@ -1,0 +1,127 @@
+"""The command ``skroute report``; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skroute.cli import console as console
+from skroute.cli.options import (
+    SeedOption,
+    Table,
+    TestSizeOption,
+    repeated_prompts,
+    warn_of_repeats,
+    with_table,
+)
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+__all__ = ["report"]
+
+_ROUTER = "RankingRouter"
+_PEERS = ("kNN", "ridge")
+
+
+@with_table
+def report(
+    table: Table,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the report is written.")
+    ] = Path("report.html"),
+    test_size: TestSizeOption = 0.3,
+    seed: SeedOption = 0,
+    peers: Annotated[
+        bool, typer.Option(help="Compare with nearest neighbours and ridge regression.")
+    ] = True,
+    prompts: Annotated[
+        bool, typer.Option(help="Show some of the prompts in the report.")
+    ] = True,
+    title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
+) -> None:
+    """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
+    from skroute._optional import require
+
+    console.check_out(out)
+    for module in ("jinja2", "matplotlib"):
+        require(module, "skroute report", "report")
+    with console.kept_from(out):
+        data = table.read()
+        if data.data is not None:
+            warn_of_repeats(data.data)
+        html = _written(
+            data,
+            seed=seed,
+            test_size=test_size,
+            peers=peers,
+            prompts=prompts,
+            title=title,
+            unit="USD" if data.costs.ndim > 1 else None,
+        )
+    console.write_text(html, out)
+    with console.kept_from(out):
+        console.output.print(f"Report: {out}", soft_wrap=True)
+
+
+def _written(
+    data: Bunch,
+    *,
+    seed: int,
+    test_size: float,
+    peers: bool,
+    prompts: bool,
+    title: str | None,
+    unit: str | None,
+) -> str:
+    """Fit on a part of the table, and write a page about the rest."""
+    import pandas as pd
+
+    from skroute._compute.threads import single_threaded
+    from skroute.evaluation._defaults import ON_TEXT, default_routers, fit_encoder
+    from skroute.evaluation._splits import OutcomeTable, Split
+    from skroute.reporting import report as write_report
+
+    encoder = None
+    if data.data is None:
+        console.output.print(ON_TEXT)
+        encoder = partial(fit_encoder, seed=seed)
+    outcomes = OutcomeTable.checked(
+        data.prompts if data.data is None else data.data,
+        pd.DataFrame(data.quality, columns=data.models),
+        data.costs,
+        groups=repeated_prompts(data),
+        encoded=encoder is None,
+    )
+    split = Split.drawn(outcomes, seed, test_size, encoder)
+    routers = default_routers(random_state=seed)
+    fitted = {}
+    names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)
+    with console.progress("Fitting") as progress:
+        for done, name in enumerate(names):
+            progress(name, done, len(names))
+            with single_threaded():
+                fitted[name] = split.fit(routers[name])
+    test = split.test
+    with console.progress("Writing"):
+        html = write_report(
+            fitted.pop(_ROUTER),
+            split.X_test,
+            outcomes.y.iloc[test],
+            costs=outcomes.spend[test],
+            task=None if data.task is None else data.task[test],
+            prompts=data.prompts[test]
+            if prompts and data.prompts is not None
+            else None,
+            peers=fitted,
+            title=title,
+            unit=unit,
+            random_state=seed,
+        )
+    console.output.print(
+        f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
+    )
+    return html

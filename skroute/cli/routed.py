@@ -1,0 +1,206 @@
+"""Decisions of a saved router, as ``skroute route`` writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skroute._decide.explain import explanation
+from skroute._decide.memory import TrainingDecisions
+from skroute.cli.files import SavedRouter
+from skroute.exceptions import InfeasibleBudgetError
+
+__all__ = ["decide", "explain_refusal", "remarks", "settled_rule", "to_csv", "to_jsonl"]
+
+_REASONS = [
+    "runner_up",
+    "runner_up_quality",
+    "runner_up_cost",
+    "margin",
+    "price",
+    "saved",
+]
+# Each of these fixes the price of money: one that is given replaces the others.
+_ALTERNATIVES = ("budget", "min_quality", "price")
+# A spreadsheet runs a cell that begins with one of these as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def settled_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
+    """Let options of a call override the rule that was saved with a router.
+
+    Parameters
+    ----------
+    saved : SavedRouter
+        The router, and the decider behind it if there is one.
+    given : dict
+        Options that were given, by the names of ``BaseRouter.route``.
+
+    Returns
+    -------
+    dict
+        Arguments for ``BaseRouter.route``. A budget, target or price that is given
+        replaces the saved one, whichever of the three that was, with its scope.
+    """
+    if saved.decider is None:
+        return given
+    rule = saved.decider.get_params(deep=False)
+    if any(name in given for name in _ALTERNATIVES):
+        for name in (*_ALTERNATIVES, "scope"):
+            rule.pop(name)
+    return {**rule, **given}
+
+
+def decide(
+    saved: SavedRouter,
+    X: Any,
+    given: dict[str, Any],
+    *,
+    available: list[str] | None = None,
+    top_k: int = 1,
+    explain: bool = False,
+) -> pd.DataFrame:
+    """Decide queries; a row for each with what its model is expected to do.
+
+    Parameters
+    ----------
+    saved : SavedRouter
+        What decides: the decider that was saved behind the router as it stands, unless
+        options are given.
+    X : array-like
+        Queries, as the router takes them.
+    given : dict
+        Options that were given, by the names of ``BaseRouter.route``.
+    available : list of str, default=None
+        Models that may be called.
+    top_k : int, default=1
+        Models to name per query.
+    explain : bool, default=False
+        Whether to add the reasons.
+
+    Returns
+    -------
+    DataFrame
+        Columns `query`, `model`, `fallback_1`, ..., `expected_quality`,
+        `expected_cost`, and those of the reasons.
+    """
+    router, decider = saved.router, saved.decider
+    quality, cost = np.hsplit(np.asarray(router.transform(X), dtype=np.float64), 2)
+    if decider is not None and not given:
+        names = decider.route(np.hstack([quality, cost]), available, top_k=top_k)
+    else:
+        rule = settled_rule(saved, given)
+        names = router.route(X, available=available, top_k=top_k, **rule)
+    rows = np.arange(len(names))
+    chosen = rows, pd.Index(router.models_).get_indexer(names[:, 0])
+    routed = pd.DataFrame(
+        {
+            "query": rows,
+            "model": names[:, 0],
+            **{f"fallback_{k}": names[:, k] for k in range(1, top_k)},
+            "expected_quality": quality[chosen],
+            "expected_cost": cost[chosen],
+        }
+    )
+    if not explain:
+        return routed
+    if decider is not None and not given:
+        training = getattr(router, "_training", None)
+        if training is None:
+            training = TrainingDecisions.of(quality, cost)
+        places = min(2, len(router.models_))
+        decisions = decider._decide(quality, cost, available, places)
+        best = training.best_single
+        why = explanation(router.models_, quality, cost, decisions, best)
+    else:
+        why = router.explain(X, available=available, **rule)
+    return routed.assign(**{name: why[name].to_numpy() for name in _REASONS})
+
+
+def remarks(
+    saved: SavedRouter, X: Any, given: dict[str, Any], prompts: list[str] | None
+) -> Iterator[str]:
+    """Say what may have been meant otherwise: a budget that limits nothing, no text.
+
+    Parameters
+    ----------
+    saved, X, given
+        As in `decide`.
+    prompts : list of str or None
+        The texts of the queries, where there are any.
+
+    Yields
+    ------
+    str
+        A sentence.
+    """
+    empty = sum(not prompt.strip() for prompt in prompts or [])
+    if prompts is not None and empty:
+        yield f"{empty:,} of {len(prompts):,} prompts are empty."
+    rule = settled_rule(saved, given)
+    budget = rule.get("budget")
+    if budget is None or np.ndim(budget):
+        return
+    cost = saved.router.predict_cost(X)
+    if rule.get("scope") == "batch":
+        most, what = cost.max(axis=1).sum(), "calls of all these queries"
+    else:
+        most, what = cost.max(), "call of any of these queries"
+    if budget > most:
+        yield (
+            f"the budget of {budget:g} limits nothing: the most expensive {what} "
+            f"would cost {most:.4g}. "
+            "Is it in the unit of the costs that the router was fitted on?"
+        )
+
+
+def explain_refusal(
+    error: InfeasibleBudgetError, min_quality: float | str | None
+) -> str:
+    """Say why a rule cannot be kept, and where a percentage may have been meant."""
+    if isinstance(min_quality, float) and 1.0 < min_quality <= 100.0:
+        return (
+            f"{error} If you mean a share of the best single model's quality, write "
+            f"--min-quality {min_quality:g}%."
+        )
+    return str(error)
+
+
+def to_csv(routed: pd.DataFrame) -> str:
+    """Write a table as CSV that is safe to open in a spreadsheet.
+
+    Texts that a spreadsheet would run as a formula begin with an apostrophe.
+    """
+    texts = {
+        name: [_inert(value) for value in routed[name]]
+        for name in routed.columns
+        if not pd.api.types.is_numeric_dtype(routed[name])
+    }
+    return routed.assign(**texts).to_csv(index=False, float_format="%.6g")
+
+
+def to_jsonl(routed: pd.DataFrame) -> str:
+    """Write a table as a JSON object per row; ``null`` where there is no value."""
+    lines = []
+    columns: Sequence[list[Any]] = [routed[name].tolist() for name in routed.columns]
+    for values in zip(*columns, strict=True):
+        row = {
+            name: None if _is_unknown(value) else value
+            for name, value in zip(routed.columns, values, strict=True)
+        }
+        lines.append(json.dumps(row, ensure_ascii=False))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _inert(value: Any) -> Any:
+    dangerous = isinstance(value, str) and value.startswith(_FORMULA)
+    return f"'{value}" if dangerous else value
+
+
+def _is_unknown(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,399 @@
+"""Comparing routers on one table: paired splits, and what each gives and spends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from skroute._compute.threads import single_threaded
+from skroute._table.names import check_rows
+from skroute.base import BaseRouter
+from skroute.evaluation._defaults import default_routers
+from skroute.evaluation._splits import OutcomeTable, Split
+from skroute.metrics import (
+    RoutingCurve,
+    best_single,
+    normalized_auc,
+    oracle_choice,
+    quality_neutral_cost,
+    routing_collapse_index,
+    routing_curve,
+    strongest_call_share,
+)
+
+__all__ = [
+    "BUDGET_SHARES",
+    "METRICS",
+    "ORACLE",
+    "Comparison",
+    "RouterResult",
+    "compare_routers",
+]
+
+#: Budgets that are checked, from the cheapest (0) to the dearest (1) calls.
+BUDGET_SHARES = (0.25, 0.5, 0.75)
+#: What is measured of every router, in the order of a report.
+METRICS = (
+    "quality",
+    "cost",
+    "relative_quality",
+    "relative_cost",
+    "normalized_auc",
+    "quality_neutral_cost",
+    "routing_collapse_index",
+    "strongest_call_share",
+    "fit_seconds",
+)
+#: Name of the row that decides with hindsight.
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class RouterResult:
+    """What one router reached on every split.
+
+    Attributes
+    ----------
+    name : str
+        Name of the router.
+    scores : dict of str to ndarray of shape (n_splits,)
+        One entry for each of `METRICS`. ``NaN`` where one is undefined, infinity where
+        the best single model's quality was never reached (``quality_neutral_cost``).
+    spent : ndarray of shape (n_splits, n_budgets)
+        Money per query that was really spent where ``Comparison.budgets`` were asked.
+    curves : tuple of RoutingCurve
+        The router's curve on each test part.
+    """
+
+    name: str
+    scores: dict[str, np.ndarray]
+    spent: np.ndarray
+    curves: tuple[RoutingCurve, ...]
+
+    def mean(self, metric: str) -> float:
+        """Average a metric over the splits.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+
+        Returns
+        -------
+        float
+            The mean.
+        """
+        return float(self.scores[metric].mean())
+
+    def standard_error(self, metric: str) -> float:
+        """Tell how much the mean of a metric depends on the splits drawn.
+
+        Splits share queries, so it does not tell how the mean would vary over other
+        traffic.
+
+        Parameters
+        ----------
+        metric : str
+            One of `METRICS`.
+
+        Returns
+        -------
+        float
+            The standard error; ``NaN`` for one split or infinite values.
+        """
+        values = self.scores[metric]
+        if len(values) < 2 or not np.isfinite(values).all():
+            return float("nan")
+        return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Routers compared on the same splits of one table.
+
+    Attributes
+    ----------
+    results : dict of str to RouterResult
+        By name, in the order in which the routers were given; the oracle is last.
+    budgets : ndarray of shape (n_splits, n_budgets)
+        Money per query that was asked for: `BUDGET_SHARES` of the way from calling each
+        training query's cheapest model to calling its dearest.
+    models : ndarray of str of shape (n_models,)
+        Names of the models.
+    seeds : tuple of int
+        Seed of each split.
+    test_size : float
+        Share of the queries in the test part.
+    n_queries : int
+        Rows of the table.
+    n_incomplete : int
+        Rows without every quality and cost: used in training, left out of testing.
+    n_prompts : int
+        Different prompts in the table; the other rows repeat one of them.
+    """
+
+    results: dict[str, RouterResult]
+    budgets: np.ndarray
+    models: np.ndarray
+    seeds: tuple[int, ...]
+    test_size: float
+    n_queries: int
+    n_incomplete: int
+    n_prompts: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the comparison into lists, numbers and strings, as JSON knows them.
+
+        Returns
+        -------
+        dict
+            Without the curves; ``None`` where a number is undefined or infinite.
+        """
+        return {
+            "n_queries": self.n_queries,
+            "n_incomplete": self.n_incomplete,
+            "n_prompts": self.n_prompts,
+            "models": self.models.tolist(),
+            "seeds": list(self.seeds),
+            "test_size": self.test_size,
+            "budgets": _plain(self.budgets),
+            "routers": {
+                name: {
+                    **{
+                        metric: {
+                            "mean": _plain(result.mean(metric)),
+                            "standard_error": _plain(result.standard_error(metric)),
+                            "splits": _plain(result.scores[metric]),
+                        }
+                        for metric in METRICS
+                    },
+                    "spent": _plain(result.spent),
+                }
+                for name, result in self.results.items()
+            },
+        }
+
+
+def compare_routers(
+    X: Any,
+    y: Any,
+    costs: Any,
+    routers: Mapping[str, BaseRouter] | None = None,
+    *,
+    models: Any = None,
+    encoder: Callable[[Any], Any] | None = None,
+    groups: Any = None,
+    test_size: float = 0.3,
+    seeds: int | Iterable[int] = 5,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Fit routers on the same training parts, and judge them on the same test parts.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_queries, n_features)
+        Embeddings, or anything with one row per query that `encoder` reads.
+    y : array-like of shape (n_queries, n_models)
+        Qualities, ``NaN`` where a model was not run. Rows with an unknown quality or
+        cost are used in training and left out of testing.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or dict
+        Money per call: one price per model, or what every call cost.
+    routers : dict of str to router, default=None
+        Routers to compare; they are cloned. Those whose ``costs`` are ``None`` are
+        given the prices, where costs are prices. ``None`` takes :func:`default_routers`
+        with the first of the seeds.
+    models : array-like of str of shape (n_models,), default=None
+        Names of the models, where `y` has none.
+    encoder : callable, default=None
+        Called with the training rows of `X`; returns a fitted transformer that embeds
+        the rows of both parts.
+    groups : array-like of shape (n_queries,), default=None
+        Queries of one group, such as turns of a conversation, stay on one side of a
+        split, and in one fold of routers whose `fit` takes groups. Equal and nearly
+        equal queries do in any case, but for those of large blocks (see
+        :meth:`RankingRouter.fit <skroute.RankingRouter.fit>`).
+    test_size : float, default=0.3
+        Share of the queries (or groups) that is tested on.
+    seeds : int or iterable of int, default=5
+        Number of splits (seeds 0, 1, ...), or their seeds.
+    progress : callable, default=None
+        Called with a router's name, the number of fits that are done, and their total.
+
+    Returns
+    -------
+    Comparison
+        The scores of every router, and of the oracle that decides with hindsight.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, or a test part has no complete row.
+
+    Notes
+    -----
+    ``quality``, ``cost`` and their shares of those of the best single model (the best
+    on the training part) are those of ``router.predict``: money is no object. The
+    seeds draw the splits; a router's own randomness is its own parameter. Everything
+    runs on one thread, unless a router starts more itself.
+
+    Examples
+    --------
+    >>> from skroute import DummyRouter
+    >>> from skroute.datasets import make_routing
+    >>> from skroute.evaluation import compare_routers
+    >>> data = make_routing(n_queries=200, random_state=0)
+    >>> comparison = compare_routers(
+    ...     data.data, data.quality, data.costs, {"static": DummyRouter()}, seeds=2
+    ... )
+    >>> list(comparison.results)
+    ['static', 'oracle']
+    >>> comparison.results["static"].mean("relative_cost")
+    1.0
+    """
+    check_rows(X=X, y=y, groups=groups)
+    table = OutcomeTable.checked(X, y, costs, models, groups, encoded=encoder is None)
+    if isinstance(seeds, int | np.integer):
+        seeds = range(seeds)
+    seeds = tuple(seeds)
+    if not seeds:
+        raise ValueError("seeds must be at least 1 split; got none.")
+    if routers is None:
+        routers = default_routers(random_state=seeds[0])
+    if ORACLE in routers:
+        raise ValueError(f"routers must not be called {ORACLE!r}: that row is taken.")
+    measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}
+    budgets, fits = [], count()
+    for seed in seeds:
+        trial = _Trial.of(Split.drawn(table, seed, test_size, encoder))
+        for name, router in routers.items():
+            if progress is not None:
+                progress(name, next(fits), len(seeds) * len(routers))
+            # Sums do not then depend on the cores, and fit times can be compared; on a
+            # busy machine, threads that wait for each other cost ten times as much.
+            with single_threaded():
+                measured[name].append(trial.measure(router))
+        measured[ORACLE].append(trial.measure_oracle())
+        budgets.append(trial.budgets)
+    return Comparison(
+        results={name: _gathered(name, parts) for name, parts in measured.items()},
+        budgets=np.array(budgets),
+        models=table.models,
+        seeds=seeds,
+        test_size=test_size,
+        n_queries=len(table.quality),
+        n_incomplete=int((~table.complete).sum()),
+        n_prompts=table.repeats.n_prompts,
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one router reached on one split."""
+
+    scores: dict[str, float]
+    spent: np.ndarray
+    curve: RoutingCurve
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A split on which routers are tried."""
+
+    split: Split
+    budgets: np.ndarray
+
+    @classmethod
+    def of(cls, split: Split) -> _Trial:
+        return cls(split, _budgets(split.table.spend[split.train]))
+
+    def measure(self, router: BaseRouter) -> _Measured:
+        """Fit a router on the training part and try it on the test part."""
+        started = perf_counter()
+        router = self.split.fit(router)
+        fit_seconds = perf_counter() - started
+        index = {model: i for i, model in enumerate(router.models_)}
+        spent = []
+        for budget in self.budgets:
+            names = router.route(
+                self.split.X_test, budget=budget, on_infeasible="cheapest"
+            )
+            spent.append(
+                self._mean(self.split.table.spend, [index[name] for name in names])
+            )
+        return self._measured(
+            router.predict(self.split.X_test),
+            np.hsplit(router.transform(self.split.X_test), 2),
+            np.array(spent),
+            fit_seconds,
+        )
+
+    def measure_oracle(self) -> _Measured:
+        """Decide with hindsight; the oracle is not asked to keep a budget."""
+        truth = (
+            self.split.table.quality[self.split.test],
+            self.split.table.spend[self.split.test],
+        )
+        spent = np.full(len(self.budgets), np.nan)
+        return self._measured(oracle_choice(*truth), truth, spent, np.nan)
+
+    def _measured(
+        self, choice: Any, estimates: Any, spent: np.ndarray, fit_seconds: float
+    ) -> _Measured:
+        y, costs = self.split.table.quality, self.split.table.spend
+        reference = best_single(y[self.split.train], costs[self.split.train])
+        quality, cost = self._mean(y, choice), self._mean(costs, choice)
+        curve = routing_curve(
+            y[self.split.test],
+            costs[self.split.test],
+            *estimates,
+            models=self.split.table.models,
+        )
+        scores = (
+            quality,
+            cost,
+            _ratio(quality, self._mean(y, reference)),
+            _ratio(cost, self._mean(costs, reference)),
+            normalized_auc(curve),
+            quality_neutral_cost(curve),
+            routing_collapse_index(curve),
+            strongest_call_share(curve),
+            fit_seconds,
+        )
+        return _Measured(dict(zip(METRICS, scores, strict=True)), spent, curve)
+
+    def _mean(self, values: np.ndarray, choice: Any) -> float:
+        """Mean over the test part of what the decisions have in a table."""
+        return float(values[self.split.test, choice].mean())
+
+
+def _budgets(spend: np.ndarray) -> np.ndarray:
+    """Budgets between each query's cheapest and its dearest model, on average."""
+    spend = spend[np.isfinite(spend).any(axis=1)]
+    low, high = np.nanmin(spend, axis=1).mean(), np.nanmax(spend, axis=1).mean()
+    return low + np.array(BUDGET_SHARES) * (high - low)
+
+
+def _gathered(name: str, parts: list[_Measured]) -> RouterResult:
+    return RouterResult(
+        name,
+        {key: np.array([part.scores[key] for part in parts]) for key in METRICS},
+        np.array([part.spent for part in parts]),
+        tuple(part.curve for part in parts),
+    )
+
+
+def _ratio(value: float, reference: float) -> float:
+    """Share of a reference; undefined where that is not positive."""
+    return value / reference if reference > 0 else float("nan")
+
+
+def _plain(values: Any) -> Any:
+    """Numbers for JSON, which knows neither NaN nor infinity."""
+    if np.ndim(values):
+        return [_plain(value) for value in values]
+    return float(values) if np.isfinite(values) else None

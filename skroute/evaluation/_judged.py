@@ -1,0 +1,236 @@
+"""Reading estimates off a fitted router, or off a pipeline or search that holds one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skroute._table.alignment import align
+from skroute._table.costs import check_spend
+from skroute._table.names import default_names
+from skroute.decision import BudgetDecider
+from skroute.metrics._curve import RoutingCurve, routing_curve
+
+__all__ = ["Judged", "decider_of", "judge", "models_of", "observe", "router_of"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A router's estimates beside what was observed on the same queries.
+
+    Attributes
+    ----------
+    y, costs : ndarray of shape (n_queries, n_models)
+        Observed qualities and costs, ``NaN`` where unknown.
+    quality, cost : ndarray of shape (n_queries, n_models)
+        Estimates.
+    models : ndarray of str of shape (n_models,)
+        Names of the models, in the order of the columns.
+    """
+
+    y: np.ndarray
+    costs: np.ndarray
+    quality: np.ndarray
+    cost: np.ndarray
+    models: np.ndarray
+
+    @property
+    def complete(self) -> np.ndarray:
+        """Whether every quality and cost of a query is known, (n_queries,)."""
+        return np.isfinite(self.y).all(axis=1) & np.isfinite(self.costs).all(axis=1)
+
+    def take(self, rows: np.ndarray) -> Judged:
+        """Keep some of the queries.
+
+        Parameters
+        ----------
+        rows : ndarray
+            Their indices, or a mask.
+
+        Returns
+        -------
+        Judged
+            These queries only.
+        """
+        y, costs, quality, cost = (
+            table[rows] for table in (self.y, self.costs, self.quality, self.cost)
+        )
+        return Judged(y, costs, quality, cost, self.models)
+
+    def curve(
+        self,
+        scope: Literal["mean", "query"] = "mean",
+        sample_weight: Any = None,
+    ) -> RoutingCurve:
+        """Sweep the budget over the estimates.
+
+        Parameters
+        ----------
+        scope : {"mean", "query"}, default="mean"
+            As in :func:`~skroute.metrics.routing_curve`.
+        sample_weight : array-like of shape (n_queries,), default=None
+            As in :func:`~skroute.metrics.routing_curve`.
+
+        Returns
+        -------
+        RoutingCurve
+            The curve.
+        """
+        return routing_curve(
+            self.y,
+            self.costs,
+            self.quality,
+            self.cost,
+            scope=scope,
+            models=self.models,
+            sample_weight=sample_weight,
+        )
+
+
+def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
+    """Let a fitted router estimate queries whose outcomes are known.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`router_of`.
+    X : array-like of shape (n_queries, n_features)
+        What the estimator takes.
+    y : array-like of shape (n_queries, n_models)
+        Observed qualities; columns of a DataFrame are matched by name.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or None
+        Observed costs; without names, those of the columns of `y`. ``None``: the prices
+        that the router was fitted on.
+    user : str
+        What needs the costs, as the error calls it.
+
+    Returns
+    -------
+    Judged
+        Both, in the order of the router's models.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a value is wrong, or costs are needed and not known.
+    """
+    router = router_of(estimator)
+    y, costs, models = observe(estimator, y, costs, user, X=X)
+    quality, cost = np.hsplit(np.asarray(router.transform(X)), 2)
+    if quality.shape != y.shape:
+        raise ValueError(
+            f"X and y must describe the same queries and the router's models: it "
+            f"estimates {quality.shape[0]} queries x {quality.shape[1]} models; y has "
+            f"shape {y.shape}."
+        )
+    return Judged(y, costs, quality, cost, models)
+
+
+def observe(
+    estimator: Any, y: Any, costs: Any, user: str | None, X: Any = None
+) -> tuple[np.ndarray, Any, np.ndarray]:
+    """Check observed outcomes, and put them in the order of a router's models.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`router_of`.
+    y : array-like of shape (n_queries, n_models)
+        Observed qualities.
+    costs : array-like of shape (n_models,) or (n_queries, n_models), or None
+        Observed costs; without names, those of the columns of `y`. ``None``: the prices
+        that the router was fitted on.
+    user : str or None
+        What needs the costs, as the error calls it; ``None``: nothing does.
+    X : array-like of shape (n_queries, n_features), default=None
+        The queries, of which only the row labels are looked at.
+
+    Returns
+    -------
+    y : ndarray of shape (n_queries, n_models)
+        Qualities.
+    costs : ndarray of shape (n_queries, n_models) or None
+        Costs; ``None`` where they are neither known nor needed.
+    models : ndarray of str of shape (n_models,)
+        Names of the models.
+    """
+    y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
+    if models is None:
+        models = default_names(y.shape[1])
+    known = getattr(_find_router(estimator), "_known_prices", None)
+    if spend is None:
+        prices = None if known is None else known(user)
+        if prices is not None or user is not None:
+            spend = check_spend(prices, y.shape, models)
+    return y, spend, models
+
+
+def router_of(estimator: Any) -> Any:
+    """Find what gives estimates in a pipeline or search: a router, or steps up to one.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted router, a pipeline that ends in one, or one that ends in a
+        :class:`~skroute.BudgetDecider`; also a fitted search over any of them, or one
+        of them frozen.
+
+    Returns
+    -------
+    estimator
+        The router, or a pipeline whose last step it is.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If there is no such step.
+    """
+    steps = _find_steps(estimator, without_decider=True)
+    if not steps or not hasattr(steps[-1], "transform"):
+        raise ValueError(
+            "estimator must be a fitted router, or a pipeline or a fitted search "
+            f"(with refit=True) that holds one; got {estimator!r}."
+        )
+    check_is_fitted(steps[-1])
+    return steps[0] if len(steps) == 1 else make_pipeline(*steps)
+
+
+def models_of(estimator: Any) -> Any:
+    """Names of the models in the order of the decisions, if they are known."""
+    # A decider that was fitted on plain arrays numbers the models its router names.
+    return getattr(_find_router(estimator) or estimator, "models_", None)
+
+
+def decider_of(estimator: Any) -> BudgetDecider | None:
+    """Find the decider that ends a pipeline or search, if there is one."""
+    last = _find_steps(estimator)[-1:]
+    return last[0] if last and isinstance(last[0], BudgetDecider) else None
+
+
+def _find_router(estimator: Any) -> Any:
+    """Find the last step before a decider, or nothing."""
+    steps = _find_steps(estimator, without_decider=True)
+    return steps[-1] if steps else None
+
+
+def _find_steps(estimator: Any, *, without_decider: bool = False) -> list[Any]:
+    """List the steps of an estimator, those of pipelines and searches within it too."""
+    if isinstance(estimator, FrozenEstimator):
+        steps = _find_steps(estimator.estimator)
+    elif hasattr(estimator, "best_estimator_"):
+        steps = _find_steps(estimator.best_estimator_)
+    elif isinstance(estimator, Pipeline):
+        steps = [step for _, part in estimator.steps for step in _find_steps(part)]
+    else:
+        # A step that is left out is None or "passthrough".
+        steps = [] if estimator is None or isinstance(estimator, str) else [estimator]
+    if without_decider and steps and isinstance(steps[-1], BudgetDecider):
+        return steps[:-1]
+    return steps

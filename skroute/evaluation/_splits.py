@@ -1,0 +1,151 @@
+"""Splits of a table of outcomes: one part to fit on, the other to judge on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import clone
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_array, has_fit_parameter
+
+from skroute._table.alignment import align, check_given
+from skroute._table.duplicates import Repeats, find_repeats
+from skroute._table.folds import check_groups
+from skroute._table.names import default_names, model_names
+from skroute._table.outcomes import check_complete
+from skroute.base import BaseRouter
+
+__all__ = ["OutcomeTable", "Split"]
+
+
+@dataclass(frozen=True)
+class OutcomeTable:
+    """A table of outcomes, checked.
+
+    Routers are fitted on `X` and `y` as they were given, with their names, and on
+    `costs`: per query, or one price per model, in the order of the columns of `y`.
+    """
+
+    X: Any
+    y: Any
+    costs: np.ndarray
+    quality: np.ndarray
+    spend: np.ndarray
+    complete: np.ndarray
+    models: np.ndarray
+    groups: np.ndarray | None
+    repeats: Repeats
+
+    @classmethod
+    def checked(
+        cls,
+        X: Any,
+        y: Any,
+        costs: Any,
+        models: Any = None,
+        groups: Any = None,
+        encoded: bool = True,
+    ) -> OutcomeTable:
+        """Check a table as :func:`skroute.evaluation.compare_routers` describes it.
+
+        Repeats are found by embeddings, or where X is yet to be `encoded`, by equality.
+        """
+        own = model_names(y)
+        if own is not None:
+            align(y, models=models)  # other names are refused; the order is that of y
+            models = own
+        check_given(costs=costs)
+        quality, spend, _, _, named = align(y, costs, models=models, X=X)
+        if named is None:
+            named = default_names(quality.shape[1])
+        costs = spend if np.ndim(costs) == 2 else spend[0]
+        complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
+        groups = check_groups(groups, len(quality))
+        if encoded:
+            queries = check_array(X, dtype=(np.float64, np.float32), input_name="X")
+        else:
+            queries = _number_equal_rows(X)
+        repeats = find_repeats(queries, groups)
+        return cls(X, y, costs, quality, spend, complete, named, groups, repeats)
+
+    def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
+        """Fit a clone: the one place where prices and costs per query part."""
+        router = clone(router)
+        y = _safe_indexing(self.y, rows)
+        known: dict[str, Any] = {}
+        if self.groups is not None and has_fit_parameter(router, "groups"):
+            known["groups"] = self.groups[rows]
+        if self.costs.ndim == 2:
+            known["costs"] = self.costs[rows]
+        elif router.get_params().get("costs") is None:
+            router.set_params(costs=self.costs)
+        return router.fit(X, y, **known)
+
+
+def _number_equal_rows(X: Any) -> np.ndarray:
+    """Number queries that are not embedded yet, equal ones alike: (n_queries, 1)."""
+    first: dict[Any, int] = {}
+    numbers = [first.setdefault(key, len(first)) for key in _keys_of_rows(X)]
+    return np.array(numbers, dtype=np.float64)[:, None]
+
+
+def _keys_of_rows(X: Any) -> list[Any]:
+    """What is the same for equal rows, and for no others."""
+    if issparse(X):
+        X = X.tocsr()
+        return [
+            (part.indices.tobytes(), part.data.tobytes())
+            for part in (X[[row]] for row in range(X.shape[0]))
+        ]
+    if hasattr(X, "columns"):
+        return [repr(row) for row in zip(*(X[name] for name in X.columns), strict=True)]
+    if isinstance(X, np.ndarray) and X.dtype.kind != "O":
+        return [row.tobytes() for row in X]
+    return [row if isinstance(row, str) else repr(row) for row in X]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One training and one test part."""
+
+    table: OutcomeTable
+    train: np.ndarray
+    test: np.ndarray
+    X_train: Any
+    X_test: Any
+
+    @classmethod
+    def drawn(
+        cls,
+        table: OutcomeTable,
+        seed: int,
+        test_size: float,
+        encoder: Callable[[Any], Any] | None = None,
+    ) -> Split:
+        """Draw a split as :func:`skroute.evaluation.compare_routers` describes it."""
+        check_complete(table.quality, table.spend)
+        rows = np.arange(len(table.quality))
+        splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
+        train, test = next(splitter.split(rows, groups=table.repeats.units()))
+        test = test[table.complete[test]]
+        if len(test) == 0:
+            raise ValueError(
+                f"the test part of seed {seed} has no query on which every model's "
+                "quality and cost is known; routers are judged on complete rows. Only "
+                f"{int(table.complete.sum())} of {len(rows)} queries are: run every "
+                "model on more of them, or raise test_size."
+            )
+        X_train, X_test = (_safe_indexing(table.X, part) for part in (train, test))
+        if encoder is not None:
+            fitted = encoder(X_train)
+            X_train, X_test = fitted.transform(X_train), fitted.transform(X_test)
+        return cls(table, train, test, X_train, X_test)
+
+    def fit(self, router: BaseRouter) -> BaseRouter:
+        """Fit a clone of a router on the training part."""
+        return self.table.fit(router, self.X_train, self.train)

@@ -1,0 +1,175 @@
+"""Imports go one way, and no module reaches for the private parts of another.
+
+The rooms are drawn in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "skroute"
+MOST_ROOT_MODULES = 16
+#: Open to every room.
+GROUND = {"_optional", "_version", "exceptions"}
+ROUTERS = {"base", "crossfit", "ranking", "pointwise", "dummy", "_pool"}
+BELOW_ROUTERS = {
+    "_compute",
+    "_table",
+    "_estimate",
+    "_rank",
+    "_decide",
+    "_io",
+    "decision",
+    "metrics",
+}
+#: What each room may import beside the ground and itself; `cli` may import everything.
+ALLOWED = {
+    "_compute": set(),
+    "_table": {"_compute"},
+    "_estimate": {"_compute", "_table"},
+    "_rank": {"_compute", "_table", "_estimate"},
+    "_decide": {"_compute", "_table"},
+    "_io": {"_table"},
+    "decision": {"_compute", "_table", "_decide", "_io"},
+    "metrics": {"_compute", "_table", "_decide", "decision"},
+    "routers": BELOW_ROUTERS,
+    "validation": {"_table"},
+    "persistence": {"_table", "_io", "routers", "decision"},
+    "evaluation": BELOW_ROUTERS | {"routers"},
+    "datasets": {"_compute", "_table", "_io"},
+    "text": {"_table"},
+    "plotting": {"_table", "metrics", "evaluation"},
+    "reporting": {"_table", "_decide", "_io", "metrics", "evaluation", "plotting"},
+    "dask": BELOW_ROUTERS | {"routers"},
+    "root": {"decision", "routers", "persistence", "reporting"},
+}
+#: Optional libraries, and the rooms that may import them when they are imported.
+EXTRAS = {
+    "dask": {"dask"},
+    "distributed": {"dask"},
+    "jinja2": {"reporting"},
+    "matplotlib": set(),
+    "openpyxl": set(),
+    "pandas": {"cli"},
+    "polars": set(),
+    "pyarrow": set(),
+    "rich": {"cli"},
+    "sentence_transformers": set(),
+    "typer": {"cli"},
+}
+
+
+def _name(file: Path) -> tuple[str, ...]:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return tuple(part for part in parts if part != "__init__")
+
+
+MODULES = {_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+every_module = pytest.mark.parametrize(
+    "name", MODULES, ids=lambda name: ".".join(name) or "skroute"
+)
+
+
+def _room(name: tuple[str, ...]) -> str:
+    first = name[0] if name else "root"
+    if first == "__main__":
+        return "cli"
+    return "routers" if first in ROUTERS else first
+
+
+def _nodes(name: tuple[str, ...]) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(MODULES[name].read_text()))
+
+
+def _imported(name: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Modules of this package that a module imports, at any time."""
+    for node in _nodes(name):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "skroute"
+        ):
+            module = tuple((node.module or "").split(".")[1:])
+            for alias in node.names:
+                deeper = (*module, alias.name)
+                yield deeper if deeper in MODULES else module
+
+
+def _libraries(body: list[ast.stmt]) -> Iterator[str]:
+    """Libraries that are imported together with a module, not when a function runs."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+        elif isinstance(node, ast.Try):
+            yield from _libraries(node.body)
+
+
+@every_module
+def test_imports_go_down(name: tuple[str, ...]) -> None:
+    room = _room(name)
+    if room == "cli":
+        return
+    for target in _imported(name):
+        other = _room(target)
+        assert other in GROUND | ALLOWED[room] | {room}, (
+            f"{'.'.join(name)} imports {'.'.join(target) or 'skroute'}"
+        )
+
+
+@every_module
+def test_private_modules_are_imported_by_their_own_package(name) -> None:
+    for target in _imported(name):
+        private = [i for i, part in enumerate(target) if i and part.startswith("_")]
+        assert not private or target[: private[0]] == name[: private[0]], target
+
+
+@every_module
+def test_private_attributes_are_not_reached_for(name: tuple[str, ...]) -> None:
+    """Those of an object are used by the module that defines them."""
+    nodes = list(_nodes(name))
+    own = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("self", "cls")
+    }
+    own |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    reached = [
+        ast.unparse(node)
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and node.attr not in own
+    ]
+    assert not reached
+
+
+def test_lightgbm_has_one_door() -> None:
+    doors = {
+        name
+        for name in MODULES
+        for node in _nodes(name)
+        if "lightgbm" in (getattr(node, "module", None) or "")
+        or isinstance(node, ast.Import)
+        and any("lightgbm" in alias.name for alias in node.names)
+    }
+    assert doors == {("_rank", "lambdarank")}
+
+
+@every_module
+def test_extras_are_imported_in_their_rooms(name: tuple[str, ...]) -> None:
+    body = ast.parse(MODULES[name].read_text()).body
+    for library in _libraries(body):
+        assert _room(name) in EXTRAS.get(library, {_room(name)}), library
+
+
+def test_the_root_holds_doors_only() -> None:
+    assert len([name for name in MODULES if len(name) == 1]) <= MOST_ROOT_MODULES + len(
+        [path for path in PACKAGE.iterdir() if path.is_dir()]
+    )
