@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import skroute
-from skroute import RankingRouter, _tables
+from skroute import RankingRouter
 from skroute.cli import app
 from skroute.datasets import make_routing
 
@@ -28,14 +28,14 @@ def read(monkeypatch):
 
     def read(table: Path, *options: Any) -> Any:
         tables = []
-        taken = _tables.Table.read
+        taken = read_options.Table.read
 
-        def look(self: _tables.Table) -> Any:
+        def look(self: read_options.Table) -> Any:
             tables.append(taken(self))
             raise ValueError("that is enough")
 
         with monkeypatch.context() as patch:
-            patch.setattr(_tables.Table, "read", look)
+            patch.setattr(read_options.Table, "read", look)
             done = run("fit", table, "--out", table.parent / "r.skroute", *options)
         assert done.exit_code == 2
         if not tables:

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skroute import BudgetDecider, PointwiseRouter, metrics
-from skroute.evaluation._judged import models_of, router_of
+from skroute._judged import models_of, router_of
 from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import (
     apgr,

@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
+from skroute._io import versions
 from skroute.base import BaseRouter
 from skroute.datasets import make_routing
 from skroute.exceptions import VersionWarning
@@ -382,7 +383,7 @@ def test_pickles_warn_under_another_version(estimator, how, tmp_path, monkeypatc
     with (tmp_path / "p").open("rb") as stream:
         same = how.load(stream)
     assert vars(same).keys() == vars(estimator).keys()
-    monkeypatch.setattr(skroute, "__version__", "99.0")
+    monkeypatch.setattr(versions, "__version__", "99.0")
     message = f"pickled by skroute {re.escape(skroute._io.versions._STAMP and '0')}"
     with (
         (tmp_path / "p").open("rb") as stream,

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter
+from skroute._judged import Judged, judge
 from skroute.cli import app
 from skroute.datasets import make_routing, read_routerbench
-from skroute.evaluation._judged import Judged, judge
 from skroute.metrics import (
     normalized_auc,
     quality_neutral_cost,

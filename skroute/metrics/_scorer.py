@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from skroute._judged import decider_of, judge, observe, router_of
 from skroute._table.names import check_rows
 from skroute.decision import BudgetDecider
-from skroute.evaluation._judged import decider_of, judge, observe, router_of
 from skroute.exceptions import IgnoredDeciderWarning, caller_level
 from skroute.metrics import _decisions, _scores, _two_models
 from skroute.metrics._tables import regret

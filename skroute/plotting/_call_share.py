@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from skroute.evaluation._judged import judge
+from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.plotting._bands import Band, stack, to_the_ceiling
 from skroute.plotting._style import (

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from skroute._judged import models_of, router_of
 from skroute._table.alignment import align, check_given
-from skroute.evaluation._judged import models_of, router_of
 from skroute.metrics import top2_margin
 from skroute.plotting._style import (
     BAD,

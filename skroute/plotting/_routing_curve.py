@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from skroute.evaluation._judged import judge
+from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.plotting._style import (
     BAD,

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skroute._decide.hull import choose
-from skroute.evaluation._judged import Judged
+from skroute._judged import Judged
 from skroute.metrics import (
     RoutingCurve,
     oracle_curve,

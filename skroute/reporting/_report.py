@@ -101,7 +101,7 @@ def report(
         require(module, _USER, "report")
     if path is not None:
         check_writable(Path(path))
-    from skroute.evaluation._judged import judge
+    from skroute._judged import judge
     from skroute.reporting._findings import find
     from skroute.reporting._page import render
 
@@ -169,7 +169,7 @@ def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
     """
     from sklearn.pipeline import Pipeline
 
-    from skroute.evaluation._judged import router_of
+    from skroute._judged import router_of
     from skroute.exceptions import InfeasibleBudgetError
 
     router = router_of(router)
@@ -189,7 +189,7 @@ def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
 def _name(router: Any) -> str:
     from sklearn.pipeline import Pipeline
 
-    from skroute.evaluation._judged import router_of
+    from skroute._judged import router_of
 
     router = router_of(router)
     return type(router[-1] if isinstance(router, Pipeline) else router).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -14,7 +14,9 @@ from skroute._table.alignment import align
 from skroute._table.costs import check_spend
 from skroute._table.names import default_names
 from skroute.decision import BudgetDecider
-from skroute.metrics._curve import RoutingCurve, routing_curve
+
+if TYPE_CHECKING:
+    from skroute.metrics import RoutingCurve
 
 __all__ = ["Judged", "decider_of", "judge", "models_of", "observe", "router_of"]
 
@@ -81,6 +83,9 @@ class Judged:
         RoutingCurve
             The curve.
         """
+        # The metrics themselves read estimates here.
+        from skroute.metrics import routing_curve
+
         return routing_curve(
             self.y,
             self.costs,
