@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import skroute
 from skroute import RankingRouter
 from skroute.cli import app
+from skroute.cli import options as read_options
 from skroute.datasets import make_routing
 
 QUICK = ("--param", "n_estimators=5")

@@ -277,7 +277,7 @@ file = Path(sys.argv[1])
 old, new = DummyRouter("cheapest"), DummyRouter("random")
 skroute.save(old, file)
 modules = {name: sys.modules["skroute." + name].__file__ for name in
-           ("archive", "atomic", "persistence")}
+           ("_io.archive", "_io.atomic", "persistence")}
 left = {b"old": file.read_bytes()}
 skroute.save(new, file)
 left[b"new"] = file.read_bytes()
