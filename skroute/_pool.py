@@ -15,9 +15,15 @@ from skroute._decide.memory import TrainingDecisions
 from skroute._estimate.quality import PairEstimates, PairFeatures
 from skroute._estimate.ridge import RidgeFit, fit_costs
 from skroute._table.costs import check_call_costs
-from skroute._table.duplicates import average_repeats, find_repeats
+from skroute._table.duplicates import average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
-from skroute._table.names import as_name, by_model, check_printable, check_rows, listed
+from skroute._table.names import (
+    as_mapping,
+    as_name,
+    check_printable,
+    check_rows,
+    format_names,
+)
 from skroute._table.tables import check_outcomes, check_queries
 from skroute.crossfit import CrossFittedRouter
 
@@ -158,7 +164,7 @@ class ChangeablePool(CrossFittedRouter):
         if name not in self.models_:
             raise ValueError(
                 f"name={name!r} is no model of this router; it knows "
-                f"{listed(self.models_)}."
+                f"{format_names(self.models_)}."
             )
         if len(self.models_) == 1:
             raise ValueError(
@@ -199,14 +205,14 @@ class ChangeablePool(CrossFittedRouter):
         router.models_ = np.append(self.models_, name)
         router.costs_ = np.append(self.costs_, price)
         router._place = np.append(self._place, len(self._place))
-        repeats = find_repeats(X)
-        fold = draw_folds(repeats, self.cv, random_state=0)
+        duplicates = find_duplicates(X)
+        fold = draw_folds(duplicates, self.cv, random_state=0)
         quality = (y - self._worst) / self._range
         low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
         if low < self._seen[0] or high > self._seen[1]:
             router._seen = min(low, self._seen[0]), max(high, self._seen[1])
         paid = None if np.ndim(costs) == 0 else np.asarray(costs)[:, None]
-        once, paid, _ = average_repeats(quality[:, None], paid, None, repeats)
+        once, paid, _ = average_duplicates(quality[:, None], paid, None, duplicates)
         router._pairs, pairs = self._pairs.with_model(X, once[:, 0], fold)
         expense = router._add_costs(
             self, X, costs if paid is None else paid[:, 0], fold
@@ -268,7 +274,7 @@ class ChangeablePool(CrossFittedRouter):
 
     def _own_prices(self) -> Any:
         """Prices of the constructor, by name where they have names."""
-        return by_model(self.costs, self.models_)
+        return as_mapping(self.costs, self.models_)
 
     def _copy_with(self, costs: Any) -> Self:
         """Return a copy whose fitted attributes are to be replaced, not written to."""

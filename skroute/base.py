@@ -18,7 +18,7 @@ from skroute._decide.memory import TrainingDecisions
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import check_costs, check_same_prices
-from skroute._table.duplicates import find_repeats
+from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import check_rows, estimate_names
 from skroute._table.tables import (
@@ -328,8 +328,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         estimates = np.empty((len(quality), 2 * len(self.models_)))
         check_rows(X=X, y=y, costs=costs, groups=groups)
         groups = check_groups(groups, len(quality))
-        repeats = find_repeats(check_queries(self, X), groups)
-        fold = draw_folds(repeats, n_folds=5, random_state=0)
+        duplicates = find_duplicates(check_queries(self, X), groups)
+        fold = draw_folds(duplicates, n_folds=5, random_state=0)
         for k in range(fold.max() + 1):
             train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
             known = {} if costs is None else {"costs": _safe_indexing(costs, train)}

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._decide.memory import TrainingDecisions
 from skroute._decide.price_path import PricePath
-from skroute._table.duplicates import find_repeats
+from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
 from skroute._table.names import check_rows
 from skroute._table.tables import RoutingTable, check_routing_table
@@ -53,7 +53,7 @@ class CrossFittedRouter(BaseRouter):
         groups : array-like of shape (n_queries,), default=None
             Labels of queries that are never separated by cross-fitting, such as
             paraphrases, or the turns of a conversation; as in
-            :class:`sklearn.model_selection.GroupKFold`. Repeats of a prompt are found
+            :class:`sklearn.model_selection.GroupKFold`. Duplicate prompts are found
             without them.
 
         Returns
@@ -112,7 +112,7 @@ class CrossFittedRouter(BaseRouter):
         table = check_routing_table(self, X, y, costs, outcome_weight)
         check_rows(X=X, y=y, groups=groups)
         groups = check_groups(groups, len(table.X))
-        table = table._replace(repeats=find_repeats(table.X, groups))
+        table = table._replace(duplicates=find_duplicates(table.X, groups))
         return self._remember(table, self._fit_table(table))
 
     def _remember(
@@ -126,9 +126,9 @@ class CrossFittedRouter(BaseRouter):
             block = rows.split(block, table.X)
             return rows.map(_served, estimates, table.X, block, rows.share(self))
 
-        repeats = table.repeats or find_repeats(table.X, rows=rows)
-        block = repeats.block
-        sure = block & (repeats.count >= _SURE)
+        duplicates = table.duplicates or find_duplicates(table.X, rows=rows)
+        block = duplicates.block
+        sure = block & (duplicates.count >= _SURE)
         served = with_served(block)
         self._training = TrainingDecisions.over(
             served,

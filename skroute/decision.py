@@ -12,7 +12,7 @@ from skroute._decide.candidates import check_available
 from skroute._decide.fallbacks import Decisions, check_top_k, named, ranked
 from skroute._decide.far import find_single, price_within
 from skroute._decide.inputs import (
-    named_by,
+    infer_model_names,
     observed_beside,
     read_estimates,
     split_estimates,
@@ -165,7 +165,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
         self._check_parameters()
         quality, cost = self._split(read_estimates(self, Z, reset=True))
         columns = getattr(self, "feature_names_in_", None)
-        models = named_by(columns, y, costs, quality.shape[1])
+        models = infer_model_names(columns, y, costs, quality.shape[1])
         y, costs = observed_beside(Z, y, costs, quality.shape, models)
         allowed = None
         if self._needs_path():
@@ -265,7 +265,7 @@ class BudgetDecider(SettlesRule, VersionStamped, TransformerMixin, BaseEstimator
         spent = None if costs is None else check_realised(costs, quality.shape)
         if not fitted:
             columns = getattr(self, "feature_names_in_", None)
-            self.models_ = named_by(columns, None, None, quality.shape[1])
+            self.models_ = infer_model_names(columns, None, None, quality.shape[1])
             self._target, self._best_single = None, np.nan
             self._price = Price(0.0)
             pace = Pace.begin(None, quality.shape[1], budget)

@@ -153,7 +153,7 @@ class PointwiseRouter(CrossFittedRouter):
         self._quality_range = float(np.nanmin(quality)), float(np.nanmax(quality))
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
         expected, expense = np.empty(quality.shape), np.empty(quality.shape)
-        fold = draw_folds(table.repeats or X, self.cv, self.random_state)
+        fold = draw_folds(table.duplicates or X, self.cv, self.random_state)
         for k in range(fold.max() + 1):
             train, test = fold != k, fold == k
             fitted = _fit_columns(self.estimator, X[train], quality[train])

@@ -18,7 +18,7 @@ from skroute._rank import stages
 from skroute._rank.calibration import log_odds
 from skroute._rank.ranker import fit_ranker, rank_weight
 from skroute._rank.trees import MOST_TREES
-from skroute._table.duplicates import Repeats, average_repeats, find_repeats
+from skroute._table.duplicates import Duplicates, average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
 from skroute._table.numbers import check_integer, check_number
 from skroute._table.tables import RoutingTable, check_queries
@@ -189,7 +189,7 @@ class RankingRouter(ChangeablePool):
         groups : array-like of shape (n_queries,), default=None
             Labels of queries that are never separated by cross-fitting, such as
             paraphrases, or the turns of a conversation; as in
-            :class:`sklearn.model_selection.GroupKFold`. Repeats of a prompt are found
+            :class:`sklearn.model_selection.GroupKFold`. Duplicate prompts are found
             without them.
 
         Returns
@@ -373,13 +373,13 @@ class RankingRouter(ChangeablePool):
         self._fitted = None
         rng = check_random_state(self.random_state)
         n_queries = rows.count(table.X)
-        repeats = table.repeats or find_repeats(table.X, rows=rows)
+        duplicates = table.duplicates or find_duplicates(table.X, rows=rows)
         self._log(
-            f"{repeats.n_prompts} different prompts, {repeats.block.sum()} queries in "
-            "large blocks, among the outcomes",
+            f"{duplicates.n_prompts} different prompts, {duplicates.block.sum()} "
+            "queries in large blocks, among the outcomes",
             n_queries,
         )
-        table = _counted_once(table, repeats, rows)
+        table = _counted_once(table, duplicates, rows)
         # Everything is learned with the models in an order of their own, so that the
         # order of the columns of y changes no decision.
         numbers = rows.numbers(table.quality)
@@ -395,14 +395,14 @@ class RankingRouter(ChangeablePool):
         weight = table.weight
         if weight is not None:
             weight = rows.map(stages.in_order, weight, order)
-        folds = draw_folds(repeats, self.cv, rng)
+        folds = draw_folds(duplicates, self.cv, rng)
         fold = rows.split(folds, table.X)
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)
         self._pairs = PairFeatures(self.n_landmarks)
         pairs = self._pairs.fit_transform(
-            table.X, quality, fold, rng, weight, self.n_jobs, rows, repeats
+            table.X, quality, fold, rng, weight, self.n_jobs, rows, duplicates
         )
         self._log("ranking models", n_queries)
         scores, self.ranker_ = fit_ranker(
@@ -501,11 +501,13 @@ class RankingRouter(ChangeablePool):
             )
 
 
-def _counted_once(table: RoutingTable, repeats: Repeats, rows: Rows) -> RoutingTable:
+def _counted_once(
+    table: RoutingTable, duplicates: Duplicates, rows: Rows
+) -> RoutingTable:
     """Let the regressions and the ranker see each prompt once, by its averages."""
     costs = table.costs if table.per_query else None
-    quality, costs, weight = average_repeats(
-        table.quality, costs, table.weight, repeats, rows
+    quality, costs, weight = average_duplicates(
+        table.quality, costs, table.weight, duplicates, rows
     )
     if costs is None:
         costs = table.costs

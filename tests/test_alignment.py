@@ -90,14 +90,14 @@ def decider() -> BudgetDecider:
 # What is compared: names and numbers, in an order that no table gives.
 
 
-def by_model(table: Any, models: Any) -> dict[str, Any]:
+def as_mapping(table: Any, models: Any) -> dict[str, Any]:
     return {str(m): np.asarray(table)[..., i] for i, m in enumerate(models)}
 
 
 def points(curve: RoutingCurve) -> list[Any]:
     return [
-        by_model(curve.call_share, curve.models),
-        by_model([curve.model_quality, curve.model_cost], curve.models),
+        as_mapping(curve.call_share, curve.models),
+        as_mapping([curve.model_quality, curve.model_cost], curve.models),
         [curve.budget, curve.cost, curve.quality, curve.collapse],
         [*curve.floor, curve.ceiling],
     ]
@@ -105,7 +105,7 @@ def points(curve: RoutingCurve) -> list[Any]:
 
 def estimates(fitted: Any, features: Any) -> list[Any]:
     half = np.hsplit(fitted.transform(features), 2)
-    return [by_model(table, fitted.models_) for table in half]
+    return [as_mapping(table, fitted.models_) for table in half]
 
 
 def made_by(fit: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,7 +126,7 @@ def compared(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
 def watched(X: Any, choice: Any, paid: Any) -> Any:
     monitor = CollapseMonitor(MODELS, [1.0, 3.0, 9.0], reference=TABLES["X"])
     found = monitor.update(choice, X=X, costs=paid).summary()
-    return [by_model(found.calls, found.models), found.total_cost]
+    return [as_mapping(found.calls, found.models), found.total_cost]
 
 
 def reported(**tables: Any) -> Any:

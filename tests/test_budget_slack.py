@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, InfeasibleBudgetError
-from skroute._table.costs import rounded_up
+from skroute._table.costs import round_up
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.tile([0.2, 0.9], (6, 1))
@@ -85,7 +85,7 @@ def test_the_budget_that_an_error_shows_is_enough(price, scope, single):
     ],
 )
 def test_money_is_rounded_up(money, shown):
-    assert rounded_up(money) == shown
+    assert round_up(money) == shown
 
 
 # Zero

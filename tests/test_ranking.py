@@ -25,7 +25,7 @@ from skroute._estimate.stacking import stacking_weights
 from skroute._rank.calibration import log_odds, rank_utility
 from skroute._rank.labels import graded_relevance
 from skroute._rank.ranker import rank_weight
-from skroute._table.duplicates import find_repeats
+from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import draw_folds
 from skroute.datasets import load_digits_pool, make_routing, read_routerbench
 from skroute.metrics import best_single, normalized_auc, quality_neutral_cost
@@ -393,7 +393,7 @@ def test_blocks_of_a_small_table_are_spread_too() -> None:
     X = np.random.RandomState(0).normal(size=(100, 3))
     X[:40] = X[0]
     X[40:45] = X[40]
-    assert find_repeats(X).block.tolist() == [True] * 40 + [False] * 60
+    assert find_duplicates(X).block.tolist() == [True] * 40 + [False] * 60
     fold = draw_folds(X, 5, 0)
     assert np.bincount(fold[:40], minlength=5).min() > 2
     assert len(set(fold[40:45])) == 1
@@ -528,7 +528,7 @@ def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> Non
         data.data[:500],
         n_landmarks,
         np.random.RandomState(0),
-        find_repeats(data.data[:500]),
+        find_duplicates(data.data[:500]),
     )
     trust = views.trust(views.scaled(data.data[500:]))
     # Learned on the training queries, it holds for others: nine in ten are wholly
@@ -544,7 +544,7 @@ def test_in_a_cloud_of_noise_no_query_is_far() -> None:
         data.data[:500],
         512,
         np.random.RandomState(0),
-        find_repeats(data.data[:500]),
+        find_duplicates(data.data[:500]),
     )
     trust = views.trust(views.scaled(data.data[500:]))
     assert trust.mean() > 0.98

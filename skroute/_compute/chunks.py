@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["chunks", "evenly"]
+__all__ = ["chunks", "sample_evenly"]
 
 # Rows at once where nobody says otherwise.
 _CHUNK = 4096
@@ -18,6 +18,6 @@ def chunks(n_rows: int, size: int = _CHUNK) -> Iterator[slice]:
         yield slice(start, min(start + size, n_rows))
 
 
-def evenly(n_rows: int, most: int) -> np.ndarray:
+def sample_evenly(n_rows: int, most: int) -> np.ndarray:
     """Positions of at most so many of the rows, at even distances."""
     return np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(int)

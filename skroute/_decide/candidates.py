@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skroute._table.costs import rounded_up, with_slack
-from skroute._table.names import by_model, by_name, listed, model_names
+from skroute._table.costs import add_slack, round_up
+from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
 from skroute._table.numbers import check_number, refuse_masked
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -52,7 +52,7 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
         mask = _among(mask, models)
     elif mask.dtype.kind in "OUS" and columns is None:
         mask = np.array([_among(row, models) for row in mask])
-    mask = by_name(mask, columns, models, "available")
+    mask = reorder_columns(mask, columns, models, "available")
     if mask.dtype != bool:
         raise ValueError(
             "available must be bool of shape (n_models,) or (n_queries, n_models), or "
@@ -67,7 +67,7 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     mask = np.atleast_2d(mask)
     empty = np.flatnonzero(~mask.any(axis=1))
     if len(empty):
-        rows = "every query" if len(mask) == 1 else f"the queries {listed(empty)}"
+        rows = "every query" if len(mask) == 1 else f"the queries {format_names(empty)}"
         raise ValueError(f"available leaves no model for {rows}; allow at least one.")
     return mask
 
@@ -78,13 +78,14 @@ def _by_position(available: Any, models: np.ndarray) -> np.ndarray:
         available = sorted(available, key=str)
     named = available
     if getattr(getattr(available, "dtype", None), "kind", "b") == "b":
-        named = by_model(available, models)  # no Series of names
+        named = as_mapping(available, models)  # no Series of names
     if isinstance(named, Mapping):
         columns = {str(name): column for name, column in named.items()}
         if set(columns) != set(models):
             raise ValueError(
                 "available by name must say of every model whether it may be called; "
-                f"it names {listed(columns)}, the router knows {listed(models)}."
+                f"it names {format_names(columns)}, the router knows "
+                f"{format_names(models)}."
             )
         # Of a vector for each model, the models are the columns.
         return np.array([columns[model] for model in models]).T
@@ -110,8 +111,8 @@ def _among(names: Any, models: np.ndarray) -> np.ndarray:
     unknown = [name for name in names if name not in set(models)]
     if unknown:
         raise ValueError(
-            f"available names unknown models {listed(unknown)}; the router knows "
-            f"{listed(models)}."
+            f"available names unknown models {format_names(unknown)}; the router knows "
+            f"{format_names(models)}."
         )
     return np.isin(models.astype(str), names)
 
@@ -162,7 +163,7 @@ def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
     if len(bad):
         raise ValueError(
             f"budget must be at least 0 for every query; got {float(caps[bad[0]])} for "
-            f"the queries {listed(bad)}. Infinity stands for no cap."
+            f"the queries {format_names(bad)}. Infinity stands for no cap."
         )
     return caps.astype(np.float64)[:, None]
 
@@ -197,7 +198,7 @@ def under_cap(
         If the caps are not as described.
     """
     caps = check_caps(budget, len(cost))
-    affordable = mask & (cost <= with_slack(caps))
+    affordable = mask & (cost <= add_slack(caps))
     stuck = np.logical_not(affordable.any(axis=1))
     if on_stuck == "leave" or not stuck.any():
         return affordable
@@ -241,14 +242,14 @@ def _too_dear(
         smallest = float(floor[worst])
         what = (
             f"budget as an array is below the cheapest model of {len(stuck)} queries, "
-            f"{listed(stuck)}; the smallest feasible budget is {rounded_up(smallest)} "
-            f"for query {worst}, and not more for the others."
+            f"{format_names(stuck)}; the smallest feasible budget is "
+            f"{round_up(smallest)} for query {worst}, and not more for the others."
         )
     else:
         smallest = float(floor.max())
         what = (
             f"budget={budget:g} is below the cheapest model of {len(stuck)} queries; "
-            f"the smallest feasible budget is {rounded_up(smallest)}."
+            f"the smallest feasible budget is {round_up(smallest)}."
         )
     return InfeasibleBudgetError(
         f"{what} Raise it, or set on_infeasible='cheapest'.", smallest_budget=smallest

@@ -14,12 +14,12 @@ from skroute._table.names import (
     check_rows,
     default_names,
     estimate_names,
-    listed,
+    format_names,
     model_names,
 )
 from skroute._table.numbers import refuse_masked
 
-__all__ = ["named_by", "observed_beside", "read_estimates", "split_estimates"]
+__all__ = ["infer_model_names", "observed_beside", "read_estimates", "split_estimates"]
 
 
 def read_estimates(
@@ -74,7 +74,7 @@ def _models_of(columns: np.ndarray | None) -> np.ndarray | None:
         raise ValueError(
             "Z must have one column quality__<model> and one cost__<model> for each "
             "model, as a router's transform names them, and no other; got "
-            f"{listed(columns, 10)}. Missing: {listed(sorted(missing))}."
+            f"{format_names(columns, 10)}. Missing: {format_names(sorted(missing))}."
         )
     return models
 
@@ -96,7 +96,7 @@ def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return quality, cost
 
 
-def named_by(
+def infer_model_names(
     columns: np.ndarray | None, y: Any, costs: Any, n_models: int
 ) -> np.ndarray:
     """Names from the columns of Z, else from y, else costs, else numbered ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skroute._decide.hull import hull_steps
-from skroute._table.costs import rounded_up, with_slack
+from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
 __all__ = ["solve_batch"]
@@ -54,13 +54,13 @@ def solve_batch(
     steps = hull_steps(quality, cost, allowed)
     rows = np.arange(len(quality))
     cheapest = cost[rows, steps.start].sum()
-    if cheapest > with_slack(budget):
+    if cheapest > add_slack(budget):
         raise InfeasibleBudgetError(
             f"budget={budget:g} for this batch is below what its cheapest models cost; "
-            f"the smallest feasible budget is {rounded_up(cheapest)}.",
+            f"the smallest feasible budget is {round_up(cheapest)}.",
             smallest_budget=float(cheapest),
         )
-    budget = with_slack(budget)
+    budget = add_slack(budget)
     n_steps = int(np.searchsorted(steps.walk(cost), budget, side="right")) - 1
     # The running sum rounds differently from a plain one: what counts is the latter.
     n_steps = max(n_steps, 0)

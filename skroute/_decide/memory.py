@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._compute.chunks import evenly
+from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._decide.price_path import PricePath
 from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
@@ -97,7 +97,7 @@ class TrainingDecisions:
         known = estimates, counted, true_cost
 
         def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
-            kept = evenly(n_queries, most)
+            kept = sample_evenly(n_queries, most)
             some, *truth = (rows.take(column, kept) for column in known)
             return (*np.hsplit(some, 2), *truth)
 

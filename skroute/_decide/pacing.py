@@ -31,8 +31,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skroute._decide.price_path import Price, PricePath
-from skroute._table.costs import with_slack
-from skroute._table.names import listed
+from skroute._table.costs import add_slack
+from skroute._table.names import format_names
 from skroute.exceptions import InfeasibleBudgetError, caller_level
 
 __all__ = ["Pace", "counted_bills", "warn_of_too_little"]
@@ -196,7 +196,7 @@ class Pace:
 
     def is_too_little(self, budget: float) -> bool:
         """Whether the cheapest models cost more than a budget."""
-        return self.least(budget) > with_slack(budget)
+        return self.least(budget) > add_slack(budget)
 
     def _ratio(self, budget: float) -> float:
         """Realised over expected cost; 1 where nothing was expected.
@@ -236,8 +236,9 @@ def counted_bills(
     if len(above) and budget > 0:
         warnings.warn(
             f"costs holds {len(above)} of more than {_HORIZON} times the budget, the "
-            f"largest {costs[above].max():g} for the queries {listed(above)}: each "
-            f"counts as {limit:g}. Give costs in the unit of the budget, {budget:g}.",
+            f"largest {costs[above].max():g} for the queries {format_names(above)}: "
+            f"each counts as {limit:g}. Give costs in the unit of the budget, "
+            f"{budget:g}.",
             stacklevel=caller_level(),
         )
     return np.minimum(np.where(np.isnan(costs), expected, costs), limit)

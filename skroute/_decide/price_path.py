@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-from skroute._compute.chunks import evenly
+from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import Rows
 from skroute._decide.hull import choose, hull_steps
 from skroute._table.averages import best_on_average, doubly_robust
-from skroute._table.costs import rounded_up, with_slack
+from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
 __all__ = [
@@ -259,7 +259,7 @@ class PricePath:
         path = cls._from_sums(price, sums, singles, len(quality))
         if len(price) <= _MAX_LEVELS:
             return path
-        kept = evenly(len(price), _MAX_LEVELS)
+        kept = sample_evenly(len(price), _MAX_LEVELS)
         return replace(
             path,
             price=price[kept],
@@ -346,11 +346,11 @@ class PricePath:
         InfeasibleBudgetError
             If even the cheapest decisions spend more.
         """
-        level = int(self.cost.searchsorted(with_slack(budget), side="right")) - 1
+        level = int(self.cost.searchsorted(add_slack(budget), side="right")) - 1
         if level < 0:
             raise InfeasibleBudgetError(
                 f"budget={budget:g} per query is below what the cheapest models cost; "
-                f"the smallest feasible budget is {rounded_up(self.cost[0])}.",
+                f"the smallest feasible budget is {round_up(self.cost[0])}.",
                 smallest_budget=float(self.cost[0]),
             )
         price, quality = Price(float(self.price[level])), self.quality[level]
@@ -425,7 +425,7 @@ class PricePath:
         # Mostly routing is better, and a request should not wait for more than that.
         if self.single_quality.max() <= better:
             return price
-        affordable = self.single_cost <= with_slack(budget)
+        affordable = self.single_cost <= add_slack(budget)
         values = np.where(affordable, self.single_quality, -np.inf)
         model = best_on_average(values, self.single_cost)
         if values[model] <= better:

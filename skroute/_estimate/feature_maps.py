@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._compute.products import multiply_row, multiply_vector
-from skroute._table.duplicates import Repeats
+from skroute._table.duplicates import Duplicates
 
 __all__ = ["QueryViews"]
 
@@ -56,7 +56,7 @@ class QueryViews:
         Centres that span the kernels, at most.
     rng : RandomState
         Draws the sample, the landmarks and the profiles.
-    repeats : Repeats
+    duplicates : Duplicates
         Which queries are of one prompt: each prompt counts once.
     rows : Rows, default=IN_MEMORY
         Where the queries are. Elsewhere X and `trusted` are handles of columns.
@@ -76,14 +76,14 @@ class QueryViews:
         X: Any,
         n_landmarks: int,
         rng: np.random.RandomState,
-        repeats: Repeats,
+        duplicates: Duplicates,
         rows: Rows = IN_MEMORY,
     ) -> None:
-        counted = np.flatnonzero(repeats.counted)
+        counted = np.flatnonzero(duplicates.counted)
         sample, sampled = self._fit_scaling(X, rng, counted, rows)
         every = len(sample) == len(counted)
         # A block of identical queries is worth one landmark.
-        _, different = np.unique(repeats.first[sampled], return_index=True)
+        _, different = np.unique(duplicates.first[sampled], return_index=True)
         centres = [_landmarks(sample[different], n_landmarks, rng)]
         # How softly queries belong to the clusters of each profile.
         self._softness: list[float] = []
@@ -105,7 +105,7 @@ class QueryViews:
         ends = np.cumsum([len(part) for part in centres]).tolist()
         self._parts = [slice(*pair) for pair in itertools.pairwise([0, *ends])]
         self._roots = self._maps()
-        self.trusted = self._known(X, every, repeats, rows)
+        self.trusted = self._known(X, every, duplicates, rows)
 
     def __len__(self) -> int:
         return 1 + len(_GAMMAS) + len(self._softness)
@@ -221,12 +221,12 @@ class QueryViews:
         beyond = (distance - near) / (far - near if far > near else _EPSILON)
         return 1.0 - np.minimum(np.maximum(beyond, 0.0), 1.0)
 
-    def _known(self, X: Any, pulled: bool, repeats: Repeats, rows: Rows) -> Any:
+    def _known(self, X: Any, pulled: bool, duplicates: Duplicates, rows: Rows) -> Any:
         """Learn how far queries are known; returns the trust in the training queries.
 
         Their distances are what those of queries to come will be: one that `pulled` its
         landmark would lie farther off without it, and one that is a landmark itself is
-        judged by the next. Repeats of a prompt are the prompt itself, and make it no
+        judged by the next. Duplicates of a prompt are the prompt itself, and make it no
         better known to other queries; only prompts of a block will be asked again.
         """
         self._reach = np.inf, np.inf
@@ -234,12 +234,12 @@ class QueryViews:
             return rows.split(np.ones(rows.count(X)), X)
         column = rows.map(QueryViews._nearest, rows.share(copy(self)), X, pulled)
         own, *rest = rows.gather(column).T
-        different = repeats.first == np.arange(len(own))
+        different = duplicates.first == np.arange(len(own))
         if pulled:
             second, nearest = rest[0], rest[1].astype(int)
             size = np.bincount(nearest[different], minlength=nearest.max() + 1)[nearest]
             off = np.where(size > 1, own * _pulls(size), second)
-            own = np.where(repeats.block, own, np.minimum(off, second))
+            own = np.where(duplicates.block, own, np.minimum(off, second))
         median, *reach = np.quantile(own[different], (0.5, *_KNOWN))
         near, far = np.maximum(reach, median * np.array(_APART))
         self._reach = float(near), float(far)

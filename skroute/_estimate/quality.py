@@ -24,8 +24,8 @@ from skroute._estimate.feature_maps import QueryViews
 from skroute._estimate.one_query import SingleQuery
 from skroute._estimate.ridge import RidgeFit, fit_ridge
 from skroute._estimate.stacking import stacking_weights
-from skroute._table.averages import means_of, weighted_sums
-from skroute._table.duplicates import Repeats, find_repeats
+from skroute._table.averages import means_from_sums, weighted_sums
+from skroute._table.duplicates import Duplicates, find_duplicates
 
 __all__ = ["HeldOutPairs", "PairEstimates", "PairFeatures"]
 
@@ -121,7 +121,7 @@ class PairFeatures:
         weight: Any = None,
         n_jobs: int | None = None,
         rows: Rows = IN_MEMORY,
-        repeats: Repeats | None = None,
+        duplicates: Duplicates | None = None,
     ) -> Any:
         """Fit on all queries, and estimate each without its fold.
 
@@ -142,7 +142,7 @@ class PairFeatures:
         rows : Rows, default=IN_MEMORY
             Where the queries are. Elsewhere X, `quality`, `fold`, `weight` and the
             result are handles of columns.
-        repeats : Repeats, default=None
+        duplicates : Duplicates, default=None
             Which queries are of one prompt; ``None`` looks for them.
 
         Returns
@@ -150,10 +150,12 @@ class PairFeatures:
         HeldOutPairs
             Out-of-fold estimates of the training queries.
         """
-        self.means_ = means_of(rows.get(rows.total(weighted_sums, quality, weight)))
-        if repeats is None:
-            repeats = find_repeats(X, rows=rows)
-        self.views_ = QueryViews(X, self.n_landmarks, rng, repeats, rows)
+        self.means_ = means_from_sums(
+            rows.get(rows.total(weighted_sums, quality, weight))
+        )
+        if duplicates is None:
+            duplicates = find_duplicates(X, rows=rows)
+        self.views_ = QueryViews(X, self.n_landmarks, rng, duplicates, rows)
         trusted, self.views_.trusted = self.views_.trusted, np.ones(0)
         views = rows.share(copy(self.views_))
 

@@ -18,7 +18,7 @@ from scipy.linalg import eigh
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._compute.products import multiply_row
-from skroute._table.averages import means_of, outcome_mass, weighted_sums
+from skroute._table.averages import means_from_sums, outcome_mass, weighted_sums
 
 __all__ = ["RidgeFit", "fit_costs", "fit_ridge", "spreads"]
 
@@ -152,8 +152,8 @@ def spreads(Y: Any, rows: Rows = IN_MEMORY) -> np.ndarray:
     # The largest value as a unit keeps the squares of extreme ones finite.
     unit = rows.get(rows.total(np.fmax.reduce, Y, combine=np.fmax)).copy()
     unit[unit == 0] = 1.0
-    mean = means_of(rows.get(rows.total(_power_sums, Y, unit, 0.0, 1)))
-    square = means_of(rows.get(rows.total(_power_sums, Y, unit, mean, 2)))
+    mean = means_from_sums(rows.get(rows.total(_power_sums, Y, unit, 0.0, 1)))
+    square = means_from_sums(rows.get(rows.total(_power_sums, Y, unit, mean, 2)))
     spread = unit * np.sqrt(square)
     spread[spread == 0] = 1.0
     return spread
@@ -223,7 +223,7 @@ def fit_ridge(
         Y = rows.map(_counted, Y, weight)
     differences = differences and len(scale) > 1
     outline = rows.get(rows.total(_Outline.of, Y, fold, weight))
-    n_folds, means = outline.n_folds, means_of(outline.sums)
+    n_folds, means = outline.n_folds, means_from_sums(outline.sums)
     # Outputs that are known on the same rows, at the same weights, share their sums.
     first = outline.alike.argmax(axis=0)
     groups = [np.flatnonzero(first == g) for g in np.unique(first)]

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute._io.registry import TRANSIENT, check_state, class_of, tag_of
-from skroute._table.names import by_model
+from skroute._table.names import as_mapping
 
 __all__ = ["Decoder", "Encoder"]
 
@@ -108,7 +108,7 @@ class Encoder:
         if type(value).__module__.split(".")[0] in ("pandas", "polars"):
             # Prices and caps may come in a Series, and what they say is kept: prices by
             # the names of models, caps (a budget) as they follow each other.
-            prices = value if where.endswith(".budget") else by_model(value)
+            prices = value if where.endswith(".budget") else as_mapping(value)
             plain = prices if isinstance(prices, dict) else np.asarray(value)
             return self.encode(plain, where, depth + 1)
         return self._object(value, where, depth)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._compute.chunks import evenly
+from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._rank import stages
 from skroute._rank.labels import Grades, graded_relevance
@@ -86,7 +86,7 @@ def fit_ranker(
     grades = rows.get(rows.total(Grades.of, quality)).levels()
     no_query = np.empty((0, len(costs)))
     _, gains = graded_relevance(no_query, costs, tie_gain=tie_gain, grades=grades)
-    telling = telling[evenly(len(telling), _MAX_RANKED // len(costs))]
+    telling = telling[sample_evenly(len(telling), _MAX_RANKED // len(costs))]
     if len(telling) * len(costs) > _MANY_RANKED:
         folds = folds % 2
         fold = rows.split(folds, fold)

@@ -16,7 +16,7 @@ from skroute._rank.labels import graded_relevance
 from skroute._rank.lambdarank import PairRanker, RankTable
 from skroute._table.averages import (
     keep_in_range,
-    means_of,
+    means_from_sums,
     outcome_mass,
     weighted_sums,
 )
@@ -53,7 +53,7 @@ def profile(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 def own_order(profile: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """Order the models by what they are, not by where they stand."""
-    return np.lexsort((profile[2], costs, means_of(profile[:2])))
+    return np.lexsort((profile[2], costs, means_from_sums(profile[:2])))
 
 
 def ends(quality: np.ndarray) -> np.ndarray:

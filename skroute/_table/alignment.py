@@ -13,12 +13,12 @@ import numpy as np
 
 from skroute._table.costs import check_costs, check_spend
 from skroute._table.names import (
-    by_name,
     check_rows,
     check_unique,
     default_names,
-    listed,
+    format_names,
     model_names,
+    reorder_columns,
 )
 from skroute._table.tables import check_estimate, check_quality
 
@@ -114,7 +114,7 @@ def align(
     if own is None or wanted is None:
         return aligned
     turned = {
-        field: by_name(table, own, wanted, "y")
+        field: reorder_columns(table, own, wanted, "y")
         for field, table in aligned._asdict().items()
         if field != "models" and table is not None
     }
@@ -133,7 +133,7 @@ def _read_estimate(
         raise ValueError(
             f"{name} must have the shape of y, {shape}; got {table.shape}."
         )
-    return by_name(table, columns, models, name)
+    return reorder_columns(table, columns, models, name)
 
 
 def _wanted(models: Any, n_models: int) -> np.ndarray | None:
@@ -170,9 +170,9 @@ def _agreed(**tables: Any) -> np.ndarray | None:
         if known[other].tolist() != known[first].tolist():
             raise ValueError(
                 f"{first} and {other} have other columns, or the same in another "
-                f"order, {listed(known[first])} against {listed(known[other])}, and y "
-                "has no names that tell which order is its own: give y as a DataFrame "
-                "whose columns are the models."
+                f"order, {format_names(known[first])} against "
+                f"{format_names(known[other])}, and y has no names that tell which "
+                "order is its own: give y as a DataFrame whose columns are the models."
             )
     return known[first]
 

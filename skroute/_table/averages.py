@@ -8,7 +8,7 @@ __all__ = [
     "best_on_average",
     "doubly_robust",
     "keep_in_range",
-    "means_of",
+    "means_from_sums",
     "outcome_mass",
     "rows_per_mass",
     "weighted_means",
@@ -44,7 +44,7 @@ def weighted_means(
     ndarray of shape (n_columns,)
         The means.
     """
-    return means_of(weighted_sums(Y, weight), empty=empty)
+    return means_from_sums(weighted_sums(Y, weight), empty=empty)
 
 
 def weighted_sums(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -54,7 +54,7 @@ def weighted_sums(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray
     return np.stack([total, mass.sum(axis=0)])
 
 
-def means_of(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
+def means_from_sums(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
     """Means from the sums of `weighted_sums`, which add up over parts of a table."""
     total, mass = sums
     return np.divide(total, mass, out=np.full(len(total), empty), where=mass > 0)

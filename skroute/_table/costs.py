@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._table.names import by_model, by_name, listed, model_names
+from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
 from skroute._table.numbers import (
     check_column,
     check_not_negative,
@@ -18,14 +18,14 @@ from skroute._table.numbers import (
 )
 
 __all__ = [
+    "add_slack",
     "check_call_costs",
     "check_costs",
     "check_prices",
     "check_realised",
     "check_same_prices",
     "check_spend",
-    "rounded_up",
-    "with_slack",
+    "round_up",
 ]
 
 
@@ -34,13 +34,13 @@ __all__ = [
 _SLACK = 1e-6
 
 
-def with_slack(budget: Any) -> Any:
+def add_slack(budget: Any) -> Any:
     """Give the most that counts as within a budget, or a cap."""
     with np.errstate(over="ignore"):
         return budget * (1.0 + _SLACK)
 
 
-def rounded_up(money: float) -> float:
+def round_up(money: float) -> float:
     """Round to a number that people read, and that is enough as a budget."""
     nearest = float(f"{money:.6g}")
     if money <= nearest * (1.0 + _SLACK / 10):
@@ -89,19 +89,19 @@ def check_costs(
         # Without a name in common, y may have no names of its own.
         if named & set(models) and named != set(models):
             way_out = (
-                f"Not in y: {listed(sorted(named - set(models)))}; missing from "
-                f"{name}: {listed(sorted(set(models) - named))}."
+                f"Not in y: {format_names(sorted(named - set(models)))}; missing from "
+                f"{name}: {format_names(sorted(set(models) - named))}."
             )
         raise ValueError(
             f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
             f"{table.shape}. {way_out}"
         )
-    table = by_name(table, columns, models, name)
+    table = reorder_columns(table, columns, models, name)
     negative = (table < 0).any(axis=0)
     if negative.any():
         raise ValueError(
             f"{name} must not be negative; got negative costs for the models "
-            f"{listed(models[negative])}."
+            f"{format_names(models[negative])}."
         )
     return table
 
@@ -156,7 +156,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     ValueError
         If the length, a name or a value is wrong.
     """
-    prices = by_model(prices, models)
+    prices = as_mapping(prices, models)
     if isinstance(prices, Mapping):
         prices = {str(name): price for name, price in prices.items()}
         unknown = [key for key in prices if key not in set(models)]
@@ -164,7 +164,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
         if unknown or absent:
             raise ValueError(
                 f"{name} must price exactly the models of y; unknown: "
-                f"{listed(unknown)}; without a price: {listed(absent)}."
+                f"{format_names(unknown)}; without a price: {format_names(absent)}."
             )
         prices = [prices[model] for model in models]
     try:
@@ -183,7 +183,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     if bad.any():
         raise ValueError(
             f"{name} must be finite and not negative; got {vector[bad].tolist()} for "
-            f"the models {listed(models[bad])}."
+            f"the models {format_names(models[bad])}."
         )
     return vector
 
@@ -217,7 +217,7 @@ def _are_same(one: Any, other: Any) -> bool:
             return True
     except (TypeError, ValueError):  # arrays
         pass
-    one, other = by_model(one), by_model(other)
+    one, other = as_mapping(one), as_mapping(other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         if one.keys() != other.keys():
             return False
@@ -267,7 +267,7 @@ def check_spend(
             f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "
             "is judged without them."
         )
-    costs = by_model(costs, models)
+    costs = as_mapping(costs, models)
     if isinstance(costs, Mapping):
         if models is None:
             raise ValueError(
@@ -288,7 +288,7 @@ def check_spend(
         )
     check_not_negative(table, "costs")
     table = np.broadcast_to(table, shape)
-    return by_name(table, model_names(costs, "costs"), models, "costs")
+    return reorder_columns(table, model_names(costs, "costs"), models, "costs")
 
 
 def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:

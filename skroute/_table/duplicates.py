@@ -19,11 +19,11 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from skroute._compute.chunks import chunks, evenly
+from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._table.averages import outcome_mass
 
-__all__ = ["BLOCK", "Repeats", "average_repeats", "find_repeats"]
+__all__ = ["BLOCK", "Duplicates", "average_duplicates", "find_duplicates"]
 
 # A prompt of this many rows is a block, which is decided as one; in small tables a
 # tenth of the rows, but at least a handful.
@@ -48,13 +48,13 @@ _N_SAMPLED = 2048
 # Quantiles of a feature beyond which values count as if they were there.
 _INNER = (0.05, 0.95)
 
-# What `average_repeats` does with a row: keep it, leave it out, or put there the
+# What `average_duplicates` does with a row: keep it, leave it out, or put there the
 # average whose number is the place less 2.
 _KEPT, _LEFT_OUT, _AVERAGED = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class Repeats:
+class Duplicates:
     """Which rows are of one prompt.
 
     Attributes
@@ -114,7 +114,7 @@ class Repeats:
         return np.unique(unit, return_inverse=True)[1]
 
 
-def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
+def find_duplicates(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Duplicates:
     """Find the rows that ask the same thing.
 
     Parameters
@@ -128,7 +128,7 @@ def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
 
     Returns
     -------
-    Repeats
+    Duplicates
         Which rows are of one prompt, by near-equality.
 
     Notes
@@ -139,7 +139,7 @@ def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
     of each other: a chain of near rows does not become one prompt.
     """
     n_queries = rows.count(X)
-    sample = rows.take(X, evenly(n_queries, _N_SAMPLED))
+    sample = rows.take(X, sample_evenly(n_queries, _N_SAMPLED))
     centre, scale = _locate(np.asarray(sample, dtype=np.float64))
     n_features = sample.shape[1]
     directions = None
@@ -150,7 +150,7 @@ def find_repeats(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Repeats:
     points = rows.gather(rows.map(_project, X, centre, scale, directions))
     first = _match(points)
     group = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    return Repeats(first, np.bincount(first, minlength=n_queries)[first], group)
+    return Duplicates(first, np.bincount(first, minlength=n_queries)[first], group)
 
 
 def _locate(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,8 +238,12 @@ def _join_in_cells(
         left, code = left[~joins], code[~joins]
 
 
-def average_repeats(
-    quality: Any, costs: Any, weight: Any, repeats: Repeats, rows: Rows = IN_MEMORY
+def average_duplicates(
+    quality: Any,
+    costs: Any,
+    weight: Any,
+    duplicates: Duplicates,
+    rows: Rows = IN_MEMORY,
 ) -> tuple[Any, Any, Any]:
     """Let each prompt count once, by the averages of its rows.
 
@@ -251,7 +255,7 @@ def average_repeats(
         Money per call; ``NaN`` where unknown.
     weight : ndarray of shape (n_queries, n_models) or None
         Weight of every outcome.
-    repeats : Repeats
+    duplicates : Duplicates
         Which rows are of one prompt.
     rows : Rows, default=IN_MEMORY
         Where the rows are. Elsewhere the tables are handles of columns.
@@ -262,11 +266,11 @@ def average_repeats(
         The first row of each prompt holds the averages of its known outcomes, its
         other rows nothing. Rows of blocks are as they were.
     """
-    several = np.flatnonzero((repeats.count > 1) & ~repeats.block)
+    several = np.flatnonzero((duplicates.count > 1) & ~duplicates.block)
     if not len(several):
         return quality, costs, weight
-    prompts, which = np.unique(repeats.first[several], return_inverse=True)
-    place = np.full(len(repeats.first), _KEPT)
+    prompts, which = np.unique(duplicates.first[several], return_inverse=True)
+    place = np.full(len(duplicates.first), _KEPT)
     place[several] = _LEFT_OUT
     place[prompts] = _AVERAGED + np.arange(len(prompts))
     place = rows.split(place, quality)

@@ -7,61 +7,31 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skroute._table.duplicates import Repeats, find_repeats
+from skroute._table.duplicates import Duplicates, find_duplicates
 
 __all__ = ["check_groups", "draw_folds"]
 
 
 def draw_folds(
-    queries: np.ndarray | Repeats, n_folds: int, random_state: Any = None
+    queries: np.ndarray | Duplicates, n_folds: int, random_state: Any = None
 ) -> np.ndarray:
-    """Draw the fold of each query; repeated and nearly repeated queries stay together.
+    """Draw the fold (n_queries,) of each query; duplicates stay together.
 
     A query whose copy is in the training folds is not held out. Only the rows of blocks
-    (see `Repeats.block`) are spread over the folds: kept together they would be all of
-    what a fold knows, or none of it.
-
-    Parameters
-    ----------
-    queries : ndarray of shape (n_queries, n_features) or Repeats
-        Embeddings, or what is known of their repeats.
-    n_folds : int
-        Number of folds, at most; never more than there are prompts or groups.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the draw.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,)
-        Folds, numbered from 0.
+    (see `Duplicates.block`) are spread over the folds: kept together they would be all
+    of what a fold knows, or none of it. There are never more folds than prompts.
     """
     rng = check_random_state(random_state)
-    repeats = queries if isinstance(queries, Repeats) else find_repeats(queries)
-    unit = repeats.units()
+    duplicates = (
+        queries if isinstance(queries, Duplicates) else find_duplicates(queries)
+    )
+    unit = duplicates.units()
     n_units = int(unit.max()) + 1
     return (rng.permutation(n_units) % min(n_folds, n_units))[unit]
 
 
 def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
-    """Check labels of queries that are to be held out together.
-
-    Parameters
-    ----------
-    groups : array-like of shape (n_queries,) or None
-        Labels, numbers or strings.
-    n_queries : int
-        Number of queries.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,) or None
-        Numbers of the groups.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, a label is missing, or there is one group only.
-    """
+    """Number the groups (n_queries,) that are to be held out together."""
     if groups is None:
         return None
     labels = np.asarray(groups)

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "as_mapping",
     "as_name",
-    "by_model",
-    "by_name",
     "check_printable",
     "check_rows",
     "check_unique",
     "default_names",
     "estimate_names",
+    "format_names",
     "is_mismatch",
-    "listed",
     "model_names",
+    "reorder_columns",
 ]
 
 
@@ -60,7 +60,7 @@ def check_unique(names: np.ndarray, what: str) -> None:
     if (counts > 1).any():
         raise ValueError(
             f"{what} must be unique model names; more than one is called "
-            f"{listed(values[counts > 1])}."
+            f"{format_names(values[counts > 1])}."
         )
 
 
@@ -89,7 +89,7 @@ def estimate_names(models: np.ndarray) -> np.ndarray:
     )
 
 
-def by_model(prices: Any, models: Any = None) -> Any:
+def as_mapping(prices: Any, models: Any = None) -> Any:
     """Turn a Series that is indexed by names into a dict; leave the rest alone.
 
     The index that pandas numbers by itself holds no names, unless the models of a table
@@ -106,7 +106,7 @@ def by_model(prices: Any, models: Any = None) -> Any:
         twice = sorted(label for label in named if labels.count(label) > 1)
         raise ValueError(
             f"a Series by model must name each model once; more than one row is called "
-            f"{listed(twice)}."
+            f"{format_names(twice)}."
         )
     return named
 
@@ -152,8 +152,8 @@ def check_rows(**tables: Any) -> None:
             )
         raise ValueError(
             f"{other} and {one} must have the same row labels, or none; {one} has "
-            f"{listed(known, 3)}, {other} has {listed(found, 3)}. Select the same "
-            "rows of both, or, if they are, drop the labels of one with "
+            f"{format_names(known, 3)}, {other} has {format_names(found, 3)}. Select "
+            "the same rows of both, or, if they are, drop the labels of one with "
             "reset_index(drop=True)."
         )
 
@@ -184,7 +184,7 @@ def _is_numbered(index: Any) -> bool:
     return type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
 
 
-def by_name(
+def reorder_columns(
     table: np.ndarray,
     columns: np.ndarray | None,
     models: np.ndarray | None,
@@ -196,13 +196,13 @@ def by_name(
     if set(columns) != set(models):
         raise ValueError(
             f"{name} must name the same models as the rest of the table; only one of "
-            f"them has {listed(sorted(set(columns) ^ set(models)))}."
+            f"them has {format_names(sorted(set(columns) ^ set(models)))}."
         )
     where = {column: i for i, column in enumerate(columns)}
     return np.ascontiguousarray(table[:, [where[model] for model in models]])
 
 
-def listed(names: Any, most: int = 5) -> str:
+def format_names(names: Any, most: int = 5) -> str:
     """Write names out in an error, the first few of them.
 
     What a terminal would not show, or act upon, is escaped.

@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skroute._compute.executor import IN_MEMORY, Rows
-from skroute._table.averages import means_of, weighted_sums
+from skroute._table.averages import means_from_sums, weighted_sums
 from skroute._table.costs import check_costs, check_prices
-from skroute._table.names import by_name, listed, model_names
+from skroute._table.names import format_names, model_names, reorder_columns
 from skroute._table.numbers import LARGEST_OUTCOME, check_magnitude, read_numbers
 from skroute.exceptions import NoCostWarning, caller_level
 
@@ -88,8 +88,9 @@ def check_outcomes_of(
     observed = rows.get(rows.total(_observed, quality, combine=np.logical_or))
     if not observed.all():
         raise ValueError(
-            f"y has no observed quality for the models {listed(models[~observed])}: "
-            "their column is all NaN; drop it or add outcomes."
+            "y has no observed quality for the models "
+            f"{format_names(models[~observed])}: their column is all NaN; drop it or "
+            "add outcomes."
         )
     weight = None
     if outcome_weight is not None:
@@ -110,8 +111,9 @@ def check_outcomes_of(
         check_magnitude(prices, "costs", LARGEST_OUTCOME)
         if np.isnan(prices).any():
             raise ValueError(
-                f"costs has no price for the models {listed(models[np.isnan(prices)])}"
-                " and no per-query costs were given to fit."
+                "costs has no price for the models "
+                f"{format_names(models[np.isnan(prices)])} and no per-query costs were "
+                "given to fit."
             )
         table = rows.map(_at_prices, quality, prices)
         return Outcomes(quality, table, False, _unless_even(weight, rows), prices)
@@ -119,19 +121,19 @@ def check_outcomes_of(
     known, paid = rows.get(rows.total(_known_and_paid, table, combine=np.logical_or))
     if not known.all():
         raise ValueError(
-            f"costs has no known cost for the models {listed(models[~known])}: "
+            f"costs has no known cost for the models {format_names(models[~known])}: "
             "their column is all NaN; give a price for them in the constructor."
         )
     free = ~paid if prices is None else ~paid & (prices != 0)
     if free.any():
         warnings.warn(
-            f"costs is 0 in all rows for the models {listed(models[free])}: 0 means "
-            "free. Where a cost is not known, give NaN. A price of 0 for the model, "
-            "costs=... in the constructor, says that it is free.",
+            f"costs is 0 in all rows for the models {format_names(models[free])}: 0 "
+            "means free. Where a cost is not known, give NaN. A price of 0 for the "
+            "model, costs=... in the constructor, says that it is free.",
             NoCostWarning,
             stacklevel=caller_level(),
         )
-    mean_costs = means_of(rows.get(rows.total(weighted_sums, table, weight)))
+    mean_costs = means_from_sums(rows.get(rows.total(weighted_sums, table, weight)))
     return Outcomes(quality, table, True, _unless_even(weight, rows), mean_costs)
 
 
@@ -220,8 +222,9 @@ def check_outcome_weight(
     largest = rows.get(rows.total(_largest, table, combine=np.maximum))
     if (largest == 0).any():
         raise ValueError(
-            f"{name} leaves no outcome of the models {listed(models[largest == 0])}: "
-            "all their weights are 0; drop their columns or weigh an outcome."
+            f"{name} leaves no outcome of the models "
+            f"{format_names(models[largest == 0])}: all their weights are 0; drop "
+            "their columns or weigh an outcome."
         )
     # The largest as a unit keeps the squares of extreme weights finite.
     total, squares = rows.get(rows.total(_weight_sums, table, largest))
@@ -239,7 +242,7 @@ def _read_weight(
             f"{name} must have one weight per outcome, the shape of y, "
             f"{quality.shape}; got {table.shape}."
         )
-    table = by_name(table, columns, models, name)
+    table = reorder_columns(table, columns, models, name)
     known = np.isfinite(quality)
     bad = known & ~(np.isfinite(table) & (table >= 0))
     if bad.any():

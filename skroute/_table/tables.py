@@ -20,8 +20,14 @@ from sklearn.utils.validation import (
 )
 
 from skroute._compute.drafts import drafted
-from skroute._table.duplicates import Repeats
-from skroute._table.names import by_name, check_rows, default_names, listed, model_names
+from skroute._table.duplicates import Duplicates
+from skroute._table.names import (
+    check_rows,
+    default_names,
+    format_names,
+    model_names,
+    reorder_columns,
+)
 from skroute._table.numbers import (
     LARGEST_FEATURE,
     LARGEST_OUTCOME,
@@ -65,7 +71,7 @@ class RoutingTable(NamedTuple):
         Whether the costs were given per query, or are one price per model.
     weight : ndarray of shape (n_queries, n_models) or None
         Weight of every outcome; positive where the quality is known, 0 elsewhere.
-    repeats : Repeats or None
+    duplicates : Duplicates or None
         Which rows are of one prompt or group; set by `CrossFittedRouter`.
     """
 
@@ -74,7 +80,7 @@ class RoutingTable(NamedTuple):
     costs: np.ndarray
     per_query: bool
     weight: np.ndarray | None = None
-    repeats: Repeats | None = None
+    duplicates: Duplicates | None = None
 
 
 def check_routing_table(
@@ -290,7 +296,7 @@ def check_quality(
         )
     table = read_numbers(y, name)
     table = table.reshape(len(table), -1)
-    return by_name(table, model_names(y, name), models, name)
+    return reorder_columns(table, model_names(y, name), models, name)
 
 
 def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
@@ -389,8 +395,8 @@ def check_choice(
         unknown = [name for name in choice if str(name) not in index]
         if unknown:
             raise ValueError(
-                f"choice must name the models {listed(models)}, or be their indices; "
-                f"got {listed(unknown)}."
+                f"choice must name the models {format_names(models)}, or be their "
+                f"indices; got {format_names(unknown)}."
             )
         choice = np.array([index[str(name)] for name in choice], dtype=np.intp)
     if choice.shape != (shape[0],) or choice.dtype.kind not in "iu":

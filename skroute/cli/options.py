@@ -236,20 +236,21 @@ TestSizeOption = Annotated[
 
 def warn_of_repeats(X: np.ndarray) -> None:
     """Say how many queries repeat an earlier one, and which share one embedding."""
-    from skroute._table.duplicates import find_repeats
+    from skroute._table.duplicates import find_duplicates
 
-    repeats = find_repeats(X)
-    again = (~repeats.counted).sum()
+    duplicates = find_duplicates(X)
+    again = (~duplicates.counted).sum()
     if again:
         console.note(
             f"{again:,} of {len(X):,} queries have the embedding of an earlier one, or "
-            "nearly. Repeats of a prompt stay on one side of a split, and count as one."
+            "nearly. Duplicates of a prompt stay on one side of a split, and count as "
+            "one."
         )
-    in_blocks = repeats.block
+    in_blocks = duplicates.block
     if in_blocks.mean() >= _MANY_REPEATS:
         console.note(
             f"{in_blocks.sum():,} of {len(X):,} queries share their embedding with at "
-            f"least {repeats.count[in_blocks].min() - 1} others. Does the encoder "
+            f"least {duplicates.count[in_blocks].min() - 1} others. Does the encoder "
             "truncate long prompts? No router can tell these queries apart; each "
             "counts by itself."
         )

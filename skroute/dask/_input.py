@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array
 
 from skroute._optional import require
-from skroute._table.names import default_names, is_mismatch, listed, model_names
+from skroute._table.names import default_names, format_names, is_mismatch, model_names
 from skroute._table.outcomes import check_outcomes_of
 from skroute._table.tables import (
     RoutingTable,
@@ -130,8 +130,9 @@ def check_partitioned_table(
         if lengths[name] != lengths["X"]:
             raise ValueError(
                 f"{name} and X must have the same rows in each partition; {name} has "
-                f"{listed(lengths[name])}, X has {listed(lengths['X'])}. Use "
-                f"{name}.rechunk({{0: X.chunks[0]}}) of arrays, or repartition alike."
+                f"{format_names(lengths[name])}, X has {format_names(lengths['X'])}. "
+                f"Use {name}.rechunk({{0: X.chunks[0]}}) of arrays, or repartition "
+                "alike."
             )
     filled = [i for i, length in enumerate(lengths["X"]) if length]
     if not filled:
@@ -249,9 +250,10 @@ def _check_outcomes(
         if is_mismatch(known, found) or _is_shuffled(known, found):
             raise ValueError(
                 f"{other} and {one} must have the same row labels in each partition: "
-                f"{one} has {listed(known, 3)}, {other} has {listed(found, 3)}. Rows "
-                "are matched by position: put the frames in one order, or, if they "
-                "are, give arrays, .to_dask_array(lengths=True)."
+                f"{one} has {format_names(known, 3)}, {other} has "
+                f"{format_names(found, 3)}. Rows are matched by position: put the "
+                "frames in one order, or, if they are, give arrays, "
+                ".to_dask_array(lengths=True)."
             )
     return check_quality(part)
 
@@ -283,7 +285,8 @@ def _check_part(part: Any, name: str, n_rows: int, announced: list[str] | int) -
         )
     if not isinstance(announced, int) and _announced(part) != announced:
         raise ValueError(
-            f"{name} has a partition with the columns {listed(_announced(part))}, and "
-            f"the collection announces {listed(announced)}: its partitions must all "
-            "have the same columns in one order."
+            f"{name} has a partition with the columns "
+            f"{format_names(_announced(part))}, and the collection announces "
+            f"{format_names(announced)}: its partitions must all have the same columns "
+            "in one order."
         )

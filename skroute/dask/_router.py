@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._decide.fallbacks import check_top_k
-from skroute._table.duplicates import find_repeats
+from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
 from skroute.dask._input import (
     check_partitioned_table,
@@ -444,7 +444,7 @@ default=None
         if is_collection(groups):
             groups = fetch(client, [client.compute(groups)])[0]
         groups = check_groups(groups, int(rows.ends[-1]))
-        table = table._replace(repeats=find_repeats(table.X, groups, rows))
+        table = table._replace(duplicates=find_duplicates(table.X, groups, rows))
         estimates = self._remember(table, self._fit_table(table, rows), rows)
         return estimates, rows
 

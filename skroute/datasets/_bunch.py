@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skroute._table.costs import check_prices
-from skroute._table.names import listed
+from skroute._table.names import format_names
 from skroute._table.texts import read_text
 
 __all__ = [
@@ -125,7 +125,7 @@ def routing_bunch(
             n_zero=0 if costs is None else int((costs == 0).sum()),
             n_repeats=n_repeats,
             n_again=count_repeats(prompts),
-            left_out=listed(left_out),
+            left_out=format_names(left_out),
         ),
         n_repeats=n_repeats,
     )
@@ -279,7 +279,8 @@ def to_texts(
 def columns_found(columns: Sequence[tuple[str, np.ndarray]]) -> str:
     """Write out which columns a table has, for an error."""
     kinds = [
-        f"{listed([name])} ({'numbers' if values.dtype.kind in 'biuf' else 'text'})"
+        f"{format_names([name])} "
+        f"({'numbers' if values.dtype.kind in 'biuf' else 'text'})"
         for name, values in columns[:_N_LISTED]
     ]
     more = len(columns) - len(kinds)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import Bunch
 
-from skroute._table.names import listed
+from skroute._table.names import format_names
 from skroute._table.texts import (
     check_model_names,
     clean_text,
@@ -274,7 +274,9 @@ def _select(
     there = list(dict.fromkeys(called))
     new = dict(zip(there, options.rename_models(there, source), strict=True))
     check_model_names(new.values(), source)
-    options.check_all_there(list(new.values()), source, f"the models {listed(there)}")
+    options.check_all_there(
+        list(new.values()), source, f"the models {format_names(there)}"
+    )
     kept = np.array([options.is_read(new[name]) for name in called])
     if not kept.all():
         called = [name for name, keep in zip(called, kept, strict=True) if keep]

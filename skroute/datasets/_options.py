@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skroute._table.names import listed
+from skroute._table.names import format_names
 from skroute._table.numbers import check_integer
 from skroute.datasets._columns import MAX_BYTES
 from skroute.datasets._layouts import suggest
@@ -99,7 +99,7 @@ class ReadOptions:
             if old not in names:
                 raise ValueError(
                     f"rename names {old!r}, which is no model of {source}; it has "
-                    f"{listed(names, 12)}.{suggest([old], names)}"
+                    f"{format_names(names, 12)}.{suggest([old], names)}"
                 )
             if not name:
                 raise ValueError(f"rename gives {old!r} an empty name.")

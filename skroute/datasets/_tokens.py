@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._table.names import listed
+from skroute._table.names import format_names
 from skroute._table.numbers import check_number
 from skroute.datasets._bunch import read_json_mapping, to_numbers
 from skroute.datasets._layouts import first_of, normalize
@@ -165,8 +165,8 @@ def _model_prices(
     if absent:
         raise ValueError(
             f"token_prices must price every model of the table; without a price: "
-            f"{listed(absent)}. Add them, as (per input token, per output token), or "
-            "leave the models out: models=[...]."
+            f"{format_names(absent)}. Add them, as (per input token, per output "
+            "token), or leave the models out: models=[...]."
         )
     return {
         name: _price_pair(name, prices[name] if name in prices else prices[new])

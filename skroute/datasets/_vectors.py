@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skroute._io.npy import read_npy
-from skroute._table.names import listed
+from skroute._table.names import format_names
 from skroute.datasets._bunch import as_path, is_missing
 from skroute.datasets._nested import find_values
 
@@ -164,7 +164,7 @@ def _in_order(embeddings: Any, labels: Sequence[Any] | None) -> Any:
     if absent:
         raise ValueError(
             "embeddings has rows by the names of the queries, but none for "
-            f"{listed(absent)}. Add them, or give an array, row by row."
+            f"{format_names(absent)}. Add them, or give an array, row by row."
         )
     return embeddings.iloc[places]
 

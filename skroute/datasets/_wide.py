@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import Bunch
 
-from skroute._table.names import listed
+from skroute._table.names import format_names
 from skroute._table.texts import check_model_names, write_whole
 from skroute.datasets._bunch import (
     as_path,
@@ -352,7 +352,7 @@ def _refuse_side_columns(
         models = [n for n in names if n not in side and _may_be_quality(found[n])]
         raise ValueError(
             f"{source} has columns that are no model's quality, by their names or as "
-            f"they are empty: {listed(side)}. Delete them, or name those of the "
+            f"they are empty: {format_names(side)}. Delete them, or name those of the "
             f"models: models=[{', '.join([*map(repr, models[:3]), '...'])}]."
         )
 
@@ -466,7 +466,7 @@ class _Merge:
             twice = (~np.isnan(quality[:, merged])).sum(axis=1) > 1
             if twice.any():
                 raise ValueError(
-                    f"rename makes {listed(names[i] for i in merged)} one model, but "
-                    f"row {int(twice.argmax())} has more than one of them. Take means "
-                    "by duplicates='mean'."
+                    f"rename makes {format_names(names[i] for i in merged)} one model, "
+                    f"but row {int(twice.argmax())} has more than one of them. Take "
+                    "means by duplicates='mean'."
                 )

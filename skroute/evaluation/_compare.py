@@ -287,7 +287,7 @@ def compare_routers(
         test_size=test_size,
         n_queries=len(table.quality),
         n_incomplete=int((~table.complete).sum()),
-        n_prompts=table.repeats.n_prompts,
+        n_prompts=table.duplicates.n_prompts,
     )
 
 

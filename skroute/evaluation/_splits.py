@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, has_fit_parameter
 
 from skroute._table.alignment import align, check_given
-from skroute._table.duplicates import Repeats, find_repeats
+from skroute._table.duplicates import Duplicates, find_duplicates
 from skroute._table.folds import check_groups
 from skroute._table.names import default_names, model_names
 from skroute._table.outcomes import check_complete
@@ -39,7 +39,7 @@ class OutcomeTable:
     complete: np.ndarray
     models: np.ndarray
     groups: np.ndarray | None
-    repeats: Repeats
+    duplicates: Duplicates
 
     @classmethod
     def checked(
@@ -53,7 +53,7 @@ class OutcomeTable:
     ) -> OutcomeTable:
         """Check a table as :func:`skroute.evaluation.compare_routers` describes it.
 
-        Repeats are found by embeddings, or where X is yet to be `encoded`, by equality.
+        Duplicates are found by embeddings, or by equality if X is yet to be `encoded`.
         """
         own = model_names(y)
         if own is not None:
@@ -70,8 +70,8 @@ class OutcomeTable:
             queries = check_array(X, dtype=(np.float64, np.float32), input_name="X")
         else:
             queries = _number_equal_rows(X)
-        repeats = find_repeats(queries, groups)
-        return cls(X, y, costs, quality, spend, complete, named, groups, repeats)
+        duplicates = find_duplicates(queries, groups)
+        return cls(X, y, costs, quality, spend, complete, named, groups, duplicates)
 
     def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
         """Fit a clone: the one place where prices and costs per query part."""
@@ -131,7 +131,7 @@ class Split:
         check_complete(table.quality, table.spend)
         rows = np.arange(len(table.quality))
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
-        train, test = next(splitter.split(rows, groups=table.repeats.units()))
+        train, test = next(splitter.split(rows, groups=table.duplicates.units()))
         test = test[table.complete[test]]
         if len(test) == 0:
             raise ValueError(

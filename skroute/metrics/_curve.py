@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skroute._compute.chunks import evenly
+from skroute._compute.chunks import sample_evenly
 from skroute._decide.hull import choose, hull_steps
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average
@@ -319,7 +319,7 @@ def _sweep_prices(
 ) -> tuple[np.ndarray, ...]:
     steps = hull_steps(quality, cost)
     levels, prices = steps.levels()
-    kept = evenly(len(levels), _N_PRICES)
+    kept = sample_evenly(len(levels), _N_PRICES)
     levels, prices = levels[kept], prices[kept]
     n_models = quality.shape[1]
     weight = counted.weight

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skroute._table.alignment import align, check_given
-from skroute._table.costs import rounded_up, with_slack
+from skroute._table.costs import add_slack, round_up
 from skroute._table.numbers import check_number
 from skroute._table.tables import check_choice
 from skroute.exceptions import InfeasibleBudgetError
@@ -103,15 +103,15 @@ def quality_within_budget(
     y, costs, chosen, weight = _find_outcomes(y, choice, costs, sample_weight)
     spent = float(np.average(costs[chosen], weights=weight))
     quality = float(np.average(y[chosen], weights=weight))
-    if spent <= with_slack(budget):
+    if spent <= add_slack(budget):
         return quality
     model_cost = np.average(costs, axis=0, weights=weight)
     model_quality = np.average(y, axis=0, weights=weight)
     cheapest = int(np.lexsort((-model_quality, model_cost))[0])
     least = float(model_cost[cheapest])
-    if least > with_slack(budget):
+    if least > add_slack(budget):
         raise InfeasibleBudgetError(
-            f"budget must be at least {rounded_up(least):g}, which the cheapest model "
+            f"budget must be at least {round_up(least):g}, which the cheapest model "
             f"costs per query; got {budget:g}.",
             smallest_budget=least,
         )

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.drafts import snapshot
 from skroute._compute.locks import lock_of
-from skroute._table.names import check_rows, listed
+from skroute._table.names import check_rows, format_names
 from skroute._table.numbers import (
     LARGEST_OUTCOME,
     check_integer,
@@ -324,7 +324,7 @@ class CollapseMonitor:
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} of {len(self.models)} models: "
-            f"{self._n_queries:,} queries, alarms: {listed(self._alarms)}>"
+            f"{self._n_queries:,} queries, alarms: {format_names(self._alarms)}>"
         )
 
     def __getstate__(self) -> dict[str, Any]:

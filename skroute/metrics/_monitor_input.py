@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skroute._table.costs import check_prices
-from skroute._table.names import by_model, listed
+from skroute._table.names import as_mapping, format_names
 from skroute._table.numbers import (
     LARGEST_OUTCOME,
     check_magnitude,
@@ -46,12 +46,14 @@ def check_models(models: Any) -> np.ndarray:
         )
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if (names == name).sum() > 1})
-        raise ValueError(f"models must be unique names; got twice: {listed(twice)}.")
+        raise ValueError(
+            f"models must be unique names; got twice: {format_names(twice)}."
+        )
     return names
 
 
 def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
-    costs = by_model(costs, models)
+    costs = as_mapping(costs, models)
     if not isinstance(costs, Mapping) and np.shape(costs) != (len(models),):
         raise ValueError(
             f"costs must be one price per model, of shape ({len(models)},), or a dict "
@@ -63,8 +65,8 @@ def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
     check_magnitude(prices, "costs", LARGEST_OUTCOME)
     if np.isnan(prices).any():
         raise ValueError(
-            f"costs has no price for the models {listed(models[np.isnan(prices)])}; "
-            "give their mean cost per call."
+            "costs has no price for the models "
+            f"{format_names(models[np.isnan(prices)])}; give their mean cost per call."
         )
     return prices
 
@@ -97,8 +99,9 @@ def check_decisions(decisions: Any, models: np.ndarray) -> np.ndarray:
     unknown = sorted({str(name) for name in given if name not in index})
     if unknown:
         raise ValueError(
-            f"decisions must name the models {listed(models)}, or be their integer "
-            f"indices; unknown: {listed(unknown)}. A new model needs a new monitor."
+            f"decisions must name the models {format_names(models)}, or be their "
+            f"integer indices; unknown: {format_names(unknown)}. A new model needs a "
+            "new monitor."
         )
     return np.array([index[name] for name in given], dtype=np.int64)
 
@@ -122,8 +125,8 @@ def check_paid(costs: Any, choices: np.ndarray) -> np.ndarray:
     bad = np.isinf(paid) | (paid < 0)
     if bad.any():
         raise ValueError(
-            f"costs must be finite and not negative; got {listed(paid[bad])}. Where a "
-            "cost is unknown, give NaN."
+            f"costs must be finite and not negative; got {format_names(paid[bad])}. "
+            "Where a cost is unknown, give NaN."
         )
     check_magnitude(paid, "costs", LARGEST_OUTCOME)
     return paid

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skroute._table.names import listed
+from skroute._table.names import format_names
 
 __all__ = ["MonitorSummary", "warning_text"]
 
@@ -94,8 +94,9 @@ class MonitorSummary:
             f"entropy of the calls: {self.entropy:.2f} of 1, as "
             f"{self.effective_models:.1f} models called equally often"
             + self._limit("entropy", "at least"),
-            f"dearest model ({listed(self.strongest)}): {self.strongest_share:.1%} of "
-            "the calls" + self._limit("strongest_share", "at most")
+            f"dearest model ({format_names(self.strongest)}): "
+            f"{self.strongest_share:.1%} "
+            "of the calls" + self._limit("strongest_share", "at most")
             if np.isfinite(self.strongest_share)
             else "dearest model: none, all have one price",
             f"spend: {self.mean_cost:.4g} per query"
@@ -105,7 +106,7 @@ class MonitorSummary:
             + self._limit("drift", "at most")
             if np.isfinite(self.drift)
             else "drift of the queries: unknown",
-            f"alarms: {listed(self.alarms)}",
+            f"alarms: {format_names(self.alarms)}",
         ]
         return "\n".join(lines)
 
@@ -120,8 +121,8 @@ def warning_text(name: str, seen: MonitorSummary) -> str:
     most = int(seen.call_share.argmax())
     if name == "strongest_share":
         return (
-            f"the share of calls to the dearest model ({listed(seen.strongest)}) is "
-            f"{seen.strongest_share:.4g} {last}, above max_strongest_share={limit}. "
+            f"the share of calls to the dearest model ({format_names(seen.strongest)}) "
+            f"is {seen.strongest_share:.4g} {last}, above max_strongest_share={limit}. "
             "The router may have collapsed: route with a budget or a price, and look "
             "at routing_collapse_index on recent outcomes."
         )

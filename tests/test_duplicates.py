@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.neighbors import KNeighborsRegressor
 
 from skroute import PointwiseRouter, RankingRouter
-from skroute._table.duplicates import average_repeats, find_repeats
+from skroute._table.duplicates import average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
 from skroute.datasets import load_digits_pool, make_routing
 from skroute.evaluation import compare_routers
@@ -44,10 +44,10 @@ def test_copies_with_the_noise_of_an_encoder_are_one_prompt(
     X = np.random.default_rng(1).standard_normal((200, n_features))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     rows, which = copies(X, 3, noise)
-    repeats = find_repeats(rows.astype(np.float32))
-    assert repeats.n_prompts == 200
-    assert (repeats.count == 3).all()
-    same = repeats.first[:, None] == repeats.first
+    duplicates = find_duplicates(rows.astype(np.float32))
+    assert duplicates.n_prompts == 200
+    assert (duplicates.count == 3).all()
+    same = duplicates.first[:, None] == duplicates.first
     np.testing.assert_array_equal(same, which[:, None] == which)
 
 
@@ -57,7 +57,7 @@ def test_different_queries_stay_apart_also_in_few_dimensions(
     n_features: int, n_queries: int
 ) -> None:
     X = np.random.default_rng(2).standard_normal((n_queries, n_features))
-    assert find_repeats(X).n_prompts >= 0.98 * n_queries
+    assert find_duplicates(X).n_prompts >= 0.98 * n_queries
 
 
 @pytest.mark.parametrize("unit", [1e-200, 1e-30, 1.0, 1e100])
@@ -67,13 +67,13 @@ def test_the_unit_and_origin_of_embeddings_do_not_matter(
 ) -> None:
     X = np.random.default_rng(3).standard_normal((100, 8))
     X[60:] = X[:40]
-    assert find_repeats((X + shift) * unit).n_prompts == 60
+    assert find_duplicates((X + shift) * unit).n_prompts == 60
 
 
 def test_a_stray_row_does_not_make_all_others_one() -> None:
     X = np.random.default_rng(4).standard_normal((300, 8))
     X[0] = 1e8
-    assert find_repeats(X).n_prompts == 300
+    assert find_duplicates(X).n_prompts == 300
 
 
 @pytest.mark.parametrize("kind", ["task", "length", "one-hot", "strays"])
@@ -89,18 +89,18 @@ def test_what_varies_more_than_the_embedding_does_not_make_prompts_alike(kind) -
         X = np.hstack([X, 300.0 * np.eye(5)[task]])
     else:
         X[:18] *= 300
-    assert find_repeats(X).n_prompts == 600
+    assert find_duplicates(X).n_prompts == 600
     rows, _ = copies(X, 2, 1e-5)
-    assert find_repeats(rows).n_prompts == 600
+    assert find_duplicates(rows).n_prompts == 600
 
 
 def test_a_chain_of_near_rows_is_not_one_prompt() -> None:
     line = np.linspace(0.0, 1.0, 3000)[:, None] * np.ones((1, 16))
-    repeats = find_repeats(line)
-    assert repeats.n_prompts > 20
+    duplicates = find_duplicates(line)
+    assert duplicates.n_prompts > 20
     spread = np.linalg.norm(line - line.mean(axis=0), axis=1).std()
-    for prompt in np.unique(repeats.first):
-        members = line[repeats.first == prompt]
+    for prompt in np.unique(duplicates.first):
+        members = line[duplicates.first == prompt]
         assert np.ptp(members[:, 0]) * 4 < spread
 
 
@@ -116,19 +116,19 @@ def test_equal_rows_are_always_one_prompt(
 ) -> None:
     X = np.random.default_rng(seed).integers(-3, 4, size=(n_rows, n_features)) * 1.0
     rows, _ = copies(X, n_copies, 0.0, seed)
-    repeats = find_repeats(rows)
+    duplicates = find_duplicates(rows)
     _, which = np.unique(rows, axis=0, return_inverse=True)
     which = which.ravel()
     expected = np.array([np.flatnonzero(which == w)[0] for w in which])
-    np.testing.assert_array_equal(repeats.first, expected)
-    np.testing.assert_array_equal(repeats.count, np.bincount(which)[which])
+    np.testing.assert_array_equal(duplicates.first, expected)
+    np.testing.assert_array_equal(duplicates.count, np.bincount(which)[which])
 
 
 def test_different_prompts_of_real_tables_stay_apart(shared_data) -> None:
     for name in ("pool9", "mmlu_pro", "niagara", "routerbench3_question"):
         X = np.load(shared_data / f"{name}_minilm.npy").astype(np.float32)
         exact = len(np.unique(X, axis=0))
-        assert 0 <= exact - find_repeats(X).n_prompts <= 0.002 * len(X)
+        assert 0 <= exact - find_duplicates(X).n_prompts <= 0.002 * len(X)
 
 
 # Averages.
@@ -139,14 +139,14 @@ def test_each_prompt_holds_the_averages_of_its_rows_once() -> None:
     quality = np.array([[1.0, np.nan], [0.5, 1], [0.0, np.nan], [1, 1], [np.nan, 0.2]])
     costs = np.array([[2.0, 9.0], [1, 1], [4.0, np.nan], [1, 1], [6.0, 3.0]])
     weight = np.array([[1.0, 0.0], [1, 1], [3.0, 0.0], [1, 1], [0.0, 1.5]])
-    repeats = find_repeats(X)
-    averages = average_repeats(quality, costs, None, repeats)
+    duplicates = find_duplicates(X)
+    averages = average_duplicates(quality, costs, None, duplicates)
     np.testing.assert_allclose(averages[0][0], [0.5, 0.2])
     np.testing.assert_allclose(averages[1][0], [4.0, 6.0])
     for table, before in zip(averages[:2], (quality, costs), strict=True):
         assert np.isnan(table[[2, 4]]).all()
         np.testing.assert_array_equal(table[[1, 3]], before[[1, 3]])
-    quality, _, weight = average_repeats(quality, None, weight, repeats)
+    quality, _, weight = average_duplicates(quality, None, weight, duplicates)
     np.testing.assert_allclose(quality[0], [0.25, 0.2])
     np.testing.assert_allclose(weight[0], [4 / 3, 0.5])
     np.testing.assert_array_equal(weight[[2, 4]], 0.0)
@@ -268,7 +268,7 @@ def test_folds_separate_neither_groups_nor_prompts() -> None:
     X = rng.standard_normal((200, 8))
     X[100:150] = X[:50] + 1e-6 * rng.standard_normal((50, 8))
     groups = rng.integers(80, size=200)
-    fold = draw_folds(find_repeats(X, groups), 5, 0)
+    fold = draw_folds(find_duplicates(X, groups), 5, 0)
     for group in range(80):
         assert len(set(fold[groups == group])) <= 1
     np.testing.assert_array_equal(fold[100:150], fold[:50])
@@ -429,5 +429,5 @@ def test_rows_that_are_yet_to_be_encoded_are_compared_whole(kind) -> None:
     }[kind]
     numbers = OutcomeTable.checked(
         rows, np.ones((60, 2)), [1.0, 2.0], encoded=False
-    ).repeats
+    ).duplicates
     assert numbers.n_prompts == 30
