@@ -1,20 +1,27 @@
-"""Metrics that tell what a router costs, what it gives, and whether it collapsed."""
+"""Metrics of a router's quality, its cost, and whether it collapsed."""
 
+from skroute.metrics._choices import (
+    best_single,
+    net_utility,
+    oracle_choice,
+    quality_within_budget,
+    regret,
+    top2_margin,
+)
 from skroute.metrics._curve import RoutingCurve, oracle_curve, routing_curve
-from skroute.metrics._decisions import net_utility, quality_within_budget
-from skroute.metrics._monitor import CollapseMonitor
-from skroute.metrics._monitor_summary import MonitorSummary
-from skroute.metrics._scorer import make_routing_scorer
-from skroute.metrics._scores import (
+from skroute.metrics._curve_metrics import (
+    apgr,
     average_improvement_in_quality,
+    call_performance_threshold,
     normalized_auc,
     peak_quality,
     quality_neutral_cost,
     routing_collapse_index,
     strongest_call_share,
 )
-from skroute.metrics._tables import best_single, oracle_choice, regret, top2_margin
-from skroute.metrics._two_models import apgr, call_performance_threshold
+from skroute.metrics._monitor import CollapseMonitor
+from skroute.metrics._monitor_summary import MonitorSummary
+from skroute.metrics._scorer import make_routing_scorer
 
 __all__ = [
     "CollapseMonitor",

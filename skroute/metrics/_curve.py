@@ -15,15 +15,15 @@ from skroute._table.averages import best_on_average
 from skroute._table.names import default_names
 from skroute.metrics._rows import find_judged
 
-# Points of the sweep over per-query caps, as ORBIT takes them.
+# Points of the sweep over per-query caps, as in ORBIT.
 _N_CAPS = 100
-# Points kept of the sweep over prices; the exact one has a step per query and model.
+# Points kept of the sweep over shadow prices, which has a step per query and model.
 _N_PRICES = 1000
 
 
 @dataclass(frozen=True)
 class RoutingCurve:
-    """What a router reaches at every budget, on queries whose outcomes are known.
+    """Quality and cost that a router reaches at every budget, on known outcomes.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class RoutingCurve:
         Increasing: the expected mean spend (``scope="mean"``) or the cap on the
         expected cost of a query (``scope="query"``).
     cost : ndarray of shape (n_points,)
-        Money per query that was really spent.
+        Money per query that was actually spent.
     quality : ndarray of shape (n_points,)
-        Mean quality that was really had.
+        Mean quality that was actually reached.
     call_share : ndarray of shape (n_points, n_models)
         Share of the queries that each model was called for.
     collapse : ndarray of shape (n_points,)
@@ -41,14 +41,13 @@ class RoutingCurve:
     model_quality, model_cost : ndarray of shape (n_models,)
         Mean quality and cost of each model, called for every query.
     floor : tuple of float
-        Cost and quality of calling each query's truly cheapest model, or any of
-        several.
+        Mean cost and quality of calling the model that is cheapest for each query.
     ceiling : float
-        Mean cost of calling each query's truly dearest model.
+        Mean cost of calling the model that is most expensive for each query.
     models : ndarray of str of shape (n_models,)
         Names of the models.
     price : ndarray of shape (n_points,)
-        The price of money at which ``router.route(X, price=...)`` decides as at the
+        The shadow price at which ``router.route(X, price=...)`` decides as at the
         point, from infinity to 0; ``NaN`` with ``scope="query"``.
     scope : {"mean", "query"}
         How the budget was swept.
@@ -72,7 +71,7 @@ class RoutingCurve:
 
     @property
     def strongest(self) -> int:
-        """Index of the dearest model by mean cost."""
+        """Index of the strongest model: the most expensive one by mean cost."""
         return int(self.model_cost.argmax())
 
     @property
@@ -97,13 +96,13 @@ class RoutingCurve:
         return cost[kept], quality[kept]
 
     def mixture(self) -> tuple[np.ndarray, np.ndarray]:
-        """What models reach that are drawn by chance, whatever the query is.
+        """Best cost and quality of drawing models at random, ignoring the query.
 
         Returns
         -------
         cost, quality : ndarray
             Both increasing: corners of the best mixtures of single models, from the
-            cheapest model to the best; straight lines join them.
+            cheapest model to the best. Mixtures lie on the straight lines between them.
         """
         return concave_hull(self.model_cost, self.model_quality)
 
@@ -118,13 +117,13 @@ def routing_curve(
     models: Any = None,
     sample_weight: Any = None,
 ) -> RoutingCurve:
-    """Sweep the budget, and count what the decisions really give and cost.
+    """Sweep the budget, and count what the decisions actually give and cost.
 
     Parameters
     ----------
     y : array-like of shape (n_queries, n_models)
-        Observed qualities. Queries with an unknown quality or cost are left out: what
-        a decision there gives cannot be known. Columns of a DataFrame name the models.
+        Observed qualities. Queries with an unknown quality or cost are left out.
+        Columns of a DataFrame name the models.
     costs : array-like of shape (n_models,) or (n_queries, n_models)
         Observed costs. Columns with names are matched to those of `y` by name, here and
         in `quality` and `cost`; columns without are in the order of `y`.
@@ -132,7 +131,7 @@ def routing_curve(
         A router's estimates, on which its decisions rest. Names may have the prefix
         that ``router.transform`` gives them.
     scope : {"mean", "query"}, default="mean"
-        ``"mean"``: one price of money, from infinity to 0, exactly; at most 1,000 of
+        ``"mean"``: one shadow price, from infinity to 0, exactly; at most 1,000 of
         the points are kept. ``"query"``: a cap on the expected cost of each query, at
         most 100 quantiles of the distinct expected costs; the best model under the
         cap, else the cheapest [1]_.
@@ -180,13 +179,13 @@ def routing_curve(
         named = default_names(y.shape[1])
     known, weight = find_judged(y, costs, sample_weight)
     y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
-    # Of equally cheap models any may be called: which is best is known in hindsight.
+    # Where several models are cheapest, the floor is their mean quality.
     cheapest = costs == costs.min(axis=1, keepdims=True)
     floor_quality = np.where(cheapest, y, 0.0).sum(axis=1) / cheapest.sum(axis=1)
     mean = partial(np.average, axis=0, weights=weight)
     model_cost = mean(costs)
-    well_chosen = _well_chosen(y, int(model_cost.argmax()))
-    counted = _Counted(y, costs, cost, well_chosen, weight)
+    good = _mark_good_calls(y, int(model_cost.argmax()))
+    counted = _Counted(y, costs, cost, good, weight)
     sweep = _sweep_prices if scope == "mean" else _sweep_caps
     price, budget, spent, gained, share, collapse = sweep(quality, cost, counted)
     return RoutingCurve(
@@ -214,21 +213,16 @@ def oracle_curve(
     models: Any = None,
     sample_weight: Any = None,
 ) -> RoutingCurve:
-    """Sweep the budget of decisions with hindsight, which no router can beat.
+    """Sweep the budget of decisions in hindsight, which no router can beat.
 
     Parameters
     ----------
-    y : array-like of shape (n_queries, n_models)
-        Observed qualities. Queries with an unknown quality or cost are left out.
-        Columns of a DataFrame name the models.
-    costs : array-like of shape (n_models,) or (n_queries, n_models)
-        Observed costs.
+    y, costs : array-like
+        Observed qualities and costs, as in :func:`routing_curve`.
     scope : {"mean", "query"}, default="mean"
         How the budget is swept, as in :func:`routing_curve`.
-    models : array-like of str of shape (n_models,), default=None
-        Names of the models, where `y` has none.
-    sample_weight : array-like of shape (n_queries,), default=None
-        How much each query counts, as in :func:`routing_curve`.
+    models, sample_weight : array-like, default=None
+        As in :func:`routing_curve`.
 
     Returns
     -------
@@ -250,46 +244,14 @@ def oracle_curve(
     )
 
 
-def as_curve(
-    y: Any, costs: Any, quality: Any, cost: Any, scope: Any, sample_weight: Any = None
-) -> RoutingCurve:
-    """Take the curve, or draw it."""
-    given = {
-        "costs": costs,
-        "quality": quality,
-        "cost": cost,
-        "sample_weight": sample_weight,
-    }
-    if isinstance(y, RoutingCurve):
-        extra = [name for name, value in given.items() if value is not None]
-        if extra:
-            raise ValueError(
-                f"a RoutingCurve already holds {', '.join(extra)}: give it alone."
-            )
-        return y
-    return routing_curve(y, scope=scope, **given)
-
-
 def concave_hull(
     cost: np.ndarray, quality: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Upper concave hull of the points, up to the highest."""
-    order = np.lexsort((-quality, cost))
-    hull: list[int] = []
-    for point in order[: int(quality[order].argmax()) + 1]:
-        if hull and cost[point] == cost[hull[-1]]:
-            continue
-        while len(hull) >= 2 and _is_under(cost, quality, hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    return cost[hull], quality[hull]
-
-
-def _is_under(cost: np.ndarray, quality: np.ndarray, a: int, b: int, c: int) -> bool:
-    """Whether b lies on or below the straight line from a to c."""
-    return (quality[b] - quality[a]) * (cost[c] - cost[a]) <= (
-        quality[c] - quality[a]
-    ) * (cost[b] - cost[a])
+    """Corners of the upper concave hull, from the cheapest point to the highest."""
+    # The climb of one query whose models are the points.
+    climb = hull_steps(quality[None], cost[None])
+    corners = np.r_[climb.start, climb.new]
+    return cost[corners], quality[corners]
 
 
 @dataclass(frozen=True)
@@ -299,14 +261,15 @@ class _Counted:
     y: np.ndarray
     costs: np.ndarray
     expected_cost: np.ndarray
-    well_chosen: np.ndarray
+    good: np.ndarray
     weight: np.ndarray
 
 
-def _well_chosen(y: np.ndarray, strongest: int) -> np.ndarray:
-    """Whether calling a model is no sign of collapse, (n_queries, n_models).
+def _mark_good_calls(y: np.ndarray, strongest: int) -> np.ndarray:
+    """Mark good calls (1.0), (n_queries, n_models), as routing_collapse_index counts.
 
-    It is among the best, and not the dearest unless only that one is best.
+    A good call is to one of the best models, but to the strongest only if no other
+    model is as good.
     """
     best = y == y.max(axis=1, keepdims=True)
     needed = best.sum(axis=1) == 1
@@ -340,7 +303,7 @@ def _sweep_prices(
         mean(counted.costs),
         mean(counted.y),
         calls / total,
-        1.0 - mean(counted.well_chosen),
+        1.0 - mean(counted.good),
     )
 
 
@@ -362,7 +325,7 @@ def _sweep_caps(
                 mean(counted.costs[rows, choice]),
                 mean(counted.y[rows, choice]),
                 calls / weight.sum(),
-                1.0 - mean(counted.well_chosen[rows, choice]),
+                1.0 - mean(counted.good[rows, choice]),
             )
         )
     spent, gained, share, collapse = (

@@ -15,28 +15,9 @@ __all__ = ["find_judged"]
 def find_judged(
     y: np.ndarray, costs: np.ndarray | None, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the queries whose outcomes are all known, and that have a weight.
+    """Find queries with complete outcomes and a weight above 0: a mask, and weights.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_queries, n_models)
-        Observed qualities.
-    costs : ndarray of shape (n_queries, n_models) or None
-        Observed costs, where they count.
-    sample_weight : array-like of shape (n_queries,) or None
-        How much each query counts; ``None`` weighs all alike.
-
-    Returns
-    -------
-    judged : ndarray of bool of shape (n_queries,)
-        The queries that are counted.
-    weight : ndarray of shape (n_judged,)
-        Their weights, above 0.
-
-    Raises
-    ------
-    ValueError
-        If there is no such query, or a weight is wrong.
+    Costs count where they are given. A ValueError tells that there is no such query.
     """
     weight = check_sample_weight(sample_weight, len(y))
     complete = check_complete(y, costs)

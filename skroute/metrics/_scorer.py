@@ -15,24 +15,23 @@ from skroute._judged import decider_of, judge, observe, router_of
 from skroute._table.names import check_rows
 from skroute.decision import BudgetDecider
 from skroute.exceptions import IgnoredDeciderWarning, caller_level
-from skroute.metrics import _decisions, _scores, _two_models
-from skroute.metrics._tables import regret
+from skroute.metrics import _choices, _curve_metrics
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {
-    _scores.normalized_auc: True,
-    _scores.peak_quality: True,
-    _scores.average_improvement_in_quality: True,
-    _two_models.apgr: True,
-    _scores.quality_neutral_cost: False,
-    _scores.routing_collapse_index: False,
-    _scores.strongest_call_share: False,
-    _two_models.call_performance_threshold: False,
+    _curve_metrics.normalized_auc: True,
+    _curve_metrics.peak_quality: True,
+    _curve_metrics.average_improvement_in_quality: True,
+    _curve_metrics.apgr: True,
+    _curve_metrics.quality_neutral_cost: False,
+    _curve_metrics.routing_collapse_index: False,
+    _curve_metrics.strongest_call_share: False,
+    _curve_metrics.call_performance_threshold: False,
 }
 _DECISION_METRICS: dict[Callable[..., float], bool] = {
-    regret: False,
-    _decisions.net_utility: True,
-    _decisions.quality_within_budget: True,
+    _choices.regret: False,
+    _choices.net_utility: True,
+    _choices.quality_within_budget: True,
 }
 _KNOWN = {**_CURVE_METRICS, **_DECISION_METRICS}
 _NAMED: dict[str, Callable[..., float]] = {metric.__name__: metric for metric in _KNOWN}
@@ -121,7 +120,7 @@ def make_routing_scorer(
         metric = _NAMED[metric]
     if not callable(metric):
         raise ValueError(f"metric must be a name or a function; got {metric!r}.")
-    known = _function(metric)
+    known = _unwrap_partial(metric)
     if response is None:
         response = "decisions" if known in _DECISION_METRICS else "curve"
     if response not in ("curve", "decisions"):
@@ -137,7 +136,7 @@ def make_routing_scorer(
 
 
 class RoutingScorer:
-    """What :func:`make_routing_scorer` returns; make it there."""
+    """Result of :func:`make_routing_scorer`, which documents it."""
 
     def __init__(
         self,
@@ -171,14 +170,8 @@ class RoutingScorer:
         estimator : estimator
             A router, a pipeline that ends in one, or one that ends in a
             :class:`~skroute.BudgetDecider`; also a fitted search over any of them.
-        X : array-like of shape (n_queries, n_features)
-            What the estimator takes.
-        y_true : array-like of shape (n_queries, n_models)
-            Observed qualities.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Observed costs.
-        sample_weight : array-like of shape (n_queries,), default=None
-            How much each query counts.
+        X, y_true, costs, sample_weight : array-like
+            The queries, their observed qualities and costs, and how much each counts.
 
         Returns
         -------
@@ -212,20 +205,20 @@ class RoutingScorer:
     ) -> float:
         """Judge a router at every budget."""
         decider = decider_of(estimator)
-        if decider is not None and _is_set(decider):
+        if decider is not None and _has_rule(decider):
             warnings.warn(
-                f"{_name(self.metric)} judges the router at every budget, so the "
+                f"{_name_of(self.metric)} judges the router at every budget, so the "
                 "parameters of the BudgetDecider behind it do not change the score. "
                 "To judge its decisions, use make_routing_scorer('net_utility', "
                 "price=...), ('quality_within_budget', budget=...) or ('regret').",
                 IgnoredDeciderWarning,
                 stacklevel=caller_level(),
             )
-        judged = judge(estimator, X, y, costs, _name(self.metric))
+        judged = judge(estimator, X, y, costs, _name_of(self.metric))
         curve = judged.curve(self.scope, sample_weight)
         value = self.metric(curve, **self.kwargs)
-        if _function(self.metric) is _scores.quality_neutral_cost:
-            # The best single model alone is always to be had, at its own cost.
+        if _unwrap_partial(self.metric) is _curve_metrics.quality_neutral_cost:
+            # Calling the best single model for every query is always possible.
             return min(value, 1.0)
         return value
 
@@ -233,10 +226,12 @@ class RoutingScorer:
         self, estimator: Any, X: Any, y: Any, costs: Any, sample_weight: Any
     ) -> float:
         """Judge what an estimator decides."""
-        metric = _function(self.metric)
-        # Regret is about money only where money has a price, and who knows of others.
-        needed = self.kwargs.get("price") if metric is regret else metric in _KNOWN
-        user = _name(metric) if needed else None
+        metric = _unwrap_partial(self.metric)
+        # Regret needs costs at a shadow price only; metrics of users may not need them.
+        needed = (
+            self.kwargs.get("price") if metric is _choices.regret else metric in _KNOWN
+        )
+        user = _name_of(metric) if needed else None
         y, costs, _ = observe(estimator, y, costs, user)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if not hasattr(estimator, "predict"):  # a pipeline whose decider is left out
@@ -259,22 +254,22 @@ class RoutingScorer:
 
     def __repr__(self) -> str:
         sign = "" if self.greater_is_better else ", greater_is_better=False"
-        return f"make_routing_scorer({_name(self.metric)}{sign})"
+        return f"make_routing_scorer({_name_of(self.metric)}{sign})"
 
 
-def _function(metric: Any) -> Any:
-    """The function of a partial."""
+def _unwrap_partial(metric: Any) -> Any:
+    """Return the function of a partial, or the function itself."""
     while isinstance(metric, partial):
         metric = metric.func
     return metric
 
 
-def _name(metric: Any) -> str:
-    return getattr(_function(metric), "__name__", repr(metric))
+def _name_of(metric: Any) -> str:
+    return getattr(_unwrap_partial(metric), "__name__", repr(metric))
 
 
-def _is_set(decider: BudgetDecider) -> bool:
-    """Whether a decider decides otherwise than ``router.predict`` does."""
+def _has_rule(decider: BudgetDecider) -> bool:
+    """Whether a decider's decisions differ from those of ``router.predict``."""
     limits = (decider.budget, decider.min_quality, decider.price)
     return any(limit is not None for limit in limits) or decider.tolerance != 0
 
@@ -283,7 +278,7 @@ def _check_arguments(metric: Any, response: str, kwargs: dict[str, Any]) -> None
     """Check that a metric can be called so, before anything is fitted."""
     try:
         signature = inspect.signature(metric)
-    except (TypeError, ValueError):  # some builtins tell nothing
+    except (TypeError, ValueError):  # some builtins have no signature
         return
     given: tuple[Any, ...] = (None,)
     if response == "decisions":
@@ -292,6 +287,6 @@ def _check_arguments(metric: Any, response: str, kwargs: dict[str, Any]) -> None
         signature.bind(*given, **kwargs)
     except TypeError as error:
         raise ValueError(
-            f"{_name(metric)} cannot be called with the arguments of "
+            f"{_name_of(metric)} cannot be called with the arguments of "
             f"make_routing_scorer, {sorted(kwargs)}: {error}."
         ) from None

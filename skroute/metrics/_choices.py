@@ -1,4 +1,4 @@
-"""What a table of outcomes says by itself, or about given decisions."""
+"""Metrics of decisions, and the decisions that are best in hindsight."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from skroute._table.alignment import align
+from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average, weighted_means
+from skroute._table.costs import add_slack, round_up
 from skroute._table.numbers import check_number
 from skroute._table.tables import check_choice, check_quality
+from skroute.exceptions import InfeasibleBudgetError
 from skroute.metrics._rows import find_judged
 
 
@@ -52,7 +54,7 @@ def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:
     y : array-like of shape (n_queries, n_models)
         Qualities; a model that was not run (``NaN``) is not chosen while another was.
     costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
-        Money per call; ``NaN`` counts as the dearest.
+        Money per call; ``NaN`` counts as most expensive.
 
     Returns
     -------
@@ -128,8 +130,8 @@ def regret(
     costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
         Money per call; needed where `price` is not 0.
     price : float, default=0.0
-        Quality that one unit of money is worth: the regret is then that of
-        ``quality - price * cost``.
+        Shadow price, the quality that one unit of money is worth: the regret is then
+        that of ``quality - price * cost``.
     sample_weight : array-like of shape (n_queries,), default=None
         How much each query counts.
 
@@ -160,3 +162,119 @@ def regret(
     value, choice = value[judged], choice[judged]
     chosen = value[np.arange(len(value)), choice]
     return float(np.average(value.max(axis=1) - chosen, weights=weight))
+
+
+def net_utility(
+    y: Any, choice: Any, *, costs: Any, price: float, sample_weight: Any = None
+) -> float:
+    """Mean quality of decisions, less their cost at a shadow price.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_queries, n_models)
+        Qualities. Queries with an unknown quality or cost are left out.
+    choice : array-like of int or str of shape (n_queries,)
+        Indices of columns of `y`, or names of models.
+    costs : array-like of shape (n_models,) or (n_queries, n_models)
+        Money per call.
+    price : float
+        Shadow price: the quality that one unit of money is worth.
+    sample_weight : array-like of shape (n_queries,), default=None
+        How much each query counts.
+
+    Returns
+    -------
+    float
+        Mean of ``quality - price * cost``; higher is better.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, or no query has every outcome.
+
+    Examples
+    --------
+    >>> from skroute.metrics import net_utility
+    >>> net_utility([[0.0, 1.0], [1.0, 1.0]], [1, 0], costs=[1.0, 3.0], price=0.25)
+    0.5
+    """
+    price = check_number(price, "price", low=0.0)
+    y, costs, chosen, weight = _find_outcomes(y, choice, costs, sample_weight)
+    return float(np.average(y[chosen] - price * costs[chosen], weights=weight))
+
+
+def quality_within_budget(
+    y: Any, choice: Any, *, costs: Any, budget: float, sample_weight: Any = None
+) -> float:
+    """Mean quality of decisions that keep to a mean budget.
+
+    Decisions that spend more are cut back: a random share of the queries, just large
+    enough to keep the budget, is sent to the cheapest model (by mean cost) instead. The
+    remaining quality falls steadily with the overspending.
+
+    Parameters
+    ----------
+    y, choice, costs : array-like
+        As in :func:`net_utility`.
+    budget : float
+        Mean money per query.
+    sample_weight : array-like of shape (n_queries,), default=None
+        As in :func:`net_utility`.
+
+    Returns
+    -------
+    float
+        In the unit of the quality; higher is better.
+
+    Raises
+    ------
+    InfeasibleBudgetError
+        If the decisions spend more than the budget, and so does the cheapest model.
+    ValueError
+        If an argument is not as described, or no query has every outcome.
+
+    Examples
+    --------
+    Two calls of the second model spend 3 per query. For a budget of 2, one of them in
+    two goes to the first model:
+
+    >>> from skroute.metrics import quality_within_budget
+    >>> y, costs = [[0.0, 1.0], [0.0, 1.0]], [1.0, 3.0]
+    >>> quality_within_budget(y, [1, 1], costs=costs, budget=3.0)
+    1.0
+    >>> quality_within_budget(y, [1, 1], costs=costs, budget=2.0)
+    0.5
+    """
+    budget = check_number(budget, "budget", low=0.0)
+    y, costs, chosen, weight = _find_outcomes(y, choice, costs, sample_weight)
+    spent = float(np.average(costs[chosen], weights=weight))
+    quality = float(np.average(y[chosen], weights=weight))
+    if spent <= add_slack(budget):
+        return quality
+    model_cost = np.average(costs, axis=0, weights=weight)
+    model_quality = np.average(y, axis=0, weights=weight)
+    cheapest = int(np.lexsort((-model_quality, model_cost))[0])
+    least = float(model_cost[cheapest])
+    if least > add_slack(budget):
+        raise InfeasibleBudgetError(
+            f"budget must be at least {round_up(least):g}, which the cheapest model "
+            f"costs per query; got {budget:g}.",
+            smallest_budget=least,
+        )
+    kept = max(budget - least, 0.0) / (spent - least)
+    # Cutting back never earns quality, even if the cheapest model is the better one.
+    return min(quality, kept * quality + (1 - kept) * float(model_quality[cheapest]))
+
+
+def _find_outcomes(
+    y: Any, choice: Any, costs: Any, sample_weight: Any
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Check the tables; return complete rows, their chosen cells and weights."""
+    check_given(costs=costs)
+    quality, spend, _, _, models = align(
+        y, costs, choice=choice, sample_weight=sample_weight
+    )
+    choice = check_choice(choice, quality.shape, models)
+    judged, weight = find_judged(quality, spend, sample_weight)
+    chosen = np.arange(len(weight)), choice[judged]
+    return quality[judged], spend[judged], chosen, weight
