@@ -23,7 +23,7 @@ from tables import splits, tables, training_part
 
 from skroute import BudgetDecider, RankingRouter
 from skroute._decide.hull import choose
-from skroute._decide.price_path import PricePath, decide
+from skroute._decide.price_path import PricePath, choose_each, row_prices
 
 TABLES = ("pool9", "routerbench3", "digits")
 SHARES = (0.25, 0.5, 0.75)
@@ -168,7 +168,9 @@ def judged(
     for part in np.arange(len(rows))[WINDOW:].reshape(-1, WINDOW):
         path = PricePath.from_estimates(quality[part], cost[part], true_cost=real[part])
         money = max(spent[part].mean(), path.cost[0])
-        chosen = decide(quality[part], cost[part], path.price_for_budget(money), ANY)
+        table = quality[part], cost[part]
+        prices = row_prices(*table, path.price_for_budget(money), ANY)
+        chosen = choose_each(*table, prices, ANY)
         best.append(paid(gained[part], chosen).mean())
     most = window_means(paid(real, choose(quality, cost, 0.0, ANY)))
     return {

@@ -12,9 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.chunks import chunks
 from skroute._compute.drafts import FitsOnDraft, snapshot
-from skroute._decide.explain import explanation
-from skroute._decide.fallbacks import check_top_k, named
+from skroute._decide.candidates import check_available
+from skroute._decide.engine import Settled
+from skroute._decide.explain import tabulate_reasons
+from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.far import Averages
 from skroute._decide.memory import TrainingDecisions
+from skroute._decide.rule import Rule, check_top_k
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import check_costs, check_same_prices
@@ -27,16 +31,15 @@ from skroute._table.tables import (
     check_quality,
     check_queries,
 )
-from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
 from skroute.metrics import normalized_auc
 
 __all__ = ["BaseRouter"]
 
-# Queries that are estimated and decided at once, where each is decided on its own: so
-# much memory is needed, however many there are.
+# Queries that are estimated and decided at once, where each is decided on its own: this
+# bounds the memory of a call, however many there are.
 _AT_ONCE = 16384
-# Rows of a call that can stand in for the traffic, where nothing is known of training.
+# Rows of a call that can stand in for the traffic if no training estimates are kept.
 _ENOUGH = 100
 
 
@@ -94,7 +97,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     __metadata_request__score = {"costs": True, "sample_weight": True}  # noqa: RUF012
 
     def predict(self, X: Any) -> np.ndarray:
-        """Model to call for each query where money is no object.
+        """Model to call for each query without a budget.
 
         Parameters
         ----------
@@ -109,7 +112,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             cross-fitting shows that one model does better than routing, that model is
             called for every query.
         """
-        return self._choices(X, BudgetDecider(), None, None)[:, 0]
+        return self._choose(X, Rule(), None, None)[:, 0]
 
     def route(
         self,
@@ -126,40 +129,25 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     ) -> np.ndarray:
         """Name of the model to call for each query, and of those to fall back on.
 
-        As a :class:`~skroute.BudgetDecider` behind this router would, in one call. (A
-        decider sees estimates only: it does not know which queries are far from
-        training, nor that a `DummyRouter` is to follow its strategy in any case.) A
-        mean budget and a `min_quality` are turned into a price of money on the
+        As a :class:`~skroute.BudgetDecider` behind this router would, in one call. A
+        mean budget and a `min_quality` are turned into a shadow price on the
         cross-fitted estimates of the training queries.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, n_features)
             Embeddings.
-        budget : float, array-like of shape (n_queries,) or None, default=None
-            Money, in the unit of the costs; see `scope`. An array holds a cap for each
-            query, with ``scope="query"`` and without `min_quality`; infinity is no cap.
-        scope : {"mean", "query", "batch"}, default="mean"
-            Whether `budget` is an average per query over the traffic, a hard cap on
-            the expected cost of each query, or a total for the rows of this call.
-        min_quality : float, str or None, default=None
-            Mean quality that the cheapest decisions shall reach, or a share of the best
-            single model's such as ``"95%"``. A `RankingRouter` that knows nothing of a
-            query, because it is far from all training queries, calls the cheapest model
-            that reaches it by its mean alone; a `BudgetDecider` cannot tell.
-        price : float or None, default=None
-            Quality that one unit of money is worth.
-        tolerance : float, default=0.0
-            Expected quality that may be given up to take a cheaper model.
+        budget, scope, min_quality, price, tolerance
+            As in :class:`~skroute.BudgetDecider`; an array of caps holds one for each
+            row of `X`.
         available : array-like of bool or list of str, default=None
-            Models that may be called: (n_models,) or (n_queries, n_models), or names,
-            or a list of names for each query.
+            Models that may be called, as in :meth:`BudgetDecider.route`.
         on_infeasible : {"raise", "cheapest"}, default="raise"
-            What to do when nothing fits the budget.
+            As in :class:`~skroute.BudgetDecider`.
         top_k : int or None, default=None
             Number of models to name per query, at most ``n_models``: the one to call,
-            then those to call in its place, in this order, under the same rule (see
-            :meth:`BudgetDecider.route`). ``None`` names one, in 1-D.
+            then those to fall back on, as in :meth:`BudgetDecider.route`. ``None``
+            names one, in 1-D.
 
         Returns
         -------
@@ -179,28 +167,25 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
 
         Notes
         -----
+        A decider sees estimates only. A router also knows which queries are far from
+        all training queries: for these, a `RankingRouter` meets a `min_quality` by the
+        cheapest model whose mean quality reaches it. A `DummyRouter` follows its
+        strategy even where one model does better.
+
         Every query is decided on its own, with one exception: where many training
         queries share one embedding (an encoder that truncates long prompts), a mean
         budget splits those of a call between two models. One at a time, they all go
-        with the larger share. So do queries far from all training queries, whose
-        estimates are equal, with a `RankingRouter`.
+        with the larger share. So do queries far from all training queries.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
         rows of this call, 100 at least; fewer are refused.
         """
-        decider = BudgetDecider(
-            budget,
-            scope=scope,
-            min_quality=min_quality,
-            price=price,
-            tolerance=tolerance,
-            on_infeasible=on_infeasible,
-        )
-        choice = self._choices(X, decider, available, top_k)
+        rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible)
+        choice = self._choose(X, rule, available, top_k)
         if top_k is None:
             return self.models_[choice[:, 0]]
-        return named(self.models_, choice)
+        return names_of_choices(self.models_, choice)
 
     def explain(
         self,
@@ -237,10 +222,10 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
               ``quality - price * cost``. It can be below 0 where more than the price
               decides: where one model is called for all queries because it does better
               than routing, with a `tolerance`, with a batch budget (its rest buys one
-              more improvement, and a runner-up costs no more where there is such a
-              one), or where no model fits a cap and the cheapest is taken.
-            - `price`: the price of money at which the query was decided, in quality
-              per unit of money.
+              more improvement, and a runner-up costs no more if there is such a one),
+              or where no model fits a cap and the cheapest is taken.
+            - `price`: the shadow price at which the query was decided, in quality per
+              unit of money.
             - `saved`: expected money that is saved on this query against sending
               it to the best single model in training, whether that is available or
               not; below 0 where more is spent.
@@ -262,25 +247,11 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         Without cross-fitted estimates from training (see `route`), the best single
         model is the best one by the estimates of the rows of this call.
         """
-        decider = BudgetDecider(
-            budget,
-            scope=scope,
-            min_quality=min_quality,
-            price=price,
-            tolerance=tolerance,
-            on_infeasible=on_infeasible,
-        )
+        rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible).check()
         check_rows(X=X, available=available, budget=budget)
-        quality, cost, training = self._settled(X, decider)
-        n_places = min(2, len(self.models_))
-        return explanation(
-            self.models_,
-            quality,
-            cost,
-            decider._decide(quality, cost, available, n_places, self._averages()),
-            training.best_single,
-            X,
-        )
+        quality, cost = self._estimates(X)
+        settled, training = self._settle_call(rule, quality, cost)
+        return _explain(self, X, quality, cost, settled, training, available)
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.
@@ -431,72 +402,70 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             )
         return quality, cost
 
-    def _settled(
-        self, X: Any, decider: BudgetDecider
-    ) -> tuple[np.ndarray, np.ndarray, TrainingDecisions]:
-        """Settle a decider on the training queries; estimates of X for it to decide."""
-        decider._check_parameters()
-        quality, cost = self._estimates(X)
+    def _choose(self, X: Any, rule: Rule, available: Any, top_k: Any) -> np.ndarray:
+        """Decide every query and its fallbacks, (n_queries, n_places)."""
+        check_rows(X=X, available=available, budget=rule.budget)
+        rule.check()
         training = getattr(self, "_training", None)
-        if training is None and len(quality) == 0:
-            # There is nothing to settle a price on, and nothing to decide.
-            decider.models_ = self.models_
-            none = np.zeros((1, len(self.models_)))
-            return quality, cost, TrainingDecisions.of(none, none)
-        if training is None:
-            if decider._needs_path() and len(quality) < _ENOUGH:
-                raise ValueError(
-                    f"a mean budget or min_quality cannot be settled on {len(quality)} "
-                    f"rows, each would be held to it alone: this {type(self).__name__} "
-                    "keeps no cross-fitted estimates of its training queries. Fit it "
-                    "with fit_transform, derive it from CrossFittedRouter, give a "
-                    f"price=..., or scope='batch'. {_ENOUGH} rows are enough."
-                )
-            training = TrainingDecisions.of(quality, cost)
-        self._settle(decider, training)
-        return quality, cost, training
+        plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
+        if training is not None and plain and len(X) > _AT_ONCE:
+            settled = self._settle(rule, training)
+            if settled.decides_rows_alone:
+                n_places = check_top_k(top_k, len(self.models_))
+                choice = np.empty((len(X), n_places), dtype=np.intp)
+                for part in chunks(len(X), _AT_ONCE):
+                    estimates = self._estimates(X[part])
+                    choice[part] = settled.decide(*estimates, top_k=n_places).choice
+                return choice
+        quality, cost = self._estimates(X)
+        settled, _ = self._settle_call(rule, quality, cost)
+        n_places = check_top_k(top_k, len(self.models_))
+        mask = check_available(available, self.models_, len(quality))
+        return settled.decide(quality, cost, mask, n_places).choice
 
-    def _settle(self, decider: BudgetDecider, training: TrainingDecisions) -> None:
-        path = training.path
-        if decider._narrows() and decider._needs_path():
-            path = training.path_among(decider._allowed)
-        if not self._yields_to_single:
-            path = path.without_singles()
-        decider._settle(self.models_, path, training.best_single_quality)
+    def _settle(self, rule: Rule, training: TrainingDecisions) -> Settled:
+        return training.settle(
+            rule, yields_to_single=self._yields_to_single, averages=self._averages()
+        )
+
+    def _settle_call(
+        self, rule: Rule, quality: np.ndarray, cost: np.ndarray
+    ) -> tuple[Settled, TrainingDecisions]:
+        """Settle a rule on the training queries, or else on those of this call."""
+        known = hasattr(self, "_training")
+        if rule.needs_path and not known and 0 < len(quality) < _ENOUGH:
+            raise ValueError(
+                f"a mean budget or min_quality cannot be settled on {len(quality)} "
+                f"rows, each would be held to it alone: this {type(self).__name__} "
+                "keeps no cross-fitted estimates of its training queries. Fit it "
+                "with fit_transform, derive it from CrossFittedRouter, give a "
+                f"price=..., or scope='batch'. {_ENOUGH} rows are enough."
+            )
+        training = self._recall(quality, cost)
+        if not (known or len(quality)):
+            # There is nothing to settle a price on, and nothing to decide.
+            rule = Rule()
+        return self._settle(rule, training), training
+
+    def _recall(self, quality: np.ndarray, cost: np.ndarray) -> TrainingDecisions:
+        """Give what is remembered of training, or else the estimates of a call."""
+        training: TrainingDecisions | None = getattr(self, "_training", None)
+        if training is None:
+            some = len(quality) > 0
+            none = np.zeros((1, len(self.models_)))
+            training = TrainingDecisions.of(
+                *((quality, cost) if some else (none, none))
+            )
+        return training
 
     @property
     def _yields_to_single(self) -> bool:
         """Whether one model answers all where cross-fitting shows that it is better."""
         return True
 
-    def _averages(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Estimates of queries of which nothing is known, if a router tells them."""
+    def _averages(self) -> Averages | None:
+        """Estimates of queries far from all training queries, if a router has any."""
         return None
-
-    def _choices(
-        self, X: Any, decider: BudgetDecider, available: Any, top_k: Any
-    ) -> np.ndarray:
-        """Decide every query and its alternatives, (n_queries, n_places)."""
-        check_rows(X=X, available=available, budget=decider.budget)
-        training = getattr(self, "_training", None)
-        plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
-        if training is not None and plain and len(X) > _AT_ONCE:
-            decider._check_parameters()
-            self._settle(decider, training)
-            if decider._decides_rows():
-                n_places = check_top_k(top_k, len(self.models_))
-                choice = np.empty((len(X), n_places), dtype=np.intp)
-                for part in chunks(len(X), _AT_ONCE):
-                    estimates = self._estimates(X[part])
-                    choice[part] = decider._decide(
-                        *estimates, None, n_places, self._averages()
-                    ).choice
-                return choice
-        quality, cost, _ = self._settled(X, decider)
-        n_places = check_top_k(top_k, len(self.models_))
-        return decider._decide(
-            quality, cost, available, n_places, self._averages()
-        ).choice
 
     def _known_prices(self, user: str | None = "score") -> np.ndarray | None:
         """Per-model prices that hold for any query, or an error of their user."""
@@ -513,3 +482,31 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
                 "scoring=make_routing_scorer(costs=costs)."
             )
         return self.costs_
+
+
+def explain_settled(
+    router: BaseRouter, X: Any, settled: Settled, available: Any = None
+) -> Any:
+    """Explain what a settled rule decides on a router's estimates, as `explain` does.
+
+    It is not settled on the router's own training queries: a decider behind the router
+    has settled it.
+    """
+    quality, cost = router._estimates(X)
+    training = router._recall(quality, cost)
+    return _explain(router, X, quality, cost, settled, training, available)
+
+
+def _explain(
+    router: BaseRouter,
+    X: Any,
+    quality: np.ndarray,
+    cost: np.ndarray,
+    settled: Settled,
+    training: TrainingDecisions,
+    available: Any,
+) -> Any:
+    models = router.models_
+    mask = check_available(available, models, len(quality))
+    decisions = settled.decide(quality, cost, mask, min(2, len(models)))
+    return tabulate_reasons(models, quality, cost, decisions, training.best_single, X)

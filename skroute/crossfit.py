@@ -153,5 +153,5 @@ def _served(
     """Estimates, with those of some queries as they are served."""
     if block.any():
         estimates = estimates.copy()
-        estimates[block] = np.hstack(router._estimates(X[block]))
+        estimates[block] = router.transform(X[block])
     return estimates

@@ -23,7 +23,7 @@ from skroute.exceptions import VersionWarning
 __all__ = ["FORMAT", "MAX_BYTES", "load", "save"]
 
 #: Raised whenever earlier releases could not read a file (see tests/data/README.md).
-FORMAT = 2
+FORMAT = 3
 #: Size of a file that is read, if nothing else is said.
 MAX_BYTES = 1 << 30
 
@@ -149,7 +149,9 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     try:
         archive = Archive(file, max_bytes)
         written = _check_versions(archive.main)
-        decoder = Decoder(archive.array, archive.text, archive.room)
+        decoder = Decoder(
+            archive.array, archive.text, archive.room, archive.main["format"]
+        )
         router = decoder.decode(archive.main["router"])
         if not isinstance(router, _HOLDS):
             raise ValueError("it holds no router")

@@ -289,7 +289,7 @@ def test_a_mean_budget_falls_back_at_its_price(table, twentieths):
     top_k = min(2, quality.shape[1])
     ranked = positions(decider, decider.route(both, top_k=top_k))
     np.testing.assert_array_equal(ranked[:, 0], decider.predict(both))
-    if top_k == 2 and decider._price.low is None:
+    if top_k == 2 and decider.settled_.price.low is None:
         rest = np.ones(quality.shape, dtype=bool)
         rest[rows, ranked[:, 0]] = False
         again = decider.route(both, rest)

@@ -84,10 +84,6 @@ KNOTS = {
     ("attributes", "_io.objects"),
     ("attributes", "_pool"),
     ("attributes", "_table.tables"),
-    ("attributes", "base"),
-    ("attributes", "cli.routed"),
-    ("attributes", "crossfit"),
-    ("attributes", "dask._router"),
 }
 #: Methods of the standard library whose names begin with an underscore.
 NAMED_TUPLE = {"_asdict", "_replace"}

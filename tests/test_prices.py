@@ -10,13 +10,20 @@ from hypothesis.extra.numpy import arrays
 
 from skroute._decide.hull import choose, hull_steps
 from skroute._decide.memory import TrainingDecisions
-from skroute._decide.price_path import Price, PricePath, decide
+from skroute._decide.price_path import Price, PricePath, choose_each, row_prices
+from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
 quick = settings(max_examples=60, deadline=None)
 ALL = np.array([[True]])
 # Slopes of the tables below are ratios of small integers: none of these is one.
 PRICES = np.sqrt(2) * np.arange(1, 60) / 7
+
+
+def decide(quality, cost, price, allowed):
+    """Decide every query at a price or a mixture of two."""
+    prices = row_prices(quality, cost, price, allowed)
+    return choose_each(quality, cost, prices, allowed)
 
 
 @st.composite
@@ -260,7 +267,7 @@ def test_the_best_of_many_estimates_is_not_promised_where_most_is_hidden(weighed
     assert best > 0.75
     training = TrainingDecisions.of(estimate, cost, known, cost, weight)
     assert training.path.quality[-1] == pytest.approx(0.5, abs=0.03)
-    among = training.path_among(lambda quality, cost, mask: mask)
+    among = training.settle(Rule(budget=9.0, tolerance=1e-12)).path
     assert among.quality[-1] == pytest.approx(0.5, abs=0.03)
     # What is known of no model at all is as it is estimated.
     unknown = TrainingDecisions.of(estimate, cost, np.full(shape, np.nan), cost)

@@ -1,4 +1,4 @@
-"""Which models are in play: available, under a cap, not dearer than good enough."""
+"""Candidate models: available, under a cap, within a tolerance of the best."""
 
 from __future__ import annotations
 
@@ -13,32 +13,22 @@ from skroute._table.names import as_mapping, format_names, model_names, reorder_
 from skroute._table.numbers import check_number, refuse_masked
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["check_available", "check_caps", "good_enough", "is_per_query", "under_cap"]
+__all__ = [
+    "check_available",
+    "check_caps",
+    "is_per_query",
+    "under_cap",
+    "within_tolerance",
+]
 
 
 def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
     """Turn `available` into a mask of shape (1 or n_queries, n_models).
 
-    Parameters
-    ----------
-    available : None, array-like of bool, mapping, or list of str
-        Models that may be called: (n_models,) or (n_queries, n_models) bool, or names,
-        or a list of names for each query; a DataFrame, a Series of bool, or a dict of
-        bool or of columns, is matched by name.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-    n_queries : int
-        Number of rows that are decided.
-
-    Returns
-    -------
-    ndarray of bool
-        The mask; no row is empty.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, the shape is wrong or a row has no model left.
+    It may be bool, (n_models,) or (n_queries, n_models), or names, or a list of names
+    for each query; a DataFrame, a Series of bool, or a dict of bool or of columns, is
+    matched by name. Raises a ``ValueError`` if a name is unknown, the shape is wrong or
+    a row has no model left.
     """
     n_models = len(models)
     if available is None:
@@ -120,22 +110,8 @@ def _among(names: Any, models: np.ndarray) -> np.ndarray:
 def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
     """Turn hard caps into an array that goes with costs of (n_queries, n_models).
 
-    Parameters
-    ----------
-    budget : float or array-like of shape (n_queries,)
-        One cap for all queries, or one for each; infinity in an array is no cap.
-    n_queries : int, default=None
-        Number of rows that are decided; not checked while it is not known.
-
-    Returns
-    -------
-    ndarray of shape (1, 1) or (n_queries, 1)
-        The caps, float64: a cap is not rounded to the precision of the costs.
-
-    Raises
-    ------
-    ValueError
-        If a cap is no number, is negative or NaN, or their number is wrong.
+    Returns float64 of shape (1, 1), or (n_queries, 1) of an array; infinity in an array
+    is no cap. `n_queries` is not checked while it is not known.
     """
     if not is_per_query(budget):
         return np.array([[check_number(budget, "budget", low=0.0)]])
@@ -173,29 +149,8 @@ def under_cap(
 ) -> np.ndarray:
     """Models whose expected cost is within the cap of the query.
 
-    Parameters
-    ----------
-    cost : ndarray of shape (n_queries, n_models)
-        Expected costs.
-    mask : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be called.
-    budget : float or array-like of shape (n_queries,)
-        The caps.
-    on_stuck : {"raise", "cheapest", "leave"}
-        What becomes of a query that has no model under its cap: an error, its cheapest
-        model, or none.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_queries, n_models)
-        The mask.
-
-    Raises
-    ------
-    InfeasibleBudgetError
-        If a query is stuck, and `on_stuck` says so.
-    ValueError
-        If the caps are not as described.
+    `on_stuck` says what becomes of a query that has no model under its cap: ``"raise"``
+    an error, take its ``"cheapest"`` model, or ``"leave"`` it without any.
     """
     caps = check_caps(budget, len(cost))
     affordable = mask & (cost <= add_slack(caps))
@@ -204,36 +159,21 @@ def under_cap(
         return affordable
     floor = np.where(mask, cost, np.inf).min(axis=1)
     if on_stuck == "raise":
-        raise _too_dear(budget, floor, np.flatnonzero(stuck))
+        raise _too_expensive(budget, floor, np.flatnonzero(stuck))
     return affordable | (stuck[:, None] & mask & (cost == floor[:, None]))
 
 
-def good_enough(
+def within_tolerance(
     quality: np.ndarray, cost: np.ndarray, mask: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Models that are not dearer than the cheapest within `tolerance` of the best.
-
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    mask : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be called.
-    tolerance : float
-        Expected quality that may be given up.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_queries, n_models)
-        The mask.
-    """
+    """Models that cost no more than the cheapest within `tolerance` of the best."""
     best = np.where(mask, quality, -np.inf).max(axis=1, keepdims=True)
     enough = mask & (quality >= best - tolerance)
     limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
     return mask & (cost <= limit)
 
 
-def _too_dear(
+def _too_expensive(
     budget: Any, floor: np.ndarray, stuck: np.ndarray
 ) -> InfeasibleBudgetError:
     """Say which queries are stuck, and what would be enough for all."""

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from skroute._decide.fallbacks import Decisions, named
+from skroute._decide.fallbacks import Decisions, names_of_choices
 
-__all__ = ["explanation"]
+__all__ = ["tabulate_reasons"]
 
 
-def explanation(
+def tabulate_reasons(
     models: np.ndarray,
     quality: np.ndarray,
     cost: np.ndarray,
@@ -22,40 +22,25 @@ def explanation(
 ) -> Any:
     """Tabulate decisions against their runners-up and the best single model.
 
-    Parameters
-    ----------
-    models : ndarray of str of shape (n_models,)
-        Names of the models.
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    decisions : Decisions
-        Chosen models and, where there are two models, runners-up.
-    best_single : int
-        Index of the best single model.
-    X : array-like of shape (n_queries, n_features), default=None
-        The queries; a pandas DataFrame names the rows.
-
-    Returns
-    -------
-    DataFrame or Bunch
-        A row for each query; a Bunch of columns where pandas is not installed.
+    `best_single` is the index of that model. Where `X` is a pandas DataFrame it names
+    the rows; without pandas, the result is a Bunch of columns.
     """
     rows = np.arange(len(quality))
     chosen = decisions.choice[:, 0]
     second = decisions.choice[:, 1] if len(models) > 1 else np.full(len(rows), -1)
-    rivalled = second >= 0
+    has_second = second >= 0
     expected_quality, expected_cost = quality[rows, chosen], cost[rows, chosen]
-    second_quality = np.where(rivalled, quality[rows, second], np.nan)
-    second_cost = np.where(rivalled, cost[rows, second], np.nan)
+    second_quality = np.where(has_second, quality[rows, second], np.nan)
+    second_cost = np.where(has_second, cost[rows, second], np.nan)
     columns = {
-        "chosen": named(models, chosen),
-        "runner_up": named(models, second),
+        "chosen": names_of_choices(models, chosen),
+        "runner_up": names_of_choices(models, second),
         "expected_quality": expected_quality,
         "expected_cost": expected_cost,
         "runner_up_quality": second_quality,
         "runner_up_cost": second_cost,
         "margin": (expected_quality - second_quality)
-        + _worth(second_cost - expected_cost, decisions.price),
+        + _value_of_money(second_cost - expected_cost, decisions.price),
         "price": decisions.price,
         "saved": cost[:, best_single] - expected_cost,
     }
@@ -76,7 +61,7 @@ def explanation(
     )
 
 
-def _worth(money: np.ndarray, price: np.ndarray) -> np.ndarray:
-    """Quality that money is worth; no money is worth nothing at an infinite price."""
+def _value_of_money(money: np.ndarray, price: np.ndarray) -> np.ndarray:
+    """Turn money into quality; no money is worth nothing at an infinite price."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(money == 0, 0.0, price * money)

@@ -1,42 +1,27 @@
 """Queries far from training: all that is known of them are averages.
 
-The price of money is found where routing works, by telling queries apart. Queries far
-from all training queries have the same estimates, so at that price they would all go to
-one model, which is too cheap or too expensive. They are decided by the averages alone.
+Such queries have identical estimates. They are decided by the averages alone, because a
+price that was found by telling queries apart says nothing about them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from skroute._decide.price_path import Price, PricePath, row_prices
+from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["find_single", "price_within"]
+__all__ = ["Averages", "choose_by_mean", "price_within"]
 
+#: Mean quality and cost of each model, two ndarray of shape (n_models,).
 Averages = tuple[np.ndarray, np.ndarray]
 
 
-def find_single(averages: Averages, allowed: np.ndarray, target: float) -> int:
-    """Find the cheapest model whose mean quality reaches a target.
-
-    Parameters
-    ----------
-    averages : tuple of two ndarray of shape (n_models,)
-        Mean quality and cost of each model.
-    allowed : ndarray of bool of shape (n_models,)
-        Models that may be called.
-    target : float
-        The mean quality that is asked for.
-
-    Returns
-    -------
-    int
-        The model; where none reaches the target, the best one.
-    """
+def choose_by_mean(averages: Averages, rule: Rule, target: float) -> int:
+    """Find the cheapest model whose mean quality reaches a target, else the best."""
     quality, cost = averages
+    allowed = rule.candidates(quality[None], cost[None])[0]
     reach = allowed & (quality >= target)
     if not reach.any():
         return int(np.where(allowed, quality, -np.inf).argmax())
@@ -45,38 +30,21 @@ def find_single(averages: Averages, allowed: np.ndarray, target: float) -> int:
 
 def price_within(
     averages: Averages,
-    in_play: Callable[..., np.ndarray],
-    budget: float,
+    rule: Rule,
     quality: np.ndarray,
     cost: np.ndarray,
     allowed: np.ndarray,
 ) -> np.ndarray:
-    """Price queries far from training, so that they spend a mean budget together.
+    """Price far queries so that together they spend the mean budget of the rule.
 
-    Parameters
-    ----------
-    averages : tuple of two ndarray of shape (n_models,)
-        Mean quality and cost of each model.
-    in_play : callable
-        ``in_play(quality, cost, mask)`` gives the models that the rule allows.
-    budget : float
-        Money per query.
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates of the queries.
-    allowed : ndarray of bool of shape (n_queries, n_models)
-        Models that may be chosen.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        Prices of money: two neighbouring ones, where no model costs the budget.
+    Estimates and allowed models are those of the far queries, (n_queries, n_models).
+    Their prices are two neighbouring ones, where no model costs the budget.
     """
     # Two rows step at once, so the path knows that it has to split them.
     means, costs = (np.tile(average, (2, 1)) for average in averages)
-    every = np.ones((1, len(averages[0])), dtype=bool)
-    path = PricePath.from_estimates(means, costs, allowed=in_play(means, costs, every))
+    path = PricePath.from_estimates(means, costs, allowed=rule.candidates(means, costs))
     try:
-        price = path.without_singles().price_for_budget(budget)
+        price = path.without_singles().price_for_budget(float(rule.budget))
     except InfeasibleBudgetError:
         price = Price(np.inf)
     return row_prices(quality, cost, price, allowed)

@@ -1,4 +1,4 @@
-"""Decisions at a price of money, and how they change as the price falls.
+"""Decisions at a shadow price, and how they change as the price falls.
 
 As the price falls, each query climbs the upper concave hull of its (cost, quality)
 points, from its cheapest model to its best.
@@ -16,23 +16,12 @@ __all__ = ["HullSteps", "choose", "hull_steps"]
 def choose(
     quality: np.ndarray, cost: np.ndarray, price: float, allowed: np.ndarray
 ) -> np.ndarray:
-    """Decide every query at one price of money.
+    """Decide every query at one shadow price; returns indices, (n_queries,).
 
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    price : float
-        Quality that one unit of money is worth, at least 0; infinity means the
-        cheapest model.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be chosen; at least one per query.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,)
-        Index of the model with the largest ``quality - price * cost``; ties go to the
-        cheaper model, then to the better one, then to the first.
+    The model with the largest ``quality - price * cost`` is chosen, among those of
+    `allowed` (broadcast to the (n_queries, n_models) of the estimates). Ties go to the
+    cheaper model, then to the better one, then to the first. An infinite price chooses
+    the cheapest model.
     """
     if np.isinf(price):
         gain = -cost
@@ -74,32 +63,21 @@ class HullSteps:
     price: np.ndarray
 
     def walk(self, values: np.ndarray) -> np.ndarray:
-        """Sum of `values` over the decisions, before any step and after each.
+        """Sum values over the decisions, before any step and after each.
 
-        Parameters
-        ----------
-        values : ndarray of shape (n_queries, n_models)
-            Anything that adds up over queries: costs, qualities, indicators.
-
-        Returns
-        -------
-        ndarray of shape (n_steps + 1,)
-            The running sum.
+        `values`, (n_queries, n_models), are anything that adds up over queries: costs,
+        qualities, indicators. The result is of shape (n_steps + 1,).
         """
         first = values[np.arange(len(self.start)), self.start].sum()
         change = values[self.row, self.new] - values[self.row, self.old]
         return first + np.concatenate([[0.0], np.cumsum(change)])
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Places where a price can stop the walk: equal prices step together.
+        """Find the levels at which a price can stop: equal prices step together.
 
-        Returns
-        -------
-        n_steps : ndarray of int of shape (n_levels,)
-            Number of steps taken at each level, from 0 to all.
-        price : ndarray of shape (n_levels,)
-            A price that stops there: infinity, then halfway between the steps on either
-            side (no rounding moves a decision), and 0 after the last one.
+        Returns the number of steps taken at each level, from 0 to all, and a price that
+        stops there: infinity, then halfway between the steps on either side (no
+        rounding moves a decision), and 0 after the last one.
         """
         if self.price.size == 0:
             return np.array([0]), np.array([np.inf])
@@ -109,7 +87,7 @@ class HullSteps:
         return np.r_[0, ends], np.r_[np.inf, between, 0.0]
 
     def choice_after(self, n_steps: int) -> np.ndarray:
-        """Decisions, of shape (n_queries,), after the first `n_steps` steps."""
+        """Give the decisions, (n_queries,), after the first `n_steps` steps."""
         choice = self.start.copy()
         # Later steps of a query overwrite earlier ones: they come in order.
         choice[self.row[:n_steps]] = self.new[:n_steps]
@@ -121,17 +99,7 @@ def hull_steps(
 ) -> HullSteps:
     """Climb the upper concave hull of every query's (cost, quality) points.
 
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
-        Models that may be chosen; at least one per query.
-
-    Returns
-    -------
-    HullSteps
-        The climbs of all queries in the order in which a falling price takes them.
+    Estimates are (n_queries, n_models); `allowed` leaves each query one model at least.
     """
     if allowed is None:
         allowed = np.ones((1, quality.shape[1]), dtype=bool)

@@ -19,7 +19,7 @@ from skroute._table.names import (
 )
 from skroute._table.numbers import refuse_masked
 
-__all__ = ["infer_model_names", "observed_beside", "read_estimates", "split_estimates"]
+__all__ = ["check_observed", "infer_model_names", "read_estimates", "split_estimates"]
 
 
 def read_estimates(
@@ -32,40 +32,40 @@ def read_estimates(
     refuse_masked(Z, "Z")
     table: np.ndarray = validate_data(
         decider,
-        _in_order(Z, None if reset else getattr(decider, "models_", None)),
+        _reorder_columns(Z, None if reset else getattr(decider, "models_", None)),
         dtype=np.float64,
         order="C",
         ensure_min_samples=least,
         reset=reset,
     )
     if reset:
-        _models_of(getattr(decider, "feature_names_in_", None))
+        _models_in(getattr(decider, "feature_names_in_", None))
     return table
 
 
-def _in_order(Z: Any, models: np.ndarray | None) -> Any:
+def _reorder_columns(Z: Any, models: np.ndarray | None) -> Any:
     """Put named columns in the order of a router's transform, if all are there."""
     columns = list(getattr(Z, "columns", ()))
     if not all(isinstance(column, str) for column in columns):
         return Z
     if models is None:
-        models = _with_prefix("quality__", columns)
+        models = _strip_prefix("quality__", columns)
     expected = list(estimate_names(models))
     is_turned = columns != expected and sorted(columns) == sorted(expected)
     return Z[expected] if is_turned and len(set(columns)) == len(columns) else Z
 
 
-def _with_prefix(prefix: str, columns: Any) -> np.ndarray:
-    """Names of the models that have a column of this kind."""
+def _strip_prefix(prefix: str, columns: Any) -> np.ndarray:
+    """List the models that have a column of this kind."""
     found = [c.removeprefix(prefix) for c in columns if c.startswith(prefix)]
     return np.array(found, dtype=object)
 
 
-def _models_of(columns: np.ndarray | None) -> np.ndarray | None:
-    """Models that the columns of Z name, checked; ``None`` if they name none."""
+def _models_in(columns: np.ndarray | None) -> np.ndarray | None:
+    """Check and list the models that the columns name; ``None`` if they name none."""
     if columns is None:
         return None
-    models, priced = (_with_prefix(kind, columns) for kind in ("quality__", "cost__"))
+    models, priced = (_strip_prefix(kind, columns) for kind in ("quality__", "cost__"))
     if not len(models) + len(priced):
         return None
     expected = estimate_names(models)
@@ -80,7 +80,7 @@ def _models_of(columns: np.ndarray | None) -> np.ndarray | None:
 
 
 def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Halves of the estimates: qualities and costs."""
+    """Split the estimates into qualities and costs."""
     if Z.shape[1] % 2:
         raise ValueError(
             "Z must hold the qualities and then the costs of the same models, an "
@@ -99,8 +99,8 @@ def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def infer_model_names(
     columns: np.ndarray | None, y: Any, costs: Any, n_models: int
 ) -> np.ndarray:
-    """Names from the columns of Z, else from y, else costs, else numbered ones."""
-    models = _models_of(columns)
+    """Take names from the columns of Z, else y, else costs, else number the models."""
+    models = _models_in(columns)
     if models is not None:
         return models
     for table, name in ((y, "y"), (costs, "costs")):
@@ -110,31 +110,14 @@ def infer_model_names(
     return default_names(n_models)
 
 
-def observed_beside(
+def check_observed(
     Z: Any, y: Any, costs: Any, shape: tuple[int, int], models: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Qualities and costs that were observed, in the order of the models of Z.
+    """Check observed qualities and costs, and put them in the order of the models.
 
-    Parameters
-    ----------
-    Z : array-like of shape (n_queries, 2 * n_models)
-        The estimates.
-    y, costs : array-like of shape (n_queries, n_models), or None
-        What was observed; a `y` that is only a vector says nothing about models.
-    shape : tuple of int
-        Numbers of queries and of models.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-
-    Returns
-    -------
-    y, costs : ndarray of shape (n_queries, n_models), or None
-        The tables.
-
-    Raises
-    ------
-    ValueError
-        If a table is not as described, or contradicts the others.
+    Both are (n_queries, n_models), or ``None``; a `y` that is only a vector says
+    nothing about models and is left out. Raises a ``ValueError`` if one contradicts the
+    estimates `Z` or their `models`.
     """
     given = None if y is None else np.asarray(y).shape
     if given is None or len(given) < 2:

@@ -22,27 +22,10 @@ def solve_batch(
     one step short of the relaxed optimum, and more budget never gives less expected
     quality: the leftover can never buy more than the step that did not fit.
 
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be chosen.
-    budget : float
-        Total money; a millionth more counts as equal.
-
-    Returns
-    -------
-    choice : ndarray of int of shape (n_queries,)
-        The decisions.
-    price : float
-        The price of money that the total implies: what the first step that it does not
-        pay for would gain per unit of money; 0 where it pays for all.
-
-    Raises
-    ------
-    InfeasibleBudgetError
-        If the cheapest decisions cost more than `budget`.
+    Estimates are (n_queries, n_models). Returns the choices, (n_queries,), and the
+    shadow price that the total implies: what the first step that it does not pay for
+    would gain per unit of money; 0 where it pays for all. Raises an
+    ``InfeasibleBudgetError`` if the cheapest decisions cost more than the budget.
 
     References
     ----------

@@ -1,8 +1,7 @@
-"""What a router remembers of its training queries, to settle budgets on."""
+"""What a router remembers of its training queries, to settle rules on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +9,10 @@ import numpy as np
 
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._decide.engine import Settled, settle
+from skroute._decide.far import Averages
 from skroute._decide.price_path import PricePath
+from skroute._decide.rule import Rule
 from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
 
 __all__ = ["TrainingDecisions"]
@@ -23,7 +25,7 @@ _N_WALKED = 16384
 
 @dataclass(frozen=True)
 class TrainingDecisions:
-    """What a router remembers of its training queries, to settle budgets on.
+    """What a router remembers of its training queries.
 
     Attributes
     ----------
@@ -84,16 +86,11 @@ class TrainingDecisions:
         judged : ndarray of shape (n_queries, 2 * n_models), default=None
             Estimates whose decisions tell the quality at a price; ``None`` is
             `estimates`, whose decisions tell what is spent.
-
-        Returns
-        -------
-        TrainingDecisions
-            What is remembered.
         """
         n_queries = rows.count(estimates)
         sums = rows.get(rows.total(weighted_sums, true_quality, weight))
         per_mass = rows_per_mass(sums[1], n_queries)
-        counted = rows.map(_corrected, true_quality, estimates, weight, per_mass)
+        counted = rows.map(_correct, true_quality, estimates, weight, per_mass)
         known = estimates, counted, true_cost
 
         def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
@@ -109,29 +106,39 @@ class TrainingDecisions:
         if not everything:
             path = path.over(*known, rows)
         if judged is not None:
-            counted = rows.map(_corrected, true_quality, judged, weight, per_mass)
+            counted = rows.map(_correct, true_quality, judged, weight, per_mass)
             judgement = path.over(judged, counted, true_cost, rows)
             path = replace(path, quality=judgement.quality)
         return cls(path, *path.best_single(), at_even_distances(_N_KEPT))
 
-    def path_among(self, allowed: Callable[..., np.ndarray]) -> PricePath:
-        """Path over the models that ``allowed(quality, cost, mask)`` leaves."""
-        quality, cost, true_quality, true_cost = self.kept
-        every = np.ones((1, quality.shape[1]), dtype=bool)
-        return PricePath.from_estimates(
-            quality,
-            cost,
-            allowed=allowed(quality, cost, every),
-            true_quality=true_quality,
-            true_cost=true_cost,
-        )
+    def settle(
+        self,
+        rule: Rule,
+        *,
+        yields_to_single: bool = True,
+        averages: Averages | None = None,
+    ) -> Settled:
+        """Settle a rule; `yields_to_single` lets one model win over routing."""
+        path = self.path
+        if rule.narrows and rule.needs_path:
+            quality, cost, true_quality, true_cost = self.kept
+            path = PricePath.from_estimates(
+                quality,
+                cost,
+                allowed=rule.candidates(quality, cost),
+                true_quality=true_quality,
+                true_cost=true_cost,
+            )
+        if not yields_to_single:
+            path = path.without_singles()
+        return settle(rule, path, self.best_single_quality, averages)
 
 
-def _corrected(
+def _correct(
     truth: np.ndarray,
     estimates: np.ndarray,
     weight: np.ndarray | None,
     per_mass: np.ndarray,
 ) -> np.ndarray:
-    """What each call counts for in a mean of qualities."""
+    """Count each call in a mean of qualities, (n_queries, n_models)."""
     return doubly_robust(truth, np.hsplit(estimates, 2)[0], weight, per_mass)

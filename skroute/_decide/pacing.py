@@ -1,4 +1,4 @@
-r"""Pacing: moving the price of money while the traffic drifts.
+r"""Pacing: moving the shadow price while the traffic drifts.
 
 A price that was tuned on training queries spends a mean budget as long as the traffic
 looks like them. :class:`Pace` keeps the bill of a running stream and says at which
@@ -25,17 +25,17 @@ them, divided by :math:`w`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skroute._decide.price_path import Price, PricePath
+from skroute._decide.rule import Rule
 from skroute._table.costs import add_slack
 from skroute._table.names import format_names
 from skroute.exceptions import InfeasibleBudgetError, caller_level
 
-__all__ = ["Pace", "counted_bills", "warn_of_too_little"]
+__all__ = ["Pace", "count_bills", "warn_of_too_little"]
 
 # Recent queries whose estimates are kept, the trade-off is theirs: the size of the
 # last update, within these bounds.
@@ -105,27 +105,14 @@ class Pace:
         *,
         spent: np.ndarray,
         expected: np.ndarray,
-        budget: float,
-        allowed: Callable[..., np.ndarray],
+        rule: Rule,
     ) -> Pace:
-        """Account for queries that were decided.
+        """Account for queries that were decided, in the order of the stream.
 
-        Parameters
-        ----------
-        quality, cost : ndarray of shape (n_queries, n_models)
-            Their estimates, in the order of the stream.
-        spent, expected : ndarray of shape (n_queries,)
-            Realised and expected money of each call; see `counted_bills`.
-        budget : float
-            Money per query.
-        allowed : callable
-            ``allowed(quality, cost, mask)`` gives the models in play.
-
-        Returns
-        -------
-        Pace
-            The state after them.
+        Estimates are (n_queries, n_models); `spent` and `expected` hold the realised
+        (see `count_bills`) and the expected money of each call.
         """
+        budget = float(rule.budget)
         n_queries = len(spent)
         n_kept = min(max(_WINDOW[0], n_queries), _WINDOW[1])
         account = self.account + float(spent.sum() - n_queries * budget)
@@ -142,21 +129,13 @@ class Pace:
             fresh=self.fresh + n_queries,
             last=n_queries,
         )
-        return after._refreshed(allowed)._written_off(budget, n_queries)
+        return after._refresh(rule)._write_off(budget, n_queries)
 
     def price(self, budget: float) -> Price:
-        """Price at which the next queries belong.
+        """Find the price of the next queries, to spend `budget` per query.
 
-        Parameters
-        ----------
-        budget : float
-            Money per query.
-
-        Returns
-        -------
-        Price
-            The price, or a mixture where many recent queries step at once. Infinite
-            while even the cheapest models are too dear.
+        It is a mixture where many recent queries step at once, and infinite while even
+        the cheapest models are too expensive.
         """
         target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
         ratio = self._ratio(budget)
@@ -165,19 +144,17 @@ class Pace:
         except InfeasibleBudgetError:
             return Price(np.inf)
 
-    def _refreshed(self, allowed: Callable[..., np.ndarray]) -> Pace:
+    def _refresh(self, rule: Rule) -> Pace:
         """Compute the trade-off of the recent queries, if it is time."""
         # Few recent queries say less about the traffic than those of fit do.
         growing = len(self.quality) < _WINDOW[0]
         if (growing and not self.own) or not (growing or self.fresh >= _STALE):
             return self
-        every = np.ones((1, self.quality.shape[1]), dtype=bool)
-        path = PricePath.from_estimates(
-            self.quality, self.cost, allowed=allowed(self.quality, self.cost, every)
-        )
+        allowed = rule.candidates(self.quality, self.cost)
+        path = PricePath.from_estimates(self.quality, self.cost, allowed=allowed)
         return replace(self, path=path, fresh=0, own=True)
 
-    def _written_off(self, budget: float, n_queries: int) -> Pace:
+    def _write_off(self, budget: float, n_queries: int) -> Pace:
         """Forget money that the recent queries could not spend, or had to.
 
         Savings that the best models would not take move no price now, and would be
@@ -190,16 +167,16 @@ class Pace:
         high = max(2 * horizon * (budget - cheapest), 0.0)
         return replace(self, account=float(np.clip(self.account, low, high)))
 
-    def least(self, budget: float) -> float:
-        """Money per query of the cheapest models, by the recent bills."""
+    def cheapest_spend(self, budget: float) -> float:
+        """Estimate what the cheapest models cost per query, by the recent bills."""
         return float(self._ratio(budget) * self.path.cost[0])
 
     def is_too_little(self, budget: float) -> bool:
         """Whether the cheapest models cost more than a budget."""
-        return self.least(budget) > add_slack(budget)
+        return self.cheapest_spend(budget) > add_slack(budget)
 
     def _ratio(self, budget: float) -> float:
-        """Realised over expected cost; 1 where nothing was expected.
+        """Divide realised by expected cost; 1 where nothing was expected.
 
         One budget, as it was expected, never fades: where only free models are called
         there are no new bills, and old ones would count for ever.
@@ -208,25 +185,14 @@ class Pace:
         return (self.spent + budget) / expected if expected > 0 else 1.0
 
 
-def counted_bills(
+def count_bills(
     costs: np.ndarray | None, expected: np.ndarray, budget: float
 ) -> np.ndarray:
-    """Money of each call as far as it counts.
+    """Count the money of each call, (n_queries,), as far as it matters.
 
-    Parameters
-    ----------
-    costs : ndarray of shape (n_queries,) or None
-        What each call cost, ``NaN`` where unknown.
-    expected : ndarray of shape (n_queries,)
-        What was expected, which counts where the cost is unknown.
-    budget : float
-        Money per query.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        The costs, at most 250 budgets each: one absurd bill must not stop the stream
-        for longer than overspending is paid back.
+    `costs` is ``NaN`` where unknown, and the expected cost counts. A bill counts as 250
+    budgets at most: one absurd bill must not stop the stream for longer than
+    overspending is paid back.
     """
     limit = _HORIZON * budget
     if costs is None:
@@ -248,7 +214,7 @@ def warn_of_too_little(pace: Pace, budget: float) -> None:
     """Warn of a budget that the cheapest models exceed."""
     warnings.warn(
         f"budget={budget:g} per query is below what the cheapest models cost by the "
-        f"last bills, about {pace.least(budget):.3g}: they are called until it is "
-        "enough again. Raise the budget, or look at the unit of costs.",
+        f"last bills, about {pace.cheapest_spend(budget):.3g}: they are called until "
+        "it is enough again. Raise the budget, or look at the unit of costs.",
         stacklevel=caller_level(),
     )

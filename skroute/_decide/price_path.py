@@ -1,6 +1,6 @@
-r"""The price of money: what the Lagrange relaxation of a budget says.
+r"""The shadow price of a budget: its Lagrange multiplier, and where it is found.
 
-Maximising the mean quality under a mean budget separates, for a given price of money
+Maximising the mean quality under a mean budget separates, for a given shadow price
 :math:`\lambda \ge 0`, into one decision per query: the model with the largest
 ``quality - price * cost``. As the price falls, each query climbs the upper concave hull
 of its (cost, quality) points, from its cheapest model to its best. All such climbs of
@@ -27,9 +27,7 @@ __all__ = [
     "Price",
     "PricePath",
     "choose_each",
-    "decide",
     "row_prices",
-    "with_truth",
 ]
 
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
@@ -42,7 +40,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Price:
-    """A price of money, or a mixture of two neighbouring ones.
+    """A shadow price, or a mixture of two neighbouring ones.
 
     Queries with the same estimates step at the same price. Where such a block is large
     (an encoder that truncates long prompts makes them), no single price spends the
@@ -71,52 +69,15 @@ class Price:
     single: int | None = None
 
 
-def decide(
-    quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
-) -> np.ndarray:
-    """Decide every query at a price or a mixture of two.
-
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    price : Price
-        The price in force.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be chosen; at least one per query.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,)
-        Model indices.
-    """
-    prices = row_prices(quality, cost, price, allowed)
-    return choose_each(quality, cost, prices, allowed)
-
-
 def row_prices(
     quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
 ) -> np.ndarray:
-    """Say at which price each query is decided: all at one, or at one of a mixture.
+    """Find the price at which each query is decided, (n_queries,).
 
     Where the two prices of a mixture disagree, the queries are put in one evenly spread
     order, and as many of the first as the share allows are decided at the lower one: a
     systematic sample without chance, and a larger share only adds to it. A query alone
-    goes with the larger share.
-
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    price : Price
-        The price in force.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be chosen; at least one per query.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        Prices of money.
+    goes with the larger share. `allowed` leaves each query one model at least.
     """
     prices = np.full(len(quality), price.high)
     if price.low is None:
@@ -147,19 +108,7 @@ def choose_each(
 ) -> np.ndarray:
     """Decide every query at a price of its own; -1 where no model is allowed.
 
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    prices : ndarray of shape (n_queries,)
-        Prices of money; few different ones, each is decided in one go.
-    allowed : ndarray of bool, broadcastable to (n_queries, n_models)
-        Models that may be chosen.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,)
-        Model indices.
+    `prices`, (n_queries,), hold few different ones: each is decided in one go.
     """
     if len(prices) == 1 or (len(prices) and (prices == prices[0]).all()):
         # Nothing is copied where there is only one price.
@@ -226,27 +175,17 @@ class PricePath:
     ) -> PricePath:
         """Walk the price from infinity to 0.
 
-        Parameters
-        ----------
-        quality, cost : ndarray of shape (n_queries, n_models)
-            Estimates, on which the decisions rest.
-        allowed : ndarray of bool, broadcastable to (n_queries, n_models), default=None
-            Models that may be chosen.
-        true_quality, true_cost : ndarray of shape (n_queries, n_models), default=None
-            What the calls really gave and cost, ``NaN`` where unknown. Costs are
-            counted in place of their estimates; qualities correct the estimates of
-            other queries, too (see :func:`~skroute._table.averages.doubly_robust`).
-
-        Returns
-        -------
-        PricePath
-            The trade-off.
+        Decisions rest on the estimates, (n_queries, n_models), among the models that
+        are `allowed` (all by default). True outcomes, ``NaN`` where unknown, say what
+        the calls really gave and cost: costs are counted in place of their estimates,
+        qualities also correct the estimates of other queries (see
+        :func:`~skroute._table.averages.doubly_robust`).
         """
         # Sums over many queries need more digits than single estimates do.
         quality = np.asarray(quality, dtype=np.float64)
         cost = np.asarray(cost, dtype=np.float64)
         steps = hull_steps(quality, cost, allowed)
-        cost = with_truth(true_cost, cost)
+        cost = _fill_in(true_cost, cost)
         spent = steps.walk(cost)
         if true_quality is not None:
             quality = doubly_robust(true_quality, quality)
@@ -276,7 +215,7 @@ class PricePath:
         singles: np.ndarray,
         n_queries: int,
     ) -> PricePath:
-        """Path from sums: at every price, and of every model were it always called."""
+        """Make a path of sums at every price, and of each model if always called."""
         # True outcomes can fall where estimates rise. A budget is left at the first
         # level that spends more; a target that chance reached once is not yet reached.
         spent, gained, taken = sums
@@ -288,29 +227,18 @@ class PricePath:
     def over(
         self, estimates: Any, true_quality: Any, true_cost: Any, rows: Rows
     ) -> PricePath:
-        """Mean spend and quality at the prices of this path, over more queries.
+        """Take mean spend and quality at these prices over the queries of `rows`.
 
-        Parameters
-        ----------
-        estimates : handle of a column of shape (n_queries, 2 * n_models)
-            Estimated qualities, then costs.
-        true_quality, true_cost : handles of columns of shape (n_queries, n_models)
-            What is known of the truth.
-        rows : Rows
-            Where the queries are.
-
-        Returns
-        -------
-        PricePath
-            The trade-off of all the queries, at as many prices.
+        Handles of columns: estimated qualities, then costs, (n_queries, 2 * n_models),
+        and what is known of the truth, (n_queries, n_models).
         """
         known = estimates, true_quality, true_cost
-        sums = rows.get(rows.total(_sums_at, *known, self.price))
-        singles = rows.get(rows.total(_sums_of_singles, *known))
+        sums = rows.get(rows.total(_sum_at, *known, self.price))
+        singles = rows.get(rows.total(_sum_singles, *known))
         return self._from_sums(self.price, sums, singles, rows.count(estimates))
 
     def best_single(self) -> tuple[int, float]:
-        """Model of the highest mean quality, ties to the cheaper, and that quality."""
+        """Find the model of the highest mean quality, ties to the cheaper, and that."""
         if self.single_quality is None or self.single_cost is None:
             raise ValueError("this path leaves single models out.")
         best = best_on_average(self.single_quality, self.single_cost)
@@ -324,27 +252,15 @@ class PricePath:
         return replace(self, single_quality=quality)
 
     def price_for_best(self) -> Price:
-        """Price without a budget: 0, or a single model if it does better than that."""
+        """Find the price without a budget: 0, or one model that does better."""
         return self._unless_single(Price(0.0), np.inf, float(self.quality[-1]))
 
     def price_for_budget(self, budget: float) -> Price:
-        """Price at which the mean spend is `budget`.
+        """Find the lowest price at which the mean spend stays within a budget.
 
-        Parameters
-        ----------
-        budget : float
-            Money per query.
-
-        Returns
-        -------
-        Price
-            The lowest price that stays within the budget; where a block of queries that
-            all step at once would leave much of it unspent, the block is split.
-
-        Raises
-        ------
-        InfeasibleBudgetError
-            If even the cheapest decisions spend more.
+        Where a block of queries that all step at once would leave much of it unspent,
+        the block is split. Raises an ``InfeasibleBudgetError`` if even the cheapest
+        decisions spend more.
         """
         level = int(self.cost.searchsorted(add_slack(budget), side="right")) - 1
         if level < 0:
@@ -364,23 +280,10 @@ class PricePath:
         return self._unless_single(price, budget, float(quality))
 
     def price_for_quality(self, target: float) -> Price:
-        """Price of the cheapest decisions whose mean quality is `target`.
+        """Find the highest price at which the mean quality reaches a target.
 
-        Parameters
-        ----------
-        target : float
-            Mean quality.
-
-        Returns
-        -------
-        Price
-            The highest price that reaches the target; where a block of queries that all
-            step at once would overshoot it at a cost, the block is split.
-
-        Raises
-        ------
-        InfeasibleBudgetError
-            If no price reaches it.
+        Where a block of queries that all step at once would overshoot it at a cost, the
+        block is split. Raises an ``InfeasibleBudgetError`` if no price reaches it.
         """
         single = self._cheapest_single(target)
         level = int(np.searchsorted(self.quality, target, side="left"))
@@ -408,7 +311,7 @@ class PricePath:
         return price
 
     def _cheapest_single(self, target: float) -> tuple[int, float] | None:
-        """Cheapest model that reaches a quality by itself, and what it costs."""
+        """Find the cheapest model that reaches a quality by itself, and its cost."""
         if self.single_quality is None or self.single_cost is None:
             return None
         reach = self.single_quality >= target - _ROUNDING * abs(target)
@@ -418,7 +321,7 @@ class PricePath:
         return model, float(self.single_cost[model])
 
     def _unless_single(self, price: Price, budget: float, quality: float) -> Price:
-        """Call one model for all if that is affordable, and better than routing."""
+        """Call one model for all where that is affordable, and better than routing."""
         if self.single_quality is None or self.single_cost is None:
             return price
         better = quality + _ROUNDING * abs(quality)
@@ -437,24 +340,25 @@ class PricePath:
         return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
 
     def _between(self, level: int, share: float, reach: bool = False) -> Price:
+        """Mix the price of a level with the next lower one."""
         high, low = self.price[level : level + 2]
         return Price(float(high), float(low), float(share), reach)
 
 
-def with_truth(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
-    """The truth where it is known, the estimate elsewhere."""
+def _fill_in(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
+    """Give the truth where it is known, the estimate elsewhere."""
     if truth is None:
         return estimate
     return np.where(np.isnan(truth), estimate, truth)
 
 
-def _sums_at(
+def _sum_at(
     estimates: np.ndarray,
     true_quality: np.ndarray,
     true_cost: np.ndarray,
     prices: np.ndarray,
 ) -> np.ndarray:
-    """Money, quality and steps taken at falling prices, summed over some queries."""
+    """Sum money, quality and steps taken over some queries, at falling prices."""
     quality, cost = np.hsplit(estimates, 2)
     steps = hull_steps(quality, cost)
     # At no price at all every step is taken, however flat it is.
@@ -463,14 +367,14 @@ def _sums_at(
         np.searchsorted(-steps.price, -prices, side="left"),
         len(steps.price),
     )
-    spent = steps.walk(with_truth(true_cost, cost))
+    spent = steps.walk(_fill_in(true_cost, cost))
     gained = steps.walk(true_quality)
     return np.stack([spent[n_steps], gained[n_steps], n_steps])
 
 
-def _sums_of_singles(
+def _sum_singles(
     estimates: np.ndarray, true_quality: np.ndarray, true_cost: np.ndarray
 ) -> np.ndarray:
-    """Quality and money of each model, were it called for all of some queries."""
-    cost = with_truth(true_cost, np.hsplit(estimates, 2)[1])
+    """Sum quality and money of each model, were it called for all of some queries."""
+    cost = _fill_in(true_cost, np.hsplit(estimates, 2)[1])
     return np.stack([true_quality.sum(axis=0), cost.sum(axis=0)])

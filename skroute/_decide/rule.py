@@ -1,184 +1,213 @@
-"""What a rule of decision may say, and the quality it asks for."""
+"""What is asked of a decision: a budget, a target or a price, and its limits.
+
+:class:`Rule` holds the arguments that :class:`~skroute.BudgetDecider` documents, and
+says what follows from them alone. How a rule is met is in `engine`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 
-from skroute._decide.candidates import check_caps, is_per_query
-from skroute._table.numbers import check_number
+from skroute._decide.candidates import (
+    check_caps,
+    is_per_query,
+    under_cap,
+    within_tolerance,
+)
+from skroute._table.numbers import check_integer, check_number
 
-__all__ = [
-    "check_rule",
-    "check_same_path",
-    "is_same_rule",
-    "needs_path",
-    "quality_target",
-]
+__all__ = ["Rule", "check_top_k"]
 
 _SCOPES = ("mean", "query", "batch")
 
 
-def check_rule(
-    budget: Any,
-    scope: Any,
-    min_quality: Any,
-    price: Any,
-    tolerance: Any,
-    on_infeasible: Any,
-) -> None:
-    """Check the parameters of a :class:`~skroute.BudgetDecider`.
+@dataclass(frozen=True)
+class Rule:
+    """What is asked; the fields are the parameters of `BudgetDecider`.
 
-    Raises
-    ------
-    ValueError
-        If one is not as described there, or two of them fix the price of money.
+    A field that is added later needs a default, so that files without it still load.
     """
-    if scope not in _SCOPES:
-        raise ValueError(f"scope must be one of {_SCOPES}; got {scope!r}.")
-    if on_infeasible not in ("raise", "cheapest"):
+
+    budget: Any = None
+    scope: Any = "mean"
+    min_quality: Any = None
+    price: Any = None
+    tolerance: Any = 0.0
+    on_infeasible: Any = "raise"
+
+    @classmethod
+    def asked_of(cls, estimator: Any) -> Self:
+        """Read the rule from the parameters of an estimator."""
+        return cls(*[getattr(estimator, name) for name in _NAMES])
+
+    def check(self) -> Self:
+        """Raise a ``ValueError`` unless the rule is as `BudgetDecider` documents it."""
+        if self.scope not in _SCOPES:
+            raise ValueError(f"scope must be one of {_SCOPES}; got {self.scope!r}.")
+        if self.on_infeasible not in ("raise", "cheapest"):
+            raise ValueError(
+                "on_infeasible must be 'raise' or 'cheapest'; got "
+                f"{self.on_infeasible!r}."
+            )
+        if self.budget is not None:
+            self._check_budget()
+        if self.price is not None:
+            check_number(self.price, "price", low=0.0)
+        check_number(self.tolerance, "tolerance", low=0.0)
+        if isinstance(self.min_quality, str):
+            _parse_percentage(self.min_quality)
+        elif self.min_quality is not None:
+            check_number(self.min_quality, "min_quality")
+        fixed = {
+            "budget": self.budget is not None and self.scope != "query",
+            "min_quality": self.min_quality is not None,
+            "price": self.price is not None,
+        }
+        if sum(fixed.values()) > 1:
+            given = " and ".join(name for name, is_given in fixed.items() if is_given)
+            raise ValueError(
+                f"{given} each fix the price of money: give one of them "
+                f"(scope={self.scope!r}), or a budget with scope='query' as a cap."
+            )
+        return self
+
+    def _check_budget(self) -> None:
+        """Check a budget: a number, or a cap for each query."""
+        if not is_per_query(self.budget):
+            check_number(self.budget, "budget", low=0.0)
+            return
+        if self.scope != "query":
+            raise ValueError(
+                f"budget must be a number with scope={self.scope!r}; got an array of "
+                f"{len(self.budget)}. One cap per query needs scope='query'."
+            )
+        if self.min_quality is not None:
+            raise ValueError(
+                "budget as an array and min_quality cannot be settled together: the "
+                "target is met on training queries, of which the caps say nothing. "
+                "Give a price, or one budget for all queries."
+            )
+        check_caps(self.budget)
+
+    @property
+    def has_mean_budget(self) -> bool:
+        """Whether an average over the traffic is limited."""
+        return self.budget is not None and self.scope == "mean"
+
+    @property
+    def has_batch_budget(self) -> bool:
+        """Whether the total of one call is limited."""
+        return self.budget is not None and self.scope == "batch"
+
+    @property
+    def has_cap(self) -> bool:
+        """Whether the cost of each query is limited."""
+        return self.budget is not None and self.scope == "query"
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether the price is found on training traffic."""
+        if self.min_quality is not None:
+            return bool(self.scope != "batch")
+        return self.has_mean_budget
+
+    @property
+    def narrows(self) -> bool:
+        """Whether a cap or a tolerance leaves some models out."""
+        return self.has_cap or self.tolerance > 0
+
+    def candidates(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        mask: np.ndarray | None = None,
+        *,
+        as_fallback: bool = False,
+    ) -> np.ndarray:
+        """Models in play: available, under the cap, within the tolerance.
+
+        `mask` holds the available models, (1 or n_queries, n_models); all by default.
+        Of fallbacks, a query may have none left.
+        """
+        if mask is None:
+            mask = np.ones((1, quality.shape[1]), dtype=bool)
+        if self.has_cap:
+            may_be_none = as_fallback and self.on_infeasible == "raise"
+            on_stuck = "leave" if may_be_none else self.on_infeasible
+            mask = under_cap(cost, mask, self.budget, on_stuck)
+        if self.tolerance > 0:
+            mask = within_tolerance(quality, cost, mask, self.tolerance)
+        return mask
+
+    def quality_target(self, best_single: float) -> float | None:
+        """`min_quality` as a number, given the best single model's mean quality."""
+        if not isinstance(self.min_quality, str):
+            return None if self.min_quality is None else float(self.min_quality)
+        if np.isnan(best_single):
+            raise ValueError(
+                f"min_quality={self.min_quality!r} is a share of the best single "
+                "model's mean quality, which is known only after fit: call fit, or "
+                "give min_quality as a number."
+            )
+        if best_single <= 0:
+            raise ValueError(
+                f"min_quality={self.min_quality!r} is a share of the best single "
+                f"model's mean quality, which is {best_single:g}: a share needs a "
+                "positive one. Give min_quality as a number."
+            )
+        return _parse_percentage(self.min_quality) * best_single
+
+    def is_same(self, other: Rule) -> bool:
+        """Whether both ask the same; of two arrays of caps it is not known."""
+        ours, others = (
+            [getattr(rule, name) for name in _NAMES] for rule in (self, other)
+        )
+        try:
+            # Lists compare by identity first, so the same array is the same cap.
+            return bool(ours == others)
+        except (TypeError, ValueError):  # an array, or something that is no parameter
+            return False
+
+    def check_same_candidates(self, settled: Rule) -> None:
+        """Raise if the path of a settled rule is drawn among other models than ours."""
+        before, after = settled._describe_candidates(), self._describe_candidates()
+        if self.needs_path and before != after:
+            raise ValueError(
+                "the models in play changed since fit: the price of budget or "
+                f"min_quality has to be found among those that {after} leaves, and fit "
+                f"looked at those that {before} leaves. Fit the decider again."
+            )
+
+    def _describe_candidates(self) -> str:
+        """Say among which models the path is drawn."""
+        if not self.needs_path:
+            return "tolerance=0"
+        cap = ""
+        if self.has_cap:
+            cap = f" with a cap of {self.budget!r} and on_infeasible="
+            cap += repr(self.on_infeasible)
+        return f"tolerance={self.tolerance:g}{cap}"
+
+
+_NAMES = tuple(field.name for field in fields(Rule))
+
+
+def check_top_k(top_k: Any, n_models: int) -> int:
+    """Check a number of models per query; ``None`` is one."""
+    if top_k is None:
+        return 1
+    if check_integer(top_k, "top_k", low=1) > n_models:
         raise ValueError(
-            f"on_infeasible must be 'raise' or 'cheapest'; got {on_infeasible!r}."
+            f"top_k must be at most the number of models, {n_models}; got {top_k!r}."
         )
-    if budget is not None:
-        _check_budget(budget, scope, min_quality)
-    if price is not None:
-        check_number(price, "price", low=0.0)
-    check_number(tolerance, "tolerance", low=0.0)
-    if isinstance(min_quality, str):
-        _percentage(min_quality)
-    elif min_quality is not None:
-        check_number(min_quality, "min_quality")
-    fixed = [
-        name
-        for name, set_ in (
-            ("budget", budget is not None and scope != "query"),
-            ("min_quality", min_quality is not None),
-            ("price", price is not None),
-        )
-        if set_
-    ]
-    if len(fixed) > 1:
-        raise ValueError(
-            f"{' and '.join(fixed)} each fix the price of money: give one of them "
-            f"(scope={scope!r}), or a budget with scope='query' as a cap."
-        )
+    return int(top_k)
 
 
-def _check_budget(budget: Any, scope: str, min_quality: Any) -> None:
-    """Check a budget: a number, or a cap for each query."""
-    if not is_per_query(budget):
-        check_number(budget, "budget", low=0.0)
-        return
-    if scope != "query":
-        raise ValueError(
-            f"budget must be a number with scope={scope!r}; got an array of "
-            f"{len(budget)}. One cap per query needs scope='query'."
-        )
-    if min_quality is not None:
-        raise ValueError(
-            "budget as an array and min_quality cannot be settled together: the "
-            "target is met on training queries, of which the caps say nothing. "
-            "Give a price, or one budget for all queries."
-        )
-    check_caps(budget)
-
-
-def is_same_rule(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Tell whether two rules ask the same; of two arrays of caps it is not known."""
-    try:
-        return bool(one == other)
-    except (TypeError, ValueError):  # an array, or something that is no parameter
-        return False
-
-
-def needs_path(budget: Any, scope: Any, min_quality: Any, *others: Any) -> bool:
-    """Whether a rule's price is to be found on training traffic."""
-    if min_quality is not None:
-        return scope != "batch"
-    return budget is not None and scope == "mean"
-
-
-def check_same_path(settled: tuple[Any, ...], asked: tuple[Any, ...]) -> None:
-    """Check that a price can be found on the path that was drawn for another rule.
-
-    Parameters
-    ----------
-    settled, asked : tuple
-        Parameters of the decider, in the order of `check_rule`: as they were when the
-        path was drawn, and as they are.
-
-    Raises
-    ------
-    ValueError
-        If other models are in play, and so the path is another.
-    """
-    before, after = _models_in_play(*settled), _models_in_play(*asked)
-    if needs_path(*asked) and before != after:
-        raise ValueError(
-            "the models in play changed since fit: the price of budget or min_quality "
-            f"has to be found among those that {after} leaves, and fit looked at those "
-            f"that {before} leaves. Fit the decider again."
-        )
-
-
-def _models_in_play(
-    budget: Any,
-    scope: Any,
-    min_quality: Any,
-    price: Any,
-    tolerance: float,
-    on_infeasible: str,
-) -> str:
-    """Say among which models a rule's path is drawn."""
-    if not needs_path(budget, scope, min_quality):
-        return "tolerance=0"
-    cap = ""
-    if scope == "query" and budget is not None:
-        cap = f" with a cap of {budget!r} and on_infeasible={on_infeasible!r}"
-    return f"tolerance={tolerance:g}{cap}"
-
-
-def quality_target(min_quality: float | str | None, best_single: float) -> float | None:
-    """Quality that is asked for, as a number.
-
-    Parameters
-    ----------
-    min_quality : float, str or None
-        A quality, or a share of `best_single` such as ``"95%"``.
-    best_single : float
-        Mean quality of the best single model.
-
-    Returns
-    -------
-    float or None
-        The target, if there is one.
-
-    Raises
-    ------
-    ValueError
-        If it is a share of something that is not known or not positive.
-    """
-    if not isinstance(min_quality, str):
-        return None if min_quality is None else float(min_quality)
-    if np.isnan(best_single):
-        raise ValueError(
-            f"min_quality={min_quality!r} is a share of the best single model's mean "
-            "quality, which is known only after fit: call fit, or give min_quality "
-            "as a number."
-        )
-    if best_single <= 0:
-        raise ValueError(
-            f"min_quality={min_quality!r} is a share of the best single model's mean "
-            f"quality, which is {best_single:g}: a share needs a positive one. Give "
-            "min_quality as a number."
-        )
-    return _percentage(min_quality) * best_single
-
-
-def _percentage(text: str) -> float:
-    """``"95%"`` as 0.95."""
+def _parse_percentage(text: str) -> float:
+    """Read ``"95%"`` as 0.95."""
     try:
         if not text.endswith("%"):
             raise ValueError(text)

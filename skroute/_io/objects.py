@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute._io.registry import TRANSIENT, check_state, class_of, tag_of
+from skroute._io.upgrades import upgrade
 from skroute._table.names import as_mapping
 
 __all__ = ["Decoder", "Encoder"]
@@ -217,6 +218,8 @@ class Decoder:
         ``text(number)`` gives a long text of the file.
     room : int
         Bytes that objects may take; arrays that are used again count again.
+    written : int
+        The format of the file.
     """
 
     def __init__(
@@ -224,10 +227,12 @@ class Decoder:
         array: Callable[[int], np.ndarray],
         text: Callable[[int], str],
         room: int,
+        written: int,
     ) -> None:
         self._member_array = array
         self._member_text = text
         self._room = room
+        self._written = written
         self._arrays: dict[int, np.ndarray] = {}
         self._texts: set[int] = set()
 
@@ -365,6 +370,7 @@ class Decoder:
         }
         if not all(name.isidentifier() for name in state):
             raise ValueError("it has an attribute that is no name")
+        state = upgrade(tag, state, self._written)
         check_state(tag, state)
         make: Any = kind
         made = make.__new__(make)

@@ -34,6 +34,8 @@ _CLASSES = {
     "QueryViews": "skroute._estimate.feature_maps.QueryViews",
     "RankingRouter": "skroute.ranking.RankingRouter",
     "RidgeFit": "skroute._estimate.ridge.RidgeFit",
+    "Rule": "skroute._decide.rule.Rule",
+    "Settled": "skroute._decide.engine.Settled",
     "TrainingDecisions": "skroute._decide.memory.TrainingDecisions",
     "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
     "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",

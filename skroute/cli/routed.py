@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skroute._decide.explain import explanation
-from skroute._decide.memory import TrainingDecisions
+from skroute.base import explain_settled
 from skroute.cli.files import SavedRouter
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -110,13 +109,7 @@ def decide(
     if not explain:
         return routed
     if decider is not None and not given:
-        training = getattr(router, "_training", None)
-        if training is None:
-            training = TrainingDecisions.of(quality, cost)
-        places = min(2, len(router.models_))
-        decisions = decider._decide(quality, cost, available, places)
-        best = training.best_single
-        why = explanation(router.models_, quality, cost, decisions, best)
+        why = explain_settled(router, X, decider.settled_, available)
     else:
         why = router.explain(X, available=available, **rule)
     return routed.assign(**{name: why[name].to_numpy() for name in _REASONS})

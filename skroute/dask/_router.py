@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skroute._decide.fallbacks import check_top_k
+from skroute._decide.rule import Rule, check_top_k
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
 from skroute.dask._input import (
@@ -18,10 +20,27 @@ from skroute.dask._input import (
 )
 from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.dask._serving import answered_by, route_queries
-from skroute.decision import BudgetDecider
 from skroute.ranking import RankingRouter
 
 __all__ = ["DaskRankingRouter"]
+
+
+def _lazily(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> Any:
+    """Make a method that answers Dask collections lazily, as the router in memory.
+
+    The result has `n_columns` for each model; with ``None`` it is a vector.
+    """
+    in_memory: Callable[..., Any] = getattr(RankingRouter, name)
+
+    @wraps(in_memory)
+    def method(self: DaskRankingRouter, X: Any) -> Any:
+        if not is_collection(X):
+            return in_memory(self, X)
+        self._check_width(X)
+        width = None if n_columns is None else n_columns * len(self.models_)
+        return answered_by(self.to_local(), name, X, width=width, dtype=dtype)
+
+    return method
 
 
 class DaskRankingRouter(RankingRouter):
@@ -36,53 +55,23 @@ class DaskRankingRouter(RankingRouter):
 
     Parameters
     ----------
-    costs : array-like of shape (n_models,) or dict, default=None
-        Prices per model, by position or by name. Also fill in for unknown per-query
-        costs.
-    n_estimators : int, default=100
-        Boosting rounds; 0 leaves the ranker out.
-    learning_rate : float, default=0.05
-        Shrinkage of each round.
-    num_leaves : int, default=7
-        Leaves per tree.
-    min_child_samples : int, default=100
-        Pairs in a leaf, at least.
-    colsample_bytree : float, default=0.6
-        Share of the features that each tree may use.
-    tie_gain : float, default=0.001
-        Gain of the cheapest model over the dearest where two are equally good.
-    n_landmarks : int, default=512
-        Centres of clusters that span the kernel regressions.
-    cv : int, default=5
-        Folds of the cross-fitting.
+    costs, n_estimators, learning_rate, num_leaves, min_child_samples, \
+colsample_bytree, tie_gain, n_landmarks, cv, random_state, verbose
+        As in :class:`~skroute.RankingRouter`.
     n_jobs : int or None, default=None
         Threads of LightGBM where the client is, and of the router that serves; the fit
         does not depend on it.
-    random_state : int, RandomState instance or None, default=None
-        Draws the folds, the landmarks and the columns of the trees.
-    verbose : int, default=0
-        Above 0, the stages of `fit` are logged at level INFO.
     client : distributed.Client, default=None
         The cluster; ``None`` takes the current one. It is not copied with the
         estimator, nor pickled.
 
     Attributes
     ----------
-    models_ : ndarray of str of shape (n_models,)
-        Names of the models.
-    costs_ : ndarray of shape (n_models,)
-        Mean money per call of each model.
-    ranker_ : PairRanker or None
-        The LambdaRank model; ``None`` where too few queries tell the models apart.
-    rank_weight_ : float
-        Share of the ranker in the differences between models.
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions, over all training queries,
         at the prices where a sample of them steps.
-    n_features_in_ : int
-        Width of the embeddings.
-    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
-        Names of the features, where `X` had string column names.
+    models_, costs_, ranker_, rank_weight_, n_features_in_, feature_names_in_
+        As in :class:`~skroute.RankingRouter`.
 
     See Also
     --------
@@ -218,16 +207,8 @@ class DaskRankingRouter(RankingRouter):
 
         Parameters
         ----------
-        X : dask array or DataFrame of shape (n_queries, n_features)
-            Embeddings.
-        y : dask array or DataFrame of shape (n_queries, n_models)
-            Qualities, ``NaN`` where a model was not run.
-        costs : dask array or DataFrame of shape (n_queries, n_models), default=None
-            Money per call.
-        outcome_weight : dask array or DataFrame of that shape, default=None
-            Weight of every outcome, as in :meth:`fit`.
-        groups : dask array or Series, or array-like of shape (n_queries,), default=None
-            Labels of queries that are never separated, as in :meth:`fit`.
+        X, y, costs, outcome_weight, groups
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -257,90 +238,11 @@ class DaskRankingRouter(RankingRouter):
                 setattr(router, name, value)
         return router
 
-    def decision_function(self, X: Any) -> Any:
-        """Rank scores: how much better than the average model each is expected to be.
-
-        Parameters
-        ----------
-        X : dask collection or array-like of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        dask array or ndarray of shape (n_queries, n_models)
-            Scores; lazily, where `X` is a Dask collection.
-        """
-        if is_collection(X):
-            return self._lazily("decision_function", X, len(self.models_))
-        return super().decision_function(X)
-
-    def predict_quality(self, X: Any) -> Any:
-        """Calibrated expected quality of every model.
-
-        Parameters
-        ----------
-        X : dask collection or array-like of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        dask array or ndarray of shape (n_queries, n_models)
-            In the unit of `y`; lazily, where `X` is a Dask collection.
-        """
-        if is_collection(X):
-            return self._lazily("predict_quality", X, len(self.models_))
-        return super().predict_quality(X)
-
-    def predict_cost(self, X: Any) -> Any:
-        """Expected cost of every model.
-
-        Parameters
-        ----------
-        X : dask collection or array-like of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        dask array or ndarray of shape (n_queries, n_models)
-            In the unit of `costs`; lazily, where `X` is a Dask collection.
-        """
-        if is_collection(X):
-            return self._lazily("predict_cost", X, len(self.models_))
-        return super().predict_cost(X)
-
-    def transform(self, X: Any) -> Any:
-        """Expected quality and cost of every model, side by side.
-
-        Parameters
-        ----------
-        X : dask collection or array-like of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        dask array or ndarray of shape (n_queries, 2 * n_models)
-            Qualities, then costs; lazily, where `X` is a Dask collection.
-        """
-        if is_collection(X):
-            return self._lazily("transform", X, 2 * len(self.models_))
-        return super().transform(X)
-
-    def predict(self, X: Any) -> Any:
-        """Model to call for each query where money is no object.
-
-        Parameters
-        ----------
-        X : dask collection or array-like of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        dask array or ndarray of int of shape (n_queries,)
-            Index into ``models_``; lazily, where `X` is a Dask collection.
-        """
-        if is_collection(X):
-            return self._lazily("predict", X, None, np.intp)
-        return super().predict(X)
+    decision_function = _lazily("decision_function")
+    predict_quality = _lazily("predict_quality")
+    predict_cost = _lazily("predict_cost")
+    transform = _lazily("transform", 2)
+    predict = _lazily("predict", None, np.intp)
 
     def route(
         self,
@@ -361,25 +263,10 @@ class DaskRankingRouter(RankingRouter):
         ----------
         X : dask collection or array-like of shape (n_queries, n_features)
             Embeddings.
-        budget : float, array-like or dask array of shape (n_queries,) or None, \
-default=None
-            Money; see `scope`. An array holds a cap for each query, a dask array in the
-            partitions of `X`.
-        scope : {"mean", "query", "batch"}, default="mean"
-            What `budget` limits. A batch is solved as a whole, and so only in memory.
-        min_quality : float, str or None, default=None
-            Mean quality to reach, or a share of the best single model's.
-        price : float or None, default=None
-            Quality that one unit of money is worth.
-        tolerance : float, default=0.0
-            Expected quality that may be given up to take a cheaper model.
-        available : array-like of bool or list of str, default=None
-            Models that may be called: (n_models,) or (n_queries, n_models), the latter
-            also as a dask array in the partitions of `X`; or names.
-        on_infeasible : {"raise", "cheapest"}, default="raise"
-            What to do when nothing fits the budget.
-        top_k : int or None, default=None
-            Number of models to name per query; ``None`` names one, in 1-D.
+        budget, scope, min_quality, price, tolerance, available, on_infeasible, top_k
+            As in :meth:`RankingRouter.route`. Of a Dask collection, what is of one
+            value or row per query can be a dask array in the partitions of `X`, and a
+            batch cannot be solved.
 
         Returns
         -------
@@ -397,17 +284,16 @@ default=None
         ValueError
             If an argument is not as described.
         """
-        rule: dict[str, Any] = {
+        asked: dict[str, Any] = {
             "scope": scope,
             "min_quality": min_quality,
             "price": price,
             "tolerance": tolerance,
             "on_infeasible": on_infeasible,
         }
+        beside = {"budget": budget, "available": available, "top_k": top_k}
         if not is_collection(X):
-            return super().route(
-                X, budget=budget, available=available, top_k=top_k, **rule
-            )
+            return super().route(X, **beside, **asked)
         self._check_width(X)
         if scope == "batch":
             raise ValueError(
@@ -418,12 +304,9 @@ default=None
         n_places = check_top_k(top_k, len(self.models_))
         # An array stands for caps that are not computed yet.
         caps = np.zeros(1) if is_collection(budget) else budget
-        decider = BudgetDecider(caps, **rule)
-        decider._check_parameters()
-        self._settle(decider, self._training)
-        rule |= {"budget": budget, "available": available, "top_k": top_k}
+        self._settle(Rule(caps, **asked).check(), self._training)
         places = None if top_k is None else n_places
-        return route_queries(self.to_local(), X, rule, places)
+        return route_queries(self.to_local(), X, beside | asked, places)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
@@ -447,12 +330,6 @@ default=None
         table = table._replace(duplicates=find_duplicates(table.X, groups, rows))
         estimates = self._remember(table, self._fit_table(table, rows), rows)
         return estimates, rows
-
-    def _lazily(
-        self, method: str, X: Any, width: int | None, dtype: Any = np.float64
-    ) -> Any:
-        self._check_width(X)
-        return answered_by(self.to_local(), method, X, width=width, dtype=dtype)
 
     def _check_width(self, X: Any) -> None:
         """Say at once what would be an error in each partition."""
