@@ -56,8 +56,8 @@ class NoCostWarning(UserWarning):
     """A router was fitted without costs, or on costs of a model that are all 0."""
 
 
-class UnsafePickleError(pickle.UnpicklingError):
-    """A pickled table names a function or class that no table needs."""
+class UnsafePickleError(pickle.UnpicklingError, ValueError):
+    """A table is a pickle other than the published file, so it was not opened."""
 
 
 class VersionWarning(UserWarning):

@@ -14,9 +14,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from skroute._table.costs import count_zeros
 from skroute.datasets import from_long, from_wide, read_routerbench, read_table
-from skroute.datasets._bunch import count_zeros
-from skroute.datasets._read import read_queries
+from skroute.datasets.queries import read_queries
 
 CALLS = [
     {"query": "a", "model": "gpt-4o-2024-05-13", "quality": 1.0, "cost": 0.2},

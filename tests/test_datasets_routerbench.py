@@ -1,4 +1,4 @@
-"""Reading and fetching tables in RouterBench's format."""
+"""Reading and published tables in RouterBench's format."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import skroute.datasets._fetch as fetching
-from skroute.datasets import fetch_routerbench, read_routerbench
-from skroute.exceptions import UnsafePickleError
-
-OLD_FRAME = Path(__file__).parent / "data" / "frame_pandas_1.pkl"
+import skroute.datasets._published as published
+from skroute.datasets import fetch_routerbench, from_wide, read_routerbench
 
 
 def toy_frame() -> pd.DataFrame:
@@ -122,9 +119,7 @@ def test_pool9_with_list_prices(shared_data):
 # Formats
 
 
-@pytest.mark.parametrize(
-    "name", ["t.csv", "t.csv.gz", "t.CSV", "t.parquet", "t.pkl", "t.pickle"]
-)
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.CSV", "t.parquet"])
 def test_every_format_gives_the_same_table(tmp_path, name):
     table = read_routerbench(save(toy_frame(), tmp_path / name))
     assert table.models.tolist() == ["org/small", "org/big"]
@@ -147,20 +142,6 @@ def test_path_may_be_text_and_in_the_home_folder(tmp_path, monkeypatch):
     assert read_routerbench("~/t.csv").quality.shape == (3, 2)
 
 
-def test_pickle_of_an_old_pandas():
-    table = read_routerbench(OLD_FRAME)
-    assert table.models.tolist() == ["org/small", "org/big", "org/flag"]
-    np.testing.assert_array_equal(table.quality[:, 2], [1, 0, 1, 1, 0, 1])
-    assert np.isnan(table.quality).sum() == 1
-    assert table.costs[0].tolist() == [1e-4, 1e-3, 1e-4]
-    assert table.task.tolist() == ["toy-a", "toy-b"] * 3
-
-
-def test_pickles_need_no_pandas(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    assert read_routerbench(OLD_FRAME).quality.shape == (6, 3)
-
-
 @pytest.mark.parametrize(
     ("name", "missing"), [("t.csv", "pandas"), ("t.parquet", "pyarrow")]
 )
@@ -171,12 +152,12 @@ def test_missing_dependency_says_what_to_install(tmp_path, monkeypatch, name, mi
         read_routerbench(path)
 
 
-def test_objects_and_nullable_columns(tmp_path):
+def test_objects_and_nullable_columns():
     frame = toy_frame()
     frame["org/small"] = pd.array([1, 0, None], dtype="Int64")
-    frame["org/big"] = pd.Series([True, None, 0.5], dtype=object)
+    frame["org/big"] = pd.Series([np.bool_(True), pd.NA, 0.5], dtype=object)
     frame["eval_name"] = pd.array(["a", None, "b"], dtype="string")
-    table = read_routerbench(save(frame, tmp_path / "t.pkl"))
+    table = from_wide(frame)
     np.testing.assert_array_equal(table.quality, [[1, 1], [0, np.nan], [np.nan, 0.5]])
     assert table.task.tolist() == ["a", "", "b"]
 
@@ -224,7 +205,7 @@ def test_byte_order_mark_is_not_part_of_a_name(tmp_path):
         ({"org/big|total_cost": [1, 2, np.inf]}, r"'org/big\|total_cost'.*infinite"),
     ],
 )
-@pytest.mark.parametrize("name", ["t.csv", "t.pkl"])
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_wrong_columns_are_named(tmp_path, name, change, message):
     path = save(toy_frame().assign(**change), tmp_path / name)
     with pytest.raises(ValueError, match=message):
@@ -245,10 +226,10 @@ def test_duplicate_columns_in_csv(tmp_path, header):
         read_routerbench(path)
 
 
-def test_duplicate_columns_in_pickle(tmp_path):
+def test_duplicate_columns_in_memory():
     frame = pd.DataFrame([[1.0, 0.0]], columns=["m", "m"])
     with pytest.raises(ValueError, match="column 'm' occurs more than once"):
-        read_routerbench(save(frame, tmp_path / "t.pkl"))
+        from_wide(frame)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +250,7 @@ def test_wrong_csv_files(tmp_path, text, message):
         read_routerbench(path)
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "t.pkl"])
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\xff\x00 garbage"])
 def test_damaged_files_are_named(tmp_path, name, content):
     path = tmp_path / name
@@ -292,9 +273,9 @@ def test_long_text_in_a_models_column_is_cut_in_the_error(tmp_path):
     assert len(str(caught.value)) < 300
 
 
-def test_empty_pickled_frame(tmp_path):
+def test_empty_frame(tmp_path):
     with pytest.raises(ValueError, match="no rows"):
-        read_routerbench(save(toy_frame().iloc[:0], tmp_path / "t.pkl"))
+        read_routerbench(save(toy_frame().iloc[:0], tmp_path / "t.parquet"))
 
 
 def test_wrong_paths(tmp_path):
@@ -307,25 +288,6 @@ def test_wrong_paths(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(FileNotFoundError, match="is not a file"):
         read_routerbench(tmp_path / "folder.csv")
-
-
-class Mkdir:
-    """Makes a folder when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-def test_pickle_that_acts_is_refused(tmp_path):
-    mark = tmp_path / "mark"
-    path = tmp_path / "t.pkl"
-    path.write_bytes(pickle.dumps(Mkdir(str(mark))))
-    with pytest.raises(UnsafePickleError, match="mkdir"):
-        read_routerbench(path)
-    assert not mark.exists()
 
 
 # Prices
@@ -480,13 +442,13 @@ def server(tmp_path, monkeypatch):
         thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         http.remote = replace(
-            fetching.ROUTERBENCH,
+            published.ROUTERBENCH,
             url=f"http://127.0.0.1:{http.server_port}/good",
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             retries=0,
         )
-        monkeypatch.setattr(fetching, "ROUTERBENCH", http.remote)
+        monkeypatch.setattr(published, "ROUTERBENCH", http.remote)
         yield http
         http.patience.set()
         http.shutdown()
@@ -496,12 +458,12 @@ def server(tmp_path, monkeypatch):
 def serve(server, monkeypatch, way, **changes):
     url = server.remote.url.replace("/good", way)
     monkeypatch.setattr(
-        fetching, "ROUTERBENCH", replace(server.remote, url=url, **changes)
+        published, "ROUTERBENCH", replace(server.remote, url=url, **changes)
     )
 
 
 def test_published_file_is_pinned():
-    remote = fetching.ROUTERBENCH
+    remote = published.ROUTERBENCH
     assert remote.url.startswith("https://")
     assert "784021482c3f320c6619ed4b3bb3b41a21424fcb" in remote.url
     assert len(bytes.fromhex(remote.sha256)) == 32
@@ -604,7 +566,7 @@ def test_unreachable_server(server, tmp_path, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         port = closed.server_port
     url = f"http://127.0.0.1:{port}/good"
-    monkeypatch.setattr(fetching, "ROUTERBENCH", replace(server.remote, url=url))
+    monkeypatch.setattr(published, "ROUTERBENCH", replace(server.remote, url=url))
     with pytest.raises(OSError, match="could not download"):
         fetch_routerbench(data_home=tmp_path / "home")
 

@@ -35,7 +35,7 @@ CALLS = [
     {"query": "c", "model": "small", "quality": None, "cost": 0.2, "prompt": "NA"},
 ]
 ENDINGS = [
-    *(".csv", ".csv.gz", ".parquet", ".pkl", ".json", ".json.gz"),
+    *(".csv", ".csv.gz", ".parquet", ".json", ".json.gz"),
     *(".jsonl", ".jsonl.gz", ".ndjson"),
 ]
 
@@ -49,10 +49,8 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     elif ".csv" in path.name:
         frame.to_csv(path, index=False)
-    elif path.suffix == ".parquet":
-        frame.to_parquet(path)
     else:
-        frame.to_pickle(path)
+        frame.to_parquet(path)
     return path
 
 

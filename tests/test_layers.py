@@ -74,11 +74,7 @@ EXTRAS = {
 
 #: Knots that are left, as (test, module). To be emptied.
 KNOTS = {
-    ("down", "_table.texts"),
-    ("modules", "_table.texts"),
     ("modules", "cli.app"),
-    ("modules", "cli.files"),
-    ("modules", "cli.options"),
     ("modules", "cli.report"),
     ("modules", "reporting._pictures"),
     ("attributes", "_io.objects"),

@@ -25,6 +25,7 @@ __all__ = [
     "check_realised",
     "check_same_prices",
     "check_spend",
+    "count_zeros",
     "round_up",
 ]
 
@@ -320,3 +321,12 @@ def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
         )
     check_not_negative(spent, "costs")
     return spent
+
+
+def count_zeros(costs: np.ndarray) -> int:
+    """Count the calls that cost exactly 0, of models whose other calls cost money.
+
+    Logs write 0 for a cost that was not recorded, and for an answer from a cache.
+    """
+    free = (costs == 0).sum(axis=0)
+    return int(free[(costs > 0).any(axis=0)].sum())

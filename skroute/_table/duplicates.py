@@ -12,6 +12,7 @@ at most two in a thousand lie within 2% (``docs/guide/tables.md``).
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,14 @@ from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._table.averages import outcome_mass
 
-__all__ = ["BLOCK", "Duplicates", "average_duplicates", "find_duplicates"]
+__all__ = [
+    "BLOCK",
+    "Duplicates",
+    "average_duplicates",
+    "count_duplicate_prompts",
+    "find_duplicates",
+    "number_equal",
+]
 
 # A prompt of this many rows is a block, which is decided as one; in small tables a
 # tenth of the rows, but at least a handful.
@@ -306,3 +314,15 @@ def _replace(
     averaged = place >= _AVERAGED
     table[averaged] = averages[place[averaged] - _AVERAGED]
     return table
+
+
+def number_equal(values: Iterable[Hashable]) -> np.ndarray:
+    """Number values in the order of their first appearance, equal ones alike."""
+    first: dict[Hashable, int] = {}
+    return np.array([first.setdefault(v, len(first)) for v in values], dtype=int)
+
+
+def count_duplicate_prompts(prompts: np.ndarray | None) -> int:
+    """Count the queries whose prompt, if it is not empty, an earlier query has too."""
+    texts = [] if prompts is None else [prompt for prompt in prompts if prompt]
+    return len(texts) - len(set(texts))

@@ -8,9 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from skroute._table.names import check_printable
-from skroute.datasets._nested import parse_json
 
-__all__ = ["check_model_names", "clean_text", "is_chat", "read_text", "write_whole"]
+__all__ = [
+    "check_model_names",
+    "clean_text",
+    "is_chat",
+    "parse_json",
+    "read_text",
+    "write_whole",
+]
 
 # Halves of a pair of surrogates are left where a log cut a text inside of an emoji: no
 # file can be written with them. Control characters move the cursor of a terminal.
@@ -23,38 +29,19 @@ _LONGEST_NAME = 500
 def read_text(cell: Any) -> str:
     """Read a text, or the last message of the user in a chat.
 
-    Parameters
-    ----------
-    cell : object
-        A text, or a list of messages with ``role`` and ``content``, also as JSON or
-        under ``messages`` of an object.
-
-    Returns
-    -------
-    str
-        The text. Halves of surrogate pairs and control characters are replaced by
-        U+FFFD.
+    A chat is a list of messages with ``role`` and ``content``, also as JSON or under
+    ``messages`` of an object. The text is cleaned (see `clean_text`).
     """
-    inside = _look_inside(cell)
+    inside = _find_chat(cell)
     return clean_text(_last_of_user(inside) if is_chat(inside) else str(cell))
 
 
 def write_whole(cell: Any) -> str:
-    """Write a text, or all messages of a chat: those tell conversations apart.
+    """Write a text, or all messages of a chat as JSON: these tell conversations apart.
 
     Many conversations end in the same message, such as "yes, go on".
-
-    Parameters
-    ----------
-    cell : object
-        As of `read_text`.
-
-    Returns
-    -------
-    str
-        The text, or the chat as JSON.
     """
-    inside = _look_inside(cell)
+    inside = _find_chat(cell)
     if is_chat(inside):
         cell = json.dumps(inside, sort_keys=True, ensure_ascii=False, default=str)
     return clean_text(str(cell))
@@ -70,6 +57,16 @@ def is_chat(cell: Any) -> bool:
     )
 
 
+def parse_json(cell: Any) -> Any:
+    """Read the object or list that a text holds; leave the rest alone."""
+    if isinstance(cell, str) and cell[:1] in ("{", "["):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return cell
+    return cell
+
+
 def check_model_names(names: Iterable[str], source: str) -> None:
     """Refuse names of models that cannot be shown, and texts that are no names."""
     for name in names:
@@ -81,7 +78,16 @@ def check_model_names(names: Iterable[str], source: str) -> None:
         check_printable([name], f"a model of {source}", "rename it by rename={...}")
 
 
-def _look_inside(cell: Any) -> Any:
+def clean_text(text: str) -> str:
+    """Replace halves of surrogate pairs and control characters by U+FFFD."""
+    if _UNWRITABLE.search(text) is None:
+        return text
+    # Two halves that belong together are one character.
+    paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _UNWRITABLE.sub(_REPLACEMENT, paired)
+
+
+def _find_chat(cell: Any) -> Any:
     """Take the chat out of JSON, and from under the ``messages`` of an object."""
     inside = parse_json(cell)
     if isinstance(inside, Mapping) and is_chat(inside.get("messages")):
@@ -96,12 +102,3 @@ def _last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
         parts = [p.get("text") for p in content if isinstance(p, Mapping)]
         content = "\n".join(part for part in parts if isinstance(part, str))
     return "" if content is None else str(content)
-
-
-def clean_text(text: str) -> str:
-    """Replace halves of surrogate pairs and control characters by U+FFFD."""
-    if _UNWRITABLE.search(text) is None:
-        return text
-    # Two halves that belong together are one character.
-    paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _UNWRITABLE.sub(_REPLACEMENT, paired)

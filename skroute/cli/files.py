@@ -16,9 +16,8 @@ from skroute._io.npy import read_npy
 from skroute._table.texts import clean_text
 from skroute.base import BaseRouter
 from skroute.datasets import read_table
-from skroute.datasets._columns import table_format
-from skroute.datasets._read import Queries, read_vectors
-from skroute.datasets._read import read_queries as read_table_queries
+from skroute.datasets.queries import Queries, read_vectors, table_format
+from skroute.datasets.queries import read_queries as read_table_queries
 from skroute.decision import BudgetDecider
 
 __all__ = ["SavedRouter", "embedded", "load", "read_data", "read_queries", "save"]

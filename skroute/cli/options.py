@@ -43,7 +43,7 @@ class Duplicates(StrEnum):
 
 
 _TABLE_HELP = (
-    "Routing table (.csv, .parquet, .json, .jsonl, .pkl). Wide: prompt, a quality "
+    "Routing table (.csv, .parquet, .json, .jsonl). Wide: prompt, a quality "
     "column per model, a <model>|total_cost column per model. Long: a row per call "
     "with query, model, quality, cost. RouteLLM's CSV and LLMRouter's JSON are read "
     "too. Where columns are called otherwise, name them by --query, --model, --quality "
@@ -73,11 +73,12 @@ class Table:
 
     def read(self) -> Bunch:
         """Read the table, and say how many prompts repeat."""
+        from skroute._table.costs import count_zeros
+        from skroute._table.duplicates import count_duplicate_prompts
         from skroute.cli.files import read_data
-        from skroute.datasets._bunch import count_repeats, count_zeros
 
         data = read_data(self.path, **self.options)
-        n_again = count_repeats(data.prompts)
+        n_again = count_duplicate_prompts(data.prompts)
         if data.n_repeats or n_again:
             console.errors.print(
                 f"note: {data.n_repeats:,} rows were averaged with an earlier row; "
@@ -260,6 +261,6 @@ def repeated_prompts(data: Bunch) -> np.ndarray | None:
     """Group equal prompts; a query without a prompt is a group of its own."""
     if data.prompts is None:
         return None
-    from skroute.datasets._bunch import number_equal
+    from skroute._table.duplicates import number_equal
 
     return number_equal(prompt or row for row, prompt in enumerate(data.prompts))

@@ -6,30 +6,27 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 
 from skroute._table.costs import check_prices
+from skroute._table.duplicates import count_duplicate_prompts
 from skroute._table.names import format_names
 from skroute._table.texts import read_text
+from skroute.datasets._formats import as_path
 
 __all__ = [
-    "as_path",
-    "check_costs",
-    "columns_found",
-    "count_repeats",
-    "count_zeros",
+    "average_by_pair",
+    "describe_columns",
     "is_missing",
-    "mean_by_pair",
-    "number_equal",
+    "make_bunch",
     "read_json_mapping",
-    "routing_bunch",
+    "refuse_negative_costs",
     "to_numbers",
     "to_texts",
 ]
@@ -46,7 +43,7 @@ _N_LISTED = 12
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
-def routing_bunch(
+def make_bunch(
     *,
     source: str,
     quality: np.ndarray,
@@ -61,39 +58,12 @@ def routing_bunch(
     n_repeats: int,
     left_out: Sequence[str] = (),
 ) -> Bunch:
-    """Put a table together, with prices from outside of it.
+    """Put a table together, as :func:`skroute.datasets.read_routerbench` documents it.
 
-    Parameters
-    ----------
-    source : str
-        What it was read from, for its description.
-    quality, costs : ndarray of shape (n_queries, n_models)
-        What was measured; `costs` may be ``None``.
-    cost_column : str or None
-        A column that costs came from, for the error about prices beside it; ``None``
-        where they were computed from tokens.
-    models : sequence of str
-        Names of the columns.
-    queries, prompts, task : ndarray of shape (n_queries,) or None
-        What is known of each query.
-    prices : object
-        As users give them; see :func:`skroute.datasets.read_routerbench`.
-    data : ndarray of shape (n_queries, n_features) or None
-        Embeddings.
-    n_repeats : int
-        Rows that were averaged with earlier ones.
-    left_out : sequence of str, default=()
-        Columns that nothing was read from.
-
-    Returns
-    -------
-    Bunch
-        As :func:`skroute.datasets.read_routerbench` documents it.
-
-    Raises
-    ------
-    ValueError
-        If prices are given beside costs, or do not fit.
+    `quality` and `costs` are (n_queries, n_models), `queries`, `prompts` and `task`
+    (n_queries,). Costs by `prices`, as users give them, are for tables without costs:
+    `cost_column` names one in the error, and is ``None`` where they come from tokens.
+    `n_repeats` rows were averaged, and the columns `left_out` are in the description.
     """
     names = np.empty(len(models), dtype=object)
     names[:] = list(models)
@@ -107,7 +77,7 @@ def routing_bunch(
                 f"as {cost_column!r}. Leave prices out, or delete the cost columns."
             )
     elif prices is not None:
-        costs, unit = _listed_costs(prices, names), "one list price per model"
+        costs, unit = _read_prices(prices, names), "one list price per model"
     return Bunch(
         data=data,
         quality=quality,
@@ -124,41 +94,11 @@ def routing_bunch(
             costs=unit,
             n_zero=0 if costs is None else int((costs == 0).sum()),
             n_repeats=n_repeats,
-            n_again=count_repeats(prompts),
+            n_again=count_duplicate_prompts(prompts),
             left_out=format_names(left_out),
         ),
         n_repeats=n_repeats,
     )
-
-
-def count_repeats(prompts: np.ndarray | None) -> int:
-    """Count the queries whose prompt an earlier query has too."""
-    texts = [] if prompts is None else [prompt for prompt in prompts if prompt]
-    return len(texts) - len(set(texts))
-
-
-def count_zeros(costs: np.ndarray) -> int:
-    """Count the calls that cost exactly 0, of models whose other calls cost money.
-
-    Logs write 0 for a cost that was not recorded, and for an answer from a cache.
-    """
-    free = (costs == 0).sum(axis=0)
-    return int(free[(costs > 0).any(axis=0)].sum())
-
-
-def number_equal(values: Iterable[Hashable]) -> np.ndarray:
-    """Number values in the order of their first appearance, equal ones alike."""
-    first: dict[Hashable, int] = {}
-    return np.array([first.setdefault(v, len(first)) for v in values], dtype=int)
-
-
-def as_path(path: Any, name: str) -> Path:
-    """Check that an argument is a path."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            f"{name} must be the path of a file; got {type(path).__name__}."
-        )
-    return Path(path).expanduser()
 
 
 def is_missing(value: Any) -> bool:
@@ -171,24 +111,7 @@ def is_missing(value: Any) -> bool:
 def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
     """Turn a column into float64, ``NaN`` where a value is missing.
 
-    Parameters
-    ----------
-    name : str
-        Name of the column.
-    values : ndarray of shape (n_rows,)
-        Its values.
-    hint : str
-        The way out, where it holds text.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        The numbers; booleans count as 1 and 0.
-
-    Raises
-    ------
-    ValueError
-        If a value is no number, or is infinite.
+    Booleans count as 1 and 0. Where the column holds text, the error gives the `hint`.
     """
     if values.dtype.kind in "biuf":
         numbers = values.astype(np.float64)
@@ -197,7 +120,7 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
         for i, value in enumerate(values.tolist()):
             if is_missing(value):
                 continue
-            if not isinstance(value, Real | Decimal):
+            if not isinstance(value, Real | Decimal | np.bool_):
                 raise ValueError(
                     f"column {name!r} must hold a model's numbers; row {i} has "
                     f"{reprlib.repr(value)}. {_cell_hint(name, value) or hint}"
@@ -218,8 +141,8 @@ def _cell_hint(name: str, value: Any) -> str:
     """Say how a column of objects or of vectors is read, where a value is one."""
     if isinstance(value, Mapping) and value:
         return f"Name what lies in these objects, such as '{name}.{next(iter(value))}'."
-    listed = isinstance(value, list | tuple | np.ndarray)
-    if listed or (isinstance(value, str) and value.startswith("[")):
+    is_vector = isinstance(value, list | tuple | np.ndarray)
+    if is_vector or (isinstance(value, str) and value.startswith("[")):
         return f"If these are embeddings, read them by embeddings={name!r}."
     if isinstance(value, str) and _POINT.fullmatch(value.strip()):
         return (
@@ -230,22 +153,12 @@ def _cell_hint(name: str, value: Any) -> str:
     return ""
 
 
-def mean_by_pair(
+def average_by_pair(
     pair: np.ndarray, values: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Put the mean of the known values of each pair into its cell.
+    """Put the mean of the known values of each pair into its cell of a table.
 
-    Parameters
-    ----------
-    pair, values : ndarray of shape (n_values,)
-        Where each value belongs, numbered row by row, and the values.
-    shape : tuple of int
-        Rows and columns of the result.
-
-    Returns
-    -------
-    ndarray of shape `shape`
-        The means, ``NaN`` where nothing is known.
+    Pairs are numbered row by row; where nothing is known, the table has ``NaN``.
     """
     known = ~np.isnan(values)
     size = shape[0] * shape[1]
@@ -256,7 +169,7 @@ def mean_by_pair(
     return mean.reshape(shape)
 
 
-def check_costs(name: str, costs: np.ndarray) -> np.ndarray:
+def refuse_negative_costs(name: str, costs: np.ndarray) -> np.ndarray:
     """Check that money was spent, not earned."""
     if (costs < 0).any():
         raise ValueError(
@@ -276,7 +189,7 @@ def to_texts(
     return np.array(texts, dtype=object)
 
 
-def columns_found(columns: Sequence[tuple[str, np.ndarray]]) -> str:
+def describe_columns(columns: Sequence[tuple[str, np.ndarray]]) -> str:
     """Write out which columns a table has, for an error."""
     kinds = [
         f"{format_names([name])} "
@@ -305,7 +218,7 @@ def read_json_mapping(given: Any, name: str) -> Mapping[Any, Any]:
     return given
 
 
-def _listed_costs(prices: Any, models: np.ndarray) -> np.ndarray:
+def _read_prices(prices: Any, models: np.ndarray) -> np.ndarray:
     """Check prices by model, or read them from a JSON file."""
     prices = read_json_mapping(prices, "prices")
     for name, price in prices.items():

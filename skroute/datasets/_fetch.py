@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -13,6 +12,8 @@ from urllib.parse import urljoin, urlsplit
 from sklearn.utils import Bunch
 
 from skroute._optional import require
+from skroute.datasets import _published
+from skroute.datasets._published import RemoteFile
 from skroute.datasets._routerbench import read_routerbench
 
 __all__ = ["fetch_routerbench"]
@@ -20,48 +21,6 @@ __all__ = ["fetch_routerbench"]
 _HOME_VARIABLE = "SKROUTE_DATA"
 _CHUNK = 1 << 16
 _MOST_REDIRECTS = 5
-
-
-@dataclass(frozen=True)
-class _RemoteFile:
-    """A published file, pinned.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file in the cache.
-    url : str
-        Where it is downloaded from, at a fixed revision.
-    sha256 : str
-        Hash of its content, in hexadecimal.
-    size : int
-        Its size in bytes.
-    retries : int
-        How often a failed download is tried again.
-    timeout : tuple of float
-        Seconds to wait for the connection, and for the next bytes.
-    patience : float
-        Seconds that one download may take in all, however slowly bytes keep coming.
-    """
-
-    name: str
-    url: str
-    sha256: str
-    size: int
-    retries: int = 2
-    timeout: tuple[float, float] = (10.0, 60.0)
-    patience: float = 3600.0
-
-
-ROUTERBENCH = _RemoteFile(
-    name="routerbench_0shot.pkl",
-    url=(
-        "https://huggingface.co/datasets/withmartian/routerbench/resolve/"
-        "784021482c3f320c6619ed4b3bb3b41a21424fcb/routerbench_0shot.pkl"
-    ),
-    sha256="ba4f77f19517610a707c374e99322d7750c30fc4ae7ff5527888595a1e65d36d",
-    size=99_567_659,
-)
 
 
 def fetch_routerbench(
@@ -72,9 +31,8 @@ def fetch_routerbench(
     """Load RouterBench, downloading it the first time (100 MB).
 
     RouterBench [1]_ holds the answers of 11 LLMs to some 36,000 queries, zero-shot,
-    with their quality and cost. The download is pinned to one revision and its SHA-256
-    is checked, and the pickle that it comes as is read without running anything that
-    it asks for.
+    with their quality and cost. The download is pinned to one revision, and the pickle
+    that it comes as is opened only if it has the SHA-256 that is known of it.
 
     Parameters
     ----------
@@ -98,7 +56,7 @@ def fetch_routerbench(
     OSError
         If the download fails, or is not the file that it should be.
     ImportError
-        If pooch is not installed.
+        If pooch or pandas is not installed.
 
     References
     ----------
@@ -116,30 +74,31 @@ def fetch_routerbench(
     FileNotFoundError: ...routerbench_0shot.pkl is not there...
     """
     pooch = require("pooch", "fetch_routerbench")
+    remote = _published.ROUTERBENCH
     home = data_home or os.environ.get(_HOME_VARIABLE) or pooch.os_cache("skroute")
-    path = Path(home).expanduser() / ROUTERBENCH.name
+    path = Path(home).expanduser() / remote.name
     if not download_if_missing:
-        _check_cached(pooch, path, ROUTERBENCH)
+        _check_cached(pooch, path, remote)
         return read_routerbench(path)
     cache = pooch.create(
         path=path.parent,
         base_url="",
-        registry={ROUTERBENCH.name: f"sha256:{ROUTERBENCH.sha256}"},
-        urls={ROUTERBENCH.name: ROUTERBENCH.url},
-        retry_if_failed=ROUTERBENCH.retries,
+        registry={remote.name: f"sha256:{remote.sha256}"},
+        urls={remote.name: remote.url},
+        retry_if_failed=remote.retries,
     )
     try:
-        cache.fetch(ROUTERBENCH.name, downloader=_Downloader(ROUTERBENCH))
+        cache.fetch(remote.name, downloader=_Downloader(remote))
     except (OSError, ValueError) as error:
         raise OSError(
-            f"could not download {ROUTERBENCH.url}: {str(error).rstrip('.')}. Nothing "
-            f"of it was kept. Try again later, or place the file at {path} by other "
-            f"means (SHA-256 {ROUTERBENCH.sha256})."
+            f"could not download {remote.url}: {str(error).rstrip('.')}. Nothing of it "
+            f"was kept. Try again later, or place the file at {path} by other means "
+            f"(SHA-256 {remote.sha256})."
         ) from error
     return read_routerbench(path)
 
 
-def _check_cached(pooch: Any, path: Path, remote: _RemoteFile) -> None:
+def _check_cached(pooch: Any, path: Path, remote: RemoteFile) -> None:
     """Check that the file is in the cache, and is the right one."""
     way_out = "call fetch_routerbench() with download_if_missing=True, or point"
     if not path.is_file():
@@ -155,15 +114,9 @@ def _check_cached(pooch: Any, path: Path, remote: _RemoteFile) -> None:
 
 
 class _Downloader:
-    """Stream a file to disk, and stop once it is larger than it should be.
+    """Stream a file to disk, and stop once it is larger than it should be."""
 
-    Parameters
-    ----------
-    remote : _RemoteFile
-        The file that is expected.
-    """
-
-    def __init__(self, remote: _RemoteFile) -> None:
+    def __init__(self, remote: RemoteFile) -> None:
         self.remote = remote
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:

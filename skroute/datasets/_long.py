@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import Bunch
 
+from skroute._table.duplicates import number_equal
 from skroute._table.names import format_names
 from skroute._table.texts import (
     check_model_names,
@@ -19,37 +20,29 @@ from skroute._table.texts import (
     write_whole,
 )
 from skroute.datasets._bunch import (
-    as_path,
-    check_costs,
-    columns_found,
+    average_by_pair,
+    describe_columns,
     is_missing,
-    mean_by_pair,
-    number_equal,
-    routing_bunch,
+    make_bunch,
+    refuse_negative_costs,
     to_numbers,
 )
-from skroute.datasets._columns import MAX_BYTES, read_columns
-from skroute.datasets._dataframes import (
-    Columns,
-    is_nested,
-    object_array,
-    table_in_memory,
-)
-from skroute.datasets._layouts import (
+from skroute.datasets._formats import MAX_BYTES, open_table
+from skroute.datasets._in_memory import Columns, is_nested, object_array
+from skroute.datasets._nested import take_values
+from skroute.datasets._options import ReadOptions
+from skroute.datasets._schemas import (
     COST_COLUMNS,
     MODEL_COLUMNS,
     PROMPT_COLUMNS,
     TASK_COLUMNS,
-    TEXT_COLUMNS,
-    first_of,
+    find_first,
     normalize,
 )
-from skroute.datasets._nested import take_values
-from skroute.datasets._options import ReadOptions
 from skroute.datasets._tokens import holds_tokens, long_token_costs
 from skroute.datasets._vectors import read_embeddings
 
-__all__ = ["LongNames", "find_prompts", "from_long", "long_bunch"]
+__all__ = ["LongNames", "find_prompts", "from_long", "make_long_bunch"]
 
 _HINT = "Make the column numeric, or name another one."
 
@@ -105,13 +98,12 @@ def from_long(
         Models to read, as they are called after `rename`; calls of others are left
         out. By default all.
     rename : mapping from str to str, default=None
-        New names of models. Several that get the same name become one model.
+        As in :func:`read_table`.
     duplicates : {"raise", "mean"}, default="raise"
         What to do where a model was called on a query more than once: refuse the
         table, or take the means of the known qualities and of the known costs.
-    prices : mapping from model name to price, or path of a JSON file with one, \
-            default=None
-        Money per call of every model, for a table without costs.
+    prices : mapping from model name to price, or path, default=None
+        As in :func:`read_table`.
     token_prices : mapping from model name to (float, float), or path of a JSON file \
             with one, default=None
         Money per input token and per output token, such as ``(2.5e-6, 1e-5)``, or an
@@ -138,8 +130,6 @@ def from_long(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     TypeError
         If `table` is nothing of the above.
     ValueError
@@ -173,15 +163,10 @@ def from_long(
     options = ReadOptions(
         models, rename, duplicates, prices, token_prices, embeddings, max_bytes
     )
-    if isinstance(table, str | os.PathLike):
-        file = as_path(table, "table")
-        text = {*TEXT_COLUMNS, *MODEL_COLUMNS, query, model, prompt or "", task or ""}
-        source, columns = file.name, read_columns(file, text, max_bytes)
-    else:
-        source = type(table).__name__
-        columns = table_in_memory(table, "table", max_bytes)
+    text = (*MODEL_COLUMNS, query, model, prompt, task)
+    source, columns = open_table(table, text, max_bytes)
     names = LongNames(query, model, quality, cost, prompt, task)
-    return long_bunch(columns, source, names, options)
+    return make_long_bunch(columns, source, names, options)
 
 
 @dataclass(frozen=True)
@@ -196,12 +181,12 @@ class LongNames:
     task: str | None = None
 
 
-def long_bunch(
+def make_long_bunch(
     columns: Columns, source: str, names: LongNames, options: ReadOptions
 ) -> Bunch:
     """Turn the columns of a long table into a Bunch; see :func:`from_long`."""
     found = dict(columns)
-    has = columns_found(columns)
+    has = describe_columns(columns)
     for field in fields(names):
         name = getattr(names, field.name)
         if name is not None:
@@ -223,12 +208,12 @@ def long_bunch(
         _refuse_repeats(pair, cells, renamed)
     cost, spent = _read_costs(found, names, called, renamed, options, source)
     prompt = names.prompt or find_prompts(found, names.query)
-    task = names.task or first_of(TASK_COLUMNS, found)
+    task = names.task or find_first(TASK_COLUMNS, found)
     quality = to_numbers(names.quality, found[names.quality], _HINT)
-    return routing_bunch(
+    return make_bunch(
         source=source,
-        quality=mean_by_pair(pair, quality, shape),
-        costs=None if spent is None else mean_by_pair(pair, spent, shape),
+        quality=average_by_pair(pair, quality, shape),
+        costs=None if spent is None else average_by_pair(pair, spent, shape),
         cost_column=cost,
         models=models,
         queries=object_array(
@@ -308,10 +293,10 @@ def _read_costs(
             )
         prices = options.token_prices
         return None, long_token_costs(found, called, renamed, prices, source)
-    cost = names.cost or first_of(COST_COLUMNS, found)
+    cost = names.cost or find_first(COST_COLUMNS, found)
     if cost is None:
         return None, None
-    return cost, check_costs(cost, to_numbers(cost, found[cost], _HINT))
+    return cost, refuse_negative_costs(cost, to_numbers(cost, found[cost], _HINT))
 
 
 def _present(name: str, values: np.ndarray, *, may_be_blank: bool = False) -> list[Any]:
@@ -356,7 +341,7 @@ def find_prompts(found: dict[str, np.ndarray], query: str) -> str | None:
         for name, cells in found.items()
         if name != query and not (is_nested(cells) and not _has_chats(cells))
     ]
-    beside = first_of(PROMPT_COLUMNS, others)
+    beside = find_first(PROMPT_COLUMNS, others)
     if beside is not None or not set(query.split(".")) & set(PROMPT_COLUMNS):
         return beside
     cells = found[query].tolist()

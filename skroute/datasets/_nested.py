@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from skroute.datasets._dataframes import object_array
-from skroute.datasets._layouts import normalize, suggest
+from skroute._table.texts import parse_json
+from skroute.datasets._in_memory import object_array
+from skroute.datasets._schemas import normalize, suggest
 
-__all__ = ["find_values", "list_paths", "parse_json", "take_values"]
+__all__ = ["find_values", "list_paths", "take_values"]
 
 
 def find_values(found: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-    """Find a column, or what lies in the cells of one.
+    """Find a column, or what lies in the cells of one; ``None`` if no row has it.
 
-    Parameters
-    ----------
-    found : mapping of str to ndarray of shape (n_rows,)
-        The columns of a table.
-    name : str
-        Name of a column, or one with the keys of nested objects after dots, such as
-        ``usage.prompt_tokens``, and the positions in lists.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,) or None
-        The values, ``None`` in rows that lack it; ``None`` if no row has it.
+    The keys of nested objects, and positions in lists, follow the name of the column
+    after dots, as in ``usage.prompt_tokens``. Rows that lack it have ``None``.
     """
     if name in found:
         return found[name]
@@ -40,7 +30,7 @@ def find_values(found: Mapping[str, np.ndarray], name: str) -> np.ndarray | None
             column = next((found[n] for n in found if normalize(n) == outer), None)
         if column is None or column.dtype != object:
             continue
-        cells = [_dig(cell, parts[n_outer:]) for cell in column.tolist()]
+        cells = [_follow(cell, parts[n_outer:]) for cell in column.tolist()]
         if any(cell is not None for cell in cells):
             return object_array(cells)
     return None
@@ -49,29 +39,7 @@ def find_values(found: Mapping[str, np.ndarray], name: str) -> np.ndarray | None
 def take_values(
     found: Mapping[str, np.ndarray], name: str, argument: str, source: str, has: str
 ) -> np.ndarray:
-    """Find the column that an argument names, or say which there are.
-
-    Parameters
-    ----------
-    found : mapping of str to ndarray of shape (n_rows,)
-        The columns of a table.
-    name : str
-        What the argument says.
-    argument, source : str
-        How errors call the argument and the table.
-    has : str
-        What the table has, for the error.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        The values.
-
-    Raises
-    ------
-    ValueError
-        If there is no such column.
-    """
+    """Find the column that an argument names, or say that the table `has` others."""
     values = find_values(found, name)
     if values is None:
         raise ValueError(
@@ -92,17 +60,7 @@ def list_paths(found: Mapping[str, np.ndarray], most: int = 50) -> list[str]:
     return paths[:most]
 
 
-def parse_json(cell: Any) -> Any:
-    """Read the object or list that a text holds; leave the rest alone."""
-    if isinstance(cell, str) and cell[:1] in ("{", "["):
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-    return cell
-
-
-def _dig(cell: Any, parts: Sequence[str]) -> Any:
+def _follow(cell: Any, parts: Sequence[str]) -> Any:
     """Follow keys and positions into a cell; ``None`` where they lead nowhere."""
     for part in parts:
         inside = parse_json(cell)

@@ -8,8 +8,8 @@ from typing import Any
 
 from skroute._table.names import format_names
 from skroute._table.numbers import check_integer
-from skroute.datasets._columns import MAX_BYTES
-from skroute.datasets._layouts import suggest
+from skroute.datasets._in_memory import MAX_BYTES
+from skroute.datasets._schemas import suggest
 
 __all__ = ["ReadOptions"]
 
@@ -19,21 +19,7 @@ _BYTES = 8
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Choices that apply to tables of both layouts.
-
-    Attributes
-    ----------
-    models : sequence of str or None
-        Models to read, as they are called after `rename`.
-    rename : mapping from str to str or None
-        New names of models; several may become one.
-    duplicates : {"raise", "mean"}
-        What to do with several outcomes of one query and model.
-    prices, token_prices, embeddings : object
-        As users give them; see :func:`skroute.datasets.read_table`.
-    max_bytes : int
-        Largest size of the outcomes in memory.
-    """
+    """Choices for tables of both layouts; see :func:`skroute.datasets.read_table`."""
 
     models: Sequence[str] | None = None
     rename: Mapping[str, str] | None = None
@@ -75,25 +61,7 @@ class ReadOptions:
         return self.embeddings if isinstance(self.embeddings, str) else None
 
     def rename_models(self, names: Sequence[str], source: str) -> list[str]:
-        """Give models their new names.
-
-        Parameters
-        ----------
-        names : sequence of str
-            All models of the table.
-        source : str
-            How errors call the table.
-
-        Returns
-        -------
-        list of str
-            What each is called from now on.
-
-        Raises
-        ------
-        ValueError
-            If `rename` names a model that the table lacks, or one anew as nothing.
-        """
+        """Give the models of a table, named `source` in errors, their new names."""
         new = {str(old): str(name) for old, name in (self.rename or {}).items()}
         for old, name in new.items():
             if old not in names:

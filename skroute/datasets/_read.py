@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NoReturn
 
-import numpy as np
 from sklearn.utils import Bunch
 
-from skroute._table.texts import clean_text, is_chat, read_text
-from skroute.datasets._bunch import as_path, columns_found, is_missing
-from skroute.datasets._columns import MAX_BYTES, read_columns
-from skroute.datasets._dataframes import Columns
-from skroute.datasets._layouts import (
-    ID_COLUMNS,
-    LONG_QUERY_COLUMNS,
-    MODEL_COLUMNS,
-    PROMPT_COLUMNS,
-    QUALITY_COLUMNS,
-    TEXT_COLUMNS,
-    first_of,
-    suggest,
-)
-from skroute.datasets._long import LongNames, find_prompts, long_bunch
+from skroute.datasets._bunch import describe_columns
+from skroute.datasets._formats import MAX_BYTES, as_path, read_columns
+from skroute.datasets._in_memory import Columns
+from skroute.datasets._long import LongNames, make_long_bunch
 from skroute.datasets._nested import list_paths
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._vectors import read_embeddings
-from skroute.datasets._wide import wide_bunch
+from skroute.datasets._schemas import (
+    LONG_QUERY_COLUMNS,
+    MODEL_COLUMNS,
+    QUALITY_COLUMNS,
+    TEXT_COLUMNS,
+    find_first,
+    suggest,
+)
+from skroute.datasets._wide import make_wide_bunch
 
-__all__ = ["Queries", "read_queries", "read_table", "read_vectors"]
+__all__ = ["TABLE_TEXTS", "read_table"]
 
-
-_TEXT = (*TEXT_COLUMNS, *MODEL_COLUMNS)
+#: Columns of a file, of any layout, that hold text.
+TABLE_TEXTS = (*TEXT_COLUMNS, *MODEL_COLUMNS)
 
 
 def read_table(
@@ -78,10 +71,10 @@ def read_table(
     Parameters
     ----------
     path : str or path-like
-        A ``.csv`` or ``.tsv`` (parted by commas, semicolons or tabs), ``.parquet``,
-        ``.json`` (a list of records), ``.jsonl`` or ``.ndjson`` (a record a line) or
-        ``.pkl`` file; ``.csv``, ``.json`` and ``.jsonl`` may end in ``.gz`` too.
-        Pickles are read without running anything that they ask for.
+        A ``.csv`` or ``.tsv`` (separated by commas, semicolons or tabs), ``.parquet``,
+        ``.json`` (a list of records), ``.jsonl`` or ``.ndjson`` (a record a line)
+        file; ``.csv``, ``.json`` and ``.jsonl`` may end in ``.gz`` too. Of pickles only
+        the published file of RouterBench is read.
     query, model, quality, cost : str, default=None
         Columns of a long table, if they are called otherwise. Here and in the next
         two, dots lead into objects and lists: ``"scores.accuracy"``.
@@ -124,10 +117,9 @@ def read_table(
         If the table, the prices or the embeddings are not as described; names the
         column or the argument, or lists the columns that were found.
     UnsafePickleError
-        If a pickle asks for anything that no table needs.
+        If it is a pickle other than the published file.
     ImportError
-        If pandas is not installed (JSON and pickles do without), or pyarrow for
-        parquet.
+        If pandas is not installed (JSON does without), or pyarrow for parquet.
 
     See Also
     --------
@@ -153,18 +145,18 @@ def read_table(
     )
     file = as_path(path, "path")
     texts = {name for name in (query, model, prompt, task) if name is not None}
-    columns = read_columns(file, {*_TEXT, *texts}, max_bytes)
+    columns = read_columns(file, {*TABLE_TEXTS, *texts}, max_bytes)
     found = dict(columns)
     is_long = any(name is not None for name in (query, model, quality, cost))
-    model = model or first_of(MODEL_COLUMNS, found)
-    quality = quality or first_of(QUALITY_COLUMNS, found)
+    model = model or find_first(MODEL_COLUMNS, found)
+    quality = quality or find_first(QUALITY_COLUMNS, found)
     if not is_long and model is None and quality is None:
-        return wide_bunch(columns, file.name, options, prompt=prompt, task=task)
-    query = query or first_of(LONG_QUERY_COLUMNS, found)
+        return make_wide_bunch(columns, file.name, options, prompt=prompt, task=task)
+    query = query or find_first(LONG_QUERY_COLUMNS, found)
     if model is None or quality is None or query is None:
         _refuse_calls(file.name, columns, model, quality, query)
     names = LongNames(query, model, quality, cost, prompt, task)
-    return long_bunch(columns, file.name, names, options)
+    return make_long_bunch(columns, file.name, names, options)
 
 
 def _refuse_calls(
@@ -190,113 +182,7 @@ def _refuse_calls(
     known = model or quality or query
     raise ValueError(
         f"{source} has a column {known!r}, as tables with a row for each call have, "
-        f"but none called {' or '.join(wanted)}; it has {columns_found(columns)}"
+        f"but none called {' or '.join(wanted)}; it has {describe_columns(columns)}"
         f"{inside}.{suggest(wanted, [*found, *paths])} Name the columns by query=, "
         "model= and quality= (--query, --model, --quality on the command line)."
     )
-
-
-class Queries(NamedTuple):
-    """Queries of a file, one a row, and what they are called.
-
-    Attributes
-    ----------
-    prompts : list of str
-        Their texts.
-    names : list or None
-        What the file calls each, if it names them all.
-    n_calls : int or None
-        Rows of the file, where several may be calls on one query.
-    """
-
-    prompts: list[str]
-    names: list[Any] | None = None
-    n_calls: int | None = None
-
-
-def read_queries(path: Path) -> Queries:
-    """Read the queries of a table, which need not have any outcome.
-
-    Parameters
-    ----------
-    path : Path
-        A file that :func:`read_table` reads, of any layout.
-
-    Returns
-    -------
-    Queries
-        One a row, in a table with a row for each call one a query.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file cannot be read, or a query has no text.
-    """
-    columns = read_columns(path, _TEXT)
-    found = dict(columns)
-    identity, n_calls = first_of(ID_COLUMNS, found), None
-    names = None if identity is None else found[identity]
-    if _is_long(found):
-        n_calls = len(columns[0][1])
-        query = first_of(LONG_QUERY_COLUMNS, found)
-        table = read_table(path, duplicates="mean")
-        is_text = query is None or find_prompts(found, query) == query
-        names = None if is_text else table.queries
-        found["prompt"] = table.prompts
-    name = first_of(PROMPT_COLUMNS, found)
-    if name is None or found[name] is None:
-        raise ValueError(
-            f"{path.name} has no column called {', '.join(PROMPT_COLUMNS)} with texts; "
-            f"it has {columns_found(columns)}."
-        )
-    prompts = found[name].tolist()
-    for row, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) and not is_chat(prompt):
-            raise ValueError(
-                f"{path.name} must have a text in column {name!r} of every row; row "
-                f"{row} has {reprlib.repr(prompt)}."
-            )
-    known = [] if names is None else names.tolist()
-    called = None
-    if known and not any(is_missing(cell) for cell in known):
-        called = [clean_text(c) if isinstance(c, str) else c for c in known]
-    return Queries([read_text(prompt) for prompt in prompts], called, n_calls)
-
-
-def read_vectors(path: Path, name: str) -> np.ndarray:
-    """Read a column of vectors, with the rows of :func:`read_queries`.
-
-    Parameters
-    ----------
-    path : Path
-        A file that :func:`read_table` reads, of any layout.
-    name : str
-        The column, or a path into one.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_features)
-        The vectors.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or no such column.
-    ValueError
-        If a query has no vector, or one is not as long as the others.
-    """
-    found = dict(read_columns(path, _TEXT))
-    if _is_long(found):
-        data = read_table(path, duplicates="mean", embeddings=name).data
-        return np.asarray(data)
-    row = np.arange(len(next(iter(found.values()), ())))
-    vectors = read_embeddings(name, found, row, len(row), path.name, by_row=True)
-    return np.asarray(vectors)
-
-
-def _is_long(found: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether a table has a row for each call, by the names of its columns."""
-    parts = (MODEL_COLUMNS, QUALITY_COLUMNS, LONG_QUERY_COLUMNS)
-    return all(first_of(names, found) for names in parts)

@@ -8,10 +8,9 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from skroute.datasets._bunch import as_path
-from skroute.datasets._columns import MAX_BYTES, read_columns
+from skroute.datasets._formats import MAX_BYTES, as_path, read_columns
 from skroute.datasets._options import ReadOptions
-from skroute.datasets._wide import wide_bunch
+from skroute.datasets._wide import make_wide_bunch
 
 __all__ = ["read_routerbench"]
 
@@ -36,18 +35,9 @@ def read_routerbench(
     Parameters
     ----------
     path : str or path-like
-        A ``.csv``, ``.csv.gz``, ``.parquet``, ``.pkl`` or ``.pickle`` file. Pickles
-        are read without running anything that they ask for.
-    prices : mapping from model name to price, or path of a JSON file with one, \
-            default=None
-        Money per call of every model, for a table without cost columns.
-    embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
-            file, default=None
-        Embeddings of the prompts: a column of vectors, or an array, row by row.
-        float16 becomes float32.
-    max_bytes : int, default=2**30
-        Largest size of the table, unpacked if it is packed. Reading takes some multiple
-        of its size in memory.
+        A file that :func:`read_table` reads.
+    prices, embeddings, max_bytes : object
+        As in :func:`read_table`.
 
     Returns
     -------
@@ -76,15 +66,8 @@ def read_routerbench(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
-        If the table, the prices or the embeddings are not as described; names the
-        column or the argument.
-    UnsafePickleError
-        If a pickle asks for anything that no table needs.
-    ImportError
-        If pandas is not installed (pickles do without), or pyarrow for parquet.
+        As :func:`read_table`, which also documents the other errors.
 
     References
     ----------
@@ -112,4 +95,4 @@ def read_routerbench(
     """
     options = ReadOptions(prices=prices, embeddings=embeddings, max_bytes=max_bytes)
     file = as_path(path, "path")
-    return wide_bunch(read_columns(file, max_bytes=max_bytes), file.name, options)
+    return make_wide_bunch(read_columns(file, max_bytes=max_bytes), file.name, options)

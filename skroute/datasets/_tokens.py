@@ -10,8 +10,8 @@ import numpy as np
 from skroute._table.names import format_names
 from skroute._table.numbers import check_number
 from skroute.datasets._bunch import read_json_mapping, to_numbers
-from skroute.datasets._layouts import first_of, normalize
 from skroute.datasets._nested import find_values
+from skroute.datasets._schemas import find_first, normalize
 
 __all__ = ["TOKEN_ENDINGS", "holds_tokens", "long_token_costs", "wide_token_costs"]
 
@@ -41,29 +41,10 @@ def long_token_costs(
     token_prices: Any,
     source: str,
 ) -> np.ndarray:
-    """Compute the money of each call of a long table.
+    """Compute the money of each call of a long table, ``NaN`` without its counts.
 
-    Parameters
-    ----------
-    found : mapping of str to ndarray of shape (n_calls,)
-        The columns of the table.
-    names, renamed : sequence of str
-        The model of each call, as the table calls it and as it is called from now on;
-        prices may be given by either name.
-    token_prices : mapping, or path of a JSON file
-        Prices as users give them; see :func:`skroute.datasets.from_long`.
-    source : str
-        How errors call the table.
-
-    Returns
-    -------
-    ndarray of shape (n_calls,)
-        Money per call, ``NaN`` where a count is missing.
-
-    Raises
-    ------
-    ValueError
-        If there are no counts, or a price is missing or wrong.
+    `names` and `renamed` are the model of each call, as the table calls it and as it is
+    called from now on; `token_prices`, as users give them, may use either name.
     """
     counts = _find_counts(found)
     if counts is None:
@@ -91,29 +72,9 @@ def wide_token_costs(
     token_prices: Any,
     source: str,
 ) -> np.ndarray:
-    """Compute the money of each call of a wide table; see :func:`long_token_costs`.
+    """Compute the money of each call of a wide table, (n_queries, n_models).
 
-    Parameters
-    ----------
-    found : mapping of str to ndarray of shape (n_queries,)
-        The columns of the table, those of tokens called ``<model>|prompt_tokens`` and
-        ``<model>|completion_tokens``, or ``|input_tokens`` and ``|output_tokens``.
-    names, renamed : sequence of str
-        The models, as columns are called and as they are called from now on.
-    token_prices : mapping, or path of a JSON file
-        Prices as users give them.
-    source : str
-        How errors call the table.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        Money per call.
-
-    Raises
-    ------
-    ValueError
-        If a model has no counts, or a price is missing or wrong.
+    As `long_token_costs`, from columns such as ``<model>|prompt_tokens``.
     """
     prices = _model_prices(token_prices, dict(zip(names, renamed, strict=True)))
     costs = []
@@ -135,7 +96,7 @@ def _find_counts(found: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
     """Find the counts of the input and of the output of each call."""
     inside = [(f"{o}.{i}", f"{o}.{j}") for o in _OBJECTS for i, j in _INSIDE]
     for paths in (*_PAIRS, *inside):
-        columns = [find_values(found, first_of((p,), found) or p) for p in paths]
+        columns = [find_values(found, find_first((p,), found) or p) for p in paths]
         if all(column is not None for column in columns):
             return [
                 _read_counts(path, column)

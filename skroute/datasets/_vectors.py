@@ -10,10 +10,11 @@ import numpy as np
 
 from skroute._io.npy import read_npy
 from skroute._table.names import format_names
-from skroute.datasets._bunch import as_path, is_missing
+from skroute.datasets._bunch import is_missing
+from skroute.datasets._formats import as_path
 from skroute.datasets._nested import find_values
 
-__all__ = ["read_column", "read_embeddings"]
+__all__ = ["read_embeddings"]
 
 # Vectors of one query that are further apart than this share of their length are not
 # one prompt that an encoder embedded twice; see :mod:`skroute._table.duplicates`.
@@ -30,37 +31,13 @@ def read_embeddings(
     by_row: bool,
     labels: Sequence[Any] | None = None,
 ) -> np.ndarray | None:
-    """Read the embeddings of the queries of a table.
+    """Read the embeddings of the queries of a table, at least float32.
 
-    Parameters
-    ----------
-    embeddings : str, path-like, array-like of shape (n, n_features), or None
-        A column of vectors, a .npy file, or the vectors.
-    found : mapping of str to ndarray of shape (n_rows,)
-        The columns of the table.
-    row : ndarray of shape (n_rows,)
-        The query of each row.
-    n_queries : int
-        Number of queries.
-    source : str
-        How errors call the table.
-    by_row : bool
-        Whether an array has a vector for each row; otherwise, for each query.
-    labels : sequence, default=None
-        Names of what an array has vectors for, to match the index of a DataFrame.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_features) or None
-        Finite vectors, at least float32: of each query the first that it has.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a name is neither that of a column nor of a file.
-    ValueError
-        If a vector is missing, of another length, or not finite, or those of one query
-        differ by more than an encoder's noise.
+    They are an array, a .npy file, or a column of the table. `row` (n_rows,) is the
+    query of each row. An array has a vector for each row if `by_row`, otherwise for
+    each query; the index of a DataFrame may hold the `labels` of these. Of each query
+    the first vector counts. Vectors of one query that differ by more than an encoder's
+    noise, and numbers that are not finite, are refused.
     """
     if embeddings is None:
         return None
@@ -68,7 +45,7 @@ def read_embeddings(
         cells = find_values(found, embeddings)
         if cells is not None:
             names = None if by_row else labels
-            vectors = read_column(embeddings, cells, row, n_queries, names)
+            vectors = _read_column(embeddings, cells, row, n_queries, names)
             return _check(vectors, n_queries)
     if isinstance(embeddings, str | os.PathLike):
         embeddings = _read_file(embeddings, source)
@@ -85,7 +62,7 @@ def read_embeddings(
     return table[first]
 
 
-def read_column(
+def _read_column(
     name: str,
     cells: np.ndarray,
     row: np.ndarray,
@@ -94,29 +71,7 @@ def read_column(
 ) -> np.ndarray:
     """Stack the vectors of a column: lists, arrays, or texts of either.
 
-    Parameters
-    ----------
-    name : str
-        How errors call the column.
-    cells : ndarray of shape (n_rows,)
-        The vectors.
-    row : ndarray of shape (n_rows,)
-        The query of each row.
-    n_queries : int
-        Number of queries.
-    labels : sequence, default=None
-        Names of the queries, for errors.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_features)
-        The first vector of each query.
-
-    Raises
-    ------
-    ValueError
-        If a query has none, one is not as long as the first, or those of one query
-        differ by more than an encoder's noise.
+    Gives the first vector of each query; `labels` name the queries in errors.
     """
     origin = np.zeros(n_queries, dtype=int)
     vectors: list[np.ndarray | None] = [None] * n_queries

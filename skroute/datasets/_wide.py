@@ -13,22 +13,23 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import Bunch
 
+from skroute._table.duplicates import number_equal
 from skroute._table.names import format_names
 from skroute._table.texts import check_model_names, write_whole
 from skroute.datasets._bunch import (
-    as_path,
-    check_costs,
-    columns_found,
+    average_by_pair,
+    describe_columns,
     is_missing,
-    mean_by_pair,
-    number_equal,
-    routing_bunch,
+    make_bunch,
+    refuse_negative_costs,
     to_numbers,
     to_texts,
 )
-from skroute.datasets._columns import MAX_BYTES, read_columns
-from skroute.datasets._dataframes import Columns, is_nested, table_in_memory
-from skroute.datasets._layouts import (
+from skroute.datasets._formats import MAX_BYTES, open_table
+from skroute.datasets._in_memory import Columns, is_nested
+from skroute.datasets._nested import take_values
+from skroute.datasets._options import ReadOptions
+from skroute.datasets._schemas import (
     COST_COLUMNS,
     COST_ENDING,
     COST_ENDINGS,
@@ -36,17 +37,15 @@ from skroute.datasets._layouts import (
     PROMPT_COLUMNS,
     TASK_COLUMNS,
     TEXT_COLUMNS,
-    first_of,
+    find_first,
     is_dropped,
     is_known_side,
     normalize,
 )
-from skroute.datasets._nested import take_values
-from skroute.datasets._options import ReadOptions
 from skroute.datasets._tokens import TOKEN_ENDINGS, wide_token_costs
 from skroute.datasets._vectors import read_embeddings
 
-__all__ = ["from_wide", "wide_bunch"]
+__all__ = ["from_wide", "make_wide_bunch"]
 
 _HINT = (
     "Delete the column, or name those of the models: models=[...]. If rows are calls, "
@@ -73,9 +72,9 @@ def from_wide(
 
     Columns are RouterBench's: one of a model's name holds the quality, one called
     ``<model>|total_cost`` (or ``<model>|cost``, ``<model>_cost``) the money that the
-    call cost. RouteLLM's tables, without
-    costs and with answers in ``<model>_response``, and LLMRouter's records of a
-    ``question`` and ``scores`` by model are read too.
+    call cost. RouteLLM's tables, without costs and with answers in
+    ``<model>_response``, and LLMRouter's records of a ``question`` and ``scores`` by
+    model are read too.
 
     Parameters
     ----------
@@ -89,24 +88,18 @@ def from_wide(
         ``<model>|<anything>``. Where there are costs, columns of text and columns that
         are called as in logs (tokens, times, ids) are left out too; where there are
         none, the latter and empty columns are refused.
-    prompt : str, default=None
-        Column of the queries' texts; by default the first of ``prompt``, ``question``,
-        ``query`` and ``messages`` that there is. Here and in the next, dots lead into
-        objects and lists.
-    task : str, default=None
-        Column that says what kind of query it is; by default the first of
-        ``eval_name``, ``task`` and ``task_name`` that there is.
+    prompt, task : str, default=None
+        As in :func:`from_long`.
     rename : mapping from str to str, default=None
-        New names of models. Several that get the same name become one model.
+        As in :func:`read_table`.
     duplicates : {"raise", "mean"}, default="raise"
         With ``"mean"``, rows of one prompt (of chats, of the same messages; without
         prompts, of one name of the query) become one, with the means of the known
         qualities and of the known costs, and so do models that `rename` makes one.
         With ``"raise"`` rows are kept as they are, and such models are refused if both
         were run on a query.
-    prices : mapping from model name to price, or path of a JSON file with one, \
-            default=None
-        Money per call of every model, for a table without cost columns.
+    prices : mapping from model name to price, or path, default=None
+        As in :func:`read_table`.
     token_prices : mapping from model name to (float, float), or path of a JSON file \
             with one, default=None
         Money per input token and per output token; see :func:`from_long`. Costs are
@@ -128,8 +121,6 @@ def from_wide(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     TypeError
         If `table` is nothing of the above.
     ValueError
@@ -161,18 +152,14 @@ def from_wide(
     options = ReadOptions(
         models, rename, duplicates, prices, token_prices, embeddings, max_bytes
     )
-    if isinstance(table, str | os.PathLike):
-        file = as_path(table, "table")
-        text = {*TEXT_COLUMNS, prompt or "", task or ""}
-        source, columns = file.name, read_columns(file, text, max_bytes)
-    else:
-        source = type(table).__name__
-        columns = table_in_memory(table, "table", max_bytes)
+    source, columns = open_table(table, (prompt, task), max_bytes)
     labels = table.index.tolist() if hasattr(table, "iloc") else None
-    return wide_bunch(columns, source, options, prompt=prompt, task=task, labels=labels)
+    return make_wide_bunch(
+        columns, source, options, prompt=prompt, task=task, labels=labels
+    )
 
 
-def wide_bunch(
+def make_wide_bunch(
     columns: Columns,
     source: str,
     options: ReadOptions,
@@ -183,15 +170,15 @@ def wide_bunch(
 ) -> Bunch:
     """Turn the columns of a wide table into a Bunch; see :func:`from_wide`."""
     found = dict(columns)
-    has = columns_found(columns)
+    has = describe_columns(columns)
     if not columns or len(columns[0][1]) == 0:
         raise ValueError(f"{source} has no rows; a routing table needs queries.")
     for argument, name in (("prompt", prompt), ("task", task)):
         if name is not None:
             found[name] = take_values(found, name, argument, source, has)
-    prompt = prompt or first_of(PROMPT_COLUMNS, found)
-    task = task or first_of(TASK_COLUMNS, found)
-    identity = first_of(ID_COLUMNS, found)
+    prompt = prompt or find_first(PROMPT_COLUMNS, found)
+    task = task or find_first(TASK_COLUMNS, found)
+    identity = find_first(ID_COLUMNS, found)
     if prompt is None and _SIDE_FILE.search(source):
         raise ValueError(
             f"{source} has no prompts, and its name says that it holds answers, times "
@@ -205,17 +192,17 @@ def wide_bunch(
     prompts = to_texts(found[prompt]) if prompt else None
     queries = to_texts(found[identity]) if identity else None
     keys = to_texts(found[prompt], write_whole) if prompt else queries
-    merge = _Merge.of(len(quality[0]), renamed, keys, options)
+    merge = _Merge.from_names(len(quality[0]), renamed, keys, options)
     merge.check_overlap(np.column_stack(quality), names, renamed, options)
-    return routing_bunch(
+    return make_bunch(
         source=source,
-        quality=merge.mean(np.column_stack(quality)),
-        costs=None if costs is None else merge.mean(costs),
+        quality=merge.average(np.column_stack(quality)),
+        costs=None if costs is None else merge.average(costs),
         cost_column=cost_column,
         models=merge.models,
-        queries=merge.first(queries),
-        prompts=merge.first(prompts),
-        task=merge.first(to_texts(found[task])) if task else None,
+        queries=merge.take_first(queries),
+        prompts=merge.take_first(prompts),
+        task=merge.take_first(to_texts(found[task])) if task else None,
         prices=options.prices,
         data=read_embeddings(
             *(options.embeddings, found, merge.row, merge.n_rows, source),
@@ -394,23 +381,13 @@ def _read_costs(
                 "of the models: models=[...]; if its costs are unknown, add the "
                 "column and leave it empty."
             )
-        check_costs(priced[name], measured[name])
+        refuse_negative_costs(priced[name], measured[name])
     return np.column_stack([measured[n] for n in names]), priced[names[0]]
 
 
 @dataclass(frozen=True)
 class _Merge:
-    """Which rows are one query, and which columns one model.
-
-    Attributes
-    ----------
-    row, column : ndarray
-        The query of each row of the table, and the model of each column.
-    n_rows : int
-        Number of queries.
-    models : list of str
-        The models.
-    """
+    """The query of each row (n_rows,), and the model of each column (n_columns,)."""
 
     row: np.ndarray
     column: np.ndarray
@@ -418,7 +395,7 @@ class _Merge:
     models: list[str]
 
     @classmethod
-    def of(
+    def from_names(
         cls,
         n_rows: int,
         renamed: list[str],
@@ -435,15 +412,15 @@ class _Merge:
         row = number_equal(key or i for i, key in enumerate(keys))
         return cls(row, column, int(row.max()) + 1, models)
 
-    def mean(self, table: np.ndarray) -> np.ndarray:
+    def average(self, table: np.ndarray) -> np.ndarray:
         """Take the means of the known outcomes of each query and model."""
         if self.n_rows == len(self.row) and len(self.models) == len(self.column):
             return table
         pair = self.row[:, None] * len(self.models) + self.column
         shape = (self.n_rows, len(self.models))
-        return mean_by_pair(pair.ravel(), table.ravel(), shape)
+        return average_by_pair(pair.ravel(), table.ravel(), shape)
 
-    def first(self, values: np.ndarray | None) -> np.ndarray | None:
+    def take_first(self, values: np.ndarray | None) -> np.ndarray | None:
         """Take the first value of each query."""
         return (
             None

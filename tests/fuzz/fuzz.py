@@ -52,43 +52,6 @@ class Target:
     mutate: Callable[[bytes, random.Random], bytes] | None = None
 
 
-class Pickle(Target):
-    """Tables in pickles."""
-
-    def seeds(self) -> list[bytes]:
-        """Tables of several kinds of columns."""
-        import pandas as pd
-
-        frame = pd.DataFrame(
-            {
-                "prompt": ["a", None],
-                "m": [1.0, 0.5],
-                "n": pd.array([1, None], dtype="Int8"),
-                "t": [["a"], ["b", "c"]],
-            }
-        )
-        import pickle
-
-        return [
-            (DATA / "frame_pandas_1.pkl").read_bytes(),
-            *(pickle.dumps(frame, protocol) for protocol in (0, 2, 4, 5)),
-        ]
-
-    def run(self, data: bytes) -> None:
-        """Read a table."""
-        from skroute.datasets._frames import frame_columns
-        from skroute.datasets._unpickle import restricted_load
-        from skroute.exceptions import UnsafePickleError
-
-        try:
-            columns = frame_columns(restricted_load(io.BytesIO(data)), len(data))
-        except (ValueError, UnsafePickleError):
-            return
-        size = sum(values.nbytes for _, values in columns)
-        if size > 64 * len(data) + 10**6:
-            raise AssertionError(f"{len(data)} bytes unfolded into {size}")
-
-
 class Archive(Target):
     """Router files as bytes, with a right digest."""
 
@@ -248,7 +211,6 @@ TARGETS: dict[str, type[Target]] = {
     "csv": Csv,
     "json": Json,
     "npy": Npy,
-    "pickle": Pickle,
     "trees": Trees,
 }
 
@@ -287,7 +249,7 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     target = TARGETS[sys.argv[1]]()
-    with atheris.instrument_imports(include=["skroute", "pickle", "zipfile", "json"]):
+    with atheris.instrument_imports(include=["skroute", "zipfile", "json"]):
         import skroute.datasets  # noqa: F401
     corpus = Path(tempfile.mkdtemp(prefix="corpus-"))
     for number, seed in enumerate(target.seeds()):

@@ -15,9 +15,10 @@ __all__ = [
     "MODEL_COLUMNS",
     "PROMPT_COLUMNS",
     "QUALITY_COLUMNS",
+    "ROW_INDEX",
     "TASK_COLUMNS",
     "TEXT_COLUMNS",
-    "first_of",
+    "find_first",
     "is_dropped",
     "is_known_side",
     "normalize",
@@ -34,8 +35,7 @@ COST_ENDING = "|total_cost"
 #: Other ends under which the cost of a model stands beside its quality.
 COST_ENDINGS = (COST_ENDING, "|cost", "_total_cost", "_cost")
 
-# A long table has a row for each call. There, `id` often numbers the calls, so it is
-# not taken for the query.
+# In a long table `id` often numbers the calls, so it is not taken for the query.
 LONG_QUERY_COLUMNS = (
     *("query_id", "sample_id", "query", "question", "prompt", "messages"),
 )
@@ -43,8 +43,8 @@ MODEL_COLUMNS = ("model", "model_name")
 QUALITY_COLUMNS = ("quality", "score", "performance")
 COST_COLUMNS = ("cost", "total_cost", "spend", "response_cost")
 
-# How pandas calls the first column of a CSV file that DataFrame.to_csv wrote with its
-# index, which has no name.
+#: How pandas calls the first column of a CSV file that DataFrame.to_csv wrote with its
+#: index, which has no name.
 ROW_INDEX = "Unnamed: 0"
 _DROPPED = ("oracle_model_to_route_to", ROW_INDEX)
 _ANSWER_ENDINGS = ("|model_response", "_response")
@@ -71,7 +71,7 @@ def normalize(name: str) -> str:
     return re.sub(r"[ \-]+", "_", parted).lower()
 
 
-def first_of(candidates: Collection[str], names: Collection[str]) -> str | None:
+def find_first(candidates: Collection[str], names: Collection[str]) -> str | None:
     """Find the name of the first candidate that is there, ``None`` where none is.
 
     ``Model Name`` and ``modelName`` are found too where a candidate is ``model_name``;
@@ -85,19 +85,9 @@ def first_of(candidates: Collection[str], names: Collection[str]) -> str | None:
 
 
 def suggest(wanted: Iterable[str], names: Collection[str]) -> str:
-    """Write the question whether a name like the wanted ones was meant, for an error.
+    """Ask, in an error, whether a name like the wanted ones was meant.
 
-    Parameters
-    ----------
-    wanted : iterable of str
-        Names that were looked for.
-    names : collection of str
-        Those that there are.
-
-    Returns
-    -------
-    str
-        The question, with a space before it, or nothing where no name is alike.
+    The question begins with a space; where no name is alike, it is empty.
     """
     written = {normalize(name): name for name in names}
     for name in wanted:
@@ -108,19 +98,10 @@ def suggest(wanted: Iterable[str], names: Collection[str]) -> str:
 
 
 def is_dropped(name: str, names: Collection[str]) -> bool:
-    """Tell whether a column is left out: answers, the published oracle, row numbers.
+    """Tell whether nothing reads a column, one of `names`.
 
-    Parameters
-    ----------
-    name : str
-        Name of the column.
-    names : collection of str
-        Names of all columns; an answer stands beside a column of its model.
-
-    Returns
-    -------
-    bool
-        Whether nothing reads it.
+    These are the published oracle, row numbers, and answers, which stand beside a
+    column of their model.
     """
     if name in _DROPPED or name.endswith(_ANSWER_ENDINGS[0]):
         return True
@@ -129,5 +110,5 @@ def is_dropped(name: str, names: Collection[str]) -> bool:
 
 
 def is_known_side(name: str) -> bool:
-    """Tell whether a name is one that logs give to what is no model's quality."""
+    """Tell whether logs give this name to columns other than a model's quality."""
     return _SIDE.fullmatch(normalize(name.rpartition("|")[2])) is not None

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from skroute._optional import require
-from skroute.datasets._layouts import MODEL_COLUMNS, TEXT_COLUMNS, first_of, normalize
+from skroute.datasets._schemas import (
+    MODEL_COLUMNS,
+    TEXT_COLUMNS,
+    find_first,
+    normalize,
+)
 
 __all__ = [
     "MAX_BYTES",
@@ -37,35 +42,16 @@ _MODEL_KEYS = (*MODEL_COLUMNS, "model_id", "llm", "engine", "deployment", "provi
 
 
 def table_in_memory(table: Any, name: str, max_bytes: int = MAX_BYTES) -> Columns:
-    """Take the columns out of a table that is not a file.
+    """Take the columns out of a table that is not a file; `name` is for errors.
 
-    Parameters
-    ----------
-    table : pandas or polars DataFrame, mapping of columns, or sequence of records
-        The table.
-    name : str
-        How errors call the argument.
-    max_bytes : int, default=MAX_BYTES
-        Largest size of the columns of records.
-
-    Returns
-    -------
-    list of (str, ndarray of shape (n_rows,))
-        Names and values of the columns.
-
-    Raises
-    ------
-    TypeError
-        If it is nothing of these.
-    ValueError
-        If columns share a name or differ in length, or a record is no mapping.
+    Records must not become columns that take more than `max_bytes`.
     """
     if hasattr(table, "iloc"):
         columns = pandas_columns(table)
     elif hasattr(table, "get_columns"):
         columns = [(series.name, _polars_values(series)) for series in table]
     elif isinstance(table, Mapping):
-        columns = [(str(key), _values(values)) for key, values in table.items()]
+        columns = [(str(key), _as_array(values)) for key, values in table.items()]
     elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
         columns = record_columns(table, max_bytes)
     else:
@@ -111,27 +97,10 @@ def pandas_columns(frame: Any) -> Columns:
 def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Columns:
     """Turn records, such as the lines of a JSON file, into columns.
 
-    Parameters
-    ----------
-    records : sequence of mapping
-        The rows. What a record lacks is missing there. Records with a mapping
-        ``scores`` from model to quality, as LLMRouter and RouterDC write them, give a
-        column for each model, sorted by name, and beside these their columns of texts,
-        lists and objects.
-        Where records name a model, their ``scores`` go by metric and stay as they are.
-    max_bytes : int, default=MAX_BYTES
-        Largest size of the columns.
-
-    Returns
-    -------
-    list of (str, ndarray of shape (n_rows,))
-        Names and values of the columns, in the order of their first appearance.
-
-    Raises
-    ------
-    ValueError
-        If a record is no mapping, only some have ``scores``, or the columns would take
-        more than `max_bytes`.
+    What a record lacks is missing there. Records with a mapping ``scores`` from model
+    to quality, as LLMRouter and RouterDC write them, give a column for each model,
+    sorted by name, and beside these their columns of texts, lists and objects. Where
+    records name a model, their ``scores`` go by metric and stay as they are.
     """
     names: dict[str, None] = {}
     for row, record in enumerate(records):
@@ -143,7 +112,7 @@ def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Column
         names.update(dict.fromkeys(record))
     scores = [record.get(_SCORES) for record in records]
     by_model = any(isinstance(score, Mapping) for score in scores)
-    if not by_model or first_of(_MODEL_KEYS, [str(name) for name in names]):
+    if not by_model or find_first(_MODEL_KEYS, [str(name) for name in names]):
         _check_room(len(records), len(names), max_bytes)
         return [(str(n), object_array([r.get(n) for r in records])) for n in names]
     models: dict[str, None] = {}
@@ -207,7 +176,7 @@ def object_array(values: Sequence[Any]) -> np.ndarray:
     return cells
 
 
-def _values(values: Any) -> np.ndarray:
+def _as_array(values: Any) -> np.ndarray:
     array = values if isinstance(values, np.ndarray) else object_array(list(values))
     return array if array.dtype.kind in "biufO" else array.astype(object)
 

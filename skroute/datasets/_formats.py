@@ -5,37 +5,34 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from skroute._optional import require
-from skroute.datasets._dataframes import (
+from skroute.datasets._in_memory import (
     MAX_BYTES,
     Columns,
     check_unique,
     pandas_columns,
     record_columns,
+    table_in_memory,
 )
-from skroute.datasets._frames import frame_columns
-from skroute.datasets._layouts import (
-    ROW_INDEX,
-    TEXT_COLUMNS,
-    is_dropped,
-    normalize,
-)
-from skroute.datasets._unpickle import restricted_load
+from skroute.datasets._published import read_published
+from skroute.datasets._schemas import ROW_INDEX, TEXT_COLUMNS, is_dropped, normalize
+from skroute.exceptions import UnsafePickleError
 
-__all__ = ["MAX_BYTES", "read_columns", "table_format"]
+__all__ = ["MAX_BYTES", "as_path", "open_table", "read_columns", "table_format"]
 
 # A prompt that reads "NA" is a prompt, so these count in columns of numbers only.
 _MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
 _SEPARATORS = (",", ";", "\t")
 # Where fields are parted by semicolons, a comma is often that of a fraction.
 _DECIMAL_COMMA = re.compile(rb'(?:^|;)"?-?\d+,\d+"?(?=;|\r?$)', re.MULTILINE)
+# Bytes by which the dialect of a CSV file is told, and that are unpacked at once.
 _SAMPLE = 1 << 16
 # Rows of a parquet file that are unpacked at once.
 _ROWS = 256
@@ -55,39 +52,37 @@ _FORMATS = {
 }
 
 
+def as_path(path: Any, name: str) -> Path:
+    """Check that an argument is a path."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"{name} must be the path of a file; got {type(path).__name__}."
+        )
+    return Path(path).expanduser()
+
+
+def open_table(
+    table: Any, text: Collection[str | None], max_bytes: int
+) -> tuple[str, Columns]:
+    """Read the columns of a table in memory, or of a file; and what errors call it.
+
+    Those that `text` names hold text, as all that are called so usually do.
+    """
+    if isinstance(table, str | os.PathLike):
+        file = as_path(table, "table")
+        names = {*TEXT_COLUMNS, *(name for name in text if name)}
+        return file.name, read_columns(file, names, max_bytes)
+    return type(table).__name__, table_in_memory(table, "table", max_bytes)
+
+
 def read_columns(
     path: Path, text: Collection[str] = TEXT_COLUMNS, max_bytes: int = MAX_BYTES
 ) -> Columns:
-    """Read the columns of a CSV, parquet, JSON or pickle file.
+    """Read the columns of a CSV, parquet, JSON or pickle file, told by its ending.
 
-    Parameters
-    ----------
-    path : Path
-        The file; its ending tells the format.
-    text : collection of str, default=TEXT_COLUMNS
-        Columns of a CSV file that hold text, whatever it looks like.
-    max_bytes : int, default=MAX_BYTES
-        Largest size of the table, unpacked.
-
-    Returns
-    -------
-    list of (str, ndarray of shape (n_rows,))
-        Names and values of the columns, in their order, without those that
-        :func:`~skroute.datasets._layouts.is_dropped` names. Numbers are float64 or as
-        stored, all else are object arrays with ``None`` or ``NaN`` where a value is
-        missing.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the format is unknown, the file is damaged or too large, in memory too, or
-        columns share a name.
-    UnsafePickleError
-        If a pickle asks for anything that no table needs.
-    ImportError
-        If pandas, or for parquet pyarrow, is needed and not installed.
+    Columns of a CSV file that `text` names hold text, whatever it looks like. Those
+    that `is_dropped` names are left out. A file that is damaged, of another format, or
+    unpacked larger than `max_bytes` is a ``ValueError``.
     """
     kind = table_format(path)
     if kind is None:
@@ -100,31 +95,34 @@ def read_columns(
             f"path {str(path)!r} is not a file. Give the path of a routing table, or "
             "use fetch_routerbench to download the published one."
         )
-    readers = {"json": _read_json, "jsonl": _read_jsonl, "pickle": _read_pickle}
     try:
         _check_size(path.stat().st_size, max_bytes)
-        if kind == "csv":
-            columns = _read_csv(path, text, max_bytes)
+        if kind == "pickle":
+            columns = pandas_columns(read_published(path))
         elif kind == "parquet":
             columns = _read_parquet(path, max_bytes)
+        elif kind == "csv":
+            columns = _read_csv(_unpack(path, max_bytes), text)
         else:
-            columns = readers[kind](path, max_bytes)
+            content = _unpack(path, max_bytes).getvalue().decode("utf-8-sig")
+            records = _read_json(content) if kind == "json" else _read_jsonl(content)
+            columns = record_columns(records, max_bytes)
         names = [name for name, _ in columns]
         check_unique(names)
-    except (ValueError, EOFError, RecursionError, OverflowError) as error:
-        raise ValueError(f"cannot read {path.name}: {error}") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except UnsafePickleError:
+        raise
+    except (
+        *(ValueError, EOFError, RecursionError, OverflowError),
+        *(gzip.BadGzipFile, zlib.error),
+    ) as error:
         raise ValueError(f"cannot read {path.name}: {error}") from error
     return [(n, values) for n, values in columns if not is_dropped(n, names)]
 
 
 def table_format(path: Path) -> str | None:
     """Tell the format of a table file by its ending; ``None`` for other files."""
-    return next((kind for end, kind in _FORMATS.items() if _ends(path, end)), None)
-
-
-def _ends(path: Path, ending: str) -> bool:
-    return path.name.lower().endswith(ending)
+    name = path.name.lower()
+    return next((kind for end, kind in _FORMATS.items() if name.endswith(end)), None)
 
 
 def _check_size(size: int, max_bytes: int) -> None:
@@ -135,51 +133,25 @@ def _check_size(size: int, max_bytes: int) -> None:
         )
 
 
-class _Bounded(io.RawIOBase):
-    """Bytes of a stream, which must not be more than expected.
-
-    Parameters
-    ----------
-    stream : binary file
-        Where they come from; it may unpack them.
-    max_bytes : int
-        Their largest number.
-    """
-
-    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
-        self._stream = stream
-        self._max_bytes = max_bytes
-        self._taken = 0
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read some bytes."""
-        content = self._stream.read(len(buffer))
-        self._taken += len(content)
-        _check_size(self._taken, self._max_bytes)
-        buffer[: len(content)] = content
-        return len(content)
-
-
-@contextmanager
-def _opened(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
-    """Open a file, packed or not."""
-    opener = gzip.open if _ends(path, ".gz") else open
+def _unpack(path: Path, max_bytes: int) -> io.BytesIO:
+    """Read a file, packed or not, and stop once it is larger than expected."""
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    content = io.BytesIO()
     with opener(path, "rb") as stream:
-        yield io.BufferedReader(_Bounded(cast(IO[bytes], stream), max_bytes))
+        while chunk := stream.read(_SAMPLE):
+            content.write(chunk)
+            _check_size(content.tell(), max_bytes)
+    content.seek(0)
+    return content
 
 
-def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
+def _read_csv(content: io.BytesIO, text: Collection[str]) -> Columns:
     pandas = require("pandas", "reading a CSV file")
     options = {"encoding": "utf-8-sig", "keep_default_na": False}
-    with _opened(path, max_bytes) as stream:
-        options |= _dialect(stream.read(_SAMPLE))
+    options |= _find_dialect(content.read(_SAMPLE))
+    content.seek(0)
     try:
-        with _opened(path, max_bytes) as stream:
-            header = pandas.read_csv(stream, header=None, nrows=1, dtype=str, **options)
+        header = pandas.read_csv(content, header=None, nrows=1, dtype=str, **options)
     except pandas.errors.EmptyDataError:
         raise ValueError("it is empty; a table needs a header.") from None
     names = header.iloc[0].tolist()
@@ -193,14 +165,14 @@ def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
     check_unique(names)
     texts = [name for name in names if name in text or normalize(name) in text]
     numbers = [name for name in names if name not in texts]
-    with _opened(path, max_bytes) as stream:
-        frame = pandas.read_csv(
-            stream,
-            dtype=dict.fromkeys(texts, str),
-            na_values=dict.fromkeys(numbers, _MISSING),
-            low_memory=False,
-            **options,
-        )
+    content.seek(0)
+    frame = pandas.read_csv(
+        content,
+        dtype=dict.fromkeys(texts, str),
+        na_values=dict.fromkeys(numbers, _MISSING),
+        low_memory=False,
+        **options,
+    )
     if not isinstance(frame.index, pandas.RangeIndex):
         raise ValueError(
             "its rows have more fields than the header; quote the fields that hold a "
@@ -210,8 +182,8 @@ def _read_csv(path: Path, text: Collection[str], max_bytes: int) -> Columns:
     return pandas_columns(frame)
 
 
-def _dialect(sample: bytes) -> dict[str, str]:
-    """Tell what parts the fields of a CSV file, by its header."""
+def _find_dialect(sample: bytes) -> dict[str, str]:
+    """Tell what separates the fields of a CSV file, by its header."""
     header = re.sub(rb'"[^"]*"', b"", sample.split(b"\n", 1)[0])
     found = max(_SEPARATORS, key=lambda separator: header.count(separator.encode()))
     comma = found == ";" and _DECIMAL_COMMA.search(sample) is not None
@@ -241,35 +213,24 @@ def _read_parquet(path: Path, max_bytes: int) -> Columns:
         raise ValueError(f"pyarrow cannot read it ({error})") from error
 
 
-def _read_json(path: Path, max_bytes: int) -> Columns:
-    records = json.loads(_text(path, max_bytes))
+def _read_json(content: str) -> list[Any]:
+    records = json.loads(content)
     if not isinstance(records, list):
         raise ValueError(
             f"it holds a {type(records).__name__}; a JSON table is a list of records. "
             "With pandas, write it by to_json(orient='records')."
         )
-    return record_columns(records, max_bytes)
+    return records
 
 
-def _read_jsonl(path: Path, max_bytes: int) -> Columns:
+def _read_jsonl(content: str) -> list[Any]:
     records = []
     # Not splitlines: a text may hold other line ends than this one.
-    for number, line in enumerate(_text(path, max_bytes).split("\n"), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             records.append(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is not a JSON record: {error}") from None
-    return record_columns(records, max_bytes)
-
-
-def _read_pickle(path: Path, max_bytes: int) -> Columns:
-    # In memory, where no opcode can ask for more bytes than there are.
-    content = path.read_bytes()
-    return frame_columns(restricted_load(io.BytesIO(content)), len(content))
-
-
-def _text(path: Path, max_bytes: int) -> str:
-    with _opened(path, max_bytes) as stream:
-        return stream.read().decode("utf-8-sig")
+    return records

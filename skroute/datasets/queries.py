@@ -1,0 +1,91 @@
+"""Queries of a table file, which need not have any outcome, for the command line."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skroute._table.texts import clean_text, is_chat, read_text
+from skroute.datasets._bunch import describe_columns, is_missing
+from skroute.datasets._formats import read_columns, table_format
+from skroute.datasets._long import find_prompts
+from skroute.datasets._read import TABLE_TEXTS, read_table
+from skroute.datasets._schemas import (
+    ID_COLUMNS,
+    LONG_QUERY_COLUMNS,
+    MODEL_COLUMNS,
+    PROMPT_COLUMNS,
+    QUALITY_COLUMNS,
+    find_first,
+)
+from skroute.datasets._vectors import read_embeddings
+
+__all__ = ["Queries", "read_queries", "read_vectors", "table_format"]
+
+
+class Queries(NamedTuple):
+    """Texts of queries, one a row, and what the file calls them if it names them all.
+
+    `n_calls` are the rows of a file in which several may be calls on one query.
+    """
+
+    prompts: list[str]
+    names: list[Any] | None = None
+    n_calls: int | None = None
+
+
+def read_queries(path: Path) -> Queries:
+    """Read the queries of a table, of any layout that :func:`read_table` reads.
+
+    There is one a row, or one a query where the table has a row for each call.
+    """
+    columns = read_columns(path, TABLE_TEXTS)
+    found = dict(columns)
+    identity, n_calls = find_first(ID_COLUMNS, found), None
+    names = None if identity is None else found[identity]
+    if _is_long(found):
+        n_calls = len(columns[0][1])
+        query = find_first(LONG_QUERY_COLUMNS, found)
+        table = read_table(path, duplicates="mean")
+        is_text = query is None or find_prompts(found, query) == query
+        names = None if is_text else table.queries
+        found["prompt"] = table.prompts
+    name = find_first(PROMPT_COLUMNS, found)
+    if name is None or found[name] is None:
+        raise ValueError(
+            f"{path.name} has no column called {', '.join(PROMPT_COLUMNS)} with texts; "
+            f"it has {describe_columns(columns)}."
+        )
+    prompts = found[name].tolist()
+    for row, prompt in enumerate(prompts):
+        if not isinstance(prompt, str) and not is_chat(prompt):
+            raise ValueError(
+                f"{path.name} must have a text in column {name!r} of every row; row "
+                f"{row} has {reprlib.repr(prompt)}."
+            )
+    known = [] if names is None else names.tolist()
+    called = None
+    if known and not any(is_missing(cell) for cell in known):
+        called = [clean_text(c) if isinstance(c, str) else c for c in known]
+    return Queries([read_text(prompt) for prompt in prompts], called, n_calls)
+
+
+def read_vectors(path: Path, name: str) -> np.ndarray:
+    """Read a column of vectors, or a path into one, for each of `read_queries`."""
+    found = dict(read_columns(path, TABLE_TEXTS))
+    if _is_long(found):
+        data = read_table(path, duplicates="mean", embeddings=name).data
+        return np.asarray(data)
+    row = np.arange(len(next(iter(found.values()), ())))
+    vectors = read_embeddings(name, found, row, len(row), path.name, by_row=True)
+    return np.asarray(vectors)
+
+
+def _is_long(found: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether a table has a row for each call, by the names of its columns."""
+    parts = (MODEL_COLUMNS, QUALITY_COLUMNS, LONG_QUERY_COLUMNS)
+    return all(find_first(names, found) for names in parts)
