@@ -9,26 +9,9 @@ __all__ = ["require"]
 
 
 def require(module: str, user: str, extra: str = "data") -> Any:
-    """Import an optional dependency.
+    """Import an optional dependency, or say how to install what `user` needs.
 
-    Parameters
-    ----------
-    module : str
-        Name of the module, which is also its name on the package index.
-    user : str
-        What needs it, as the error calls it.
-    extra : str, default="data"
-        The extra of this package that installs it.
-
-    Returns
-    -------
-    module
-        The imported module.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; says how to install it.
+    `extra` is the extra of this package that installs it.
     """
     try:
         return import_module(module)

@@ -183,9 +183,8 @@ def test_a_newer_format_says_what_to_install(ranking, tmp_path):
     def newer(main: Any) -> None:
         main.update(format=FORMAT + 1, skroute="99.1", router={"$": "quantum"})
 
-    refused(
-        tmp_path, forged_main(ranking, newer), r"format, 3, is newer.*skroute 99\.1"
-    )
+    message = rf"format, {FORMAT + 1}, is newer.*skroute 99\.1"
+    refused(tmp_path, forged_main(ranking, newer), message)
 
 
 def test_a_newer_version_of_the_same_format_warns(ranking, tmp_path):
@@ -539,13 +538,13 @@ def bound(content: bytes) -> int:
 
 @pytest.mark.parametrize("shape", ["1" * 60, "1," * 60, "1, " * 60, "1 " * 60])
 def test_a_header_is_read_in_one_go(ranking, tmp_path, shape):
-    """A pattern that goes back and forth would take longer than the universe is old."""
+    """A parser that goes back and forth would take longer than the universe is old."""
     text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}x), }}\n"
     content = forged(ranking, lambda m: m.update({"arrays/0.npy": header(text)}))
     (tmp_path / "r").write_bytes(content)
     code = "import sys, skroute\nskroute.load(sys.argv[1])"
     done = in_process(code, tmp_path / "r", timeout=100)
-    assert "another format than numpy's" in done.stderr
+    assert "arrays/0.npy is no array" in done.stderr
 
 
 VALUES = st.recursive(

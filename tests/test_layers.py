@@ -77,7 +77,6 @@ KNOTS = {
     ("modules", "cli.app"),
     ("modules", "cli.report"),
     ("modules", "reporting._pictures"),
-    ("attributes", "_io.objects"),
     ("attributes", "_pool"),
     ("attributes", "_table.tables"),
 }

@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
-import re
 import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from skroute._io.npy import read_array
 
 __all__ = ["Archive", "pack"]
 
@@ -35,14 +35,6 @@ _MARKS = {b"[": 72, b"{": 240, b",": 40, b":": 60}
 # Objects may take so many times the size of the file, and a little more.
 _ROOM = 16
 _SPARE = 1 << 20
-_NPY = b"\x93NUMPY\x01\x00"
-_NPY_HEADER = re.compile(
-    r"\{'descr': '([<>|]b1|[<>|][iu][1248]|[<>|]f[248])', "
-    r"'fortran_order': (True|False), "
-    r"'shape': \(((?:\d{1,12}(?:, \d{1,12}){0,7},?)?)\), \} *\n"
-)
-# Axes of arrays that hold nothing: what is computed with one may be as long.
-_LONGEST_EMPTY = 1 << 14
 # The record at the end of a zip archive, and what comes before it in very large ones.
 _END = struct.Struct("<4s4H2LH")
 _ZIP64 = b"PK\x06\x07"
@@ -54,28 +46,10 @@ _LARGEST_LIST = 8 << 20
 def pack(
     main: dict[str, Any], arrays: list[np.ndarray], texts: list[str], max_bytes: int
 ) -> bytes:
-    """Put a router's parts together; the same parts give the same bytes.
+    """Put the parts of a router together; the same parts give the same bytes.
 
-    Parameters
-    ----------
-    main : dict
-        What goes into ``router.json``.
-    arrays : list of ndarray
-        Numeric arrays.
-    texts : list of str
-        Long texts.
-    max_bytes : int
-        Size that `Archive` reads again.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-
-    Raises
-    ------
-    ValueError
-        If it is too large.
+    `main` goes into ``router.json``. What `Archive` would not read again at the same
+    `max_bytes` is refused.
     """
     if 1 + len(arrays) + len(texts) > _MOST_MEMBERS:
         raise ValueError(f"it has more than {_MOST_MEMBERS:,} parts")
@@ -140,26 +114,9 @@ def _check_end(content: bytes) -> None:
 class Archive:
     """A router's file, read and checked as a whole before anything in it is believed.
 
-    Parameters
-    ----------
-    file : Path
-        The file.
-    max_bytes : int
-        Its largest size.
-
-    Attributes
-    ----------
-    main : dict
-        What ``router.json`` holds.
-    room : int
-        Bytes that its objects may take.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError
-        If it is too large, truncated, altered or something else.
+    `main` is what ``router.json`` holds, and `room` the bytes that its objects may
+    take. A file that is too large, truncated, altered or something else is a
+    ``ValueError``.
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
@@ -183,22 +140,12 @@ class Archive:
 
     def array(self, number: int) -> np.ndarray:
         """Read one of the arrays; its shape is checked before it is given room."""
-        content = self._content(f"arrays/{number}.npy")
-        length = 10 + int.from_bytes(content[8:10], "little")
-        header = _NPY_HEADER.fullmatch(content[10:length].decode("ascii"))
-        if not content.startswith(_NPY) or header is None:
-            raise ValueError("it has an array in another format than numpy's")
-        dtype, order = np.dtype(header[1]), "F" if header[2] == "True" else "C"
-        shape = tuple(int(size) for size in re.findall(r"\d+", header[3]))
-        size, data = math.prod(shape), memoryview(content)[length:]
-        if size * dtype.itemsize != len(data):
-            raise ValueError("it has an array of another size than it says")
-        if size == 0 and math.prod(max(n, 1) for n in shape) > _LONGEST_EMPTY:
-            raise ValueError("it has an empty array that is too long")
-        array = np.empty(size, dtype)
-        if size:
-            array[:] = np.frombuffer(data, dtype)
-        return array.reshape(shape, order=order)  # type: ignore[call-overload]
+        name = f"arrays/{number}.npy"
+        content = self._content(name)
+        try:
+            return read_array(io.BytesIO(content), len(content))
+        except ValueError as error:
+            raise ValueError(f"its member {name} is no array: {error}") from None
 
     def text(self, number: int) -> str:
         """Read one of the long texts."""

@@ -19,18 +19,9 @@ _STALE = 600.0
 
 
 def check_writable(file: Path) -> None:
-    """Fail before the work, not after it.
+    """Fail before the work, not after it, where a file cannot be written.
 
-    Parameters
-    ----------
-    file : Path
-        Where something is to be written. Nothing is left there.
-
-    Raises
-    ------
-    OSError
-        If its folder does not exist or cannot be written to, or it is anything but a
-        plain file.
+    Its folder must exist, and it must be a plain file, if it is there. Nothing is left.
     """
     if not file.absolute().parent.is_dir():
         raise FileNotFoundError(f"the folder of {str(file)!r} does not exist.")
@@ -54,23 +45,9 @@ def replacing(file: Path) -> Iterator[Path]:
     What was written is on the disk before it takes the place of the old file, so a
     process that is killed, or a machine that loses power, leaves either of them.
     A hidden file may then stay behind; nothing reads it, and the next writer of the
-    same file removes it once it is ten minutes old.
-
-    Parameters
-    ----------
-    file : Path
-        The file to write. A link is followed, and the permissions of a file that is
-        already there are kept.
-
-    Yields
-    ------
-    Path
-        Where to write. It does not exist yet.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; an old one is then left as it was.
+    same file removes it once it is ten minutes old. A link is followed, and the
+    permissions of a file that is already there are kept. The path that is yielded does
+    not exist yet.
     """
     check_writable(file)
     given, file = file, Path(os.path.realpath(file))

@@ -10,7 +10,7 @@ goes the other way, and knows nothing but these kinds and the classes of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,15 +38,7 @@ _DTYPES = {
 
 
 class Encoder:
-    """Turns a router into JSON values, and collects what JSON does not hold.
-
-    Attributes
-    ----------
-    arrays : list of ndarray
-        Numeric arrays, each once.
-    texts : list of str
-        Long texts.
-    """
+    """Turns a router into JSON values, and collects what JSON does not hold."""
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
@@ -54,27 +46,7 @@ class Encoder:
         self._numbers: dict[int, int] = {}
 
     def encode(self, value: Any, where: str, depth: int = 0) -> Any:
-        """Encode one value.
-
-        Parameters
-        ----------
-        value : object
-            A router, or anything that one is made of.
-        where : str
-            How errors call it.
-        depth : int, default=0
-            How deep in the router it lies.
-
-        Returns
-        -------
-        object
-            What `json` can write.
-
-        Raises
-        ------
-        ValueError
-            If there is something that no router file holds; names it.
-        """
+        """Encode one value for `json`; `where` is how errors call it."""
         if depth > _DEEPEST:
             raise ValueError(f"{where} is nested too deeply to be saved.")
         if value is None or isinstance(value, bool):
@@ -208,19 +180,7 @@ class Encoder:
 
 
 class Decoder:
-    """Makes a router of what :class:`Encoder` made of one.
-
-    Parameters
-    ----------
-    array : callable
-        ``array(number)`` gives an array of the file.
-    text : callable
-        ``text(number)`` gives a long text of the file.
-    room : int
-        Bytes that objects may take; arrays that are used again count again.
-    written : int
-        The format of the file.
-    """
+    """Makes a router of what :class:`Encoder` made of one."""
 
     def __init__(
         self,
@@ -237,25 +197,7 @@ class Decoder:
         self._texts: set[int] = set()
 
     def decode(self, value: Any, depth: int = 0) -> Any:
-        """Decode one JSON value.
-
-        Parameters
-        ----------
-        value : object
-            What `json` has read. It is used up: lists become those of the result.
-        depth : int, default=0
-            How deep in the router it lies.
-
-        Returns
-        -------
-        object
-            The value.
-
-        Raises
-        ------
-        ValueError
-            If it is not as an :class:`Encoder` writes it.
-        """
+        """Decode one JSON value."""
         # An object, a list and what is in them are one step each.
         if depth > 3 * _DEEPEST:
             raise ValueError("it is nested too deeply")
@@ -383,27 +325,22 @@ class Decoder:
         if "requests" in value:
             if not issubclass(kind, BaseEstimator):
                 raise ValueError(f"it has a {tag} that asks for metadata")
-            made._metadata_request = _requests(made, dict(value["requests"]))
+            vars(made)[_REQUESTS] = _read_requests(made, dict(value["requests"]))
         return made
 
 
-def _requests(owner: Any, requests: dict[str, Any]) -> MetadataRequest:
+def _read_requests(owner: Any, requests: dict[str, Any]) -> MetadataRequest:
     """What an estimator asks for by `set_fit_request` and its like."""
     made = MetadataRequest(owner=owner)
     for method, asked in requests.items():
         of_method = vars(made).get(method)
-        for name, alias in _each(of_method, asked):
+        if not hasattr(of_method, "add_request") or not isinstance(asked, dict):
+            raise ValueError("it asks for metadata of an unknown method")
+        for name, alias in asked.items():
+            if not (alias is None or isinstance(alias, str | bool)):
+                raise ValueError("it asks for metadata by no name")
             of_method.add_request(param=name, alias=alias)
     return made
-
-
-def _each(of_method: Any, asked: Any) -> Iterator[tuple[str, Any]]:
-    if not hasattr(of_method, "add_request") or not isinstance(asked, dict):
-        raise ValueError("it asks for metadata of an unknown method")
-    for name, alias in asked.items():
-        if not (alias is None or isinstance(alias, str | bool)):
-            raise ValueError("it asks for metadata by no name")
-        yield name, alias
 
 
 def _list(value: Any) -> list:

@@ -84,17 +84,7 @@ def tag_of(kind: type) -> str | None:
 def check_state(tag: str, state: dict[str, Any]) -> None:
     """Check the attributes of an object before it is saved, or made from a file.
 
-    Parameters
-    ----------
-    tag : str
-        Its class.
-    state : dict
-        Its attributes.
-
-    Raises
-    ------
-    ValueError
-        If it could do more than compute; says what it would have to be.
+    If it could do more than compute, the error says what it would have to be.
     """
     for name in ("n_jobs", "n_threads"):
         number = state.get(name)

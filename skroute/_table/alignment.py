@@ -1,4 +1,4 @@
-"""Alignment: the tables that come with `y`, put in one order of models and rows.
+"""Alignment: put the tables that come with `y` in one order of models and rows.
 
 Every function that takes two tables reads them here. Columns with names are matched by
 name. Columns without names are in the order of the columns of `y`. Rows are matched by
@@ -26,18 +26,10 @@ __all__ = ["Aligned", "align", "check_given"]
 
 
 class Aligned(NamedTuple):
-    """Tables of shape (n_queries, n_models) in one order.
+    """Tables of shape (n_queries, n_models) in one order, and its models' names.
 
-    Attributes
-    ----------
-    y : ndarray
-        Observed qualities, ``NaN`` where unknown.
-    costs : ndarray or None
-        Observed costs, ``NaN`` where unknown.
-    quality, cost : ndarray or None
-        Estimates.
-    models : ndarray of shape (n_models,) or None
-        Names of the columns, if any are known.
+    `y` and `costs` are what was observed, ``NaN`` where unknown, `quality` and `cost`
+    estimates; what was not given, or is not known, is ``None``.
     """
 
     y: np.ndarray
@@ -59,31 +51,11 @@ def align(
 ) -> Aligned:
     """Check the tables that describe the same queries, and align them.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_queries, n_models)
-        Observed qualities.
-    costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
-        Observed costs; also a mapping or a Series by model name.
-    models : array-like of str of shape (n_models,), default=None
-        Names of the models, in the order that is wanted. Where `y` has no names, its
-        columns are taken to be in this order.
-    quality, cost : array-like of shape (n_queries, n_models), default=None
-        A router's estimates; columns may be named as ``router.transform`` names them.
-    per_query : bool, default=False
-        Whether costs must be given per query.
-    **beside : object
-        Whatever else has a row for each query; only its row labels are looked at.
-
-    Returns
-    -------
-    Aligned
-        The tables, in the order of `models`, or else of `y`.
-
-    Raises
-    ------
-    ValueError
-        If a shape or a value is wrong, or names or row labels contradict each other.
+    They come out in the order of `models`, if given, else in that of the columns of
+    `y`; a `y` without names is taken to be in this order already. Columns of estimates
+    may be named as ``router.transform`` names them. Costs may be per model, also by
+    name, unless `per_query`. Whatever else has a row for each query goes to `beside`:
+    only its row labels are looked at.
     """
     check_rows(  # y is the first: the others are to follow it
         y=y,

@@ -28,21 +28,9 @@ def outcome_mass(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
 def weighted_means(
     Y: np.ndarray, weight: np.ndarray | None = None, *, empty: float = np.nan
 ) -> np.ndarray:
-    """Mean of every column over its known values.
+    """Average every column over its known values; `empty` where it has none.
 
-    Parameters
-    ----------
-    Y : ndarray of shape (n_rows, n_columns)
-        Values, ``NaN`` where unknown.
-    weight : ndarray of shape (n_rows, n_columns), default=None
-        Weight of every value.
-    empty : float, default=nan
-        Mean of a column without any.
-
-    Returns
-    -------
-    ndarray of shape (n_columns,)
-        The means.
+    `Y` and the weight of every value are (n_rows, n_columns).
     """
     return means_from_sums(weighted_sums(Y, weight), empty=empty)
 
@@ -66,27 +54,16 @@ def doubly_robust(
     weight: np.ndarray | None = None,
     per_mass: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Values whose means are honest where most of the truth is hidden.
+    """Correct estimates so that their means are honest where most truth is hidden.
 
-    Where the truth is known, what the estimate misses is counted for all the rows that
-    the known one stands for [1]_. Of decisions that follow the estimates, estimates
-    alone promise too much: the largest of several is often one that is too large.
+    Where the truth is known, the error of the estimate counts for all the rows that
+    the known one stands for [1]_. Estimates alone promise too much of decisions that
+    follow them: the largest of several is often one that is too large.
 
-    Parameters
-    ----------
-    truth : ndarray of shape (n_rows, n_columns)
-        True values, ``NaN`` where unknown.
-    estimate : ndarray of shape (n_rows, n_columns)
-        Estimates of all of them.
-    weight : ndarray of shape (n_rows, n_columns), default=None
-        Weight of every true value.
-    per_mass : ndarray of shape (n_columns,), default=None
-        Rows that a known value of weight 1 stands for; ``None`` counts these rows.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_columns)
-        The truth where all of a column is known, and weighs the same.
+    All tables are (n_rows, n_columns), the truth ``NaN`` where unknown. `per_mass`
+    (n_columns,) are the rows that a known value of weight 1 stands for; by default
+    these rows are counted. A column of which all is known, and weighs the same, comes
+    out as the truth.
 
     References
     ----------
@@ -104,23 +81,11 @@ def doubly_robust(
 
 
 def keep_in_range(estimates: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Keep the estimates of each row within a range, and what tells its models apart.
+    """Keep the estimates of each row in a range without changing its decision.
 
     Cutting at the upper end would make good models equal, and decide the query by cost.
     A row whose best estimate is outside is moved as a whole, which changes no decision;
     only what is then still too low is cut.
-
-    Parameters
-    ----------
-    estimates : ndarray of shape (n_rows, n_models)
-        Estimated qualities.
-    low, high : float
-        The range that was seen.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_models)
-        The estimates, within the range.
     """
     best = np.maximum.reduce(estimates, axis=1, keepdims=True)
     inside = np.minimum(np.maximum(best, low), high)
@@ -134,11 +99,5 @@ def rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:
 
 
 def best_on_average(quality: np.ndarray, cost: np.ndarray) -> int:
-    """Index of the model of the highest mean quality, ties to the cheaper.
-
-    Parameters
-    ----------
-    quality, cost : ndarray of shape (n_models,)
-        Mean quality and cost of each model.
-    """
+    """Index of the model of the highest mean quality, ties to the cheaper."""
     return int(np.lexsort((cost, -quality))[0])

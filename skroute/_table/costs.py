@@ -53,28 +53,9 @@ def round_up(money: float) -> float:
 def check_costs(
     costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
 ) -> np.ndarray:
-    """Check per-query costs of the given shape; columns are matched by name.
+    """Check per-query costs of the given shape, ``NaN`` where unknown.
 
-    Parameters
-    ----------
-    costs : array-like of shape (n_queries, n_models)
-        Money per call, ``NaN`` where unknown.
-    shape : tuple of int
-        The expected shape.
-    models : ndarray of shape (n_models,)
-        Names of the models; a DataFrame's columns are put in this order.
-    name : str, default="costs"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        The costs, float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape, a column name or a value is wrong.
+    Columns that have names are put in the order of `models` (n_models,).
     """
     if isinstance(costs, Mapping):
         raise ValueError(
@@ -110,22 +91,7 @@ def check_costs(
 def check_call_costs(
     costs: Any, n_queries: int, name: str = "costs"
 ) -> np.ndarray | float:
-    """Check the costs of one model.
-
-    Parameters
-    ----------
-    costs : float or array-like of shape (n_queries,)
-        A price, or money per call, ``NaN`` where unknown.
-    n_queries : int
-        Number of queries.
-    name : str, default="costs"
-        How errors call the argument.
-
-    Returns
-    -------
-    float or ndarray of shape (n_queries,)
-        The price, or the costs.
-    """
+    """Check the costs of one model: a price, or money per call (n_queries,)."""
     if np.ndim(costs) == 0:
         return check_number(costs, name, low=0.0)
     costs = check_column(costs, n_queries, name)
@@ -136,26 +102,9 @@ def check_call_costs(
 
 
 def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:
-    """Check per-model prices; returns float64 of shape (n_models,).
+    """Check per-model prices, by position or by name: float64 of shape (n_models,).
 
-    Parameters
-    ----------
-    prices : array-like of shape (n_models,), or mapping or Series by model name
-        Money per call, ``NaN`` where unknown.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-    name : str, default="costs"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_models,)
-        The prices in the order of `models`.
-
-    Raises
-    ------
-    ValueError
-        If the length, a name or a value is wrong.
+    They come out in the order of `models`, ``NaN`` where unknown.
     """
     prices = as_mapping(prices, models)
     if isinstance(prices, Mapping):
@@ -190,18 +139,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
 
 
 def check_same_prices(state: Mapping[str, Any]) -> None:
-    """Check that the prices of a router are those that it was fitted with.
-
-    Parameters
-    ----------
-    state : mapping
-        Its attributes.
-
-    Raises
-    ------
-    ValueError
-        If others were set since.
-    """
+    """Refuse a router, by its attributes, whose prices were set anew since its fit."""
     costs = state.get("costs")
     fitted = state.get("_fitted_costs", costs)
     if costs is not fitted and not _are_same(costs, fitted):
@@ -247,21 +185,9 @@ def _no_price(prices: Any, name: str) -> ValueError:
 def check_spend(
     costs: Any, shape: tuple[int, int], models: np.ndarray | None = None
 ) -> np.ndarray:
-    """Check observed costs, per model or per query; returns them per query.
+    """Check observed costs, per model or per query, also by name.
 
-    Parameters
-    ----------
-    costs : array-like of shape (n_models,) or (n_queries, n_models), or mapping
-        Money per call, ``NaN`` where unknown; a mapping or Series goes by model name.
-    shape : tuple of int
-        Shape of the qualities.
-    models : ndarray of shape (n_models,), default=None
-        Names of the models; a DataFrame's columns are put in this order.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        The costs.
+    They come out per query, of the given shape, in the order of `models`.
     """
     if costs is None:
         raise ValueError(
@@ -293,25 +219,7 @@ def check_spend(
 
 
 def check_realised(costs: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Check what each query of a stream really cost.
-
-    Parameters
-    ----------
-    costs : array-like of shape (n_queries,)
-        Money per query, ``NaN`` where unknown.
-    shape : tuple of int
-        Numbers of queries and of models.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        The costs, float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape or a value is wrong.
-    """
+    """Check what each query of a stream really cost, (n_queries,)."""
     spent = read_numbers(costs, "costs")
     if spent.shape != (shape[0],):
         raise ValueError(

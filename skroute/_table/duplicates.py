@@ -100,13 +100,10 @@ class Duplicates:
         return len(np.unique(self.first))
 
     def units(self) -> np.ndarray:
-        """Number the sets of rows that folds must not separate.
+        """Number the sets of rows that folds must not separate, (n_queries,).
 
-        Returns
-        -------
-        ndarray of int of shape (n_queries,)
-            Rows of one prompt, or of one group, share a number. Rows of a block are
-            apart: kept together they would be all of what a fold knows, or nothing.
+        Rows of one prompt, or of one group, share a number. Rows of a block are apart:
+        kept together they would be all of what a fold knows, or nothing.
         """
         rows = np.arange(len(self.first))
         unit = np.where(self.block, rows, self.first)
@@ -123,24 +120,11 @@ class Duplicates:
 
 
 def find_duplicates(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Duplicates:
-    """Find the rows that ask the same thing.
+    """Find the rows of embeddings (n_queries, n_features) that ask the same thing.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_queries, n_features)
-        Embeddings.
-    groups : ndarray of shape (n_queries,), default=None
-        Labels of rows that are to be held out together.
-    rows : Rows, default=IN_MEMORY
-        Where the rows are. Elsewhere X is the handle of a column.
+    Rows of one of the `groups` (n_queries,) are to be held out together too. Where the
+    `rows` are elsewhere, X is the handle of a column.
 
-    Returns
-    -------
-    Duplicates
-        Which rows are of one prompt, by near-equality.
-
-    Notes
-    -----
     Rows are projected on eight directions and compared within the cells of eight
     shifted grids, so the cost is linear in the number of rows. In a cell each row is
     compared with the first of its prompt, so rows of one prompt lie within a few limits
@@ -255,24 +239,9 @@ def average_duplicates(
 ) -> tuple[Any, Any, Any]:
     """Let each prompt count once, by the averages of its rows.
 
-    Parameters
-    ----------
-    quality : ndarray of shape (n_queries, n_models)
-        Outcomes; ``NaN`` where unknown.
-    costs : ndarray of shape (n_queries, n_models) or None
-        Money per call; ``NaN`` where unknown.
-    weight : ndarray of shape (n_queries, n_models) or None
-        Weight of every outcome.
-    duplicates : Duplicates
-        Which rows are of one prompt.
-    rows : Rows, default=IN_MEMORY
-        Where the rows are. Elsewhere the tables are handles of columns.
-
-    Returns
-    -------
-    quality, costs, weight : ndarray of shape (n_queries, n_models)
-        The first row of each prompt holds the averages of its known outcomes, its
-        other rows nothing. Rows of blocks are as they were.
+    In the tables, all (n_queries, n_models), the first row of each prompt gets the
+    averages of its known outcomes, its other rows nothing. Rows of blocks stay. Costs
+    and weight may be ``None``.
     """
     several = np.flatnonzero((duplicates.count > 1) & ~duplicates.block)
     if not len(several):

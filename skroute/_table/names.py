@@ -90,7 +90,7 @@ def estimate_names(models: np.ndarray) -> np.ndarray:
 
 
 def as_mapping(prices: Any, models: Any = None) -> Any:
-    """Turn a Series that is indexed by names into a dict; leave the rest alone.
+    """Turn a Series that is indexed by model names into a dict; leave the rest alone.
 
     The index that pandas numbers by itself holds no names, unless the models of a table
     without column names are numbered alike.
@@ -118,20 +118,8 @@ def check_rows(**tables: Any) -> None:
     the same labels in another order, as in a table that was shuffled, are refused, and
     so are other names. Labels that are numbers, which pandas gives by itself, and those
     that repeat (such as the task of each query) do not name a row: they go with any
-    other labels.
-
-    Parameters
-    ----------
-    **tables : object
-        Tables and columns with a row for each query, by the names of the arguments;
-        an error tells to reorder the later of two. Of a dict, each column is looked at.
-        Those without labels (arrays, lists, tables of polars, ``None``) are passed
-        over.
-
-    Raises
-    ------
-    ValueError
-        If two of them contradict each other.
+    other labels. Tables come by the names of their arguments, and an error tells to
+    reorder the later of two. Of a dict, each column is looked at.
     """
     labels = {
         name: table.index

@@ -25,7 +25,7 @@ __all__ = [
     "refuse_masked",
 ]
 
-# Beyond these, squares of embeddings and sums of outcomes are no numbers any more.
+# Beyond these, squares of embeddings and sums of outcomes overflow.
 LARGEST_FEATURE = 1e100
 LARGEST_OUTCOME = 1e300
 
@@ -118,24 +118,9 @@ def check_column(values: Any, n_queries: int, name: str) -> np.ndarray:
 
 
 def check_sample_weight(sample_weight: Any, n_queries: int) -> np.ndarray:
-    """Check how much each query counts.
+    """Check how much each query counts: (n_queries,), the largest of them 1.
 
-    Parameters
-    ----------
-    sample_weight : array-like of shape (n_queries,) or None
-        Weights of the queries; ``None`` weighs all alike.
-    n_queries : int
-        Number of queries.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        The weights, the largest of them 1.
-
-    Raises
-    ------
-    ValueError
-        If the shape or a value is wrong, or all weights are 0.
+    ``None`` weighs all alike.
     """
     if sample_weight is None:
         return np.ones(n_queries)
@@ -152,7 +137,7 @@ def check_sample_weight(sample_weight: Any, n_queries: int) -> np.ndarray:
 
 
 def check_magnitude(table: np.ndarray, name: str, largest: float) -> None:
-    """Refuse numbers that cannot be computed with; single precision has none."""
+    """Refuse numbers so large that they overflow, which float32 cannot hold."""
     if table.dtype == np.float64 and (np.abs(table) > largest).any():
         raise ValueError(
             f"{name} must hold numbers of at most {largest:g} in size; got "

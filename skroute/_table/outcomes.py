@@ -61,29 +61,9 @@ def check_outcomes_of(
 ) -> Outcomes:
     """Check that outcomes and costs are enough to fit a router.
 
-    Parameters
-    ----------
-    router : estimator
-        The router that is being fitted; its ``costs`` parameter holds the per-model
-        prices, if any.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities, checked by `check_quality`.
-    costs, outcome_weight : array-like of shape (n_queries, n_models), default=None
-        As in `check_routing_table`.
-    rows : Rows, default=IN_MEMORY
-        Where the rows are. Elsewhere the tables are handles of columns.
-
-    Returns
-    -------
-    Outcomes
-        The checked tables.
-
-    Raises
-    ------
-    ValueError
-        If a shape, a name or a value is not as described.
+    Its ``costs`` parameter holds the per-model prices, if any; `costs` and
+    `outcome_weight` are as in `check_routing_table`. Where the `rows` are elsewhere,
+    tables are handles of columns.
     """
     observed = rows.get(rows.total(_observed, quality, combine=np.logical_or))
     if not observed.all():
@@ -189,30 +169,11 @@ def check_outcome_weight(
     name: str = "outcome_weight",
     rows: Rows = IN_MEMORY,
 ) -> Any:
-    """Check weights of outcomes, and bring those of every model to its outcomes.
+    """Check weights of outcomes (n_queries, n_models), and scale those of every model.
 
-    Parameters
-    ----------
-    weight : array-like of shape (n_queries, n_models)
-        Weights, in any unit; not read where the quality is unknown.
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities, ``NaN`` where unknown.
-    models : ndarray of shape (n_models,)
-        Names of the models; a DataFrame's columns are put in this order.
-    name : str, default="outcome_weight"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        Weights that sum, for every model, to as many equally weighed outcomes as would
-        tell its mean as well [1]_; 0 where the quality is unknown.
-
-    Raises
-    ------
-    ValueError
-        If the shape, a column name or a value is wrong, or a model is left without any
-        outcome.
+    They are in any unit, and are not read where the quality is unknown: there they
+    become 0. Those of a model then sum to as many equally weighed outcomes as would
+    tell its mean as well [1]_.
 
     References
     ----------
@@ -268,24 +229,9 @@ def _as_outcomes(table: np.ndarray, unit: np.ndarray, each: np.ndarray) -> np.nd
 
 
 def check_complete(quality: np.ndarray, costs: np.ndarray | None = None) -> np.ndarray:
-    """Find the queries on which decisions can be judged, one at the least.
+    """Find the queries (n_queries,) on which the outcome of every model is known.
 
-    Parameters
-    ----------
-    quality : ndarray of shape (n_queries, n_models)
-        Observed qualities; ``NaN`` where unknown.
-    costs : ndarray of shape (n_queries, n_models), default=None
-        Observed costs, where they count.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_queries,)
-        Whether the outcome of every model is known.
-
-    Raises
-    ------
-    ValueError
-        If there is no such query.
+    Only on these can decisions be judged, so there must be one.
     """
     known = np.isfinite(quality)
     outcome = "quality"

@@ -142,24 +142,7 @@ def _check_routing_table(
 def settled_table(
     router: BaseEstimator, models: np.ndarray, X: Any, outcomes: Outcomes
 ) -> RoutingTable:
-    """Set the attributes that follow from what is fitted, all of it checked.
-
-    Parameters
-    ----------
-    router : estimator
-        The router that is being fitted.
-    models : ndarray of shape (n_models,)
-        Names of the models.
-    X : ndarray of shape (n_queries, n_features)
-        Embeddings.
-    outcomes : Outcomes
-        The rest of the table.
-
-    Returns
-    -------
-    RoutingTable
-        The table.
-    """
+    """Set the attributes that follow from a checked table, and put it together."""
     router.models_ = models
     router.costs_ = np.array(outcomes.mean_costs)
     router._per_query_costs = outcomes.per_query
@@ -269,21 +252,10 @@ def _is_plain(router: BaseEstimator, X: Any) -> bool:
 def check_quality(
     y: Any, name: str = "y", *, models: np.ndarray | None = None
 ) -> np.ndarray:
-    """Check a quality table.
+    """Check qualities (n_queries, n_models), ``NaN`` where unknown.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_queries, n_models)
-        Qualities, ``NaN`` where unknown. A vector is the column of a single model.
-    name : str, default="y"
-        How errors call the argument.
-    models : ndarray of shape (n_models,), default=None
-        Names of the models; a DataFrame's columns are put in this order.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        The qualities, float64.
+    A vector is the column of a single model. Columns that have names are put in the
+    order of `models`.
     """
     if y is None:
         raise ValueError(
@@ -300,22 +272,7 @@ def check_quality(
 
 
 def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
-    """Check qualities of one model.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_queries,)
-        Qualities, ``NaN`` where unknown.
-    n_queries : int
-        Number of queries.
-    name : str, default="y"
-        How errors call the argument.
-
-    Returns
-    -------
-    ndarray of shape (n_queries,)
-        The qualities, float64.
-    """
+    """Check qualities of one model (n_queries,), ``NaN`` where unknown."""
     y = check_column(y, n_queries, name)
     if np.isfinite(y).sum() < 2:
         raise ValueError(
@@ -373,19 +330,8 @@ def check_choice(
 ) -> np.ndarray:
     """Check decisions, one per query: indices of models, or their names.
 
-    Parameters
-    ----------
-    choice : array-like of int or str of shape (n_queries,)
-        What was decided.
-    shape : tuple of int
-        Numbers of queries and of models.
-    models : ndarray of shape (n_models,), default=None
-        Names of the models, in the order of the indices.
-
-    Returns
-    -------
-    ndarray of int of shape (n_queries,)
-        Indices of models.
+    They come out as indices (n_queries,) into the columns of a table of the given
+    shape, which `models` names.
     """
     refuse_masked(choice, "choice")
     choice = np.asarray(choice)
