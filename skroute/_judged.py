@@ -1,4 +1,4 @@
-"""Reading estimates off a fitted router, or off a pipeline or search that holds one."""
+"""Read estimates of a fitted router, or of a pipeline or search that holds one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,8 @@ __all__ = ["Judged", "decider_of", "judge", "models_of", "observe", "router_of"]
 class Judged:
     """A router's estimates beside what was observed on the same queries.
 
-    Attributes
-    ----------
-    y, costs : ndarray of shape (n_queries, n_models)
-        Observed qualities and costs, ``NaN`` where unknown.
-    quality, cost : ndarray of shape (n_queries, n_models)
-        Estimates.
-    models : ndarray of str of shape (n_models,)
-        Names of the models, in the order of the columns.
+    Observed are `y` and `costs`, ``NaN`` where unknown; estimated are `quality` and
+    `cost`. All are (n_queries, n_models), with columns in the order of `models`.
     """
 
     y: np.ndarray
@@ -47,18 +41,7 @@ class Judged:
         return np.isfinite(self.y).all(axis=1) & np.isfinite(self.costs).all(axis=1)
 
     def take(self, rows: np.ndarray) -> Judged:
-        """Keep some of the queries.
-
-        Parameters
-        ----------
-        rows : ndarray
-            Their indices, or a mask.
-
-        Returns
-        -------
-        Judged
-            These queries only.
-        """
+        """Keep the queries at some indices, or under a mask."""
         y, costs, quality, cost = (
             table[rows] for table in (self.y, self.costs, self.quality, self.cost)
         )
@@ -69,21 +52,8 @@ class Judged:
         scope: Literal["mean", "query"] = "mean",
         sample_weight: Any = None,
     ) -> RoutingCurve:
-        """Sweep the budget over the estimates.
-
-        Parameters
-        ----------
-        scope : {"mean", "query"}, default="mean"
-            As in :func:`~skroute.metrics.routing_curve`.
-        sample_weight : array-like of shape (n_queries,), default=None
-            As in :func:`~skroute.metrics.routing_curve`.
-
-        Returns
-        -------
-        RoutingCurve
-            The curve.
-        """
-        # The metrics themselves read estimates here.
+        """Sweep the budget over the estimates, as `routing_curve` does."""
+        # Imported late, because the scorer of skroute.metrics imports this module.
         from skroute.metrics import routing_curve
 
         return routing_curve(
@@ -98,31 +68,10 @@ class Judged:
 
 
 def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
-    """Let a fitted router estimate queries whose outcomes are known.
+    """Let a fitted router, as in `router_of`, estimate queries with known outcomes.
 
-    Parameters
-    ----------
-    estimator : estimator
-        As in :func:`router_of`.
-    X : array-like of shape (n_queries, n_features)
-        What the estimator takes.
-    y : array-like of shape (n_queries, n_models)
-        Observed qualities; columns of a DataFrame are matched by name.
-    costs : array-like of shape (n_models,) or (n_queries, n_models), or None
-        Observed costs; without names, those of the columns of `y`. ``None``: the prices
-        that the router was fitted on.
-    user : str
-        What needs the costs, as the error calls it.
-
-    Returns
-    -------
-    Judged
-        Both, in the order of the router's models.
-
-    Raises
-    ------
-    ValueError
-        If a shape or a value is wrong, or costs are needed and not known.
+    `costs` are (n_models,) or (n_queries, n_models); ``None`` takes the prices that the
+    router was fitted on, or raises a ValueError that names the `user` of the costs.
     """
     router = router_of(estimator)
     y, costs, models = observe(estimator, y, costs, user, X=X)
@@ -139,30 +88,10 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
 def observe(
     estimator: Any, y: Any, costs: Any, user: str | None, X: Any = None
 ) -> tuple[np.ndarray, Any, np.ndarray]:
-    """Check observed outcomes, and put them in the order of a router's models.
+    """Check outcomes; return them in the order of a router's models, with the names.
 
-    Parameters
-    ----------
-    estimator : estimator
-        As in :func:`router_of`.
-    y : array-like of shape (n_queries, n_models)
-        Observed qualities.
-    costs : array-like of shape (n_models,) or (n_queries, n_models), or None
-        Observed costs; without names, those of the columns of `y`. ``None``: the prices
-        that the router was fitted on.
-    user : str or None
-        What needs the costs, as the error calls it; ``None``: nothing does.
-    X : array-like of shape (n_queries, n_features), default=None
-        The queries, of which only the row labels are looked at.
-
-    Returns
-    -------
-    y : ndarray of shape (n_queries, n_models)
-        Qualities.
-    costs : ndarray of shape (n_queries, n_models) or None
-        Costs; ``None`` where they are neither known nor needed.
-    models : ndarray of str of shape (n_models,)
-        Names of the models.
+    Costs are as in `judge`, but may stay unknown (``None``) if nothing needs them, that
+    is if `user` is ``None``. `X` gives row labels only.
     """
     y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
     if models is None:
@@ -176,26 +105,10 @@ def observe(
 
 
 def router_of(estimator: Any) -> Any:
-    """Find what gives estimates in a pipeline or search: a router, or steps up to one.
+    """Find the router in an estimator, or the pipeline of the steps up to it.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted router, a pipeline that ends in one, or one that ends in a
-        :class:`~skroute.BudgetDecider`; also a fitted search over any of them, or one
-        of them frozen.
-
-    Returns
-    -------
-    estimator
-        The router, or a pipeline whose last step it is.
-
-    Raises
-    ------
-    NotFittedError
-        If it is not fitted.
-    ValueError
-        If there is no such step.
+    The estimator is a fitted router, a pipeline that ends in one or in a BudgetDecider
+    behind one, a fitted search over any of them, or one of them frozen.
     """
     steps = _find_steps(estimator, without_decider=True)
     if not steps or not hasattr(steps[-1], "transform"):
@@ -208,8 +121,8 @@ def router_of(estimator: Any) -> Any:
 
 
 def models_of(estimator: Any) -> Any:
-    """Names of the models in the order of the decisions, if they are known."""
-    # A decider that was fitted on plain arrays numbers the models its router names.
+    """Return the models' names in the order of the decisions, if they are known."""
+    # The router first: a decider that was fitted on plain arrays knows no names.
     return getattr(_find_router(estimator) or estimator, "models_", None)
 
 

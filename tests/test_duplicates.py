@@ -19,7 +19,7 @@ from skroute._table.duplicates import average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
 from skroute.datasets import load_digits_pool, make_routing
 from skroute.evaluation import compare_routers
-from skroute.evaluation._splits import OutcomeTable
+from skroute.evaluation.splits import OutcomeTable
 
 BUDGETS = (0.02, 0.05, 0.2, 0.4)
 
@@ -427,7 +427,7 @@ def test_rows_that_are_yet_to_be_encoded_are_compared_whole(kind) -> None:
         "frame": pd.DataFrame(X, index=[f"q{i}" for i in range(60)]),
         "sparse": csr_array(X),
     }[kind]
-    numbers = OutcomeTable.checked(
+    numbers = OutcomeTable.check(
         rows, np.ones((60, 2)), [1.0, 2.0], encoded=False
     ).duplicates
     assert numbers.n_prompts == 30

@@ -74,9 +74,6 @@ EXTRAS = {
 
 #: Knots that are left, as (test, module). To be emptied.
 KNOTS = {
-    ("modules", "cli.app"),
-    ("modules", "cli.report"),
-    ("modules", "reporting._pictures"),
     ("attributes", "_pool"),
     ("attributes", "_table.tables"),
 }

@@ -197,7 +197,7 @@ def test_a_collapse_warns_once_and_again_only_after_recovery(caplog):
     assert not warned(caplog)
     watch.update(repeated(large=300))
     (message,) = warned(caplog)
-    assert "dearest model (large)" in message
+    assert "strongest model (large)" in message
     assert "max_strongest_share=0.8" in message
     assert watch.summary().alarms == ("strongest_share",)
     # At 0.78 it is below the limit, but not by the margin.
@@ -468,7 +468,7 @@ def test_a_summary_reads_well(digits):
     text = str(watch.update(repeated(small=20, large=80), X=rest[:100]).summary())
     for part in (
         "100 queries; of the last 100:\n  large    80.0%\n  small    20.0%",
-        "dearest model (large): 80.0% of the calls (at most 0.9)",
+        "strongest model (large): 80.0% of the calls (at most 0.9)",
         "spend: 8.2 per query (at most 1.1), 820 since the start",
         "drift of the queries: 0.",
         "alarms: mean_cost",
@@ -717,7 +717,7 @@ def test_limits_that_cannot_be_broken_are_none():
     watch = CollapseMonitor(MODELS, [1, 1, 1], **QUICK)
     assert watch.summary().limits == {"entropy": 0.1}
     text = str(watch.update(MODELS).summary())
-    assert "\ndearest model: none, all have one price\n" in text
+    assert "\nstrongest model: none, all have one price\n" in text
     free = CollapseMonitor(MODELS, [1, 1, 1], max_strongest_share=None, max_drift=None)
     assert free.summary().limits == {"entropy": 0.1}
 
@@ -826,7 +826,7 @@ def test_a_whole_summary():
         "  b       50.0%",
         "entropy of the calls: 1.00 of 1, as 2.0 models called equally often "
         "(at least 0.1)",
-        "dearest model (b): 50.0% of the calls (at most 0.9)",
+        "strongest model (b): 50.0% of the calls (at most 0.9)",
         "spend: 2 per query (at most 4.4), 8 since the start",
         "drift of the queries: unknown",
         "alarms: none",
@@ -861,7 +861,7 @@ def test_every_warning_says_what_to_do(digits, caplog):
     watch = monitor(budget=1.0, reference=reference)
     watch.update(repeated(large=100), X=moved)
     advice = {
-        "dearest model": "look at routing_collapse_index on recent outcomes.",
+        "strongest model": "look at routing_collapse_index on recent outcomes.",
         "normalised entropy": "no router is needed.",
         "mean spend": "route with a lower budget, or fit the router again on recent",
         "embeddings have drifted": "check that the encoder is the same.",

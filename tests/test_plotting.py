@@ -27,7 +27,7 @@ from skroute.metrics import (
     top2_margin,
 )
 from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
-from skroute.plotting._style import BAD, MUTED
+from skroute.plotting.style import BAD, MUTED
 
 BASELINE = Path(__file__).parent / "baseline"
 # Root mean square over pixels of 0 to 255. matplotlib 3.8 and 3.11 draw the same to the
@@ -257,7 +257,7 @@ def test_models_that_are_hardly_called_share_a_band(ax):
     assert others.endswith("others, < 1% each")
     assert len(names) - 1 + int(others.split()[0]) == 20
     assert "model_3" not in names
-    # The dearest has a place of its own: that it is not called is what to see.
+    # The strongest model has its own band, even if it is never called.
     assert names[0] == f"model_{display.curve.strongest}"
     assert to_rgba(MUTED) == tuple(display.areas_[0].get_facecolor()[0])
 
@@ -431,6 +431,7 @@ def test_labels_are_within_their_bands(n_models):
         assert inside.all(), text.get_text()
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_as_they_were(name, tmp_path):
     expected, drawn = BASELINE / f"{name}.png", tmp_path / f"{name}.png"
@@ -438,6 +439,7 @@ def test_pictures_are_as_they_were(name, tmp_path):
     assert compare_images(str(expected), str(drawn), TOLERANCE) is None
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize(
     ("name", "number"),
     [*(("curve", i) for i in range(7)), ("share", 2), ("margin", 0), ("margin", 1)],

@@ -28,8 +28,8 @@ from skroute.metrics import (
     routing_collapse_index,
     routing_curve,
 )
-from skroute.reporting._findings import find
-from skroute.reporting._words import Money, kept_text, number, percent
+from skroute.reporting._findings import compute_findings
+from skroute.reporting._text import Money, format_number, format_percent, write_kept
 
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
 
@@ -99,7 +99,7 @@ def written(fitted):
 def findings_of(judged: Judged, **options):
     given_ = {"tasks": None, "prompts": None, "promised": None, "n_bootstrap": 0}
     given_["out_of_reach"] = False
-    return find(judged, {}, **{**given_, "random_state": 0, **options})
+    return compute_findings(judged, {}, **{**given_, "random_state": 0, **options})
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_the_numbers_are_those_of_the_metrics(fitted, written):
     text = written[1].text
     curve = routing_curve(y, costs, *np.hsplit(router.transform(X), 2))
     best = curve.models[curve.best_single]
-    neutral = percent(quality_neutral_cost(curve))
+    neutral = format_percent(quality_neutral_cost(curve))
     assert f"At the quality of {best} you would pay {neutral} of its price." in text
     assert f"{normalized_auc(curve):.3f}" in text
     assert f"{routing_collapse_index(curve):.2f}" in text
@@ -116,7 +116,7 @@ def test_the_numbers_are_those_of_the_metrics(fitted, written):
     prices = costs.mean(axis=0)
     flat = np.eye(4)[np.full(len(y), prices.argmin())]
     cheap = routing_curve(y, costs, flat, np.tile(prices, (len(y), 1)))
-    table = text.split("Calls to the dearest")[1]
+    table = text.split("Calls to the strongest")[1]
     assert f"cheap not reached {normalized_auc(cheap):.3f}" in table
 
 
@@ -167,7 +167,7 @@ def test_findings_agree_with_the_curve(n_models, levels, prices, shift, seed):
     assert at.expected_cost == pytest.approx(curve.budget[found.point])
     collapse = found.collapse
     assert collapse.in_vain + collapse.worse == pytest.approx(collapse.index)
-    assert collapse.dearest >= collapse.in_vain
+    assert collapse.strongest >= collapse.in_vain
     assert sum(part.n_calls for part in found.bins) == y.size
     total = sum(part.n_calls * part.observed for part in found.bins)
     assert total / y.size == pytest.approx(y.mean())
@@ -339,8 +339,8 @@ def test_promises_are_those_of_training(fitted, written):
 def test_promises_that_training_does_not_make(fitted):
     router, X, y, costs = fitted
     judged = judge(router, X, y, costs, "test")
-    assert kept_text(findings_of(judged)) is None
-    text = kept_text(findings_of(judged, out_of_reach=True))
+    assert write_kept(findings_of(judged)) is None
+    text = write_kept(findings_of(judged, out_of_reach=True))
     assert "did not expect to keep the quality of" in text
 
 
@@ -419,10 +419,10 @@ def test_the_extra_is_named(fitted, missing, monkeypatch):
 
 
 def test_numbers_are_written_plainly():
-    assert [percent(x) for x in (0.0, 0.001, 0.434, 0.9961, 1.0, np.inf)] == [
+    assert [format_percent(x) for x in (0.0, 0.001, 0.434, 0.9961, 1.0, np.inf)] == [
         *("0%", "<1%", "43%", "99.6%", "100%", "\N{EN DASH}")
     ]
-    assert [number(x) for x in (0, 0.000123456, 0.9996, 12.345, 123456.7)] == [
+    assert [format_number(x) for x in (0, 0.000123456, 0.9996, 12.345, 123456.7)] == [
         *("0", "0.000123", "1.000", "12.3", "123,000")
     ]
     money = Money.for_amounts_up_to(0.005, "USD")

@@ -242,7 +242,7 @@ def fit(
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-    from skroute.evaluation._defaults import fit_encoder
+    from skroute.evaluation.defaults import fit_encoder
     from skroute.ranking import RankingRouter
 
     console.check_out(out)
@@ -420,7 +420,7 @@ def _compared(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -
     import numpy as np
 
     from skroute.evaluation import compare_routers
-    from skroute.evaluation._defaults import ON_TEXT, fit_encoder
+    from skroute.evaluation.defaults import ON_TEXT, fit_encoder
 
     incomplete = np.isnan(data.quality + data.costs).any(axis=1)
     console.output.print(

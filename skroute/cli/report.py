@@ -81,22 +81,22 @@ def _written(
     import pandas as pd
 
     from skroute._compute.threads import single_threaded
-    from skroute.evaluation._defaults import ON_TEXT, default_routers, fit_encoder
-    from skroute.evaluation._splits import OutcomeTable, Split
+    from skroute.evaluation.defaults import ON_TEXT, default_routers, fit_encoder
+    from skroute.evaluation.splits import OutcomeTable, Split
     from skroute.reporting import report as write_report
 
     encoder = None
     if data.data is None:
         console.output.print(ON_TEXT)
         encoder = partial(fit_encoder, seed=seed)
-    outcomes = OutcomeTable.checked(
+    outcomes = OutcomeTable.check(
         data.prompts if data.data is None else data.data,
         pd.DataFrame(data.quality, columns=data.models),
         data.costs,
         groups=repeated_prompts(data),
         encoded=encoder is None,
     )
-    split = Split.drawn(outcomes, seed, test_size, encoder)
+    split = Split.draw(outcomes, seed, test_size, encoder)
     routers = default_routers(random_state=seed)
     fitted = {}
     names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)

@@ -8,7 +8,7 @@ from skroute.evaluation._compare import (
     RouterResult,
     compare_routers,
 )
-from skroute.evaluation._defaults import default_routers
+from skroute.evaluation.defaults import default_routers
 
 __all__ = [
     "BUDGET_SHARES",

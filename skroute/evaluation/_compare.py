@@ -1,4 +1,4 @@
-"""Comparing routers on one table: paired splits, and what each gives and spends."""
+"""Compare routers on one table: their quality and spend on paired splits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from skroute._compute.threads import single_threaded
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
-from skroute.evaluation._defaults import default_routers
-from skroute.evaluation._splits import OutcomeTable, Split
+from skroute.evaluation.defaults import default_routers
+from skroute.evaluation.splits import OutcomeTable, Split
 from skroute.metrics import (
     RoutingCurve,
     best_single,
@@ -35,7 +35,7 @@ __all__ = [
     "compare_routers",
 ]
 
-#: Budgets that are checked, from the cheapest (0) to the dearest (1) calls.
+#: Budgets that are checked, from the cheapest (0) to the most expensive (1) calls.
 BUDGET_SHARES = (0.25, 0.5, 0.75)
 #: What is measured of every router, in the order of a report.
 METRICS = (
@@ -55,7 +55,7 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class RouterResult:
-    """What one router reached on every split.
+    """Scores of one router on every split.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class RouterResult:
         One entry for each of `METRICS`. ``NaN`` where one is undefined, infinity where
         the best single model's quality was never reached (``quality_neutral_cost``).
     spent : ndarray of shape (n_splits, n_budgets)
-        Money per query that was really spent where ``Comparison.budgets`` were asked.
+        Money per query that was actually spent at each of ``Comparison.budgets``.
     curves : tuple of RoutingCurve
         The router's curve on each test part.
     """
@@ -91,9 +91,9 @@ class RouterResult:
         return float(self.scores[metric].mean())
 
     def standard_error(self, metric: str) -> float:
-        """Tell how much the mean of a metric depends on the splits drawn.
+        """Standard error of the mean of a metric over the splits.
 
-        Splits share queries, so it does not tell how the mean would vary over other
+        Splits share queries, so it does not say how the mean would vary on other
         traffic.
 
         Parameters
@@ -121,8 +121,8 @@ class Comparison:
     results : dict of str to RouterResult
         By name, in the order in which the routers were given; the oracle is last.
     budgets : ndarray of shape (n_splits, n_budgets)
-        Money per query that was asked for: `BUDGET_SHARES` of the way from calling each
-        training query's cheapest model to calling its dearest.
+        Money per query: `BUDGET_SHARES` of the way from the mean cost of each training
+        query's cheapest model to that of its most expensive one.
     models : ndarray of str of shape (n_models,)
         Names of the models.
     seeds : tuple of int
@@ -147,7 +147,7 @@ class Comparison:
     n_prompts: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Turn the comparison into lists, numbers and strings, as JSON knows them.
+        """Turn the comparison into lists, numbers and strings, for JSON.
 
         Returns
         -------
@@ -161,18 +161,18 @@ class Comparison:
             "models": self.models.tolist(),
             "seeds": list(self.seeds),
             "test_size": self.test_size,
-            "budgets": _plain(self.budgets),
+            "budgets": _to_json(self.budgets),
             "routers": {
                 name: {
                     **{
                         metric: {
-                            "mean": _plain(result.mean(metric)),
-                            "standard_error": _plain(result.standard_error(metric)),
-                            "splits": _plain(result.scores[metric]),
+                            "mean": _to_json(result.mean(metric)),
+                            "standard_error": _to_json(result.standard_error(metric)),
+                            "splits": _to_json(result.scores[metric]),
                         }
                         for metric in METRICS
                     },
-                    "spent": _plain(result.spent),
+                    "spent": _to_json(result.spent),
                 }
                 for name, result in self.results.items()
             },
@@ -214,8 +214,8 @@ def compare_routers(
         the rows of both parts.
     groups : array-like of shape (n_queries,), default=None
         Queries of one group, such as turns of a conversation, stay on one side of a
-        split, and in one fold of routers whose `fit` takes groups. Equal and nearly
-        equal queries do in any case, but for those of large blocks (see
+        split, and in one fold of routers whose `fit` takes groups. So do duplicates,
+        except those of large blocks (see
         :meth:`RankingRouter.fit <skroute.RankingRouter.fit>`).
     test_size : float, default=0.3
         Share of the queries (or groups) that is tested on.
@@ -236,10 +236,10 @@ def compare_routers(
 
     Notes
     -----
-    ``quality``, ``cost`` and their shares of those of the best single model (the best
-    on the training part) are those of ``router.predict``: money is no object. The
-    seeds draw the splits; a router's own randomness is its own parameter. Everything
-    runs on one thread, unless a router starts more itself.
+    ``quality`` and ``cost`` are those of ``router.predict``, without a budget, and are
+    compared with the best single model of the training part. The seeds draw the splits
+    only; set the ``random_state`` of each router yourself. Everything runs on one
+    thread, unless a router starts more itself.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def compare_routers(
     1.0
     """
     check_rows(X=X, y=y, groups=groups)
-    table = OutcomeTable.checked(X, y, costs, models, groups, encoded=encoder is None)
+    table = OutcomeTable.check(X, y, costs, models, groups, encoded=encoder is None)
     if isinstance(seeds, int | np.integer):
         seeds = range(seeds)
     seeds = tuple(seeds)
@@ -269,18 +269,18 @@ def compare_routers(
     measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}
     budgets, fits = [], count()
     for seed in seeds:
-        trial = _Trial.of(Split.drawn(table, seed, test_size, encoder))
+        trial = _Trial.from_split(Split.draw(table, seed, test_size, encoder))
         for name, router in routers.items():
             if progress is not None:
                 progress(name, next(fits), len(seeds) * len(routers))
-            # Sums do not then depend on the cores, and fit times can be compared; on a
-            # busy machine, threads that wait for each other cost ten times as much.
+            # With one thread, sums do not depend on the number of cores and fit times
+            # can be compared; threads that wait for each other would slow down fits.
             with single_threaded():
                 measured[name].append(trial.measure(router))
         measured[ORACLE].append(trial.measure_oracle())
         budgets.append(trial.budgets)
     return Comparison(
-        results={name: _gathered(name, parts) for name, parts in measured.items()},
+        results={name: _gather(name, parts) for name, parts in measured.items()},
         budgets=np.array(budgets),
         models=table.models,
         seeds=seeds,
@@ -293,7 +293,7 @@ def compare_routers(
 
 @dataclass(frozen=True)
 class _Measured:
-    """What one router reached on one split."""
+    """Scores of one router on one split."""
 
     scores: dict[str, float]
     spent: np.ndarray
@@ -302,14 +302,14 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A split on which routers are tried."""
+    """A split on which routers are measured."""
 
     split: Split
     budgets: np.ndarray
 
     @classmethod
-    def of(cls, split: Split) -> _Trial:
-        return cls(split, _budgets(split.table.spend[split.train]))
+    def from_split(cls, split: Split) -> _Trial:
+        return cls(split, _set_budgets(split.table.spend[split.train]))
 
     def measure(self, router: BaseRouter) -> _Measured:
         """Fit a router on the training part and try it on the test part."""
@@ -325,7 +325,7 @@ class _Trial:
             spent.append(
                 self._mean(self.split.table.spend, [index[name] for name in names])
             )
-        return self._measured(
+        return self._score(
             router.predict(self.split.X_test),
             np.hsplit(router.transform(self.split.X_test), 2),
             np.array(spent),
@@ -333,15 +333,15 @@ class _Trial:
         )
 
     def measure_oracle(self) -> _Measured:
-        """Decide with hindsight; the oracle is not asked to keep a budget."""
+        """Measure decisions in hindsight; the oracle is not asked to keep a budget."""
         truth = (
             self.split.table.quality[self.split.test],
             self.split.table.spend[self.split.test],
         )
         spent = np.full(len(self.budgets), np.nan)
-        return self._measured(oracle_choice(*truth), truth, spent, np.nan)
+        return self._score(oracle_choice(*truth), truth, spent, np.nan)
 
-    def _measured(
+    def _score(
         self, choice: Any, estimates: Any, spent: np.ndarray, fit_seconds: float
     ) -> _Measured:
         y, costs = self.split.table.quality, self.split.table.spend
@@ -356,8 +356,8 @@ class _Trial:
         scores = (
             quality,
             cost,
-            _ratio(quality, self._mean(y, reference)),
-            _ratio(cost, self._mean(costs, reference)),
+            _divide(quality, self._mean(y, reference)),
+            _divide(cost, self._mean(costs, reference)),
             normalized_auc(curve),
             quality_neutral_cost(curve),
             routing_collapse_index(curve),
@@ -371,14 +371,14 @@ class _Trial:
         return float(values[self.split.test, choice].mean())
 
 
-def _budgets(spend: np.ndarray) -> np.ndarray:
-    """Budgets between each query's cheapest and its dearest model, on average."""
+def _set_budgets(spend: np.ndarray) -> np.ndarray:
+    """Set budgets between the mean costs of the cheapest and most expensive calls."""
     spend = spend[np.isfinite(spend).any(axis=1)]
     low, high = np.nanmin(spend, axis=1).mean(), np.nanmax(spend, axis=1).mean()
     return low + np.array(BUDGET_SHARES) * (high - low)
 
 
-def _gathered(name: str, parts: list[_Measured]) -> RouterResult:
+def _gather(name: str, parts: list[_Measured]) -> RouterResult:
     return RouterResult(
         name,
         {key: np.array([part.scores[key] for part in parts]) for key in METRICS},
@@ -387,13 +387,13 @@ def _gathered(name: str, parts: list[_Measured]) -> RouterResult:
     )
 
 
-def _ratio(value: float, reference: float) -> float:
-    """Share of a reference; undefined where that is not positive."""
+def _divide(value: float, reference: float) -> float:
+    """Divide by a reference; undefined where that is not positive."""
     return value / reference if reference > 0 else float("nan")
 
 
-def _plain(values: Any) -> Any:
-    """Numbers for JSON, which knows neither NaN nor infinity."""
+def _to_json(values: Any) -> Any:
+    """Turn arrays into lists; None for NaN and infinity, which JSON lacks."""
     if np.ndim(values):
-        return [_plain(value) for value in values]
+        return [_to_json(value) for value in values]
     return float(values) if np.isfinite(values) else None

@@ -1,4 +1,4 @@
-"""How far queries have moved from those a router was trained on."""
+"""Measure how far queries have drifted from those a router was trained on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Reference"]
 _N_ROWS = 2000
 _N_COMPONENTS = 16
 _MIN_ROWS = 20
-# Coordinates in units of the reference's standard deviation: equal embeddings stay
-# equal in this many decimals however BLAS rounds a product, or an encoder a batch.
+# Standardised coordinates are rounded to this many decimals, so that equal embeddings
+# stay equal (ties, no drift) however BLAS or an encoder rounds them.
 _DECIMALS = 3
-# Standard deviations below this part of the length of the embeddings are rounding.
+# Standard deviations below this part of the embeddings' length count as rounding.
 _FLAT = 1e-3
 _FAR = 1e6
 
@@ -26,16 +26,9 @@ _FAR = 1e6
 class Reference:
     """Principal components of a sample of embeddings, and its distribution on them.
 
-    The components come from one half of the sample and the distribution from the
-    other: rows lie nearer to components that were fitted to them, and fresh rows would
-    seem to have moved.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_queries, n_features)
-        Embeddings, at least 20.
-    random_state : int, RandomState instance or None
-        Draws the halves, at most 2,000 rows each.
+    One half of the sample gives the components and the other the distribution (at most
+    2,000 rows each): rows lie nearer to components that were fitted to them, so fresh
+    rows would seem to have drifted.
     """
 
     def __init__(self, X: Any, random_state: Any) -> None:
@@ -70,37 +63,20 @@ class Reference:
         return self._sample.shape[1]
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """Place embeddings on the components, and away from them.
+        """Project embeddings: (n_queries, n_coordinates), standardised.
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Embeddings, float64.
-
-        Returns
-        -------
-        ndarray of shape (n_queries, n_coordinates)
-            The components, then the distance from their span, standardised.
+        The coordinates are those on the components, and the distance from their span.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             raw = (self._coordinates(X) - self._centre) / self._scale
-        # Embeddings too long for float64 are far away, and nothing else is known.
+        # Embeddings whose coordinates overflow are placed far away.
         far = np.nan_to_num(raw, nan=_FAR, posinf=_FAR, neginf=-_FAR)
         return far.clip(-_FAR, _FAR).round(_DECIMALS)
 
-    def drift(self, rows: np.ndarray) -> tuple[float, float]:
-        """Kolmogorov-Smirnov statistic of the coordinate that moved most.
+    def measure_drift(self, rows: np.ndarray) -> tuple[float, float]:
+        """Return the largest Kolmogorov-Smirnov statistic of a coordinate, and p-value.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n_queries, n_coordinates)
-            Projected embeddings.
-
-        Returns
-        -------
-        statistic, pvalue : float
-            The largest statistic, and the smallest p-value times the number of
-            coordinates (Bonferroni), at most 1.
+        The p-value is the smallest one times the number of coordinates (Bonferroni).
         """
         tests = [
             ks_2samp(known, new, method="asymp")

@@ -1,4 +1,4 @@
-"""CollapseMonitor: what a deployed router does, watched while it does it."""
+"""CollapseMonitor: watch the decisions of a deployed router."""
 
 from __future__ import annotations
 
@@ -24,62 +24,62 @@ from skroute.metrics._monitor_input import (
     check_decisions,
     check_models,
     check_monitor_prices,
-    check_paid,
     check_share,
+    check_spent,
 )
-from skroute.metrics._monitor_summary import MonitorSummary, warning_text
+from skroute.metrics._monitor_summary import MonitorSummary, write_warning
 
 __all__ = ["CollapseMonitor"]
 
 _logger = logging.getLogger("skroute.metrics.monitor")
 
-# A drift that chance explains more often than this is none, however large.
+# A drift with a larger p-value is no alarm, however large its statistic.
 _LEVEL = 0.001
-# An alarm is over when its quantity is this part of the limit on the safe side of it:
-# one that hovers at the limit warns once.
+# An alarm ends when its quantity is on the safe side of the limit by this part of it,
+# so that a quantity that hovers at the limit warns once.
 _MARGIN = 0.05
 
 
 class CollapseMonitor:
-    """Watch a deployed router, and warn when it collapses, overspends or is lost.
+    """Watch a deployed router, and warn when it collapses, overspends or drifts.
 
-    It is told every decision, keeps those of a sliding window, and writes one warning
-    to the logger ``"skroute.metrics.monitor"`` when a quantity crosses its limit. It
-    warns of that quantity again only after it came back by 5% of the limit.
+    Tell it every decision with :meth:`update`. It keeps those of a sliding window, and
+    writes one warning to the logger ``"skroute.metrics.monitor"`` when a quantity
+    crosses its limit, and the next one only after the quantity recovered by 5% of the
+    limit.
 
     Parameters
     ----------
     models : array-like of str of shape (n_models,)
         Names of the models, at least two.
     costs : array-like of shape (n_models,), or dict of name to price
-        Money per call of each model. They tell which model is the dearest, and stand
-        in for costs that :meth:`update` is not given.
+        Money per call of each model: they tell which model is the strongest (the most
+        expensive), and replace costs that :meth:`update` is not given.
     reference : array-like of shape (n_queries, n_features), default=None
-        Embeddings that the router was trained on, or a sample of at least 20 of them;
-        at most 4,000 are used. ``None``: drift is not watched.
+        At least 20 embeddings that the router was trained on; a sample of at most
+        4,000 is used. ``None``: drift is not watched.
     window : int, default=5000
         Queries that are remembered.
     max_strongest_share : float or None, default=0.9
-        Largest share of calls to the dearest model, as in routing collapse [1]_.
-        ``None`` here and below: not watched. Where all models have one price, there is
-        no dearest.
+        Largest share of calls to the strongest model, as in routing collapse [1]_.
+        ``None`` here and below: not watched. Not watched either where all models have
+        the same price.
     min_entropy : float or None, default=0.1
-        Smallest entropy of the calls, as a part of that of a router that calls all
-        models equally often [2]_. At 0.1, one of two models gets 99% of the calls. It
-        also tells of a collapse to a model that is not the dearest.
+        Smallest entropy of the calls, relative to that of calling all models equally
+        often [2]_. At 0.1, one of two models gets 99% of the calls. It also detects a
+        collapse to a model that is not the strongest.
     budget : float or None, default=None
         Mean money per query that was asked for.
     budget_slack : float, default=0.1
-        Part of `budget` that the mean spend of the window may lie above it.
+        The mean spend of the window may exceed `budget` by this part of it.
     max_drift : float or None, default=0.15
         Largest Kolmogorov-Smirnov statistic between the embeddings of the window and
         the reference. To be an alarm it must also have a p-value below 0.001.
     min_queries : int, default=500
-        Nothing is warned of before this many queries were seen, or a smaller window is
-        full.
+        Warnings start when this many queries were seen, or a smaller window is full.
     check_every : int, default=200
-        Limits are checked whenever this many more queries were seen, also in the
-        middle of a batch: how the traffic is cut into calls changes nothing.
+        Limits are checked after this number of queries, also in the middle of a batch,
+        so that the size of the batches does not matter.
     random_state : int, RandomState instance or None, default=0
         Draws the sample of `reference`.
 
@@ -101,12 +101,11 @@ class CollapseMonitor:
 
     Notes
     -----
-    Drift is looked for along each of the first 16 principal components of the
-    reference, and in the distance from them; the largest two-sample Kolmogorov-Smirnov
-    statistic counts (:func:`scipy.stats.ks_2samp`), with a Bonferroni-corrected
-    p-value. Of the methods that [3]_ compares, this one is among the most dependable.
-    Equal embeddings, as encoders that truncate give them, are ties and no drift. Half
-    of the sample gives the components and the other half the distribution.
+    Drift is the largest two-sample Kolmogorov-Smirnov statistic
+    (:func:`scipy.stats.ks_2samp`) along the first 16 principal components of the
+    reference and the distance from their span, with a Bonferroni-corrected p-value;
+    [3]_ finds this method among the most reliable. Half of the sample gives the
+    components and the other half the distribution.
 
     The number of effective models is the exponential of the entropy [4]_.
 
@@ -133,7 +132,7 @@ class CollapseMonitor:
       small   75.0%
       large   25.0%
     entropy of the calls: 0.81 of 1, as 1.8 models called equally often (at least 0.1)
-    dearest model (large): 25.0% of the calls (at most 0.9)
+    strongest model (large): 25.0% of the calls (at most 0.9)
     spend: 3 per query (at most 4.4), 12 since the start
     drift of the queries: unknown
     alarms: none
@@ -160,8 +159,8 @@ class CollapseMonitor:
         self._window = check_integer(window, "window", low=1)
         self._least = min(check_integer(min_queries, "min_queries", low=1), window)
         self._check_every = check_integer(check_every, "check_every", low=1)
-        dearest = self.costs == self.costs.max()
-        self._strongest = dearest & (not dearest.all())
+        most_expensive = self.costs == self.costs.max()
+        self._strongest = most_expensive & (not most_expensive.all())
         shares = {
             "strongest_share": (max_strongest_share, "max_strongest_share"),
             "entropy": (min_entropy, "min_entropy"),
@@ -180,7 +179,7 @@ class CollapseMonitor:
             self._limits["mean_cost"] = float(limit[0])
         if not self._strongest.any():
             self._limits.pop("strongest_share", None)
-        # Fitted steps that expect what a call costs; none where prices tell it.
+        # Fitted steps that predict the cost of a call; empty where prices are used.
         self._steps: list[Any] = []
         self._reference = None
         self._rows = np.empty((0, 0))
@@ -215,9 +214,8 @@ class CollapseMonitor:
         Returns
         -------
         CollapseMonitor
-            A monitor of the router's models at their mean costs. Of a router that was
-            fitted on per-query costs it keeps a copy, to tell what a query is expected
-            to cost.
+            A monitor of the router's models at their mean costs. It keeps a copy of a
+            router that was fitted on per-query costs, to predict the cost of a call.
 
         Raises
         ------
@@ -256,20 +254,20 @@ class CollapseMonitor:
         )
 
     def update(self, decisions: Any, *, X: Any = None, costs: Any = None) -> Self:
-        """Tell the monitor of queries that were routed.
+        """Record queries that were routed.
 
         Parameters
         ----------
         decisions : array-like of str or int of shape (n_queries,)
             Names of the models that were called, as ``route`` gives them, or indices,
-            as ``predict`` does; in the order of the traffic. ``None`` (or ``NaN``),
-            where no model was called, is passed over.
+            as ``predict`` does; in the order of the traffic. ``None`` or ``NaN``, where
+            no model was called, is skipped.
         X : array-like of shape (n_queries, n_features), default=None
             Embeddings of the queries. Left out, these queries do not count for drift.
         costs : array-like of shape (n_queries,), default=None
-            Money that each call did cost, ``NaN`` where unknown. What is not known, or
-            not given, is what the router of :meth:`for_router` expects of that query,
-            where `X` is given; else the price of the model.
+            Money that each call cost, ``NaN`` where unknown. Unknown costs are replaced
+            by the prediction of the router of :meth:`for_router` where `X` is given,
+            else by the price of the model.
 
         Returns
         -------
@@ -285,10 +283,10 @@ class CollapseMonitor:
         check_rows(decisions=decisions, X=X, costs=costs)
         choices = check_decisions(decisions, self.models)
         unknown = np.full(len(choices), np.nan)
-        spent = unknown if costs is None else check_paid(costs, choices)
+        spent = unknown if costs is None else check_spent(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))
         if np.isnan(spent).any():
-            spent = np.where(np.isnan(spent), self._expected(choices, X), spent)
+            spent = np.where(np.isnan(spent), self._expect_costs(choices, X), spent)
         called = choices >= 0
         if not called.all():
             choices, spent = choices[called], spent[called]
@@ -299,19 +297,19 @@ class CollapseMonitor:
             while start < len(choices):
                 left = self._check_every - self._n_queries % self._check_every
                 part = slice(start, start + left)
-                self._remember(
+                self._record(
                     choices[part], spent[part], None if rows is None else rows[part]
                 )
                 if self._n_queries % self._check_every == 0:
                     messages += self._check_limits()
                 start += left
-        # Not under the lock: a handler may want to read the monitor.
+        # Outside the lock: a log handler may read the monitor.
         for level, message in messages:
             _logger.log(level, "%s", message)
         return self
 
     def summary(self) -> MonitorSummary:
-        """Sum up what was seen; the drift is computed here and at the checks.
+        """Summarize what was seen; the drift is computed here and at the checks.
 
         Returns
         -------
@@ -319,7 +317,7 @@ class CollapseMonitor:
             Numbers, which ``print`` writes out for a person.
         """
         with lock_of(self):
-            return self._summary()
+            return self._summarize()
 
     def __repr__(self) -> str:
         return (
@@ -328,15 +326,15 @@ class CollapseMonitor:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies: pickling goes on after the lock is released.
+        # Arrays are copied because pickling goes on after the lock is released.
         with lock_of(self):
             return {
                 name: value.copy() if isinstance(value, np.ndarray) else value
                 for name, value in vars(self).items()
             }
 
-    def _expected(self, choices: np.ndarray, X: Any) -> np.ndarray:
-        """Money that calls are expected to cost, as far as the monitor can tell."""
+    def _expect_costs(self, choices: np.ndarray, X: Any) -> np.ndarray:
+        """Expected cost of calls: predicted where possible, else the price."""
         if X is None or not self._steps:
             return self.costs[choices]
         *before, router = self._steps
@@ -362,21 +360,21 @@ class CollapseMonitor:
             )
         return self._reference.project(X)
 
-    def _remember(
+    def _record(
         self, choices: np.ndarray, spent: np.ndarray, rows: np.ndarray | None
     ) -> None:
-        """Take in queries that lie between two checks."""
+        """Record queries that lie between two checks."""
         self._calls += np.bincount(choices, minlength=len(self.models))
-        # One after the other, so that sums do not depend on the size of the batches.
+        # Added one by one, so that sums do not depend on the size of the batches.
         self._total = float(np.cumsum(np.r_[self._total, spent])[-1])
-        _push(self._choices, choices, self._n_queries)
-        _push(self._spent, spent, self._n_queries)
+        _write_to_ring(self._choices, choices, self._n_queries)
+        _write_to_ring(self._spent, spent, self._n_queries)
         self._n_queries += len(choices)
         if rows is not None:
-            _push(self._rows, rows, self._n_rows)
+            _write_to_ring(self._rows, rows, self._n_rows)
             self._n_rows += len(rows)
 
-    def _summary(self) -> MonitorSummary:
+    def _summarize(self) -> MonitorSummary:
         n_window = min(self._n_queries, self._window)
         n_rows = min(self._n_rows, self._window)
         calls = np.bincount(self._choices[:n_window], minlength=len(self.models))
@@ -384,14 +382,14 @@ class CollapseMonitor:
         diversity = float(entropy(share)) if n_window else float("nan")
         drift = float("nan"), float("nan")
         if self._reference is not None and n_rows >= self._least:
-            drift = self._reference.drift(self._rows[:n_rows])
+            drift = self._reference.measure_drift(self._rows[:n_rows])
         return MonitorSummary(
             models=self.models.copy(),
             n_queries=self._n_queries,
             n_window=n_window,
             calls=self._calls.copy(),
             call_share=share,
-            # Rounding can lift an even split above 1.
+            # Rounding can lift the entropy of an even split above 1.
             entropy=float(np.minimum(diversity / np.log(len(share)), 1.0)),
             effective_models=float(np.exp(diversity)),
             strongest=tuple(self.models[self._strongest]),
@@ -409,10 +407,10 @@ class CollapseMonitor:
         )
 
     def _check_limits(self) -> list[tuple[int, str]]:
-        """Raise and end alarms; returns levels and texts of what is to be logged."""
+        """Start and end alarms; return levels and texts of what is to be logged."""
         if min(self._n_queries, self._window) < self._least:
             return []
-        seen = self._summary()
+        seen = self._summarize()
         messages, alarms = [], []
         for name, limit in self._limits.items():
             value = getattr(seen, name)
@@ -420,26 +418,26 @@ class CollapseMonitor:
             if name == "drift":
                 above &= seen.drift_pvalue < _LEVEL
             if name in self._alarms:
-                if above or not _recovered(name, value, limit):
+                if above or not _has_recovered(name, value, limit):
                     alarms.append(name)
                 else:
                     text = f"{name} is {value:.4g} again: the alarm is over."
                     messages.append((logging.INFO, text))
             elif above:
                 alarms.append(name)
-                messages.append((logging.WARNING, warning_text(name, seen)))
+                messages.append((logging.WARNING, write_warning(name, seen)))
         self._alarms = tuple(alarms)
         return messages
 
 
-def _recovered(name: str, value: float, limit: float) -> bool:
-    """Whether a quantity is back, and a margin away from its limit."""
+def _has_recovered(name: str, value: float, limit: float) -> bool:
+    """Whether a quantity is on the safe side of its limit by the margin."""
     if name == "entropy":
         return value >= min(1.0, limit * (1.0 + _MARGIN))
     return value <= limit * (1.0 - _MARGIN)
 
 
-def _push(ring: np.ndarray, values: np.ndarray, seen: int) -> None:
-    """Write values behind the `seen` ones before them, over the oldest."""
+def _write_to_ring(ring: np.ndarray, values: np.ndarray, seen: int) -> None:
+    """Write values into a ring buffer that has `seen` ones before, over the oldest."""
     where = np.arange(seen, seen + len(values))[-len(ring) :] % len(ring)
     ring[where] = values[-len(ring) :]

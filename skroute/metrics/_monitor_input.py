@@ -1,4 +1,4 @@
-"""What a CollapseMonitor is given, checked."""
+"""Checks of the input of a CollapseMonitor."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = [
     "check_decisions",
     "check_models",
     "check_monitor_prices",
-    "check_paid",
     "check_share",
+    "check_spent",
 ]
 
 
@@ -72,8 +72,8 @@ def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
 
 
 def check_decisions(decisions: Any, models: np.ndarray) -> np.ndarray:
-    """Names or indices of models as indices; -1 where no model was called."""
-    # An array of text would make a name of NaN.
+    """Turn names or indices of models into indices; -1 where no model was called."""
+    # As object, because an array of text would turn NaN into a name.
     kind = None if hasattr(decisions, "dtype") else object
     given = np.asarray(decisions, dtype=kind)
     if given.ndim != 1:
@@ -82,7 +82,7 @@ def check_decisions(decisions: Any, models: np.ndarray) -> np.ndarray:
             f"shape {given.shape}. A single decision is [decision]."
         )
     if given.dtype.kind == "O":
-        # What `route` gives with top_k where a query has no more models.
+        # `route` gives None with top_k where a query has no more models.
         called = np.array([not _is_missing(value) for value in given], dtype=bool)
         if not called.all():
             choices = np.full(len(given), -1)
@@ -114,8 +114,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def check_paid(costs: Any, choices: np.ndarray) -> np.ndarray:
-    """Money that each call did cost, as float64; ``NaN`` where unknown."""
+def check_spent(costs: Any, choices: np.ndarray) -> np.ndarray:
+    """Check the cost of each call; float64, ``NaN`` where unknown."""
     paid = _as_numbers(costs)
     if paid.shape != choices.shape:
         raise ValueError(

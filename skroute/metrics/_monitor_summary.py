@@ -1,4 +1,4 @@
-"""What a monitor saw, as numbers and in words."""
+"""Summary of what a monitor saw, as numbers and as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from skroute._table.names import format_names
 
-__all__ = ["MonitorSummary", "warning_text"]
+__all__ = ["MonitorSummary", "write_warning"]
 
 # Models that a written summary lists.
 _LISTED = 20
@@ -16,7 +16,7 @@ _LISTED = 20
 
 @dataclass(frozen=True, eq=False)
 class MonitorSummary:
-    """What a :class:`CollapseMonitor` saw; ``print`` it to read it.
+    """Summary of what a :class:`CollapseMonitor` saw; ``print`` it to read it.
 
     Attributes
     ----------
@@ -25,34 +25,33 @@ class MonitorSummary:
     n_queries : int
         Queries seen since the start.
     n_window : int
-        Queries in the window, on which all but the totals rest. Where it is 0, shares
-        and means are ``NaN``.
+        Queries in the window; all but the totals are computed on it. If it is 0,
+        shares and means are ``NaN``.
     calls : ndarray of int of shape (n_models,)
         Calls of each model since the start.
     call_share : ndarray of shape (n_models,)
         Share of the queries that each model was called for.
     entropy : float
-        Entropy of the call shares over its largest possible value, the logarithm of the
-        number of models: 0 if one model gets every call, 1 if all get as many.
+        Entropy of the call shares, divided by the logarithm of the number of models: 0
+        if one model gets every call, 1 if all get the same number.
     effective_models : float
-        Exponential of the entropy: as many models, called equally often, would be as
-        diverse.
+        Exponential of the entropy: the number of models that have this entropy if they
+        are called equally often.
     strongest : tuple of str
-        The dearest model by price, or several of one price.
+        The most expensive model by price, or several of the same price.
     strongest_share : float
         Share of the queries that they were called for; ``NaN`` where all models have
-        the same price and none is dearest.
+        the same price.
     mean_cost : float
         Money per query.
     total_cost : float
         Money since the start.
     drift : float
         Largest Kolmogorov-Smirnov statistic between the embeddings of the window and
-        the reference, from 0 to 1; ``NaN`` where there is no reference, or not yet
-        ``min_queries`` embeddings.
+        the reference, from 0 to 1; ``NaN`` without a reference, or before
+        ``min_queries`` embeddings were seen.
     drift_pvalue : float
-        Chance of such a statistic if nothing moved, corrected for the number of
-        comparisons.
+        Its p-value, corrected for the number of comparisons.
     limits : dict of str to float
         The limit of each quantity that is watched, by the name it has here.
     alarms : tuple of str
@@ -94,11 +93,11 @@ class MonitorSummary:
             f"entropy of the calls: {self.entropy:.2f} of 1, as "
             f"{self.effective_models:.1f} models called equally often"
             + self._limit("entropy", "at least"),
-            f"dearest model ({format_names(self.strongest)}): "
+            f"strongest model ({format_names(self.strongest)}): "
             f"{self.strongest_share:.1%} "
             "of the calls" + self._limit("strongest_share", "at most")
             if np.isfinite(self.strongest_share)
-            else "dearest model: none, all have one price",
+            else "strongest model: none, all have one price",
             f"spend: {self.mean_cost:.4g} per query"
             + self._limit("mean_cost", "at most")
             + f", {self.total_cost:.4g} since the start",
@@ -114,15 +113,16 @@ class MonitorSummary:
         return f" ({word} {self.limits[name]:.4g})" if name in self.limits else ""
 
 
-def warning_text(name: str, seen: MonitorSummary) -> str:
-    """What is wrong, by how much, and what to do."""
+def write_warning(name: str, seen: MonitorSummary) -> str:
+    """Write a warning: what is wrong, by how much, and what to do."""
     last = f"over the last {seen.n_window:,} queries"
     limit = f"{seen.limits[name]:.4g}"
     most = int(seen.call_share.argmax())
     if name == "strongest_share":
         return (
-            f"the share of calls to the dearest model ({format_names(seen.strongest)}) "
-            f"is {seen.strongest_share:.4g} {last}, above max_strongest_share={limit}. "
+            "the share of calls to the strongest model "
+            f"({format_names(seen.strongest)}) is {seen.strongest_share:.4g} {last}, "
+            f"above max_strongest_share={limit}. "
             "The router may have collapsed: route with a budget or a price, and look "
             "at routing_collapse_index on recent outcomes."
         )

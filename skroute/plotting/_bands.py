@@ -1,4 +1,4 @@
-"""Bands of a stack of call shares: which models have one of their own, and where."""
+"""Bands of a stack of call shares: which models share one, and where each lies."""
 
 from __future__ import annotations
 
@@ -8,30 +8,20 @@ from typing import Any
 import numpy as np
 
 from skroute.metrics import RoutingCurve
-from skroute.plotting._style import MUTED, literal, shades
+from skroute.plotting.style import MUTED, escape_label, model_colors, order_by_cost
 
-__all__ = ["Band", "model_colors", "stack", "to_the_ceiling"]
+__all__ = ["Band", "extend_to_ceiling", "stack"]
 
-# A model that is called less often at every budget shares a band with its like.
+# Models that are called less often than this at every budget share one band.
 _RARE = 0.01
 
 
 @dataclass(frozen=True)
 class Band:
-    """One model of the stack, or several that are hardly called.
+    """One model of the stack, or several that are rarely called.
 
-    Attributes
-    ----------
-    label : str
-        Its name.
-    color : tuple or str
-        Its colour.
-    share : ndarray of shape (n_points,)
-        Share of the queries at each budget.
-    bottom : ndarray of shape (n_points,)
-        Share of the queries that go to the bands below.
-    oracle : float
-        Share of the queries in the oracle's decisions.
+    `share` is its share of the queries at each budget, `bottom` that of the bands
+    below, both (n_points,); `oracle` is its share in the oracle's decisions.
     """
 
     label: str
@@ -41,20 +31,10 @@ class Band:
     oracle: float
 
 
-def to_the_ceiling(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
-    """Budgets and call shares, the last ones kept where more money changes nothing.
+def extend_to_ceiling(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
+    """Return budgets and call shares, with the last share kept up to the ceiling.
 
-    Parameters
-    ----------
-    curve : RoutingCurve
-        The curve.
-
-    Returns
-    -------
-    budget : ndarray of shape (n_points,)
-        At least two different ones.
-    share : ndarray of shape (n_points, n_models)
-        Call shares.
+    There are at least two different budgets.
     """
     last = curve.budget[-1]
     end = max(last, curve.ceiling)
@@ -66,49 +46,18 @@ def to_the_ceiling(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
     return np.r_[curve.budget, end], share
 
 
-def model_colors(curve: RoutingCurve) -> np.ndarray:
-    """Colours of the models, pale for cheap ones.
-
-    Parameters
-    ----------
-    curve : RoutingCurve
-        The curve.
-
-    Returns
-    -------
-    ndarray of shape (n_models, 4)
-        RGBA, in the order of the models.
-    """
-    order = _cheapest_first(curve)
-    colors = np.empty((len(order), 4))
-    colors[order] = shades(len(order))
-    return colors
-
-
 def stack(
     curve: RoutingCurve, share: np.ndarray, oracle: np.ndarray | None
 ) -> list[Band]:
-    """Stack the models from the cheapest to the dearest.
+    """Stack the call shares, (n_points, n_models), cheapest model at the bottom.
 
-    Parameters
-    ----------
-    curve : RoutingCurve
-        The curve.
-    share : ndarray of shape (n_points, n_models)
-        Call shares.
-    oracle : ndarray of shape (n_models,) or None
-        Call shares of the oracle.
-
-    Returns
-    -------
-    list of Band
-        From the bottom to the top; models that are hardly called are the first.
+    Models that are rarely called, also by the `oracle`, share the first band.
     """
     if oracle is None:
         oracle = np.zeros(len(curve.models))
-    order, colors = _cheapest_first(curve), model_colors(curve)
+    order, colors = order_by_cost(curve), model_colors(curve)
     rare = (np.maximum(share.max(axis=0), oracle) < _RARE)[order]
-    rare[-1] = False  # whether the dearest is called is what the picture is about
+    rare[-1] = False  # The picture is about the strongest model: it has its own band.
     groups = [order[rare]] if rare.sum() > 1 else []
     alone = order[~rare] if groups else order
     groups += [np.array([model]) for model in alone]
@@ -119,7 +68,7 @@ def stack(
             Band(
                 f"{len(group)} others, < 1% each"
                 if several
-                else literal(curve.models[group[0]]),
+                else escape_label(curve.models[group[0]]),
                 MUTED if several else tuple(colors[group[0]]),
                 share[:, group].sum(axis=1),
                 bottom,
@@ -128,9 +77,3 @@ def stack(
         )
         bottom = bottom + bands[-1].share
     return bands
-
-
-def _cheapest_first(curve: RoutingCurve) -> np.ndarray:
-    """Order of the models; of equally dear ones, that of the collapse index is last."""
-    dearest = np.arange(len(curve.models)) == curve.strongest
-    return np.lexsort((dearest, curve.model_cost))

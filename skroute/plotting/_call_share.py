@@ -1,4 +1,4 @@
-"""Which models a router calls as the budget grows: collapse at a glance."""
+"""Display of the models that a router calls as the budget grows."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
-from skroute.plotting._bands import Band, stack, to_the_ceiling
-from skroute.plotting._style import (
-    axes_for,
+from skroute.plotting._bands import Band, extend_to_ceiling, stack
+from skroute.plotting.style import (
+    escape_label,
     is_marked,
-    literal,
-    number_marks,
-    override,
+    make_axes,
+    override_style,
+    set_unique_ids,
 )
 
 __all__ = ["CallShareDisplay"]
 
-# Height of a line of letters, and width of a letter, as parts of their size. Bands with
-# less room are named in the legend only.
+# Height of a line and width of a letter, as parts of the font size. Bands with less
+# room are named in the legend only.
 _LINE, _LETTER = 1.2, 0.65
-# Part of the budgets' range: between them and the oracle's column, and its width.
+# Gap before the oracle's column, and its width, as parts of the range of budgets.
 _GAP, _COLUMN = 0.03, 0.06
-# Letters of a name that is written into a band; the legend has all of them.
+# Longest name that is written into a band; the legend has whole names.
 _N_LETTERS = 15
-# Group id of what a display draws: areas would hide those of an earlier one.
+# Group id of what a display draws, so that a later display can remove it.
 _GID = "skroute-call-shares"
 _EDGE = {"edgecolor": "white", "linewidth": 0.4, "gid": _GID}
 _XLABELS = {
@@ -39,18 +39,17 @@ _XLABELS = {
 class CallShareDisplay:
     """Share of the queries that each model is called for, against the budget.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. Models
-    are stacked from the cheapest (pale) to the dearest (orange): a router that
-    collapses fills with orange. The column on the right is what decisions with
-    hindsight would call if money were no object, ties to the cheaper model [1]_.
+    Use :meth:`from_estimator` or :meth:`from_predictions`. Models are stacked from the
+    cheapest (pale) to the strongest (orange): a router that collapses fills with
+    orange. The column on the right shows decisions in hindsight without a budget, ties
+    to the cheaper model [1]_.
 
     Parameters
     ----------
     curve : RoutingCurve
         The router's curve.
     oracle : RoutingCurve, default=None
-        Curve of the decisions with hindsight, see
-        :func:`~skroute.metrics.oracle_curve`; ``None`` leaves the column out.
+        Curve of :func:`~skroute.metrics.oracle_curve`; ``None`` leaves the column out.
     name : str, default=None
         Name of the router, the title of the axes; ``None`` gives none.
 
@@ -69,8 +68,8 @@ class CallShareDisplay:
 
     Notes
     -----
-    Models that are called for less than 1% of the queries at every budget, and by the
-    oracle, share one grey band if there are several.
+    Several models that are called for less than 1% of the queries at every budget, and
+    by the oracle, share one grey band.
 
     References
     ----------
@@ -122,13 +121,8 @@ class CallShareDisplay:
         -------
         display : CallShareDisplay
             The display, with its artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
         """
-        self.ax_ = ax = axes_for(ax, type(self).__name__)
+        self.ax_ = ax = make_axes(ax, type(self).__name__)
         self.figure_ = ax.figure
         from matplotlib.collections import PolyCollection
 
@@ -136,25 +130,23 @@ class CallShareDisplay:
             if is_marked(artist, _GID):
                 artist.remove()
         oracle = None if self.oracle is None else self.oracle.call_share[-1]
-        budget, share = to_the_ceiling(self.curve)
+        budget, share = extend_to_ceiling(self.curve)
         bands = stack(self.curve, share, oracle)
         low, high = budget[0], budget[-1]
         self.areas_ = ax.stackplot(
             budget,
             [band.share for band in bands],
-            **override(
+            **override_style(
                 {
                     "colors": [band.color for band in bands],
                     "labels": [band.label for band in bands],
-                    **_EDGE,  # a hairline parts neighbours of nearly the same shade
+                    **_EDGE,  # a hairline between neighbours of nearly the same shade
                 },
                 kwargs,
                 PolyCollection,
             ),
         )
-        for band, label in zip(
-            bands, _shortened([b.label for b in bands]), strict=True
-        ):
+        for band, label in zip(bands, _shorten([b.label for b in bands]), strict=True):
             _write_in(ax, band, budget, label)
         right, self.oracle_bars_ = high, []
         if oracle is not None:
@@ -183,7 +175,7 @@ class CallShareDisplay:
         ax.yaxis.set_major_formatter(_percent())
         title = name or self.name
         if title is not None:
-            ax.set_title(literal(title))
+            ax.set_title(escape_label(title))
         self.legend_ = ax.legend(
             handles=self.areas_[::-1],
             loc="upper left",
@@ -191,11 +183,11 @@ class CallShareDisplay:
             borderaxespad=0.0,
             frameon=False,
             fontsize="small",
-            title="dearest first",
+            title="most expensive first",
             title_fontsize="small",
             alignment="left",
         )
-        number_marks(ax, _GID)
+        set_unique_ids(ax, _GID)
         return self
 
     @classmethod
@@ -217,14 +209,8 @@ class CallShareDisplay:
         ----------
         estimator : estimator
             A fitted router, or a pipeline or search that holds one.
-        X : array-like of shape (n_queries, n_features)
-            What the estimator takes.
-        y : array-like of shape (n_queries, n_models)
-            Observed qualities. Queries with an unknown quality or cost are left out.
-        costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
-            Observed costs. May be left out if the router was fitted on prices.
-        scope : {"mean", "query"}, default="mean"
-            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
+        X, y, costs, scope : array-like
+            As in :meth:`RoutingCurveDisplay.from_estimator`.
         name : str, default=None
             Title of the axes; ``None``: the name of the estimator's class.
         ax : matplotlib Axes, default=None
@@ -236,13 +222,6 @@ class CallShareDisplay:
         -------
         display : CallShareDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If an argument is not as described.
         """
         judged = judge(estimator, X, y, costs, cls.__name__)
         display = cls(
@@ -270,16 +249,8 @@ class CallShareDisplay:
 
         Parameters
         ----------
-        y : array-like of shape (n_queries, n_models)
-            Observed qualities. Queries with an unknown quality or cost are left out.
-        costs : array-like of shape (n_models,) or (n_queries, n_models)
-            Observed costs.
-        quality, cost : array-like of shape (n_queries, n_models)
-            A router's estimates.
-        scope : {"mean", "query"}, default="mean"
-            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
-        models : array-like of str of shape (n_models,), default=None
-            Names of the models, where `y` has none.
+        y, costs, quality, cost, scope, models : array-like
+            As in :func:`~skroute.metrics.routing_curve`.
         name : str, default=None
             Title of the axes.
         ax : matplotlib Axes, default=None
@@ -291,13 +262,6 @@ class CallShareDisplay:
         -------
         display : CallShareDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If an argument is not as described.
         """
         shared: dict[str, Any] = {"scope": scope, "models": models}
         display = cls(
@@ -309,16 +273,16 @@ class CallShareDisplay:
 
 
 def _write_in(ax: Any, band: Band, budget: np.ndarray, label: str) -> None:
-    """Write a label into a band where there is most room, if there is enough."""
+    """Write a label into a band at the place with most room, if there is enough."""
     place = np.linspace(0.0, 1.0, 201)
     at = budget[0] + place * (budget[-1] - budget[0])
     bottom = np.interp(at, budget, band.bottom)
     top = bottom + np.interp(at, budget, band.share)
-    line, letter = _letters(ax)
+    line, letter = _measure_letters(ax)
     width = int(len(label) * letter * (len(place) - 1)) + 1
     if width > len(place):
         return
-    # The highest level box of that width that the band's edges do not cut.
+    # The highest box of that width between the edges of the band.
     floor = sliding_window_view(bottom, width).max(axis=1)
     room = sliding_window_view(top, width).min(axis=1) - floor
     start = int(room.argmax())
@@ -341,8 +305,8 @@ def _write_in(ax: Any, band: Band, budget: np.ndarray, label: str) -> None:
     )
 
 
-def _letters(ax: Any) -> tuple[float, float]:
-    """Height of a line and width of a letter, as parts of the axes as they are now."""
+def _measure_letters(ax: Any) -> tuple[float, float]:
+    """Measure the height of a line and the width of a letter, as parts of the axes."""
     from matplotlib.font_manager import FontProperties
 
     size = FontProperties(size="small").get_size_in_points() * ax.figure.dpi / 72
@@ -350,8 +314,8 @@ def _letters(ax: Any) -> tuple[float, float]:
     return _LINE * size / box.height, _LETTER * size / box.width
 
 
-def _shortened(names: list[str]) -> list[str]:
-    """Cut long names at their ends, or where these are alike, at their beginnings."""
+def _shorten(names: list[str]) -> list[str]:
+    """Cut long names at their ends, or at their beginnings if more stay different."""
     heads = [
         name if len(name) <= _N_LETTERS else f"{name[: _N_LETTERS - 1]}…"
         for name in names

@@ -1,4 +1,4 @@
-"""By how much the best model of a query beats the second best."""
+"""Display of the margins by which the best model of a query beats the second."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from skroute._judged import models_of, router_of
 from skroute._table.alignment import align, check_given
 from skroute.metrics import top2_margin
-from skroute.plotting._style import (
+from skroute.plotting.style import (
     BAD,
     ROUTER,
-    axes_for,
-    list_once,
-    literal,
-    number_marks,
-    override,
+    escape_label,
+    list_unique,
+    make_axes,
+    override_style,
     router_styles,
+    set_unique_ids,
 )
 
 __all__ = ["MarginDisplay"]
@@ -26,10 +26,10 @@ __all__ = ["MarginDisplay"]
 class MarginDisplay:
     """Margins between the two best models of every query, predicted and true.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. The
-    lines say for which share of the queries the two best models differ by at most so
-    much. Small margins are where small errors flip decisions: a predicted line far
-    left of the true one is a router that hardly tells models apart.
+    Use :meth:`from_estimator` or :meth:`from_predictions`. The lines show for which
+    share of the queries the two best models differ by at most a margin. Where margins
+    are small, small errors flip decisions: a predicted line far left of the true one
+    belongs to a router that barely distinguishes models.
 
     Parameters
     ----------
@@ -89,21 +89,23 @@ class MarginDisplay:
         ValueError
             If no margin is known.
         """
-        predicted = _known(self.predicted, "predicted")
-        true = _known(self.true, "true")
-        self.ax_ = ax = axes_for(ax, type(self).__name__)
+        predicted = _check_margins(self.predicted, "predicted")
+        true = _check_margins(self.true, "true")
+        self.ax_ = ax = make_axes(ax, type(self).__name__)
         self.figure_ = ax.figure
         from matplotlib.lines import Line2D
         from matplotlib.ticker import PercentFormatter
 
         name = name or self.name
-        label = "predicted" if name is None else f"predicted by {literal(name)}"
+        label = "predicted" if name is None else f"predicted by {escape_label(name)}"
         self.true_line_ = ax.ecdf(
             true, label="true", color=BAD, linestyle="--", linewidth=1.8
         )
         style = {**next(router_styles(ax)), "linewidth": 2.2, "gid": ROUTER}
         style["label"] = label
-        self.predicted_line_ = ax.ecdf(predicted, **override(style, kwargs, Line2D))
+        self.predicted_line_ = ax.ecdf(
+            predicted, **override_style(style, kwargs, Line2D)
+        )
         ax.set(
             xlabel="Quality of the best model less that of the second",
             ylabel="Share of queries with at most that",
@@ -111,12 +113,12 @@ class MarginDisplay:
         )
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.legend(
-            handles=list_once(ax.get_legend_handles_labels()[0]),
+            handles=list_unique(ax.get_legend_handles_labels()[0]),
             loc="lower right",
             fontsize="small",
             framealpha=0.8,
         )
-        number_marks(ax, ROUTER)
+        set_unique_ids(ax, ROUTER)
         return self
 
     @classmethod
@@ -135,10 +137,8 @@ class MarginDisplay:
 
         Parameters
         ----------
-        estimator : estimator
-            A fitted router, or a pipeline or search that holds one.
-        X : array-like of shape (n_queries, n_features)
-            What the estimator takes.
+        estimator, X : object
+            As in :meth:`RoutingCurveDisplay.from_estimator`.
         y : array-like of shape (n_queries, n_models)
             Observed qualities, at least two known ones in some row.
         costs : None
@@ -155,13 +155,6 @@ class MarginDisplay:
         -------
         display : MarginDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If an argument is not as described.
         """
         router = router_of(estimator)
         y, *_ = align(y, models=models_of(router), X=X)
@@ -198,13 +191,6 @@ class MarginDisplay:
         -------
         display : MarginDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If an argument is not as described.
         """
         check_given(quality=quality)
         y, _, quality, *_ = align(y, quality=quality)
@@ -212,7 +198,7 @@ class MarginDisplay:
         return display.plot(ax, **kwargs)
 
 
-def _known(margin: Any, name: str) -> np.ndarray:
+def _check_margins(margin: Any, name: str) -> np.ndarray:
     margin = np.asarray(margin, dtype=np.float64)
     margin = margin[np.isfinite(margin)]
     if margin.size == 0:

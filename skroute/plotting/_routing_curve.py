@@ -1,4 +1,4 @@
-"""Quality against cost: a router, what it has to beat, and what cannot be beaten."""
+"""Display of quality against cost: a router, its competitors and the oracle."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
-from skroute.plotting._style import (
+from skroute.plotting.style import (
     BAD,
     MUTED,
     ROUTER,
-    axes_for,
+    escape_label,
     find_routers,
-    list_once,
-    literal,
-    number_marks,
-    override,
+    list_unique,
+    make_axes,
+    override_style,
     router_styles,
+    set_unique_ids,
 )
 
 __all__ = ["RoutingCurveDisplay"]
@@ -28,17 +28,16 @@ _ROUTER = "router"
 class RoutingCurveDisplay:
     """Mean quality against mean cost, at every budget.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. Beside
-    the router it shows every single model, the best single one, what models drawn by
-    chance reach, the oracle that decides with hindsight, and other routers.
+    Use :meth:`from_estimator` or :meth:`from_predictions`. Beside the router it shows
+    the single models, the best single model, random mixtures of models, the oracle that
+    decides in hindsight, and other routers.
 
     Parameters
     ----------
     curve : RoutingCurve
         The router's curve.
     oracle : RoutingCurve, default=None
-        Curve of the decisions with hindsight, see
-        :func:`~skroute.metrics.oracle_curve`; ``None`` leaves it out.
+        Curve of :func:`~skroute.metrics.oracle_curve`; ``None`` leaves it out.
     peers : dict of str to RoutingCurve, default=None
         Curves of other routers on the same queries, by name.
     name : str, default=None
@@ -51,7 +50,7 @@ class RoutingCurveDisplay:
     oracle_line_ : matplotlib Line2D or None
         The oracle.
     mixture_line_ : matplotlib Line2D
-        Models drawn by chance.
+        Models drawn at random.
     peer_lines_ : dict of str to matplotlib Line2D
         Other routers.
     models_ : matplotlib PathCollection
@@ -109,13 +108,8 @@ class RoutingCurveDisplay:
         -------
         display : RoutingCurveDisplay
             The display, with its artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
         """
-        self.ax_ = ax = axes_for(ax, type(self).__name__)
+        self.ax_ = ax = make_axes(ax, type(self).__name__)
         self.figure_ = ax.figure
         from matplotlib.lines import Line2D
 
@@ -139,19 +133,19 @@ class RoutingCurveDisplay:
             linewidth=1.4,
             label="random mixture",
         )
-        # One point is a router that decides the same at any budget: a line hides it.
+        # A router that decides the same at any budget is a single point, not a line.
         marker = "o" if len(curve.cost) == 1 else ""
         own = {**next(styles), "linewidth": 2.2, "marker": marker, "zorder": 3}
-        own |= {"label": literal(name or self.name or _ROUTER), "gid": ROUTER}
+        own |= {"label": escape_label(name or self.name or _ROUTER), "gid": ROUTER}
         (self.line_,) = ax.plot(
-            curve.cost, curve.quality, **override(own, kwargs, Line2D)
+            curve.cost, curve.quality, **override_style(own, kwargs, Line2D)
         )
         self.peer_lines_ = {}
         for peer, other in (self.peers or {}).items():
             (self.peer_lines_[peer],) = ax.plot(
                 other.cost,
                 other.quality,
-                label=literal(peer),
+                label=escape_label(peer),
                 linewidth=1.3,
                 gid=ROUTER,
                 **next(styles),
@@ -172,7 +166,7 @@ class RoutingCurveDisplay:
             marker="*",
             color=BAD,
             zorder=4,
-            label=f"best single: {literal(curve.models[best])}",
+            label=f"best single: {escape_label(curve.models[best])}",
         )
         ax.set(xlabel="Mean cost per query", ylabel="Mean quality")
         handles = [
@@ -186,12 +180,12 @@ class RoutingCurveDisplay:
             *(other for other in others if other not in routers),
         ]
         ax.legend(
-            handles=list_once(handles),
+            handles=list_unique(handles),
             loc="best",
             fontsize="small",
             framealpha=0.8,
         )
-        number_marks(ax, ROUTER)
+        set_unique_ids(ax, ROUTER)
         return self
 
     @classmethod
@@ -235,13 +229,6 @@ class RoutingCurveDisplay:
         -------
         display : RoutingCurveDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If an argument is not as described.
         """
         judged = judge(estimator, X, y, costs, cls.__name__)
         display = cls(
@@ -274,16 +261,8 @@ class RoutingCurveDisplay:
 
         Parameters
         ----------
-        y : array-like of shape (n_queries, n_models)
-            Observed qualities. Queries with an unknown quality or cost are left out.
-        costs : array-like of shape (n_models,) or (n_queries, n_models)
-            Observed costs.
-        quality, cost : array-like of shape (n_queries, n_models)
-            A router's estimates.
-        scope : {"mean", "query"}, default="mean"
-            How the budget is swept, see :func:`~skroute.metrics.routing_curve`.
-        models : array-like of str of shape (n_models,), default=None
-            Names of the models, where `y` has none.
+        y, costs, quality, cost, scope, models : array-like
+            As in :func:`~skroute.metrics.routing_curve`.
         peers : dict of str to tuple of array-like, default=None
             Estimates ``(quality, cost)`` of other routers, by name.
         name : str, default=None
@@ -297,13 +276,6 @@ class RoutingCurveDisplay:
         -------
         display : RoutingCurveDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If an argument is not as described.
         """
         shared: dict[str, Any] = {"scope": scope, "models": models}
         display = cls(

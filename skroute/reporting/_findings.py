@@ -1,4 +1,4 @@
-"""What a report tells, as numbers; those of a curve are the metrics' own."""
+"""Numbers of a report; those of a curve are computed by skroute.metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "Interval",
     "Means",
     "TaskRow",
-    "find",
+    "compute_findings",
 ]
 
 _LEVEL = 0.95
@@ -38,7 +38,7 @@ _MAX_TASKS = 40
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with what resampling the queries makes of it; infinity: not reached."""
+    """A number and its interval over resampled queries; infinity: not reached."""
 
     value: float
     low: float
@@ -47,7 +47,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Means:
-    """What decisions give and cost on average, expected and observed."""
+    """Mean quality and cost of decisions, expected and observed."""
 
     expected_quality: float
     quality: float
@@ -57,32 +57,23 @@ class Means:
 
 @dataclass(frozen=True)
 class Collapse:
-    """Decisions where money is no object, as shares of the queries.
+    """Decisions without a budget, as shares of the queries."""
 
-    Attributes
-    ----------
-    index : float
-        Routing collapse index.
-    dearest : float
-        Sent to the dearest model.
-    needed : float
-        The dearest model is the only best one.
-    in_vain : float
-        Sent to the dearest model though another one is as good or better.
-    worse : float
-        Sent to another model that is not among the best.
-    """
-
+    #: Routing collapse index.
     index: float
-    dearest: float
+    #: Sent to the strongest model.
+    strongest: float
+    #: The strongest model is the only best one.
     needed: float
+    #: Sent to the strongest model though another one is as good or better.
     in_vain: float
+    #: Sent to another model that is not among the best.
     worse: float
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Calls of about the same expected quality."""
+    """Mean qualities of calls with about the same expected quality."""
 
     expected: float
     observed: float
@@ -91,25 +82,17 @@ class Bin:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task at the operating point, against the best single model.
-
-    Attributes
-    ----------
-    gain, error : float
-        Mean difference in quality, and its standard error over the queries.
-    cost_share : float
-        Router's cost over the best single model's; ``NaN`` where that is free.
-    most_called : int
-        Index of the model that is called most.
-    """
+    """One task at the operating point, against the best single model."""
 
     name: str
     n_queries: int
     quality: float
-    best_quality: float
+    #: Mean difference in quality to the best single model, and its standard error.
     gain: float
     error: float
+    #: Cost as a share of the best single model's; ``NaN`` where that is free.
     cost_share: float
+    #: Index of the model that is called most.
     most_called: int
 
 
@@ -129,25 +112,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of a report's numbers.
-
-    Attributes
-    ----------
-    point : int
-        The operating point: where on the curve the report opens, the cheapest place of
-        the best single model's quality, or the best quality if that is not reached.
-    reached : bool
-        Whether it is reached.
-    kept : Means or None
-        What decisions give that were set in training to reach it.
-    out_of_reach : bool
-        Whether it was out of reach on the training queries.
-    saved, lost : list of Example
-        Queries on which money was saved and no quality lost, and on which quality was;
-        those of the largest amounts.
-    saved_share, lost_share : float
-        How many of the queries there are of either kind.
-    """
+    """All numbers of a report."""
 
     judged: Judged
     n_left_out: int
@@ -155,22 +120,27 @@ class Findings:
     oracle: RoutingCurve
     peers: dict[str, RoutingCurve]
     neutral: Interval
+    #: Operating point, an index into the curve: the cheapest point of the best single
+    #: model's quality if that is reached, else the point of the best quality.
     point: int
     reached: bool
     at_point: Means
+    #: Decisions that were set in training to reach that quality, if it was in reach.
     kept: Means | None
     out_of_reach: bool
     collapse: Collapse
     bins: list[Bin]
     calibration_error: float
     tasks: list[TaskRow]
+    #: Queries on which money was saved without losing quality, and on which quality was
+    #: lost: those of the largest amounts, and the shares of all of them.
     saved: list[Example]
     lost: list[Example]
     saved_share: float
     lost_share: float
 
 
-def find(
+def compute_findings(
     judged: Judged,
     peers: Mapping[str, Judged],
     *,
@@ -181,31 +151,12 @@ def find(
     n_bootstrap: int,
     random_state: Any,
 ) -> Findings:
-    """Work out what a report tells.
+    """Compute the numbers of a report on held-out queries.
 
-    Parameters
-    ----------
-    judged : Judged
-        The router, on held-out queries.
-    peers : dict of str to Judged
-        Other routers on the same queries.
-    tasks, prompts : ndarray of str of shape (n_queries,) or None
-        Of the queries.
-    promised : ndarray of int of shape (n_queries,) or None
-        Decisions that were set in training to reach the best single model's quality.
-    out_of_reach : bool
-        Whether it was out of reach on the training queries.
-    n_bootstrap : int
-        Resamples of the queries.
-    random_state : int, RandomState instance or None
-        Draws them.
-
-    Returns
-    -------
-    Findings
-        The numbers.
+    `promised` are decisions, (n_queries,), that were set in training to reach the best
+    single model's quality; `out_of_reach` says that the training queries saw no way.
     """
-    curve = judged.curve()  # says what is wrong where no query is complete
+    curve = judged.curve()  # raises where no query has complete outcomes
     kept = judged.complete
     rows, n_left_out = np.flatnonzero(kept), int((~kept).sum())
     known = judged.take(kept)
@@ -214,13 +165,13 @@ def find(
         for values in (tasks, prompts, promised)
     )
     neutral = quality_neutral_cost(curve)
-    point = _operating_point(curve, neutral)
-    choice = _decided(known, curve.price[point])
-    bins = _calibration(known)
+    point = _find_operating_point(curve, neutral)
+    choice = _decide_at(known, curve.price[point])
+    bins = _bin_calls(known)
     weights = np.array([part.n_calls for part in bins])
     gaps = np.array([abs(part.expected - part.observed) for part in bins])
     best = curve.best_single
-    chosen, single = _outcomes(known, choice), _outcomes(known, best)
+    chosen, single = _look_up(known, choice), _look_up(known, best)
     no_worse = chosen[0] >= single[0]
     saves, loses = no_worse & (chosen[1] < single[1]), ~no_worse
 
@@ -243,16 +194,16 @@ def find(
         curve=curve,
         oracle=oracle_curve(known.y, known.costs, models=known.models),
         peers={name: peer.curve() for name, peer in peers.items()},
-        neutral=_interval(known, neutral, prompts, n_bootstrap, random_state),
+        neutral=_resample(known, neutral, prompts, n_bootstrap, random_state),
         point=point,
         reached=bool(np.isfinite(neutral)),
-        at_point=_means(known, choice),
-        kept=None if promised is None else _means(known, promised),
+        at_point=_average(known, choice),
+        kept=None if promised is None else _average(known, promised),
         out_of_reach=out_of_reach,
-        collapse=_collapse(known, curve),
+        collapse=_measure_collapse(known, curve),
         bins=bins,
         calibration_error=float(np.average(gaps, weights=weights)),
-        tasks=[] if tasks is None else _by_task(known, tasks, choice, best),
+        tasks=[] if tasks is None else _compare_tasks(known, tasks, choice, best),
         saved=examples(saves, single[1] - chosen[1]),
         lost=examples(loses, single[0] - chosen[0]),
         saved_share=float(saves.mean()),
@@ -260,31 +211,31 @@ def find(
     )
 
 
-def _operating_point(curve: RoutingCurve, neutral: float) -> int:
-    """Point of the curve from which a quality-neutral cost was read."""
+def _find_operating_point(curve: RoutingCurve, neutral: float) -> int:
+    """Find the point of the curve that has the quality-neutral cost."""
     if not np.isfinite(neutral):
         return int(curve.quality.argmax())
     paid = neutral * curve.model_cost[curve.best_single]
-    # Of points of about this cost, the best: the envelope kept no other.
+    # The best of the points of this cost, because the envelope keeps only that one.
     near = np.isclose(curve.cost, paid, rtol=1e-9, atol=0.0)
     if near.any():
         return int(np.where(near, curve.quality, -np.inf).argmax())
     return int(np.abs(curve.cost - paid).argmin())
 
 
-def _decided(judged: Judged, price: float) -> np.ndarray:
-    """Decisions at a price of money."""
+def _decide_at(judged: Judged, price: float) -> np.ndarray:
+    """Decide at a shadow price."""
     every = np.ones((1, len(judged.models)), dtype=bool)
     return choose(judged.quality, judged.cost, price, every)
 
 
-def _outcomes(judged: Judged, choice: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Quality and cost of every query's decision."""
+def _look_up(judged: Judged, choice: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Look up the quality and cost of every query's decision."""
     rows = np.arange(len(judged.y))
     return judged.y[rows, choice], judged.costs[rows, choice]
 
 
-def _means(judged: Judged, choice: np.ndarray) -> Means:
+def _average(judged: Judged, choice: np.ndarray) -> Means:
     rows = np.arange(len(choice))
     return Means(
         *(
@@ -294,17 +245,17 @@ def _means(judged: Judged, choice: np.ndarray) -> Means:
     )
 
 
-def _interval(
+def _resample(
     judged: Judged,
     value: float,
     prompts: np.ndarray | None,
     n_bootstrap: int,
     random_state: Any,
 ) -> Interval:
-    """Percentile interval of the quality-neutral cost over resampled queries."""
+    """Estimate a percentile interval of the quality-neutral cost by the bootstrap."""
     if n_bootstrap == 0:
         return Interval(value, np.nan, np.nan)
-    groups = _groups(prompts, len(judged.y))
+    groups = _group_by_prompt(prompts, len(judged.y))
     random = check_random_state(random_state)
     drawn = []
     for _ in range(n_bootstrap):
@@ -312,14 +263,14 @@ def _interval(
         rows = np.concatenate([groups[group] for group in some])
         drawn.append(quality_neutral_cost(judged.take(rows).curve()))
     tail = (1 - _LEVEL) / 2
-    # No averaging of two of them: one may be infinite.
+    # No interpolation between two values, of which one may be infinite.
     low = np.quantile(drawn, tail, method="lower")
     high = np.quantile(drawn, 1 - tail, method="higher")
     return Interval(value, float(low), float(high))
 
 
-def _groups(prompts: np.ndarray | None, n_queries: int) -> list[np.ndarray]:
-    """Rows that are drawn together: those of equal prompts."""
+def _group_by_prompt(prompts: np.ndarray | None, n_queries: int) -> list[np.ndarray]:
+    """Group the rows of equal prompts, which are drawn together."""
     if prompts is None:
         return list(np.arange(n_queries)[:, None])
     first: dict[Any, int] = {}
@@ -329,23 +280,23 @@ def _groups(prompts: np.ndarray | None, n_queries: int) -> list[np.ndarray]:
     return np.split(order, starts[1:])
 
 
-def _collapse(judged: Judged, curve: RoutingCurve) -> Collapse:
-    choice = _decided(judged, curve.price[-1])
+def _measure_collapse(judged: Judged, curve: RoutingCurve) -> Collapse:
+    choice = _decide_at(judged, curve.price[-1])
     best = judged.y == judged.y.max(axis=1, keepdims=True)
-    to_dearest = choice == curve.strongest
+    to_strongest = choice == curve.strongest
     needed = best[:, curve.strongest] & (best.sum(axis=1) == 1)
     right = best[np.arange(len(choice)), choice]
     return Collapse(
         index=routing_collapse_index(curve),
-        dearest=strongest_call_share(curve),
+        strongest=strongest_call_share(curve),
         needed=float(needed.mean()),
-        in_vain=float((to_dearest & ~needed).mean()),
-        worse=float((~to_dearest & ~right).mean()),
+        in_vain=float((to_strongest & ~needed).mean()),
+        worse=float((~to_strongest & ~right).mean()),
     )
 
 
-def _calibration(judged: Judged) -> list[Bin]:
-    """Expected and observed quality of all calls, in bins of about equal size."""
+def _bin_calls(judged: Judged) -> list[Bin]:
+    """Average expected and observed quality of all calls in bins of equal size."""
     expected, observed = judged.quality.ravel(), judged.y.ravel()
     edges = np.unique(np.quantile(expected, np.linspace(0, 1, _N_BINS + 1)))
     which = np.searchsorted(edges[1:-1], expected, side="right")
@@ -359,10 +310,10 @@ def _calibration(judged: Judged) -> list[Bin]:
     ]
 
 
-def _by_task(
+def _compare_tasks(
     judged: Judged, tasks: np.ndarray, choice: np.ndarray, best: int
 ) -> list[TaskRow]:
-    """A row for each task, the largest first; the smallest of many are one row."""
+    """Make a row for each task, largest first; the smallest of many share one row."""
     names, which, counts = np.unique(
         tasks.astype(str), return_inverse=True, return_counts=True
     )
@@ -372,8 +323,8 @@ def _by_task(
     rest = ~np.isin(which, shown)
     if rest.any():
         parts.append((f"{len(names) - len(shown)} smaller tasks", rest))
-    quality, cost = _outcomes(judged, choice)
-    best_quality, best_cost = _outcomes(judged, best)
+    quality, cost = _look_up(judged, choice)
+    best_quality, best_cost = _look_up(judged, best)
     rows = []
     for name, part in parts:
         gain, single = (quality - best_quality)[part], best_cost[part].mean()
@@ -383,7 +334,6 @@ def _by_task(
                 name=str(name),
                 n_queries=n_queries,
                 quality=float(quality[part].mean()),
-                best_quality=float(best_quality[part].mean()),
                 gain=float(gain.mean()),
                 error=float(gain.std(ddof=1) / np.sqrt(n_queries))
                 if n_queries > 1

@@ -1,4 +1,4 @@
-"""From numbers to the page."""
+"""Render the numbers of a report as a page."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from skroute.metrics import (
     strongest_call_share,
 )
 from skroute.reporting._findings import Example, Findings
-from skroute.reporting._pictures import Picture, draw_pictures, swatches
-from skroute.reporting._words import (
+from skroute.reporting._pictures import Picture, draw_pictures, list_colors
+from skroute.reporting._text import (
     Money,
-    collapse_verdict,
-    headline,
-    interval_text,
-    kept_text,
-    number,
-    percent,
-    signed,
-    trust_text,
+    format_number,
+    format_percent,
+    format_signed,
+    write_headline,
+    write_interval,
+    write_kept,
+    write_trust,
+    write_verdict,
 )
 
 __all__ = ["render"]
 
-# Places where the slider can stand, at most.
+# Largest number of positions of the slider.
 _N_STOPS = 161
 _N_LETTERS = 280
 _ORACLE = "oracle (hindsight)"
@@ -42,27 +42,10 @@ _ORACLE = "oracle (hindsight)"
 def render(
     findings: Findings, *, name: str, title: str | None, unit: str | None
 ) -> str:
-    """Write the page.
-
-    Parameters
-    ----------
-    findings : Findings
-        The numbers.
-    name : str
-        Name of the router.
-    title : str or None
-        Heading; ``None`` writes one.
-    unit : str or None
-        Unit of the costs.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Render the page as HTML, for a router of some name and costs in some unit."""
     curve = findings.curve
     money = Money.for_amounts_up_to(curve.ceiling, unit)
-    stops = _stops(curve, findings.point)
+    stops = _choose_stops(curve, findings.point)
     pictures = draw_pictures(findings, name, money, stops)
     environment = Environment(
         loader=PackageLoader("skroute.reporting"),
@@ -72,51 +55,55 @@ def render(
         undefined=StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    environment.filters |= {"percent": percent, "number": number, "signed": signed}
+    environment.filters |= {
+        "percent": format_percent,
+        "number": format_number,
+        "signed": format_signed,
+    }
     script = environment.get_template("slider.js").render()
-    verdict, evidence = collapse_verdict(
+    verdict, evidence = write_verdict(
         findings.collapse, str(curve.models[curve.strongest])
     )
-    claim, meaning = headline(findings)
+    claim, meaning = write_headline(findings)
     html = environment.get_template("report.html").render(
         findings=findings,
         curve=curve,
         name=name,
         title=title or f"Routing {len(curve.models)} models",
         best=str(curve.models[curve.best_single]),
-        dearest=str(curve.models[curve.strongest]),
+        strongest=str(curve.models[curve.strongest]),
         money=money,
         claim=claim,
         meaning=meaning,
-        interval=interval_text(findings.neutral),
-        kept=kept_text(findings) if findings.reached else None,
+        interval=write_interval(findings.neutral),
+        kept=write_kept(findings) if findings.reached else None,
         verdict=verdict,
         evidence=evidence,
-        trust=trust_text(findings, money),
+        trust=write_trust(findings, money),
         pictures=pictures,
-        routers=_routers(findings, name),
-        models=_models(findings),
+        routers=_list_routers(findings, name),
+        models=_list_models(findings),
         start=stops.index(findings.point),
-        stops=_readouts(findings, stops, money),
-        slider=_slider(findings, stops, money, pictures),
-        groups=_example_groups(findings, money),
+        stops=_write_readouts(findings, stops, money),
+        slider=_collect_slider_data(findings, stops, money, pictures),
+        groups=_list_examples(findings, money),
         script=script,
-        script_hash=_hash(script),
+        script_hash=_hash_script(script),
     )
     return html + "\n"
 
 
-def _stops(curve: RoutingCurve, point: int) -> list[int]:
-    """Points of the curve that the slider can be moved to."""
+def _choose_stops(curve: RoutingCurve, point: int) -> list[int]:
+    """Choose the points of the curve that the slider can be moved to."""
     n_points = len(curve.budget)
     spread = np.linspace(0, n_points - 1, min(n_points, _N_STOPS))
     return sorted({*spread.round().astype(int).tolist(), point})
 
 
-def _readouts(
+def _write_readouts(
     findings: Findings, stops: list[int], money: Money
 ) -> list[dict[str, str]]:
-    """What is said at each stop: written here, so that the page only shows it."""
+    """Write the texts of each stop of the slider."""
     curve = findings.curve
     reference_cost = curve.model_cost[curve.best_single]
     reference_quality = curve.model_quality[curve.best_single]
@@ -124,7 +111,7 @@ def _readouts(
         {
             "budget": money.amount(curve.budget[i]),
             "cost": money.amount(curve.cost[i]),
-            "cost_share": percent(curve.cost[i] / reference_cost)
+            "cost_share": format_percent(curve.cost[i] / reference_cost)
             if reference_cost > 0
             else "",
             "quality": f"{curve.quality[i]:.3f}",
@@ -136,15 +123,15 @@ def _readouts(
     ]
 
 
-def _slider(
+def _collect_slider_data(
     findings: Findings, stops: list[int], money: Money, pictures: dict[str, Picture]
 ) -> dict[str, Any]:
-    """What the script needs."""
+    """Collect the data of the page's script."""
     curve, shares = findings.curve, pictures["shares"]
     at = pictures["curve"]
     return {
         "per": money.per_text,
-        "readouts": _readouts(findings, stops, money),
+        "readouts": _write_readouts(findings, stops, money),
         "shares": np.round(curve.call_share[stops] * 100, 1).tolist(),
         "curve": np.column_stack([at.x, at.y]).round(2).tolist(),
         "line": {
@@ -155,9 +142,9 @@ def _slider(
     }
 
 
-def _models(findings: Findings) -> list[dict[str, Any]]:
-    """Models, the dearest first, with their colours and call shares to begin with."""
-    curve, colors = findings.curve, swatches(findings)
+def _list_models(findings: Findings) -> list[dict[str, Any]]:
+    """List the models, most expensive first, with colours and initial call shares."""
+    curve, colors = findings.curve, list_colors(findings)
     order = np.argsort(-curve.model_cost, kind="stable")
     return [
         {
@@ -170,8 +157,8 @@ def _models(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def _routers(findings: Findings, name: str) -> list[dict[str, str]]:
-    """A row for every router, of the metrics of its curve."""
+def _list_routers(findings: Findings, name: str) -> list[dict[str, str]]:
+    """Make a row for every router, with the metrics of its curve."""
     curves = {name: findings.curve}
     curves |= {
         peer if peer != name else f"{peer} (peer)": curve
@@ -184,17 +171,17 @@ def _routers(findings: Findings, name: str) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": label,
-                "neutral": percent(neutral) if np.isfinite(neutral) else "not reached",
+                "neutral": format_percent(neutral, "not reached"),
                 "auc": f"{normalized_auc(curve):.3f}",
                 "peak": f"{peak_quality(curve):.3f}",
                 "collapse": f"{routing_collapse_index(curve):.2f}",
-                "dearest": percent(strongest_call_share(curve)),
+                "strongest": format_percent(strongest_call_share(curve)),
             }
         )
     return rows
 
 
-def _example_groups(findings: Findings, money: Money) -> list[dict[str, Any]]:
+def _list_examples(findings: Findings, money: Money) -> list[dict[str, Any]]:
     kinds = (
         ("saved", "Same quality or better, for less money", findings.saved_share),
         ("lost", "Quality lost", findings.lost_share),
@@ -203,14 +190,14 @@ def _example_groups(findings: Findings, money: Money) -> list[dict[str, Any]]:
         {
             "kind": kind,
             "heading": heading,
-            "share": percent(share),
-            "rows": [_example(e, money) for e in getattr(findings, kind)],
+            "share": format_percent(share),
+            "rows": [_write_example(e, money) for e in getattr(findings, kind)],
         }
         for kind, heading, share in kinds
     ]
 
 
-def _example(example: Example, money: Money) -> dict[str, str]:
+def _write_example(example: Example, money: Money) -> dict[str, str]:
     text = " ".join((example.prompt or "").split()) or f"Query {example.row}"
     if len(text) > _N_LETTERS:
         text = text[: _N_LETTERS - 1].rstrip() + "…"
@@ -218,14 +205,14 @@ def _example(example: Example, money: Money) -> dict[str, str]:
         "text": text,
         "task": example.task or "",
         "model": example.model,
-        "quality": number(example.quality),
+        "quality": format_number(example.quality),
         "cost": money.one(example.cost),
-        "best_quality": number(example.best_quality),
+        "best_quality": format_number(example.best_quality),
         "best_cost": money.one(example.best_cost),
     }
 
 
-def _hash(script: str) -> str:
-    """The only script that the page's policy lets run."""
+def _hash_script(script: str) -> str:
+    """Hash the only script that the page's security policy allows."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"

@@ -14,19 +14,18 @@ import numpy as np
 from markupsafe import Markup
 
 from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
-from skroute.plotting._bands import model_colors
-from skroute.plotting._style import GOOD, MUTED, literal
+from skroute.plotting.style import GOOD, MUTED, escape_label, model_colors
 from skroute.reporting._findings import Findings
-from skroute.reporting._words import Money
+from skroute.reporting._text import Money
 
-__all__ = ["Picture", "draw_pictures", "swatches"]
+__all__ = ["Picture", "draw_pictures", "list_colors"]
 
-# Small, so that letters can be read on a phone, where a picture is as wide as drawn.
+# Small, so that letters can be read on a phone, where a picture is not enlarged.
 _SIZE = (3.7, 3.2)
-# Costs further apart than this are drawn on a logarithmic scale: on a linear one, all
-# but the dearest calls would be one point.
+# Costs whose ratio is larger are drawn on a logarithmic scale: on a linear one, all but
+# the most expensive calls would be one point.
 _FAR_APART = 100.0
-# Stand for the page's colours of letters and of ground, in light and in dark.
+# Placeholders of the page's colours of text and background, in light and dark mode.
 _INK, _GROUND = "#010203", "#fdfcfb"
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
@@ -47,16 +46,10 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, and where the points of the curve are on it.
+    """An ``<svg>`` element, whose last child is an empty ``<g class="marker">``.
 
-    Attributes
-    ----------
-    svg : Markup
-        An ``<svg>`` element; an empty ``<g class="marker">`` is its last child.
-    x, y : ndarray of shape (n_stops,)
-        Places of the marked points in the coordinates of the element.
-    top, bottom : float
-        Where its axes end.
+    In its coordinates, `x` and `y`, (n_stops,), are the marked points of the curve, and
+    `top` and `bottom` the ends of the axes.
     """
 
     svg: Markup
@@ -69,48 +62,32 @@ class Picture:
 def draw_pictures(
     findings: Findings, name: str, money: Money, stops: list[int]
 ) -> dict[str, Picture]:
-    """Draw all pictures of a report.
+    """Draw "curve", "shares", "margins" (of several models) and "calibration".
 
-    Parameters
-    ----------
-    findings : Findings
-        The numbers.
-    name : str
-        Name of the router.
-    money : Money
-        How amounts are written.
-    stops : list of int
-        Points of the curve that are marked.
-
-    Returns
-    -------
-    dict of str to Picture
-        With the places of the stops: ``"curve"``, ``"shares"``, ``"margins"`` (where
-        there are two models) and
-        ``"calibration"``.
+    The `stops` are the points of the curve that are marked in "curve" and "shares".
     """
     curve, judged = findings.curve, findings.judged
-    best = literal(curve.models[curve.best_single])
+    best = escape_label(curve.models[curve.best_single])
     pictures = {}
     with _page_style():
-        ax = _axes()
+        ax = _make_axes()
         RoutingCurveDisplay(
             curve, oracle=findings.oracle, peers=findings.peers, name=name
         ).plot(ax)
-        _legend_below(ax, {f"best single: {best}": "best single"})
+        _move_legend_below(ax, {f"best single: {best}": "best single"})
         least = min(curve.cost.min(), curve.model_cost.min())
         if least > 0 and curve.model_cost.max() > _FAR_APART * least:
             ax.set_xscale("log")
             ax.xaxis.set_minor_formatter(lambda *_: "")
         _write_money(ax, "Mean cost", money)
-        pictures["curve"] = _picture(
+        pictures["curve"] = _render_svg(
             ax,
             "curve",
             "Mean quality against mean cost.",
             curve.cost[stops],
             curve.quality[stops],
         )
-        ax = _axes()
+        ax = _make_axes()
         thinned = replace(
             curve, budget=curve.budget[stops], call_share=curve.call_share[stops]
         )
@@ -119,7 +96,7 @@ def draw_pictures(
         )
         display.legend_.remove()  # the list beside the slider names the models
         _write_money(ax, "Budget: expected mean cost", money)
-        pictures["shares"] = _picture(
+        pictures["shares"] = _render_svg(
             ax,
             "shares",
             "Share of the queries that each model is called for, against the budget.",
@@ -127,21 +104,21 @@ def draw_pictures(
             np.zeros(len(stops)),
         )
         if len(judged.models) > 1:
-            ax = _axes()
+            ax = _make_axes()
             MarginDisplay.from_predictions(judged.y, judged.quality, ax=ax)
-            pictures["margins"] = _picture(
+            pictures["margins"] = _render_svg(
                 ax, "margins", "Margins of the best model over the second best."
             )
-        ax = _axes()
+        ax = _make_axes()
         _draw_calibration(ax, findings)
-        pictures["calibration"] = _picture(
+        pictures["calibration"] = _render_svg(
             ax, "calibration", "Observed quality against expected quality."
         )
     return pictures
 
 
-def swatches(findings: Findings) -> list[str]:
-    """Colours of the models in the picture of call shares, for CSS."""
+def list_colors(findings: Findings) -> list[str]:
+    """List the colours of the models in the picture of call shares, for CSS."""
     from matplotlib.colors import to_hex
 
     return [to_hex(color) for color in model_colors(findings.curve)]
@@ -159,15 +136,15 @@ def _page_style() -> Iterator[None]:
         yield
 
 
-def _axes() -> Any:
-    # Not through pyplot: nothing is kept, and no window is opened.
+def _make_axes() -> Any:
+    # Not through pyplot, which keeps figures and may open windows.
     from matplotlib.figure import Figure
 
     return Figure(figsize=_SIZE, layout="constrained").subplots()
 
 
-def _legend_below(ax: Any, shorter: dict[str, str]) -> None:
-    """Put the legend where it hides nothing, with some labels shortened."""
+def _move_legend_below(ax: Any, shorter: dict[str, str]) -> None:
+    """Move the legend below the axes, with some labels shortened."""
     legend = ax.get_legend()
     labels = [text.get_text() for text in legend.get_texts()]
     labels = [shorter.get(label, label) for label in labels]
@@ -199,8 +176,8 @@ def _draw_calibration(ax: Any, findings: Findings) -> None:
     ax.legend(loc="upper left", fontsize="small", framealpha=0.8)
 
 
-def _picture(ax: Any, name: str, label: str, x: Any = (), y: Any = ()) -> Picture:
-    """Turn axes into SVG, and say where points are on it."""
+def _render_svg(ax: Any, name: str, label: str, x: Any = (), y: Any = ()) -> Picture:
+    """Turn axes into SVG, and locate points on it."""
     import matplotlib
 
     figure, stream = ax.figure, io.StringIO()

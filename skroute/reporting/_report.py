@@ -1,4 +1,4 @@
-"""The one function that users call."""
+"""The public function ``skroute.report``."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def report(
 ) -> str:
     """Write a report on a fitted router: one HTML file that needs no network.
 
-    It says in plain words what the router saves, shows its curves and call shares with
-    a budget to slide, and tells whether it collapses, whether its estimates can be
-    trusted, and on which queries it saved or lost.
+    It says what the router saves, shows its curves and call shares with a slider for
+    the budget, and tells whether it collapses, whether its estimates can be trusted,
+    and on which queries it saved or lost.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def report(
     >>> html[:15]
     '<!doctype html>'
     """
-    # All of this is only needed, and some of it only there, where reports are written.
+    # Imported late, because optional libraries are needed for reports only.
     from skroute._optional import require
     from skroute._table.texts import clean_text
 
@@ -102,14 +102,14 @@ def report(
     if path is not None:
         check_writable(Path(path))
     from skroute._judged import judge
-    from skroute.reporting._findings import find
+    from skroute.reporting._findings import compute_findings
     from skroute.reporting._page import render
 
     check_rows(X=X, y=y, task=task, prompts=prompts)
     judged = judge(router, X, y, costs, _USER)
     n_queries = len(judged.y)
-    tasks = _texts(task, n_queries, "task")
-    texts = _texts(prompts, n_queries, "prompts")
+    tasks = _check_texts(task, n_queries, "task")
+    texts = _check_texts(prompts, n_queries, "prompts")
     title = None if title is None else clean_text(title)
     n_bootstrap = check_integer(n_bootstrap, "n_bootstrap", low=0)
     rivals = {}
@@ -121,8 +121,8 @@ def report(
                 f"peers must route among the models of the router; {label!r} has "
                 f"{list(rivals[label].models)}, the router {list(judged.models)}."
             )
-    promised, out_of_reach = _promised(router, X)
-    findings = find(
+    promised, out_of_reach = _decide_as_promised(router, X)
+    findings = compute_findings(
         judged,
         rivals,
         tasks=tasks,
@@ -132,15 +132,15 @@ def report(
         n_bootstrap=n_bootstrap,
         random_state=random_state,
     )
-    html = render(findings, name=_name(router), title=title, unit=unit)
+    html = render(findings, name=_name_router(router), title=title, unit=unit)
     if path is not None:
         with replacing(Path(path)) as beside:
             beside.write_text(html, "utf-8")
     return html
 
 
-def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
-    """One text for each query, fit to be written; what is missing is an empty one."""
+def _check_texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
+    """Return one clean text for each query, empty where it is missing."""
     if values is None:
         return None
     values = np.asarray(values, dtype=object)
@@ -161,11 +161,11 @@ def _texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
     )
 
 
-def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
-    """Decisions that were to reach the best single model's quality, set in training.
+def _decide_as_promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
+    """Decide for the best single model's quality, by a budget that was set in training.
 
-    None where the training queries say nothing of it, or (true then) that it is out of
-    reach.
+    Returns decisions, or None if the router knows no budgets, and whether that quality
+    was out of reach in training.
     """
     from sklearn.pipeline import Pipeline
 
@@ -186,7 +186,7 @@ def _promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
     return np.array([index[name] for name in names]), False
 
 
-def _name(router: Any) -> str:
+def _name_router(router: Any) -> str:
     from sklearn.pipeline import Pipeline
 
     from skroute._judged import router_of

@@ -1,4 +1,4 @@
-"""What a comparison takes where nothing is given: routers, an encoder of prompts."""
+"""Defaults of a comparison: its routers, and an encoder of prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["N_COMPONENTS", "ON_TEXT", "default_routers", "fit_encoder"]
 
 #: Components of the embedding of prompts, at most.
 N_COMPONENTS = 256
-#: What is said where they are used.
+#: What commands print where prompts are embedded so.
 ON_TEXT = (
     "No embeddings given: prompts are embedded by TF-IDF and a truncated SVD of at "
     f"most {N_COMPONENTS} components, fitted on the training queries only. The vectors "
@@ -33,7 +33,7 @@ ON_TEXT = (
 def default_routers(
     costs: Any = None, *, random_state: int | None = None
 ) -> dict[str, BaseRouter]:
-    """Give the ranking router and what it has to beat.
+    """Create the ranking router and the routers that it has to beat.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def default_routers(
     -------
     dict of str to router
         Not fitted: ``"RankingRouter"``; two tuned regressors of quality, ``"kNN"`` and
-        ``"ridge"``; and three that do not look at the query, ``"best single"``,
-        ``"cheapest"`` and ``"random"``.
+        ``"ridge"``; and three that ignore the query, ``"best single"``, ``"cheapest"``
+        and ``"random"``.
     """
     shared = {"costs": costs, "random_state": random_state}
     neighbors = _MultiOutputSearch(
@@ -76,7 +76,7 @@ def fit_encoder(prompts: Any, seed: int) -> Pipeline:
 
 
 class _CappedNeighbors(KNeighborsRegressor):
-    """Takes all the neighbours there are where a table is smaller than k."""
+    """Neighbours that are at most the rows of the table, where scikit-learn raises."""
 
     def kneighbors(
         self, X: Any = None, n_neighbors: int | None = None, *args: Any, **kwargs: Any
@@ -86,7 +86,10 @@ class _CappedNeighbors(KNeighborsRegressor):
 
 
 class _MultiOutputSearch(GridSearchCV):
-    """Says that it searches a regressor of several outputs, as scikit-learn's hides."""
+    """A search that declares the multi-output tag of its regressor.
+
+    GridSearchCV does not pass on that tag.
+    """
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

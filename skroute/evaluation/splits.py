@@ -1,4 +1,4 @@
-"""Splits of a table of outcomes: one part to fit on, the other to judge on."""
+"""Splits of a table of outcomes: one part to fit on, one part to test on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OutcomeTable:
     duplicates: Duplicates
 
     @classmethod
-    def checked(
+    def check(
         cls,
         X: Any,
         y: Any,
@@ -74,7 +74,7 @@ class OutcomeTable:
         return cls(X, y, costs, quality, spend, complete, named, groups, duplicates)
 
     def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
-        """Fit a clone: the one place where prices and costs per query part."""
+        """Fit a clone of a router on some rows, with their costs, prices and groups."""
         router = clone(router)
         y = _safe_indexing(self.y, rows)
         known: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def _number_equal_rows(X: Any) -> np.ndarray:
 
 
 def _keys_of_rows(X: Any) -> list[Any]:
-    """What is the same for equal rows, and for no others."""
+    """Return keys that are equal for equal rows, and for these only."""
     if issparse(X):
         X = X.tocsr()
         return [
@@ -120,7 +120,7 @@ class Split:
     X_test: Any
 
     @classmethod
-    def drawn(
+    def draw(
         cls,
         table: OutcomeTable,
         seed: int,
