@@ -489,9 +489,9 @@ def explain_settled(
 ) -> Any:
     """Explain what a settled rule decides on a router's estimates, as `explain` does.
 
-    It is not settled on the router's own training queries: a decider behind the router
-    has settled it.
+    A decider behind the router has settled it, not the router itself.
     """
+    router = router._snapshot()
     quality, cost = router._estimates(X)
     training = router._recall(quality, cost)
     return _explain(router, X, quality, cost, settled, training, available)

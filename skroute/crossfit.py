@@ -18,8 +18,8 @@ from skroute.base import BaseRouter
 
 __all__ = ["CrossFittedRouter"]
 
-# What a block of so many rows says of itself is hardly chance. Decisions on a smaller
-# one look better on its own outcomes than they are.
+# Block size from which in-sample quality is trusted; smaller blocks are judged out of
+# fold, because their own outcomes make them look better than they are.
 _SURE = 200
 
 
@@ -32,7 +32,7 @@ class CrossFittedRouter(BaseRouter):
     Attributes
     ----------
     price_path_ : PricePath
-        Mean spend and quality of the cross-fitted decisions at every price of money.
+        Mean spend and quality of the cross-fitted decisions at every shadow price.
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
@@ -118,13 +118,15 @@ class CrossFittedRouter(BaseRouter):
     def _remember(
         self, table: RoutingTable, estimates: Any, rows: Rows = IN_MEMORY
     ) -> Any:
-        """Keep what settles budgets; returns honest estimates of all queries."""
+        """Remember what rules are settled on; returns honest estimates of all rows."""
 
         def with_served(block: np.ndarray) -> Any:
             if not block.any():
                 return estimates
             block = rows.split(block, table.X)
-            return rows.map(_served, estimates, table.X, block, rows.share(self))
+            return rows.map(
+                _replace_by_served, estimates, table.X, block, rows.share(self)
+            )
 
         duplicates = table.duplicates or find_duplicates(table.X, rows=rows)
         block = duplicates.block
@@ -142,15 +144,15 @@ class CrossFittedRouter(BaseRouter):
 
     @property
     def price_path_(self) -> PricePath:
-        """Mean spend and quality of the training queries at every price of money."""
+        """Mean spend and quality of the training queries at every shadow price."""
         check_is_fitted(self)
         return self._training.path
 
 
-def _served(
+def _replace_by_served(
     estimates: np.ndarray, X: np.ndarray, block: np.ndarray, router: CrossFittedRouter
 ) -> np.ndarray:
-    """Estimates, with those of some queries as they are served."""
+    """Replace the estimates of some queries, a bool mask, by those that are served."""
     if block.any():
         estimates = estimates.copy()
         estimates[block] = router.transform(X[block])

@@ -1,11 +1,10 @@
 """Fits beside readers: a fit works on a draft, and a reader on a snapshot.
 
 A router that serves may be fitted again, and a decider updated, while other threads ask
-it. What fits therefore works on a draft, a copy of the estimator, and what it learned
-takes the place of the old state in a single step at the end. Readers get the old
-answers until then, and keep them if the fit fails. What reads works on a snapshot, so
-that no call mixes two states. Fits of one object wait for each other, so that no update
-is lost; readers wait for nobody.
+it. A fit therefore works on a draft, a copy of the estimator, which takes the place of
+the old state in a single step at the end. Readers get the old answers until then, and
+keep them if the fit fails; they work on a snapshot, so that no call mixes two states.
+Fits of one object wait for each other, so that no update is lost; readers never wait.
 """
 
 from __future__ import annotations
@@ -38,16 +37,14 @@ _READS = (
     "transform",
 )
 
-
 _Estimator = TypeVar("_Estimator")
 
 
 class FitsOnDraft:
-    """Makes the methods of subclasses safe beside each other, also of third parties'.
+    """Makes methods of subclasses safe beside each other.
 
-    Methods that fit work on a draft, those that read on a snapshot. This is done by
-    name when a subclass is made, as scikit-learn wraps `transform` for `set_output`, so
-    that whoever writes a router need not think of threads.
+    Methods are wrapped by name when a subclass is made, as scikit-learn wraps
+    `transform` for `set_output`, so that third parties need not think of threads.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -59,23 +56,15 @@ class FitsOnDraft:
                 setattr(cls, name, wrapper(method))
 
     def _snapshot(self) -> Self:
-        """Give what a method reads; to override where there is something to check."""
+        """Copy what a method reads; override it if there is something to check."""
         return snapshot(self)
 
 
 @contextmanager
 def drafted(estimator: BaseEstimator) -> Iterator[Any]:
-    """Change a copy of `estimator`; if that succeeds, the estimator becomes the copy.
+    """Yield a draft of `estimator` to change, which takes its place if that succeeds.
 
-    Parameters
-    ----------
-    estimator : estimator
-        What is to be fitted. It is left as it was if the block fails or is interrupted.
-
-    Yields
-    ------
-    estimator
-        The draft to fit in its place.
+    The estimator is left as it was if the block fails or is interrupted.
     """
     with lock_of(estimator):
         before = dict(vars(estimator))
@@ -85,18 +74,7 @@ def drafted(estimator: BaseEstimator) -> Iterator[Any]:
 
 
 def snapshot(estimator: _Estimator) -> _Estimator:
-    """Copy an estimator, attribute by attribute, in a single step.
-
-    Parameters
-    ----------
-    estimator : estimator
-        What is read while other threads may fit it.
-
-    Returns
-    -------
-    estimator
-        One that nobody else knows, in the state of this moment.
-    """
+    """Copy the state of this moment while other threads may fit the estimator."""
     return _copy(estimator, vars(estimator))
 
 
@@ -108,14 +86,14 @@ def _copy(estimator: _Estimator, state: dict[str, Any]) -> _Estimator:
 
 
 def _swap_in(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Change what a fit changed, and leave what others set in the meantime."""
+    """Change what a fit changed, and keep what others set in the meantime."""
     gone = before.keys() - after.keys()
     changed = {
         name: value
         for name, value in after.items()
         if name not in before or before[name] is not value
     }
-    # Nothing of either runs code of Python in between, so no reader sees a half of it.
+    # Both are one step of the interpreter, so no reader sees a half of the change.
     if gone:
         kept = {k: v for k, v in vars(estimator).items() if k not in gone}
         estimator.__dict__ = kept | changed

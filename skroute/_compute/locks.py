@@ -10,28 +10,17 @@ from weakref import WeakValueDictionary
 
 __all__ = ["call_in_forked_children", "lock_of"]
 
-# One that may be taken again: collecting garbage may ask for another lock meanwhile.
+# Reentrant, because collecting garbage may ask for another lock meanwhile.
 _lock = threading.RLock()
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def lock_of(owner: Any) -> Any:
-    """Give the lock of an object: the same for all threads that want it.
+    """Give the lock of an object: the same for all threads, while anybody uses it.
 
     It is no attribute of the object, so copies and pickles need not leave it out. The
-    thread that holds it may take it again. A child process that is forked while other
-    threads hold locks finds them all open: those threads do not exist there, and would
-    never release them.
-
-    Parameters
-    ----------
-    owner : object
-        What is to be guarded; kept alive by the caller.
-
-    Returns
-    -------
-    context manager
-        The lock; it exists as long as somebody holds it or waits for it.
+    thread that holds it may take it again. A forked child finds all locks open: the
+    threads that held them do not exist there, and would never release them.
     """
     with _lock:
         lock = _locks.get(id(owner))

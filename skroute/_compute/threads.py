@@ -1,4 +1,4 @@
-"""Threads: as many as `n_jobs` says, and none that nobody asked for."""
+"""Thread helpers: honour `n_jobs` and avoid oversubscription."""
 
 from __future__ import annotations
 
@@ -25,25 +25,14 @@ _found: tuple[ThreadpoolController, int] | None = None
 def in_threads(
     function: Callable[[Any], Any], items: Iterable[Any], n_jobs: int | None
 ) -> list[Any]:
-    """Call a function on every item, in threads of joblib.
+    """Call a function on every item, in threads of joblib; results are in order.
 
-    Parameters
-    ----------
-    function : callable
-        Spends its time in NumPy, SciPy or LightGBM, which let other threads run.
-    items : iterable
-        What it is called on.
-    n_jobs : int or None
-        Threads, as scikit-learn counts them. BLAS has one in each of them; where there
-        is a single one, as many as it always has.
-
-    Returns
-    -------
-    list
-        Results, in the order of the items.
+    The function should spend its time in NumPy, SciPy or LightGBM, which let other
+    threads run. BLAS has one thread in each of them, and is not limited in a single
+    one.
     """
     items = list(items)
-    # For a single query, to count the cores is a tenth of the work.
+    # For a single query, counting the cores would be a tenth of the work.
     if len(items) <= 1 or effective_n_jobs(n_jobs) <= 1:
         return [function(item) for item in items]
     with single_threaded():
@@ -55,8 +44,8 @@ def in_threads(
 def openmp_threads(n_jobs: int | None) -> int:
     """Threads for a library that makes its own: never more than OpenMP is allowed.
 
-    In a worker of joblib it is allowed the worker's share of the cores. Threads of
-    OpenMP wait for each other without sleeping: one core too few is many times slower.
+    In a worker of joblib that is the worker's share of the cores. OpenMP's threads wait
+    without sleeping, so one thread more than there are cores is many times slower.
     """
     allowed = [
         library["num_threads"]
@@ -71,9 +60,9 @@ def single_threaded() -> Iterator[None]:
     """Sum in one order: results do not depend on the number of cores.
 
     OpenMP's limit belongs to a thread, and BLAS's to the process. Of blocks that
-    overlap in several threads the first sets the latter, and the last lifts it. Both
-    are done by a thread of our own, because threadpoolctl lets one thread at a time
-    govern BLAS, and the first to enter need not be the last to leave.
+    overlap in several threads the first sets the latter, and the last lifts it. A
+    thread of our own does both, because threadpoolctl lets only one thread change the
+    limit of BLAS, and the first block to begin need not be the last to end.
     """
     _enter()
     try:
@@ -120,9 +109,9 @@ def _limit() -> Any:
 
 
 def _libraries() -> ThreadpoolController:
-    """Libraries that have threads; looked for again where modules were imported.
+    """Find the libraries that have threads, again if modules were imported since.
 
-    To look takes longer than what is done between on a small part of a table.
+    Looking takes longer than a step of a fit on a small part of a table.
     """
     global _found
     n_modules = len(sys.modules)

@@ -159,7 +159,8 @@ class Pace:
 
         Savings that the best models would not take move no price now, and would be
         squandered once they could; overspending is held against as many queries as two
-        horizons of cheapest models pay back, and not at all where these are too dear.
+        horizons of cheapest models pay back, and not at all where these are too
+        expensive.
         """
         horizon = max(_HORIZON, n_queries)
         cheapest, best = self._ratio(budget) * self.path.cost[[0, -1]]

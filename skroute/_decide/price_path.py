@@ -135,7 +135,7 @@ def _spread(n: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PricePath:
-    """Mean spend and quality of the decisions at every price of money.
+    """Mean spend and quality of the decisions at every shadow price.
 
     Built once from (preferably cross-fitted) estimates; it then answers which price
     meets a budget or a quality target, in a size that does not grow with the traffic.

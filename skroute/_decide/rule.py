@@ -69,7 +69,7 @@ class Rule:
         if sum(fixed.values()) > 1:
             given = " and ".join(name for name, is_given in fixed.items() if is_given)
             raise ValueError(
-                f"{given} each fix the price of money: give one of them "
+                f"{given} each fix the shadow price: give one of them "
                 f"(scope={self.scope!r}), or a budget with scope='query' as a cap."
             )
         return self

@@ -24,7 +24,7 @@ _REASONS = [
     "price",
     "saved",
 ]
-# Each of these fixes the price of money: one that is given replaces the others.
+# Each of these fixes the shadow price: one that is given replaces the others.
 _ALTERNATIVES = ("budget", "min_quality", "price")
 # A spreadsheet runs a cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -33,18 +33,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def settled_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
     """Let options of a call override the rule that was saved with a router.
 
-    Parameters
-    ----------
-    saved : SavedRouter
-        The router, and the decider behind it if there is one.
-    given : dict
-        Options that were given, by the names of ``BaseRouter.route``.
-
-    Returns
-    -------
-    dict
-        Arguments for ``BaseRouter.route``. A budget, target or price that is given
-        replaces the saved one, whichever of the three that was, with its scope.
+    Both are by the names of ``BaseRouter.route``. A budget, target or price that is
+    given replaces the saved one, whichever of the three that was, with its scope.
     """
     if saved.decider is None:
         return given
@@ -66,27 +56,9 @@ def decide(
 ) -> pd.DataFrame:
     """Decide queries; a row for each with what its model is expected to do.
 
-    Parameters
-    ----------
-    saved : SavedRouter
-        What decides: the decider that was saved behind the router as it stands, unless
-        options are given.
-    X : array-like
-        Queries, as the router takes them.
-    given : dict
-        Options that were given, by the names of ``BaseRouter.route``.
-    available : list of str, default=None
-        Models that may be called.
-    top_k : int, default=1
-        Models to name per query.
-    explain : bool, default=False
-        Whether to add the reasons.
-
-    Returns
-    -------
-    DataFrame
-        Columns `query`, `model`, `fallback_1`, ..., `expected_quality`,
-        `expected_cost`, and those of the reasons.
+    The decider behind the router decides, unless options are `given`, by the names of
+    ``BaseRouter.route``. Columns: `query`, `model`, `fallback_1`, ...,
+    `expected_quality`, `expected_cost`, and those of the reasons.
     """
     router, decider = saved.router, saved.decider
     quality, cost = np.hsplit(np.asarray(router.transform(X), dtype=np.float64), 2)
@@ -118,20 +90,7 @@ def decide(
 def remarks(
     saved: SavedRouter, X: Any, given: dict[str, Any], prompts: list[str] | None
 ) -> Iterator[str]:
-    """Say what may have been meant otherwise: a budget that limits nothing, no text.
-
-    Parameters
-    ----------
-    saved, X, given
-        As in `decide`.
-    prompts : list of str or None
-        The texts of the queries, where there are any.
-
-    Yields
-    ------
-    str
-        A sentence.
-    """
+    """Yield what may have been meant otherwise: prompts without text, a loose budget."""
     empty = sum(not prompt.strip() for prompt in prompts or [])
     if prompts is not None and empty:
         yield f"{empty:,} of {len(prompts):,} prompts are empty."

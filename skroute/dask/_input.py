@@ -76,31 +76,10 @@ def check_partitioned_table(
 ) -> tuple[RoutingTable, Partitions]:
     """Check what a router is fitted on, and set the attributes that follow from it.
 
-    Parameters
-    ----------
-    router : estimator
-        The router that is being fitted.
-    client : distributed.Client
-        The cluster.
-    X : dask array or DataFrame of shape (n_queries, n_features)
-        Embeddings.
-    y, costs, outcome_weight : dask array or DataFrame of shape (n_queries, n_models)
-        Tables of the same partitions; the last two can be ``None``.
-
-    Returns
-    -------
-    table : RoutingTable
-        Handles of the checked columns.
-    rows : Partitions
-        Where they are.
-
-    Raises
-    ------
-    TypeError
-        If a table is no Dask collection.
-    ValueError
-        If tables are not partitioned alike, or a shape, a name or a value is not as
-        `RankingRouter.fit` wants it.
+    X, y and, where given, costs and weights are Dask collections of the same
+    partitions. Returns handles of the checked columns, and where they are. Raises a
+    ``TypeError`` if a table is no Dask collection, and a ``ValueError`` if it is not as
+    `RankingRouter.fit` wants it.
     """
     tables = {"X": X, "y": y, "costs": costs, "outcome_weight": outcome_weight}
     for name, table in tables.items():
@@ -150,7 +129,7 @@ def check_partitioned_table(
         _check_outcomes,
         columns["y"],
         n_rows,
-        _announced(y),
+        _announced_columns(y),
         labelled,
         *(columns[name] for name in labelled),
     )
@@ -165,7 +144,7 @@ def check_partitioned_table(
     # Widths and names of the features are those of every partition.
     head = rows.get(rows.apply(_head, columns["X"].parts[0]))
     check_vectors(router, head, reset=True)
-    queries = rows.map(_check_embeddings, columns["X"], n_rows, _announced(X))
+    queries = rows.map(_check_embeddings, columns["X"], n_rows, _announced_columns(X))
     return settled_table(router, models, queries, outcomes), rows
 
 
@@ -208,7 +187,7 @@ def is_array(table: Any) -> bool:
 
 
 def partitions(table: Any) -> list[Any]:
-    """The partitions, from the first row to the last."""
+    """List the partitions, from the first row to the last."""
     parts = table.to_delayed()
     return list(parts.ravel()) if isinstance(parts, np.ndarray) else list(parts)
 
@@ -223,8 +202,8 @@ def _head(part: Any) -> Any:
     return part[:1]
 
 
-def _announced(table: Any) -> list[str] | int:
-    """The columns that a collection says to have: their names, or how many."""
+def _announced_columns(table: Any) -> list[str] | int:
+    """Give the columns that a collection announces: their names, or how many."""
     if hasattr(table, "columns"):
         return [str(column) for column in table.columns]
     return int(table.shape[1])
@@ -283,10 +262,10 @@ def _check_part(part: Any, name: str, n_rows: int, announced: list[str] | int) -
             f"announces {(n_rows, width)}: its partitions must all have the same "
             "columns, and its chunks or meta must tell them."
         )
-    if not isinstance(announced, int) and _announced(part) != announced:
+    if not isinstance(announced, int) and _announced_columns(part) != announced:
         raise ValueError(
             f"{name} has a partition with the columns "
-            f"{format_names(_announced(part))}, and the collection announces "
+            f"{format_names(_announced_columns(part))}, and the collection announces "
             f"{format_names(announced)}: its partitions must all have the same columns "
             "in one order."
         )

@@ -1,4 +1,4 @@
-"""Rows in the partitions of a Dask cluster; only sums over them come to the client.
+"""Rows in the partitions of a Dask cluster; only sums over them reach the client.
 
 Every step of a fit is submitted to the cluster as it is written, and waited for where a
 value is fetched. Columns stay where they were computed. What a lost worker held is
@@ -49,10 +49,9 @@ class Column:
 
 @dataclass(frozen=True)
 class _Refused:
-    """What is wrong with the rows of a step: raised where it is fetched.
+    """An error in the rows of a step, raised where the result is fetched.
 
-    A task that raised it would have each worker log the traceback of an error that is
-    the caller's.
+    If a task raised it, each worker would log the traceback of the caller's mistake.
     """
 
     error: Exception
@@ -61,12 +60,7 @@ class _Refused:
 class Partitions(Rows):
     """Rows in partitions: handles are columns, and futures of values.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        The cluster.
-    lengths : list of int
-        Number of rows of each partition, none of them 0.
+    `lengths` holds the number of rows of each partition, none of them 0.
     """
 
     def __init__(self, client: Any, lengths: list[int]) -> None:
@@ -112,7 +106,7 @@ class Partitions(Rows):
     def share(self, value: Any) -> Any:
         """Send a constant of any size, in pieces that the scheduler can send again.
 
-        What is scattered has no recipe: it would be lost with the worker that holds it.
+        Scattered data cannot be made again: it would be lost with its worker.
         """
         data = pickle.dumps(value)
         pieces = [data[i : i + _PIECE] for i in range(0, len(data), _PIECE)]
@@ -188,22 +182,7 @@ class Partitions(Rows):
 def fetch(client: Any, futures: list[Any]) -> list[Any]:
     """Fetch results, but do not wait without end for a cluster without workers.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        The cluster.
-    futures : list of distributed.Future
-        What to fetch.
-
-    Returns
-    -------
-    list
-        The results.
-
-    Raises
-    ------
-    RuntimeError
-        If the cluster lost what cannot be made again.
+    Raises a ``RuntimeError`` if the cluster lost what cannot be made again.
     """
     from distributed import CancelledError, KilledWorker
 

@@ -19,7 +19,7 @@ from skroute.dask._input import (
     is_collection,
 )
 from skroute.dask._partitions import Column, Partitions, fetch
-from skroute.dask._serving import answered_by, route_queries
+from skroute.dask._serving import answer_lazily, route_queries
 from skroute.ranking import RankingRouter
 
 __all__ = ["DaskRankingRouter"]
@@ -38,7 +38,7 @@ def _lazily(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> An
             return in_memory(self, X)
         self._check_width(X)
         width = None if n_columns is None else n_columns * len(self.models_)
-        return answered_by(self.to_local(), name, X, width=width, dtype=dtype)
+        return answer_lazily(self.to_local(), name, X, width=width, dtype=dtype)
 
     return method
 
@@ -82,19 +82,16 @@ colsample_bytree, tie_gain, n_landmarks, cv, random_state, verbose
     The client holds, whatever the size of the table: some 10,000 queries on which their
     spread, directions and landmarks are found, 131,072 pairs for the ranker (about 13
     MB), and some thousand queries on which budgets are settled. Of every query it holds
-    about 100 bytes: eight numbers of its embedding and the prompt that it repeats, so
-    that repeats are held out together, its distance from the next landmark, which tells
-    how far estimates are trusted, and whether the models differ on it. Of rows that
-    repeat a prompt it also holds the outcomes, which are averaged.
+    about 100 bytes, to keep duplicates together and to know how far estimates are
+    trusted, and the outcomes of duplicates, which are averaged.
 
-    Estimates are those of a local fit to about eight digits, in whatever partitions the
-    table is. In single precision, queries and fits differ by its rounding, 1e-7.
+    Estimates are those of a local fit to about eight digits, however the table is
+    partitioned; in single precision, to its rounding, 1e-7.
 
     A fit runs some 70 tasks for each partition. Partitions of some thousand to a
-    hundred thousand queries are right; above 2,000 of them there is a warning.
-
-    What a worker held that is lost during a fit is computed again by the others. If it
-    cannot be, or no worker is left for 45 seconds, a ``RuntimeError`` says so.
+    hundred thousand queries are right; above 2,000 of them there is a warning. What a
+    lost worker held is computed again by the others. If it cannot be, or no worker is
+    left for 45 seconds, a ``RuntimeError`` says so.
 
     Examples
     --------

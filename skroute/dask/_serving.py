@@ -11,10 +11,10 @@ from skroute._decide.candidates import check_available, check_caps, is_per_query
 from skroute.dask._input import check_columns, is_array, is_collection, partitions
 from skroute.ranking import RankingRouter
 
-__all__ = ["answered_by", "map_queries", "route_queries"]
+__all__ = ["answer_lazily", "map_queries", "route_queries"]
 
 
-def answered_by(router: RankingRouter, method: str, X: Any, **shape: Any) -> Any:
+def answer_lazily(router: RankingRouter, method: str, X: Any, **shape: Any) -> Any:
     """Call a method of a router on every partition; `shape` as of `map_queries`."""
     return map_queries(_call_part, (router, method), X, **shape)
 
@@ -27,22 +27,9 @@ def route_queries(
 ) -> Any:
     """Route every partition by a rule that a router was found to be able to keep.
 
-    Parameters
-    ----------
-    router : RankingRouter
-        A fitted router.
-    X : dask array or DataFrame of shape (n_queries, n_features)
-        Embeddings.
-    rule : dict
-        Arguments of its `route`; of `budget` and `available`, what is of one value per
-        query goes with the queries.
-    n_places : int or None
-        Models to name for each query; ``None`` for one, in a vector.
-
-    Returns
-    -------
-    dask array of shape (n_queries,) or (n_queries, n_places)
-        Names.
+    `rule` holds the arguments of its `route`; what of `budget` and `available` is of
+    one value per query goes with the queries. Returns a dask array of names, of shape
+    (n_queries,), or (n_queries, n_places).
     """
     rule = dict(rule)
     each: dict[str, Any] = {}
@@ -79,25 +66,9 @@ def map_queries(
 ) -> Any:
     """Compute rows of an array from queries, a partition at a time, when needed.
 
-    Parameters
-    ----------
-    function : callable
-        Called with `constant`, the queries of a partition, and the rows of `split`.
-    constant : object
-        Anything large.
-    X : dask array or DataFrame of shape (n_queries, n_features)
-        Embeddings.
-    *split : dask array or ndarray of shape (n_queries, ...)
-        Further arguments, of which each partition is given its rows.
-    width : int or None
-        Number of columns of the result; ``None`` for a vector.
-    dtype : dtype
-        Of the result.
-
-    Returns
-    -------
-    dask array of shape (n_queries,) or (n_queries, width)
-        In the partitions of `X`.
+    The function is called with `constant` (anything large), the queries of a partition,
+    and the rows of each of `split` that belong to it. The result is a dask array in the
+    partitions of `X`, of `width` columns; ``None`` makes it a vector.
     """
     import dask
     import dask.array as da
@@ -107,7 +78,7 @@ def map_queries(
     sizes = _sizes(X, len(queries))
     extra = [list(_split(value, sizes)) for value in split]
     shared = dask.delayed(constant, traverse=False)
-    call = dask.delayed(_of_any_length, pure=False)
+    call = dask.delayed(_call_unless_empty, pure=False)
     tail = () if width is None else (width,)
     return da.concatenate(
         [
@@ -122,18 +93,18 @@ def map_queries(
 
 
 def _n_rows(table: Any, beside: Any) -> int:
-    """Rows of a collection; where only computing would tell, those of another table."""
+    """Count the rows of a collection; if they are unknown, those of another table."""
     known = is_array(table) and not np.isnan(table.shape[0])
     return int(table.shape[0]) if known else len(beside)
 
 
 def _sizes(table: Any, n_parts: int) -> list[float]:
-    """Rows of every partition, as far as they are known without computing."""
+    """List the rows of every partition, as far as known without computing."""
     return list(table.chunks[0]) if is_array(table) else [np.nan] * n_parts
 
 
 def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
-    """Parts of an argument that go with the partitions of the queries."""
+    """Split an argument into the rows of each partition of the queries."""
     if is_collection(value):
         parts = partitions(value)
         if len(parts) != len(sizes):
@@ -157,7 +128,7 @@ def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
         yield from np.split(value, np.cumsum(sizes[:-1]).astype(int))
 
 
-def _of_any_length(
+def _call_unless_empty(
     function: Callable[..., np.ndarray],
     tail: tuple[int, ...],
     dtype: Any,
@@ -165,7 +136,7 @@ def _of_any_length(
     X: Any,
     *arguments: Any,
 ) -> np.ndarray:
-    """Call a function that wants a query at least."""
+    """Call a function that needs one query at least."""
     if len(X) == 0:
         return np.empty((0, *tail), dtype=dtype)
     return function(constant, X, *arguments)
