@@ -90,7 +90,7 @@ def decide(
 def remarks(
     saved: SavedRouter, X: Any, given: dict[str, Any], prompts: list[str] | None
 ) -> Iterator[str]:
-    """Yield what may have been meant otherwise: prompts without text, a loose budget."""
+    """Yield what may be a mistake: prompts without text, a budget that is too large."""
     empty = sum(not prompt.strip() for prompt in prompts or [])
     if prompts is not None and empty:
         yield f"{empty:,} of {len(prompts):,} prompts are empty."
