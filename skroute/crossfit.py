@@ -85,14 +85,8 @@ class CrossFittedRouter(BaseRouter):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings.
-        y : array-like of shape (n_queries, n_models)
-            Qualities, ``NaN`` where a model was not run.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Money per call.
-        groups : array-like of shape (n_queries,), default=None
-            Labels of queries that are never separated, as in :meth:`fit`.
+        X, y, costs, groups
+            As in :meth:`fit`.
 
         Returns
         -------

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skroute import BudgetDecider, InfeasibleBudgetError
-from skroute._decide.hull import hull_steps
+from skroute._decide.hull import climb_hulls
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -237,7 +237,7 @@ def test_a_batch_never_exceeds_its_total(table, quarters):
 def test_a_batch_of_arbitrary_floats_never_exceeds_its_total(seed):
     rng = np.random.default_rng(seed)
     quality, cost = rng.random((2, 12, 3))
-    steps = hull_steps(quality, cost)
+    steps = climb_hulls(quality, cost)
     # What the decisions after some steps cost, and a hair less.
     paid = total(cost, steps.choice_after(rng.integers(1, len(steps.price) + 1)))
     for budget in (paid, paid * (1 - 2e-6)):
@@ -267,7 +267,7 @@ def test_a_batch_is_within_one_step_of_the_best_decisions(table, quarters):
     gained, spent = every_decision(quality, cost)
     optimum = gained[spent <= budget].max()
     reached = total(quality, decided(quality, cost, budget=budget, scope="batch"))
-    one_step = np.diff(hull_steps(quality, cost).walk(quality)).max(initial=0)
+    one_step = np.diff(climb_hulls(quality, cost).walk(quality)).max(initial=0)
     assert optimum - one_step <= reached <= optimum
 
 
@@ -313,7 +313,7 @@ def test_a_batch_reaches_its_quality_target_at_nearly_the_least_cost(table, twen
     assert mean(quality, choice) >= target - 1e-9
     gained, spent = every_decision(quality, cost)
     optimum = spent[gained >= target * len(quality)].min()
-    one_step = np.diff(hull_steps(quality, cost).walk(cost)).max(initial=0)
+    one_step = np.diff(climb_hulls(quality, cost).walk(cost)).max(initial=0)
     assert total(cost, choice) <= optimum + one_step
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skroute._decide.hull import choose, hull_steps
+from skroute._decide.hull import choose, climb_hulls
 from skroute._decide.memory import TrainingDecisions
-from skroute._decide.price_path import Price, PricePath, choose_each, row_prices
+from skroute._decide.price_path import Price, PricePath, assign_prices, choose_each
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -22,7 +22,7 @@ PRICES = np.sqrt(2) * np.arange(1, 60) / 7
 
 def decide(quality, cost, price, allowed):
     """Decide every query at a price or a mixture of two."""
-    prices = row_prices(quality, cost, price, allowed)
+    prices = assign_prices(quality, cost, price, allowed)
     return choose_each(quality, cost, prices, allowed)
 
 
@@ -98,7 +98,7 @@ def test_choose_is_the_best_allowed_model_of_every_row(table, quarters):
     assert choose(quality, cost, price, allowed).tolist() == expected
 
 
-# hull_steps
+# climb_hulls
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_choose_is_the_best_allowed_model_of_every_row(table, quarters):
 @given(masked_tables())
 def test_steps_above_a_price_give_the_decisions_at_that_price(table):
     quality, cost, allowed = table
-    steps = hull_steps(quality, cost, allowed)
+    steps = climb_hulls(quality, cost, allowed)
     for price in PRICES:
         taken = np.count_nonzero(steps.price > price)
         np.testing.assert_array_equal(
@@ -119,7 +119,7 @@ def test_steps_above_a_price_give_the_decisions_at_that_price(table):
 @given(masked_tables())
 def test_walk_starts_at_the_cheapest_models_and_ends_at_the_best(table):
     quality, cost, allowed = table
-    steps = hull_steps(quality, cost, allowed)
+    steps = climb_hulls(quality, cost, allowed)
     np.testing.assert_array_equal(steps.start, choose(quality, cost, np.inf, allowed))
     np.testing.assert_array_equal(
         steps.choice_after(len(steps.price)), choose(quality, cost, 0.0, allowed)
@@ -130,7 +130,7 @@ def test_walk_starts_at_the_cheapest_models_and_ends_at_the_best(table):
 @given(tables())
 def test_walk_sums_any_table_over_the_decisions_after_each_step(table):
     quality, cost = table
-    steps = hull_steps(quality, cost)
+    steps = climb_hulls(quality, cost)
     values = np.arange(quality.size, dtype=float).reshape(quality.shape) ** 2
     expected = [
         total(values, steps.choice_after(n)) for n in range(len(steps.price) + 1)
@@ -141,7 +141,7 @@ def test_walk_sums_any_table_over_the_decisions_after_each_step(table):
 @quick
 @given(tables())
 def test_every_step_costs_more_and_gives_more_at_falling_prices(table):
-    steps = hull_steps(*table)
+    steps = climb_hulls(*table)
     assert (np.diff(steps.walk(table[0])) > 0).all()
     assert (np.diff(steps.walk(table[1])) > 0).all()
     assert (np.diff(steps.price) <= 0).all()
@@ -152,7 +152,7 @@ def test_every_step_costs_more_and_gives_more_at_falling_prices(table):
 @given(tables())
 def test_the_price_of_a_level_stops_the_walk_there(table):
     quality, cost = table
-    steps = hull_steps(quality, cost)
+    steps = climb_hulls(quality, cost)
     n_steps, price = steps.levels()
     assert n_steps[0] == 0
     assert n_steps[-1] == len(steps.price)
@@ -167,7 +167,7 @@ def test_the_price_of_a_level_stops_the_walk_there(table):
 def test_steps_at_the_same_price_share_a_level():
     # Both rows climb at slope 3, but 0.3 / 0.1 falls short of it by rounding.
     quality, cost = np.array([[0, 3], [0, 0.3]]), np.array([[0, 1], [0, 0.1]])
-    steps = hull_steps(quality, cost)
+    steps = climb_hulls(quality, cost)
     assert steps.price[0] > steps.price[1]
     n_steps, price = steps.levels()
     assert n_steps.tolist() == [0, 2]
@@ -175,14 +175,18 @@ def test_steps_at_the_same_price_share_a_level():
 
 
 def test_without_a_climb_one_level_is_left():
-    n_steps, price = hull_steps(np.array([[1.0, 0.5]]), np.array([[1.0, 2.0]])).levels()
+    n_steps, price = climb_hulls(
+        np.array([[1.0, 0.5]]), np.array([[1.0, 2.0]])
+    ).levels()
     assert n_steps.tolist() == [0]
     assert price.tolist() == [np.inf]
 
 
 def test_models_under_the_hull_are_skipped():
     # (1, 0) -> (3, 4) has slope 2; (2, 1) lies under it, (5, 5) follows at slope 1/2.
-    steps = hull_steps(np.array([[0.0, 1.0, 4.0, 5.0]]), np.array([[1.0, 2.0, 3.0, 5]]))
+    steps = climb_hulls(
+        np.array([[0.0, 1.0, 4.0, 5.0]]), np.array([[1.0, 2.0, 3.0, 5]])
+    )
     assert steps.old.tolist() == [0, 2]
     assert steps.new.tolist() == [2, 3]
     assert steps.price.tolist() == [2.0, 0.5]

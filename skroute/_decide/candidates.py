@@ -35,13 +35,13 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
         return np.ones((1, n_models), dtype=bool)
     refuse_masked(available, "available")
     columns = model_names(available, "available")
-    mask = _by_position(available, models)
+    mask = _match_by_name(available, models)
     if mask.shape == (0,):
         raise ValueError("available leaves no model for every query: it is empty.")
     if mask.ndim <= 1 and _holds_names(mask, n_models):
-        mask = _among(mask, models)
+        mask = _mark_named(mask, models)
     elif mask.dtype.kind in "OUS" and columns is None:
-        mask = np.array([_among(row, models) for row in mask])
+        mask = np.array([_mark_named(row, models) for row in mask])
     mask = reorder_columns(mask, columns, models, "available")
     if mask.dtype != bool:
         raise ValueError(
@@ -62,7 +62,7 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     return mask
 
 
-def _by_position(available: Any, models: np.ndarray) -> np.ndarray:
+def _match_by_name(available: Any, models: np.ndarray) -> np.ndarray:
     """Turn sets into lists of names, and masks by name into masks by position."""
     if isinstance(available, Set):
         available = sorted(available, key=str)
@@ -93,8 +93,8 @@ def _holds_names(mask: np.ndarray, n_models: int) -> bool:
     return mask.dtype.kind in "OUS" and not lists
 
 
-def _among(names: Any, models: np.ndarray) -> np.ndarray:
-    """Tell the models that are named, as a mask."""
+def _mark_named(names: Any, models: np.ndarray) -> np.ndarray:
+    """Mark the models that are named in a mask."""
     if not np.iterable(names) or isinstance(names, str):
         names = [names]
     names = [str(name) for name in names]
@@ -159,7 +159,7 @@ def under_cap(
         return affordable
     floor = np.where(mask, cost, np.inf).min(axis=1)
     if on_stuck == "raise":
-        raise _too_expensive(budget, floor, np.flatnonzero(stuck))
+        raise _describe_stuck(budget, floor, np.flatnonzero(stuck))
     return affordable | (stuck[:, None] & mask & (cost == floor[:, None]))
 
 
@@ -173,7 +173,7 @@ def within_tolerance(
     return mask & (cost <= limit)
 
 
-def _too_expensive(
+def _describe_stuck(
     budget: Any, floor: np.ndarray, stuck: np.ndarray
 ) -> InfeasibleBudgetError:
     """Say which queries are stuck, and what would be enough for all."""

@@ -14,7 +14,7 @@ import numpy as np
 from skroute._decide.fallbacks import Decisions, rank_fallbacks
 from skroute._decide.far import Averages, choose_by_mean, price_within
 from skroute._decide.knapsack import solve_batch
-from skroute._decide.price_path import Price, PricePath, choose_each, row_prices
+from skroute._decide.price_path import Price, PricePath, assign_prices, choose_each
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -78,7 +78,7 @@ class Settled:
         price, choice = self.price, None
         if self.rule.scope == "batch":
             price, choice = self._solve_batch(quality, cost, allowed)
-        prices = row_prices(quality, cost, price, allowed)
+        prices = assign_prices(quality, cost, price, allowed)
         preferred = None
         if price.single is not None:
             preferred = np.full(len(quality), price.single)

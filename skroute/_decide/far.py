@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute._decide.price_path import Price, PricePath, row_prices
+from skroute._decide.price_path import Price, PricePath, assign_prices
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -47,4 +47,4 @@ def price_within(
         price = path.without_singles().price_for_budget(float(rule.budget))
     except InfeasibleBudgetError:
         price = Price(np.inf)
-    return row_prices(quality, cost, price, allowed)
+    return assign_prices(quality, cost, price, allowed)

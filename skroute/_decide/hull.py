@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["HullSteps", "choose", "hull_steps"]
+__all__ = ["HullSteps", "choose", "climb_hulls"]
 
 
 def choose(
@@ -94,7 +94,7 @@ class HullSteps:
         return choice
 
 
-def hull_steps(
+def climb_hulls(
     quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray | None = None
 ) -> HullSteps:
     """Climb the upper concave hull of every query's (cost, quality) points.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute._decide.hull import hull_steps
+from skroute._decide.hull import climb_hulls
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -34,7 +34,7 @@ def solve_batch(
     """
     quality = np.asarray(quality, dtype=np.float64)
     cost = np.asarray(cost, dtype=np.float64)
-    steps = hull_steps(quality, cost, allowed)
+    steps = climb_hulls(quality, cost, allowed)
     rows = np.arange(len(quality))
     cheapest = cost[rows, steps.start].sum()
     if cheapest > add_slack(budget):

@@ -18,7 +18,7 @@ from sklearn.isotonic import isotonic_regression
 
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import Rows
-from skroute._decide.hull import choose, hull_steps
+from skroute._decide.hull import choose, climb_hulls
 from skroute._table.averages import best_on_average, doubly_robust
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
@@ -26,8 +26,8 @@ from skroute.exceptions import InfeasibleBudgetError
 __all__ = [
     "Price",
     "PricePath",
+    "assign_prices",
     "choose_each",
-    "row_prices",
 ]
 
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
@@ -69,7 +69,7 @@ class Price:
     single: int | None = None
 
 
-def row_prices(
+def assign_prices(
     quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
 ) -> np.ndarray:
     """Find the price at which each query is decided, (n_queries,).
@@ -91,7 +91,7 @@ def row_prices(
         sampled = rows[: int(price.share >= 0.5)]
     else:
         order = np.lexsort((gain, extra))
-        order = order[np.argsort(_spread(len(order)), kind="stable")]
+        order = order[np.argsort(_spread_evenly(len(order)), kind="stable")]
         weight = np.r_[0.0, np.cumsum(extra[order], dtype=np.float64)]
         if price.reach:
             count = np.searchsorted(weight, price.share * weight[-1] * (1 - 1e-12))
@@ -124,8 +124,8 @@ def choose_each(
     return choice
 
 
-def _spread(n: int) -> np.ndarray:
-    """Van der Corput numbers: any prefix of their order is spread evenly."""
+def _spread_evenly(n: int) -> np.ndarray:
+    """Number 0 to n - 1 so that any prefix of their order is even (van der Corput)."""
     index, value, base = np.arange(n), np.zeros(n), 0.5
     while index.any():
         value += base * (index & 1)
@@ -184,7 +184,7 @@ class PricePath:
         # Sums over many queries need more digits than single estimates do.
         quality = np.asarray(quality, dtype=np.float64)
         cost = np.asarray(cost, dtype=np.float64)
-        steps = hull_steps(quality, cost, allowed)
+        steps = climb_hulls(quality, cost, allowed)
         cost = _fill_in(true_cost, cost)
         spent = steps.walk(cost)
         if true_quality is not None:
@@ -233,7 +233,7 @@ class PricePath:
         and what is known of the truth, (n_queries, n_models).
         """
         known = estimates, true_quality, true_cost
-        sums = rows.get(rows.total(_sum_at, *known, self.price))
+        sums = rows.get(rows.total(_sum_decisions, *known, self.price))
         singles = rows.get(rows.total(_sum_singles, *known))
         return self._from_sums(self.price, sums, singles, rows.count(estimates))
 
@@ -275,7 +275,7 @@ class PricePath:
             level + 1, unspent / budget if budget else 0.0
         ):
             share = unspent / (self.cost[level + 1] - self.cost[level])
-            price = self._between(level, share)
+            price = self._mix_levels(level, share)
             quality += share * (self.quality[level + 1] - quality)
         return self._unless_single(price, budget, float(quality))
 
@@ -304,7 +304,7 @@ class PricePath:
             share = (target - self.quality[level - 1]) / jump
             saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
             if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
-                price = self._between(level - 1, share, reach=True)
+                price = self._mix_levels(level - 1, share, reach=True)
                 cost -= saved
         if single is not None and single[1] < cost:
             return replace(price, single=single[0])
@@ -339,7 +339,7 @@ class PricePath:
         """Whether a block steps to this level, and it matters for the budget."""
         return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
 
-    def _between(self, level: int, share: float, reach: bool = False) -> Price:
+    def _mix_levels(self, level: int, share: float, reach: bool = False) -> Price:
         """Mix the price of a level with the next lower one."""
         high, low = self.price[level : level + 2]
         return Price(float(high), float(low), float(share), reach)
@@ -352,7 +352,7 @@ def _fill_in(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(truth), estimate, truth)
 
 
-def _sum_at(
+def _sum_decisions(
     estimates: np.ndarray,
     true_quality: np.ndarray,
     true_cost: np.ndarray,
@@ -360,7 +360,7 @@ def _sum_at(
 ) -> np.ndarray:
     """Sum money, quality and steps taken over some queries, at falling prices."""
     quality, cost = np.hsplit(estimates, 2)
-    steps = hull_steps(quality, cost)
+    steps = climb_hulls(quality, cost)
     # At no price at all every step is taken, however flat it is.
     n_steps = np.where(
         prices > 0,

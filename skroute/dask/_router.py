@@ -56,11 +56,13 @@ class DaskRankingRouter(RankingRouter):
     Parameters
     ----------
     costs, n_estimators, learning_rate, num_leaves, min_child_samples, \
-colsample_bytree, tie_gain, n_landmarks, cv, random_state, verbose
+colsample_bytree, tie_gain, n_landmarks, cv
         As in :class:`~skroute.RankingRouter`.
     n_jobs : int or None, default=None
         Threads of LightGBM where the client is, and of the router that serves; the fit
         does not depend on it.
+    random_state, verbose
+        As in :class:`~skroute.RankingRouter`.
     client : distributed.Client, default=None
         The cluster; ``None`` takes the current one. It is not copied with the
         estimator, nor pickled.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skroute._compute.chunks import sample_evenly
-from skroute._decide.hull import choose, hull_steps
+from skroute._decide.hull import choose, climb_hulls
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average
 from skroute._table.names import default_names
@@ -249,7 +249,7 @@ def concave_hull(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the upper concave hull, from the cheapest point to the highest."""
     # The climb of one query whose models are the points.
-    climb = hull_steps(quality[None], cost[None])
+    climb = climb_hulls(quality[None], cost[None])
     corners = np.r_[climb.start, climb.new]
     return cost[corners], quality[corners]
 
@@ -280,7 +280,7 @@ def _mark_good_calls(y: np.ndarray, strongest: int) -> np.ndarray:
 def _sweep_prices(
     quality: np.ndarray, cost: np.ndarray, counted: _Counted
 ) -> tuple[np.ndarray, ...]:
-    steps = hull_steps(quality, cost)
+    steps = climb_hulls(quality, cost)
     levels, prices = steps.levels()
     kept = sample_evenly(len(levels), _N_PRICES)
     levels, prices = levels[kept], prices[kept]
