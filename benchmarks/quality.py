@@ -1,8 +1,9 @@
 """Measure the quality of routing: the ranking router against tuned peers.
 
 Every router learns from the same training rows, is priced by the same decisions, and is
-judged on the same test rows, by a price of money ("price") and by a cap on each query
-("cap"). Writes one table per (table, protocol) in Markdown, and all scores as JSON::
+judged on the same test rows, by a shadow price ("price") and by a cap on each query
+("cap"). Writes a page with one table per (table, protocol), all columns as CSV, and all
+scores as JSON::
 
     python benchmarks/quality.py --data FOLDER --seeds 10 --jobs 2
 """
@@ -10,7 +11,6 @@ judged on the same test rows, by a price of money ("price") and by a cap on each
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from collections.abc import Container, Iterable, Iterator
 from itertools import product
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from outputs import RESULTS, save
+from outputs import RESULTS, load, save
 from peers import FAST, FASTEST, PEERS, make_peer, why_not
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
@@ -59,6 +59,7 @@ _WRITE_EVERY = 120
 _N_RESAMPLES = 10_000
 
 Record = dict[str, Any]
+Row = dict[str, str]
 IDENTITY = ("table", "protocol", "part", "seed", "router")
 _key = itemgetter(*IDENTITY)
 
@@ -146,7 +147,7 @@ def calibration_error(y: np.ndarray, quality: np.ndarray) -> float:
 def _spent(
     router: BaseRouter, X: np.ndarray, costs: np.ndarray, train_costs: np.ndarray
 ) -> list[float]:
-    """Money really spent over the mean budget that was asked for."""
+    """Money actually spent over the mean budget that was asked for."""
     known = train_costs[np.isfinite(train_costs).all(axis=1)]
     low, high = known.min(axis=1).mean(), known.max(axis=1).mean()
     spent = []
@@ -170,14 +171,14 @@ def read_curve(curve: RoutingCurve, fallback: RoutingCurve) -> Record:
     marks = low + np.array(BUDGET_SHARES) * (high - low)
     return {
         "nauc": normalized_auc(curve),
-        # What is not reached, or is dearer, can be had from the best single model.
+        # Calling the best single model for every query is always possible.
         "qnc": min(neutral, 1.0),
         "reached": float(np.isfinite(neutral)),
         "peak": peak_quality(curve),
         "rci": float(curve.collapse[-1]),
-        "dearest": float(curve.call_share[-1, curve.strongest]),
+        "strongest": float(curve.call_share[-1, curve.strongest]),
         "rci_parity": float(parity.collapse[point]),
-        "dearest_parity": float(parity.call_share[point, curve.strongest]),
+        "strongest_parity": float(parity.call_share[point, curve.strongest]),
         "quality_at": np.interp(marks, spent, gained).tolist(),
     }
 
@@ -247,13 +248,31 @@ class Figures:
         return f"{ours.mean() - peer.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-HEADER = (
-    "| router | QNC policy | nAUC | nAUC, ours - peer | QNC | QNC, ours / peer "
-    "| reached | peak | RCI top / parity | dearest top / parity | quality at 25/50/75% "
-    "| calibration | spent | gain (s.e.) | 95% of training (s.e.) "
-    "| 95% on the same rows (s.e.) | fit s (final) "
-    "| predict s | seeds |"
+#: Columns of the CSV, in the order of `row`.
+COLUMNS = (
+    "router",
+    "QNC policy",
+    "nAUC",
+    "nAUC, ours - peer",
+    "QNC",
+    "QNC, ours / peer",
+    "reached",
+    "peak",
+    "RCI top / parity",
+    "strongest top / parity",
+    "quality at 25/50/75%",
+    "calibration",
+    "spent",
+    "gain (s.e.)",
+    "95% of training (s.e.)",
+    "95% on the same rows (s.e.)",
+    "fit s (final)",
+    "predict s",
+    "seeds",
 )
+#: Protocol and columns that are on the page.
+SHOWN_PROTOCOL = "70/30"
+SHOWN = ("router", "nAUC", "nAUC, ours - peer", "QNC", "QNC, ours / peer", "reached")
 
 
 def row(figures: Figures, router: str) -> list[str]:
@@ -276,7 +295,7 @@ def row(figures: Figures, router: str) -> list[str]:
         f"{mean('reached'):.0%}",
         f"{mean('peak'):.4f}",
         f"{mean('rci'):.3f} / {mean('rci_parity'):.3f}",
-        f"{mean('dearest'):.1%} / {mean('dearest_parity'):.1%}",
+        f"{mean('strongest'):.1%} / {mean('strongest_parity'):.1%}",
         " / ".join(f"{value:.3f}" for value in mean("quality_at")),
         f"{mean('calibration_error'):.4f}",
         " / ".join(f"{value:.0%}" for value in mean("spent")),
@@ -323,36 +342,48 @@ def summary(measured: dict[tuple[str, str], Figures]) -> Iterator[str]:
     yield ""
 
 
-def report(records: list[Record]) -> Iterator[str]:
-    """Lines of the Markdown report."""
+def report(measured: dict[tuple[str, str], Figures], rows: list[Row]) -> Iterator[str]:
+    """Lines of the Markdown report: a summary, and short tables of one protocol."""
     yield "# Routing quality: RankingRouter against tuned peers\n"
     yield (
-        "QNC, RCI, shares and peak are those of the policy named (a peer's best by "
-        "QNC, ours always priced); nAUC likewise is a peer's best. QNC counts 1 where "
-        "parity is not reached or dearer. In brackets: 95% bootstrap over seeds, whose "
-        "splits share queries. Fit s includes tuning and cross-fitting; (final) is the "
-        "fit of the chosen candidate alone. Gain: quality of the calls without a "
-        "budget less that of the best single model in training. 95%: quality of the "
-        "calls with min_quality='95%' less 0.95 of that model's mean, in training and "
-        "on the rows of the test.\n"
+        "All columns and protocols are in [quality.csv](quality.csv). QNC, RCI, shares "
+        "and peak are those of the policy named (a peer's best by QNC, ours always "
+        "priced); nAUC likewise is a peer's best. QNC counts 1 where the best single "
+        "model's quality is not reached, or only at a higher cost. In brackets: 95% "
+        "bootstrap over seeds, whose splits share queries. Fit s includes tuning and "
+        "cross-fitting; (final) is the last fit alone. Gain: quality "
+        "of the calls without a budget less that of the best single model in training. "
+        "95%: quality of the calls with min_quality='95%' less 0.95 of that model's "
+        "mean, in training and on the rows of the test.\n"
     )
-    found: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        found.setdefault((record["table"], record["protocol"]), []).append(record)
-    measured = {key: Figures(some) for key, some in found.items()}
     yield from summary(measured)
-    for (table, protocol), figures in measured.items():
+    for table, protocol in measured:
+        if protocol != SHOWN_PROTOCOL:
+            continue
         yield f"## {table}, {protocol}\n"
-        yield HEADER
-        yield "|" + "---|" * (HEADER.count("|") - 1)
-        for router in figures.routers():
-            yield "| " + " | ".join(row(figures, router)) + " |"
+        yield "| " + " | ".join(SHOWN) + " |"
+        yield "|" + "---|" * len(SHOWN)
+        for row in rows:
+            if (row["table"], row["protocol"]) == (table, protocol):
+                yield "| " + " | ".join(row[name] for name in SHOWN) + " |"
         yield ""
 
 
 def write(records: list[Record], out: Path) -> None:
+    """Write the records, the page and the CSV of all columns."""
     records.sort(key=lambda record: (record["table"], record["protocol"]))
-    save(out, records, report(records))
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        found.setdefault((record["table"], record["protocol"]), []).append(record)
+    measured = {key: Figures(some) for key, some in found.items()}
+    header = ("table", "protocol", *COLUMNS)
+    rows = [
+        dict(zip(header, (*key, *row(figures, router)), strict=True))
+        for key, figures in measured.items()
+        for router in figures.routers()
+    ]
+    table = [header, *(list(cells.values()) for cells in rows)]
+    save(out, records, report(measured, rows), table)
 
 
 def jobs(arguments: argparse.Namespace, known: Container[tuple]) -> Iterator[Any]:
@@ -408,9 +439,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     records: dict[tuple, Record] = {}
-    file = arguments.out.with_suffix(".json")
-    if arguments.update and file.exists():
-        records = {_key(record): record for record in json.loads(file.read_text())}
+    if arguments.update:
+        records = {_key(record): record for record in load(arguments.out) or ()}
     started = written = perf_counter()
     parallel = Parallel(arguments.jobs, return_as="generator_unordered")
     for record in parallel(jobs(arguments, set(records))):

@@ -123,7 +123,7 @@ def test_figures_of_the_readme_are_those_of_the_results(quoted):
     rows = re.findall(r"^\| .*<!-- (\w+) --> \| (.*) \|$", readme, re.MULTILINE)
     assert len(rows) >= 3
     for name, cells in rows:
-        table = quoted.read_table(DOCS / "results" / "quality.md", f"{name}, 70/30")
+        table = quoted.read_table(DOCS / "results" / "quality.csv", f"{name}, 70/30")
         qnc = {row["router"]: f"{float(row['QNC']):.2f}" for row in table}
         others = {
             router: value

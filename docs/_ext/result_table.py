@@ -2,7 +2,7 @@
 
 In a page::
 
-    ```{result-table} quality.md
+    ```{result-table} quality.csv
     :section: pool9, 70/30
     :columns: router; nAUC; QNC
     :rows: RankingRouter; kNN; ridge
@@ -13,6 +13,8 @@ A section, column or row that is no longer there stops the build.
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,15 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def read_table(page: Path, section: str | None = None) -> list[dict[str, str]]:
-    """Rows of the first Markdown table of a page, or of one of its sections.
+    """Rows of the first Markdown table of a page or a section of it, or of a CSV.
 
     Parameters
     ----------
     page : Path
-        The page.
+        The page, or a CSV with the columns "table" and "protocol".
     section : str, default=None
-        A heading of level 2, or how it begins; ``None`` takes the whole page.
+        A heading of level 2, or how it begins; ``None`` takes the whole page. In a CSV,
+        "table, protocol" takes the place of a heading.
 
     Returns
     -------
@@ -44,13 +47,21 @@ def read_table(page: Path, section: str | None = None) -> list[dict[str, str]]:
     ValueError
         If the section is not there, or has no table.
     """
-    lines = page.read_text(encoding="utf-8").splitlines()
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".csv":
+        table = list(csv.DictReader(text.splitlines()))
+        section = section or ""
+        sections: dict[str, list[dict[str, str]]] = {}
+        for row in table:
+            key = f"{row.pop('table')}, {row.pop('protocol')}"
+            if key.startswith(section):
+                sections.setdefault(key, []).append(row)
+        _check_section(page, sections, section)
+        return next(iter(sections.values()))
+    lines = text.splitlines()
     if section is not None:
         starts = [i for i, line in enumerate(lines) if line.startswith(f"## {section}")]
-        if len(starts) != 1:
-            raise ValueError(
-                f"{page.name} must have one section '{section}'; it has {len(starts)}."
-            )
+        _check_section(page, starts, section)
         lines = lines[starts[0] + 1 :]
         ends = [i for i, line in enumerate(lines) if line.startswith("## ")]
         lines = lines[: ends[0]] if ends else lines
@@ -64,6 +75,13 @@ def read_table(page: Path, section: str | None = None) -> list[dict[str, str]]:
         rows.append([cell.strip() for cell in line.strip("|").split("|")])
     header, _, *body = rows
     return [dict(zip(header, row, strict=True)) for row in body]
+
+
+def _check_section(page: Path, found: Sized, section: str) -> None:
+    if len(found) != 1:
+        raise ValueError(
+            f"{page.name} must have one section '{section}'; it has {len(found)}."
+        )
 
 
 def choose(
