@@ -26,6 +26,7 @@ from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import check_rows, estimate_names
 from skroute._table.tables import (
+    FitsTable,
     check_estimates,
     check_input_features,
     check_quality,
@@ -43,7 +44,9 @@ _AT_ONCE = 16384
 _ENOUGH = 100
 
 
-class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
+class BaseRouter(
+    FitsOnDraft, FitsTable, VersionStamped, TransformerMixin, BaseEstimator
+):
     """Base of all routers, also of those that others write.
 
     A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,

@@ -32,6 +32,7 @@ PUBLIC = (
     "skroute.metrics",
     "skroute.plotting",
     "skroute.text",
+    "skroute.validation",
 )
 
 

@@ -20,6 +20,7 @@ import skroute.exceptions
 import skroute.metrics
 import skroute.plotting
 import skroute.text
+import skroute.validation
 
 MODULES = (
     skroute,
@@ -31,6 +32,7 @@ MODULES = (
     skroute.metrics,
     skroute.plotting,
     skroute.text,
+    skroute.validation,
 )
 # No summary; parameters missing, unknown, out of order or without a text; returns
 # missing; a summary that is no sentence.

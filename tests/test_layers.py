@@ -75,7 +75,6 @@ EXTRAS = {
 #: Knots that are left, as (test, module). To be emptied.
 KNOTS = {
     ("attributes", "_pool"),
-    ("attributes", "_table.tables"),
 }
 #: Methods of the standard library whose names begin with an underscore.
 NAMED_TUPLE = {"_asdict", "_replace"}

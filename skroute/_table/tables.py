@@ -39,7 +39,9 @@ from skroute._table.numbers import (
 from skroute._table.outcomes import Outcomes, check_outcomes_of
 
 __all__ = [
+    "FitsTable",
     "RoutingTable",
+    "adopt_table",
     "check_choice",
     "check_estimate",
     "check_estimates",
@@ -49,7 +51,6 @@ __all__ = [
     "check_queries",
     "check_routing_table",
     "check_vectors",
-    "settled_table",
 ]
 
 # Embeddings keep their precision; anything else becomes float64.
@@ -81,6 +82,20 @@ class RoutingTable(NamedTuple):
     per_query: bool
     weight: np.ndarray | None = None
     duplicates: Duplicates | None = None
+
+
+class FitsTable:
+    """Base of routers: what they keep of the table that they are fitted on."""
+
+    def _keep_table(self, models: np.ndarray, outcomes: Outcomes) -> None:
+        """Keep names and costs of the models, and forget an earlier table."""
+        self.models_ = models
+        self.costs_ = np.array(outcomes.mean_costs)
+        self._per_query_costs = outcomes.per_query
+        # They are part of what is learned: other prices need another fit.
+        self._fitted_costs = getattr(self, "costs", None)
+        # What an earlier fit knew of its training queries holds no more.
+        vars(self).pop("_training", None)
 
 
 def check_routing_table(
@@ -136,20 +151,15 @@ def _check_routing_table(
     outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
     X = check_vectors(router, X, reset=True)
     check_consistent_length(X, quality)
-    return settled_table(router, models, X, outcomes)
+    return adopt_table(router, models, X, outcomes)
 
 
-def settled_table(
-    router: BaseEstimator, models: np.ndarray, X: Any, outcomes: Outcomes
+def adopt_table(
+    router: Any, models: np.ndarray, X: Any, outcomes: Outcomes
 ) -> RoutingTable:
-    """Set the attributes that follow from a checked table, and put it together."""
-    router.models_ = models
-    router.costs_ = np.array(outcomes.mean_costs)
-    router._per_query_costs = outcomes.per_query
-    # They are part of what is learned: other prices need another fit.
-    router._fitted_costs = getattr(router, "costs", None)
-    # What an earlier fit knew of its training queries holds no more.
-    vars(router).pop("_training", None)
+    """Let a router keep what follows from a checked table, and put that together."""
+    # Unbound: whoever is checked need not be a `BaseRouter`.
+    FitsTable._keep_table(router, models, outcomes)
     return RoutingTable(
         X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
     )
