@@ -117,16 +117,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_queries, n_features)
-            Vectors, float32.
-
-        Raises
-        ------
-        ImportError
-            If sentence-transformers is not installed.
-        OSError
-            If the model cannot be found or downloaded.
-        TypeError
-            If `X` holds anything but texts.
+            Vectors, float32. Errors are those of `fit`.
         """
         texts = _check_texts(X)
         batch_size = check_integer(self.batch_size, "batch_size", low=1)

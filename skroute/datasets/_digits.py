@@ -99,7 +99,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
     ============  ===========================================================
 
     The support vector machine is also trained on copies of its digits shifted by one
-    pixel, which makes it the best and by far the dearest model.
+    pixel, which makes it the best and by far the most expensive model.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
     >>> pool.models[pool.costs.mean(axis=0).argmin()]
     'stump'
     """
-    data, quality, costs, models, digits, rows = _fitted_pool()
+    data, quality, costs, models, digits, rows = _fit_pool()
     pool = Bunch(
         data=data.copy(),
         quality=quality.copy(),
@@ -134,7 +134,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
 
 
 @lru_cache(maxsize=1)
-def _fitted_pool() -> tuple[
+def _fit_pool() -> tuple[
     np.ndarray, np.ndarray, np.ndarray, tuple[str, ...], np.ndarray, np.ndarray
 ]:
     """Train the pool once; data, quality, costs, names, digits shown and their rows."""
@@ -149,13 +149,13 @@ def _fitted_pool() -> tuple[
     rows = np.sort(rows)
     X, y, queries = pixels[train], shown[train], pixels[rows]
     quality, costs = [], []
-    pool = _untrained_pool()
+    pool = _make_pool()
     # How a sum is split among threads changes its last bits, and so could one answer.
     with single_threaded():
         for name, model in pool.items():
-            model.fit(*(_with_shifts(X, y) if name == "svc" else (X, y)))
+            model.fit(*(_add_shifts(X, y) if name == "svc" else (X, y)))
             quality.append(model.predict(queries) == shown[rows])
-            costs.append(np.broadcast_to(_operations(model, queries), len(rows)))
+            costs.append(np.broadcast_to(_count_operations(model, queries), len(rows)))
     return (
         queries,
         np.column_stack(quality).astype(np.float64),
@@ -166,8 +166,8 @@ def _fitted_pool() -> tuple[
     )
 
 
-def _untrained_pool() -> dict:
-    """Give the models by name, roughly from the cheapest to the dearest."""
+def _make_pool() -> dict:
+    """Give the models by name, roughly by cost."""
     return {
         "stump": DecisionTreeClassifier(max_depth=1, random_state=_SEED),
         "tree": DecisionTreeClassifier(max_depth=6, random_state=_SEED),
@@ -183,7 +183,7 @@ def _untrained_pool() -> dict:
     }
 
 
-def _with_shifts(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _add_shifts(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Add copies of the digits shifted by one pixel to each of the four sides."""
     images = X.reshape(-1, _SIDE, _SIDE)
     shifts = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
@@ -191,14 +191,14 @@ def _with_shifts(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shifted.reshape(len(shifted), -1), np.tile(y, len(shifts))
 
 
-def _operations(model: object, queries: np.ndarray) -> np.ndarray | int:
+def _count_operations(model: object, queries: np.ndarray) -> np.ndarray | int:
     """Count a fitted model's operations: per query where they vary, else one number."""
     d = queries.shape[1]
     match model:
         case DecisionTreeClassifier():
-            return _nodes_visited(model.decision_path(queries)) - 1
+            return _count_nodes(model.decision_path(queries)) - 1
         case RandomForestClassifier():
-            visited = _nodes_visited(model.decision_path(queries)[0])
+            visited = _count_nodes(model.decision_path(queries)[0])
             return visited - len(model) + len(model) * _N_CLASSES
         case LogisticRegression():
             return 2 * model.coef_.size
@@ -215,6 +215,6 @@ def _operations(model: object, queries: np.ndarray) -> np.ndarray | int:
             raise TypeError(f"no counting rule for {type(model).__name__}")
 
 
-def _nodes_visited(path: object) -> np.ndarray:
+def _count_nodes(path: object) -> np.ndarray:
     """Sum a sparse indicator of visited nodes per query."""
     return np.asarray(path.sum(axis=1), dtype=np.int64).ravel()  # type: ignore[attr-defined]

@@ -125,9 +125,9 @@ class _Downloader:
 
         size, received = self.remote.size, 0
         until = time.monotonic() + self.remote.patience
-        with self._opened(requests, url) as response, open(output_file, "wb") as file:
+        with self._open(requests, url) as response, open(output_file, "wb") as file:
             response.raise_for_status()
-            for chunk in _chunks(requests, response.raw):
+            for chunk in _iterate(requests, response.raw):
                 received += len(chunk)
                 if received > size:
                     # An OSError, unlike a ValueError, is not tried again.
@@ -141,7 +141,7 @@ class _Downloader:
         if received < size:
             raise ValueError(f"the file ended at {received} of {size} bytes")
 
-    def _opened(self, requests: Any, url: str) -> Any:
+    def _open(self, requests: Any, url: str) -> Any:
         """Open a URL, and follow redirects, to other hosts too, but not to plain HTTP.
 
         The host of the published file hands downloads on to others. Nothing is told to
@@ -166,8 +166,8 @@ class _Downloader:
         raise OSError(f"it was redirected more than {_MOST_REDIRECTS} times")
 
 
-def _chunks(requests: Any, raw: Any) -> Iterator[bytes]:
-    """Bytes as they come: a slow server is not waited for until a chunk is full."""
+def _iterate(requests: Any, raw: Any) -> Iterator[bytes]:
+    """Give bytes as they come, without waiting until a chunk is full."""
     from urllib3.exceptions import HTTPError  # requests needs it
 
     read = getattr(raw, "read1", raw.read)  # urllib3 has it since 2.1

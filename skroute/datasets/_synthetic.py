@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state
 
 from skroute._table.names import default_names
-from skroute._table.numbers import check_number
+from skroute._table.numbers import check_integer, check_number
 
 __all__ = ["make_routing"]
 
@@ -52,9 +50,9 @@ def make_routing(
     Outcomes follow the two-parameter model of item response theory [1]_. A query q has
     a task t and a difficulty b, a model m has a discrimination a and a skill s for each
     task; m answers q right with the chance ``sigmoid(a_m * (s_mt - b_q))``. Task,
-    difficulty and length of a query show in its embedding, blurred by `noise`. Dearer
-    models are more skilled on average; `specialization` decides how often a cheaper
-    one is nevertheless the better.
+    difficulty and length of a query show in its embedding, blurred by `noise`. More
+    expensive models are more skilled on average; `specialization` decides how often a
+    cheaper one is better nevertheless.
 
     Parameters
     ----------
@@ -63,7 +61,7 @@ def make_routing(
     n_features : int, default=32
         Width of the embeddings.
     n_models : int, default=5
-        Number of models. They are sorted from the cheapest to the dearest.
+        Number of models. They are sorted by price.
     n_tasks : int, default=4
         Number of kinds of query, equally likely.
     difficulty : float, default=0.0
@@ -81,7 +79,7 @@ def make_routing(
     missing : float, default=0.0
         Share of outcomes set to ``NaN`` at random, in [0, 1).
     cost_spread : float, default=30.0
-        Price of the dearest model over that of the cheapest, at least 1; prices
+        Price of the most expensive model over that of the cheapest, at least 1; prices
         between are spaced evenly in their logarithm.
     per_query_costs : bool, default=True
         Costs per query, price times the query's length, instead of one price a model.
@@ -135,7 +133,7 @@ def make_routing(
         ("n_models", n_models),
         ("n_tasks", n_tasks),
     ]:
-        _check_count(count, name)
+        check_integer(count, name, low=1)
     check_number(difficulty, "difficulty")
     check_number(noise, "noise", low=0.0)
     check_number(specialization, "specialization", low=0.0)
@@ -167,7 +165,7 @@ def make_routing(
     distance = skill[:, task].T - (hardness + difficulty)[:, None]
     # The steepness 1.5 makes easy and hard queries for every model, and few in between.
     expected = expit(1.5 * discrimination * distance)
-    quality = _outcomes(expected, graded, rng)
+    quality = _draw_outcomes(expected, graded, rng)
     quality[hidden] = np.nan
 
     prices = _CHEAPEST * cost_spread ** ((rank - rank[0]) / 2.0)
@@ -189,7 +187,7 @@ def make_routing(
     )
 
 
-def _outcomes(
+def _draw_outcomes(
     expected: np.ndarray, graded: bool, rng: np.random.RandomState
 ) -> np.ndarray:
     """Draw an outcome for each chance of a right answer."""
@@ -198,9 +196,3 @@ def _outcomes(
     # A Beta distribution has no place for a mean of exactly 0 or 1.
     mean = np.clip(expected, 1e-6, 1 - 1e-6)
     return rng.beta(_CONCENTRATION * mean, _CONCENTRATION * (1 - mean))
-
-
-def _check_count(value: object, name: str) -> None:
-    """Check that `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -168,56 +168,229 @@ def make_wide_bunch(
     task: str | None = None,
     labels: list[Any] | None = None,
 ) -> Bunch:
-    """Turn the columns of a wide table into a Bunch; see :func:`from_wide`."""
-    found = dict(columns)
-    has = describe_columns(columns)
-    if not columns or len(columns[0][1]) == 0:
-        raise ValueError(f"{source} has no rows; a routing table needs queries.")
-    for argument, name in (("prompt", prompt), ("task", task)):
-        if name is not None:
-            found[name] = take_values(found, name, argument, source, has)
-    prompt = prompt or find_first(PROMPT_COLUMNS, found)
-    task = task or find_first(TASK_COLUMNS, found)
-    identity = find_first(ID_COLUMNS, found)
-    if prompt is None and _SIDE_FILE.search(source):
-        raise ValueError(
-            f"{source} has no prompts, and its name says that it holds answers, times "
-            "or checks of models, not their quality. Read the table that it belongs "
-            "to; if it does hold qualities, give the file another name."
+    """Turn the columns of a wide table into a Bunch; see :func:`from_wide`.
+
+    `labels` are the index of a DataFrame, by which embeddings may be matched.
+    """
+    return _WideTable(columns, source, options, prompt, task).to_bunch(labels)
+
+
+class _WideTable:
+    """Columns of a wide table by what they hold; `source` is how errors call it.
+
+    `names` are the columns of qualities, `renamed` the models that these belong to, and
+    `priced` the columns of costs by the names of the former.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        source: str,
+        options: ReadOptions,
+        prompt: str | None,
+        task: str | None,
+    ) -> None:
+        self.source, self.options = source, options
+        self.found = found = dict(columns)
+        self.has = describe_columns(columns)
+        if not columns or len(columns[0][1]) == 0:
+            raise ValueError(f"{source} has no rows; a routing table needs queries.")
+        for argument, name in (("prompt", prompt), ("task", task)):
+            if name is not None:
+                found[name] = take_values(found, name, argument, source, self.has)
+        self.prompt = prompt or find_first(PROMPT_COLUMNS, found)
+        self.task = task or find_first(TASK_COLUMNS, found)
+        self.identity = find_first(ID_COLUMNS, found)
+        if self.prompt is None and _SIDE_FILE.search(source):
+            raise ValueError(
+                f"{source} has no prompts, and its name says that it holds answers, "
+                "times or checks of models, not their quality. Read the table that it "
+                "belongs to; if it does hold qualities, give the file another name."
+            )
+        self.priced = self._find_costs()
+        self.names, self.renamed = self._find_models()
+
+    def to_bunch(self, labels: list[Any] | None) -> Bunch:
+        """Read what the columns hold, and merge rows and models."""
+        found, options = self.found, self.options
+        quality = np.column_stack([self._read_numbers(name) for name in self.names])
+        costs, cost_column = self._read_costs()
+        prompts = to_texts(found[self.prompt]) if self.prompt else None
+        queries = to_texts(found[self.identity]) if self.identity else None
+        keys = to_texts(found[self.prompt], write_whole) if self.prompt else queries
+        merge = _Merge.from_names(self.renamed, keys, len(quality), options)
+        self._check_overlap(merge, quality)
+        used = {self.prompt, self.task, self.identity, options.embeddings_column}
+        used |= {*self.names, *self.priced.values()}
+        return make_bunch(
+            source=self.source,
+            quality=merge.average(quality),
+            costs=None if costs is None else merge.average(costs),
+            cost_column=cost_column,
+            models=merge.models,
+            queries=merge.take_first(queries),
+            prompts=merge.take_first(prompts),
+            task=merge.take_first(to_texts(found[self.task])) if self.task else None,
+            prices=options.prices,
+            data=read_embeddings(
+                *(options.embeddings, found, merge.row, merge.n_rows, self.source),
+                by_row=True,
+                labels=_label_rows(options.embeddings, labels, queries),
+            ),
+            n_repeats=len(merge.row) - merge.n_rows,
+            left_out=[
+                name
+                for name in found
+                if name not in used and not name.endswith(TOKEN_ENDINGS)
+            ],
         )
-    priced = _find_costs(found, {prompt, task}, options)
-    names, renamed = _find_models(found, priced, {prompt, task}, options, source, has)
-    quality = [to_numbers(name, found[name], _HINT) for name in names]
-    costs, cost_column = _read_costs(found, priced, names, renamed, options, source)
-    prompts = to_texts(found[prompt]) if prompt else None
-    queries = to_texts(found[identity]) if identity else None
-    keys = to_texts(found[prompt], write_whole) if prompt else queries
-    merge = _Merge.from_names(len(quality[0]), renamed, keys, options)
-    merge.check_overlap(np.column_stack(quality), names, renamed, options)
-    return make_bunch(
-        source=source,
-        quality=merge.average(np.column_stack(quality)),
-        costs=None if costs is None else merge.average(costs),
-        cost_column=cost_column,
-        models=merge.models,
-        queries=merge.take_first(queries),
-        prompts=merge.take_first(prompts),
-        task=merge.take_first(to_texts(found[task])) if task else None,
-        prices=options.prices,
-        data=read_embeddings(
-            *(options.embeddings, found, merge.row, merge.n_rows, source),
-            by_row=True,
-            labels=_label_rows(options.embeddings, labels, queries),
-        ),
-        n_repeats=len(merge.row) - merge.n_rows,
-        left_out=[
+
+    def _find_costs(self) -> dict[str, str]:
+        """Find the column of the costs of each model, by the name of the model.
+
+        The first way of writing them that the table has is that of all. The shorter
+        ones need a column of the model's quality beside them.
+        """
+        found, options = self.found, self.options
+        models = {*map(str, options.models or ()), *map(str, options.rename or ())}
+        for ending in COST_ENDINGS:
+            priced = {
+                name.removesuffix(ending): name
+                for name in found
+                if name.endswith(ending)
+                and normalize(name) not in COST_COLUMNS
+                and name not in models
+            }
+            if ending != COST_ENDING:
+                priced = {
+                    model: name
+                    for model, name in priced.items()
+                    if model in found and not self._is_text(model)
+                }
+            if priced:
+                return priced
+        return {}
+
+    def _is_text(self, name: str) -> bool:
+        return name in (self.prompt, self.task) or normalize(name) in TEXT_COLUMNS
+
+    def _find_models(self) -> tuple[list[str], list[str]]:
+        """Find the columns of the models' qualities, with the models' new names."""
+        options = self.options
+        if options.models is None:
+            names = self._guess_models()
+        else:
+            costs = set(self.priced.values())
+            names = [n for n in self.found if COST_ENDING not in n and n not in costs]
+        renamed = options.rename_models(names, self.source)
+        options.check_all_there(renamed, self.source, self.has)
+        order = {name: i for i, name in enumerate(map(str, options.models or ()))}
+        kept = [i for i, name in enumerate(renamed) if options.is_read(name)]
+        kept.sort(key=lambda i: order.get(renamed[i], 0))
+        names, renamed = [names[i] for i in kept], [renamed[i] for i in kept]
+        check_model_names(renamed, self.source)
+        return names, renamed
+
+    def _guess_models(self) -> list[str]:
+        """Tell the columns of models from those that only stand beside them."""
+        found, priced = self.found, self.priced
+        others = {self.options.embeddings_column, *priced.values()}
+        names = [
             name
-            for name in found
-            if name not in {*names, prompt, task, identity, options.embeddings_column}
-            and name not in priced.values()
-            and not name.endswith(TOKEN_ENDINGS)
-        ],
-    )
+            for name, values in found.items()
+            if name in priced
+            or not (
+                name in others
+                or self._is_text(name)
+                or name.rpartition("|")[0] in found
+                or is_dropped(name, found)
+                or is_nested(values)
+            )
+        ]
+        if priced:
+            # The costs tell which columns are models', so nothing else has to be one.
+            names = [
+                name
+                for name in names
+                if name in priced
+                or (_may_be_quality(found[name]) and not is_known_side(name))
+            ]
+        else:
+            self._refuse_side_columns(names)
+        if not names:
+            raise ValueError(
+                f"{self.source} has no quality column; each model needs a column of "
+                f"its name. It has {self.has}."
+            )
+        return names
+
+    def _refuse_side_columns(self, names: list[str]) -> None:
+        """Refuse columns that would become models, though logs have others so named."""
+        found = self.found
+        if {"model_a", "model_b", "winner"} <= set(map(normalize, found)):
+            raise ValueError(
+                f"{self.source} holds votes between two models (model_a, model_b, "
+                "winner), not the quality of each. Turn them into qualities first."
+            )
+        side = [
+            name
+            for name in names
+            if is_known_side(name) or all(map(is_missing, found[name].tolist()))
+        ]
+        if side:
+            models = [n for n in names if n not in side and _may_be_quality(found[n])]
+            raise ValueError(
+                f"{self.source} has columns that are no model's quality, by their "
+                f"names or as they are empty: {format_names(side)}. Delete them, or "
+                f"name those of the models: "
+                f"models=[{', '.join([*map(repr, models[:3]), '...'])}]."
+            )
+
+    def _read_numbers(self, name: str) -> np.ndarray:
+        return to_numbers(name, self.found[name], _HINT)
+
+    def _read_costs(self) -> tuple[np.ndarray | None, str | None]:
+        """Read the costs of the models, or compute them from tokens; and one column."""
+        names, priced, options = self.names, self.priced, self.options
+        if options.token_prices is not None:
+            prices = options.token_prices
+            return (
+                wide_token_costs(self.found, names, self.renamed, prices, self.source),
+                None,
+            )
+        measured = {m: self._read_numbers(name) for m, name in priced.items()}
+        if not measured:
+            return None, None
+        ghost = min(set(measured) - set(names), default=None)
+        if options.models is None and ghost is not None:
+            raise ValueError(
+                f"column {priced[ghost]!r} is the cost of a model without a "
+                f"quality column; add a column {ghost!r}, or delete this one."
+            )
+        for name in names:
+            if name not in measured:
+                raise ValueError(
+                    f"column {name!r} has no '{name}{COST_ENDING}' beside it, as other "
+                    "models do. Delete it if it is not a model's quality, or name "
+                    "those of the models: models=[...]; if its costs are unknown, add "
+                    "the column and leave it empty."
+                )
+            refuse_negative_costs(priced[name], measured[name])
+        return np.column_stack([measured[n] for n in names]), priced[names[0]]
+
+    def _check_overlap(self, merge: _Merge, quality: np.ndarray) -> None:
+        """Refuse models that `rename` makes one, if both were run on a query."""
+        if self.options.duplicates == "mean":
+            return
+        for model in range(len(merge.models)):
+            merged = np.flatnonzero(merge.column == model)
+            twice = (~np.isnan(quality[:, merged])).sum(axis=1) > 1
+            if twice.any():
+                raise ValueError(
+                    f"rename makes {format_names(self.names[i] for i in merged)} one "
+                    f"model, but row {int(twice.argmax())} has more than one of them. "
+                    "Take means by duplicates='mean'."
+                )
 
 
 def _label_rows(
@@ -231,158 +404,12 @@ def _label_rows(
     return labels if queries is None else queries.tolist()
 
 
-def _find_costs(
-    found: dict[str, np.ndarray], texts: set[str | None], options: ReadOptions
-) -> dict[str, str]:
-    """Find the column of the costs of each model, by the name of the model.
-
-    The first way of writing them that the table has is that of all. The shorter ones
-    need a column of the model's quality beside them.
-    """
-    models = {*map(str, options.models or ()), *map(str, options.rename or ())}
-    for ending in COST_ENDINGS:
-        priced = {
-            name.removesuffix(ending): name
-            for name in found
-            if name.endswith(ending)
-            and normalize(name) not in COST_COLUMNS
-            and name not in models
-        }
-        if ending != COST_ENDING:
-            priced = {
-                model: name
-                for model, name in priced.items()
-                if model in found
-                and model not in texts
-                and normalize(model) not in TEXT_COLUMNS
-            }
-        if priced:
-            return priced
-    return {}
-
-
-def _find_models(
-    found: dict[str, np.ndarray],
-    priced: dict[str, str],
-    texts: set[str | None],
-    options: ReadOptions,
-    source: str,
-    has: str,
-) -> tuple[list[str], list[str]]:
-    """Find the columns of the models' qualities, with the models' new names."""
-    if options.models is None:
-        others = {*texts, options.embeddings_column, *priced.values()}
-        names = _guess_models(found, priced, others, source, has)
-    else:
-        costs = set(priced.values())
-        names = [n for n in found if COST_ENDING not in n and n not in costs]
-    renamed = options.rename_models(names, source)
-    options.check_all_there(renamed, source, has)
-    order = {name: i for i, name in enumerate(map(str, options.models or ()))}
-    kept = [i for i, name in enumerate(renamed) if options.is_read(name)]
-    kept.sort(key=lambda i: order.get(renamed[i], 0))
-    names, renamed = [names[i] for i in kept], [renamed[i] for i in kept]
-    check_model_names(renamed, source)
-    return names, renamed
-
-
-def _guess_models(
-    found: dict[str, np.ndarray],
-    priced: Collection[str],
-    texts: set[str | None],
-    source: str,
-    has: str,
-) -> list[str]:
-    """Tell the columns of models from those that only stand beside them."""
-    names = [
-        name
-        for name, values in found.items()
-        if name in priced
-        or not (
-            name in texts
-            or normalize(name) in TEXT_COLUMNS
-            or name.rpartition("|")[0] in found
-            or is_dropped(name, found)
-            or is_nested(values)
-        )
-    ]
-    if priced:
-        # The costs tell which columns are models', so nothing else has to be one.
-        names = [
-            name
-            for name in names
-            if name in priced
-            or (_may_be_quality(found[name]) and not is_known_side(name))
-        ]
-    else:
-        _refuse_side_columns(found, names, source)
-    if not names:
-        raise ValueError(
-            f"{source} has no quality column; each model needs a column of its name. "
-            f"It has {has}."
-        )
-    return names
-
-
-def _refuse_side_columns(
-    found: dict[str, np.ndarray], names: list[str], source: str
-) -> None:
-    """Refuse columns that would become models, though logs have others under them."""
-    if {"model_a", "model_b", "winner"} <= set(map(normalize, found)):
-        raise ValueError(
-            f"{source} holds votes between two models (model_a, model_b, winner), not "
-            "the quality of each. Turn them into qualities first."
-        )
-    empty = [n for n in names if all(is_missing(cell) for cell in found[n].tolist())]
-    side = [name for name in names if is_known_side(name) or name in empty]
-    if side:
-        models = [n for n in names if n not in side and _may_be_quality(found[n])]
-        raise ValueError(
-            f"{source} has columns that are no model's quality, by their names or as "
-            f"they are empty: {format_names(side)}. Delete them, or name those of the "
-            f"models: models=[{', '.join([*map(repr, models[:3]), '...'])}]."
-        )
-
-
 def _may_be_quality(values: np.ndarray) -> bool:
     """Tell whether a column holds numbers, some of them at least."""
     if values.dtype != object:
         return True
     known = [cell for cell in values.tolist() if not is_missing(cell)]
-    return bool(known) and all(isinstance(cell, Real | Decimal) for cell in known)
-
-
-def _read_costs(
-    found: dict[str, np.ndarray],
-    priced: dict[str, str],
-    names: list[str],
-    renamed: list[str],
-    options: ReadOptions,
-    source: str,
-) -> tuple[np.ndarray | None, str | None]:
-    """Read the costs of the models, or compute them from tokens; and one column."""
-    if options.token_prices is not None:
-        prices = options.token_prices
-        return wide_token_costs(found, names, renamed, prices, source), None
-    measured = {m: to_numbers(name, found[name], _HINT) for m, name in priced.items()}
-    if not measured:
-        return None, None
-    if options.models is None:
-        for name in sorted(set(measured) - set(names)):
-            raise ValueError(
-                f"column {priced[name]!r} is the cost of a model without a "
-                f"quality column; add a column {name!r}, or delete this one."
-            )
-    for name in names:
-        if name not in measured:
-            raise ValueError(
-                f"column {name!r} has no '{name}{COST_ENDING}' beside it, as other "
-                "models do. Delete it if it is not a model's quality, or name those "
-                "of the models: models=[...]; if its costs are unknown, add the "
-                "column and leave it empty."
-            )
-        refuse_negative_costs(priced[name], measured[name])
-    return np.column_stack([measured[n] for n in names]), priced[names[0]]
+    return bool(known) and all(isinstance(c, Real | Decimal | np.bool_) for c in known)
 
 
 @dataclass(frozen=True)
@@ -397,17 +424,16 @@ class _Merge:
     @classmethod
     def from_names(
         cls,
-        n_rows: int,
         renamed: list[str],
         keys: np.ndarray | None,
+        n_rows: int,
         options: ReadOptions,
     ) -> _Merge:
         """Merge models of one name and, on demand, rows of one key."""
         models = list(dict.fromkeys(renamed))
         column = np.array([models.index(name) for name in renamed])
-        row = np.arange(n_rows)
         if options.duplicates == "raise" or keys is None:
-            return cls(row, column, n_rows, models)
+            return cls(np.arange(n_rows), column, n_rows, models)
         # A row without a prompt is a query of its own.
         row = number_equal(key or i for i, key in enumerate(keys))
         return cls(row, column, int(row.max()) + 1, models)
@@ -422,28 +448,6 @@ class _Merge:
 
     def take_first(self, values: np.ndarray | None) -> np.ndarray | None:
         """Take the first value of each query."""
-        return (
-            None
-            if values is None
-            else values[np.unique(self.row, return_index=True)[1]]
-        )
-
-    def check_overlap(
-        self,
-        quality: np.ndarray,
-        names: list[str],
-        renamed: list[str],
-        options: ReadOptions,
-    ) -> None:
-        """Refuse models that `rename` makes one, if both were run on a query."""
-        if options.duplicates == "mean" or len(self.models) == len(self.column):
-            return
-        for model in range(len(self.models)):
-            merged = np.flatnonzero(self.column == model)
-            twice = (~np.isnan(quality[:, merged])).sum(axis=1) > 1
-            if twice.any():
-                raise ValueError(
-                    f"rename makes {format_names(names[i] for i in merged)} one model, "
-                    f"but row {int(twice.argmax())} has more than one of them. Take "
-                    "means by duplicates='mean'."
-                )
+        if values is None:
+            return None
+        return values[np.unique(self.row, return_index=True)[1]]
