@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from sklearn.base import clone
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, InfeasibleBudgetError, RankingRouter
+from skroute._decide.rule import Rule
 from skroute.datasets import make_routing
 
+ROUTERS = Path(__file__).parent / "data" / "routers"
 DATA = make_routing(200, n_features=5, n_models=4, random_state=0)
 X, Y, C = DATA.data, DATA.quality, DATA.costs
 RNG = np.random.default_rng(0)
@@ -76,6 +79,19 @@ def test_a_decider_that_was_stored_takes_new_parameters(way, tmp_path):
     expected = BudgetDecider(min_quality="80%").fit(Z, Y)
     assert decider.price_ == expected.price_
     assert decider.predict(Z).tolist() == expected.predict(Z).tolist()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore::skroute.exceptions.VersionWarning")
+def test_a_decider_of_an_older_file_knows_what_it_was_settled_for(number):
+    file = ROUTERS / f"format_{number}" / "stream.skroute"
+    decider = skroute.load(file)
+    assert decider.settled_.rule == Rule(budget=decider.budget)
+    assert decider.price_ == 0.0
+    decider.set_params(budget=decider.price_path_.cost[0] / 2)
+    assert decider.price_ > 0.0  # an error, were it no stream
+    with pytest.raises(ValueError, match="changed since fit"):
+        decider.set_params(tolerance=0.1).predict(np.ones((1, 6)))
 
 
 @pytest.mark.parametrize(

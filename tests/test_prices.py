@@ -1,4 +1,4 @@
-"""The price of money: single decisions, hull walks, price paths and mixtures."""
+"""The shadow price: single decisions, hull walks, price paths and mixtures."""
 
 from __future__ import annotations
 
