@@ -2,7 +2,7 @@
 
 A pipeline from prompts to models is fitted on a table of past calls. Each new prompt is
 sent to the model that it chooses within a mean budget; where that fails, LiteLLM goes
-on to the next choices. What a call cost moves the price of money, so that spending
+on to the next choices. What a call cost moves the shadow price, so that spending
 keeps to the budget, and is logged in a format that the table may be read from::
 
     pip install '.[examples]'  # in a checkout of the repository
@@ -120,7 +120,7 @@ class RoutedClient:
         self.log = log
         self._encode, self._decider = pipeline[:-1], pipeline[-1]
         self._top_k = min(n_models, len(self._decider.models_))
-        # Requests may come from many threads; the price of money moves in one.
+        # Requests may come from many threads; the shadow price moves in one.
         self._lock = threading.Lock()
         known = gateway.registry().names(kind="group_set")
         absent = set(self._decider.models_) - set(known)
@@ -200,12 +200,12 @@ class RoutedClient:
             self._count(*call, cost)
 
     def _count(self, prompt: str, estimates: Any, model: str, cost: float) -> None:
-        """Move the price of money by what a call cost, and log the call."""
+        """Move the shadow price by what a call cost, and log the call."""
         with self._lock:
             # An unknown cost counts as the expected one.
             self._decider.partial_fit(estimates, costs=[cost])
             price = self._decider.price_
-        logger.info("%s cost %s; price of money %.6g", model, cost, price)
+        logger.info("%s cost %s; shadow price %.6g", model, cost, price)
         if self.log is not None:
             self.log(
                 {

@@ -24,7 +24,7 @@ router = RankingRouter(random_state=0).fit(X, y, costs=costs)
 names = router.route(X_new, budget=50_000)  # operations per digit, on average
 
 # %%
-# What the calls gave and what they cost, beside the best and the dearest model.
+# What the calls gave and what they cost, beside the best and the strongest model.
 
 import numpy as np
 import pandas as pd

@@ -2,7 +2,7 @@
 Collapse at a glance
 ====================
 
-A router that collapses sends more and more queries to the dearest model as the budget
+A router that collapses sends more and more queries to the strongest model as the budget
 grows, also those that a cheaper one answers as well. The share of calls that each model
 gets shows it in one picture, and shows why one number is not enough.
 """
@@ -30,9 +30,9 @@ for router in routers.values():
     router.fit(data.data[train], data.quality[train], costs=data.costs[train])
 
 # %%
-# The dearest model is orange. The column on the right is what decisions with hindsight
-# would call if money were no object: a half of the queries need no more than the
-# cheapest model. All three routers call the dearest one far more often; that is what
+# The strongest model is orange. The column on the right shows decisions in hindsight
+# without a budget: a half of the queries need no more than the
+# cheapest model. All three routers call the strongest one far more often; that is what
 # collapse means, and without a budget none of them is free of it.
 
 from skroute.plotting import CallShareDisplay
@@ -58,7 +58,7 @@ figure.show()
 # %%
 # Numbers. The collapse index is taken at the largest budget (lower is better). Read it
 # beside the area under quality against cost (higher is better) and the cost of parity
-# with the best single model (lower is better): a router may hardly call the dearest
+# with the best single model (lower is better): a router may hardly call the strongest
 # model and yet be worse.
 
 import pandas as pd
@@ -79,7 +79,7 @@ for name, router in routers.items():
         "nAUC": normalized_auc(curve),
         "cost of parity": quality_neutral_cost(curve),
         "collapse index": routing_collapse_index(curve),
-        "dearest model": strongest_call_share(curve),
+        "strongest model": strongest_call_share(curve),
     }
 pd.DataFrame(rows).T.round(3)
 
@@ -96,5 +96,5 @@ pd.DataFrame(
         "parity": [curve.collapse[parity], curve.call_share[parity, -1]],
         "no budget": [curve.collapse[-1], curve.call_share[-1, -1]],
     },
-    index=["collapse index", "dearest model"],
+    index=["collapse index", "strongest model"],
 ).round(3)

@@ -24,12 +24,12 @@ sklearn.set_config(enable_metadata_routing=True)
 data = make_routing(1500, random_state=0)
 train, test = slice(0, 1000), slice(1000, None)
 X, y, costs = data.data[train], data.quality[train], data.costs[train]
-dearest = costs.mean(axis=0).max()
+strongest = costs.mean(axis=0).max()
 
 pipeline = make_pipeline(
     PCA(16, random_state=0),
     RankingRouter(random_state=0),
-    BudgetDecider(budget=0.3 * dearest),
+    BudgetDecider(budget=0.3 * strongest),
 )
 pipeline.fit(X, y, costs=costs)
 
@@ -42,7 +42,7 @@ import matplotlib.pyplot as plt
 router = pipeline[:-1]
 Z_train = router.fit_transform(X, y, costs=costs)
 Z = router.transform(data.data[test])
-asked = np.linspace(0.1, 0.9, 9) * dearest
+asked = np.linspace(0.1, 0.9, 9) * strongest
 rows = np.arange(len(Z))
 spent, reached = [], []
 for budget in asked:

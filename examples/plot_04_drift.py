@@ -2,14 +2,14 @@
 Traffic that drifts
 ===================
 
-A mean budget is kept by a price of money that was found on training queries. When
+A mean budget is kept by a shadow price that was found on training queries. When
 prices or prompts change, the same price spends something else.
 ``BudgetDecider.partial_fit`` moves the price with what calls really cost, and
 ``CollapseMonitor`` says when the traffic is not what it was.
 """
 
 # %%
-# Two thirds through the stream, the dearer models raise their prices by half.
+# Two thirds through the stream, the more expensive models raise their prices by half.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -23,7 +23,7 @@ from skroute import BudgetDecider, RankingRouter
 from skroute import __main__ as entry
 from skroute.cli import app
 from skroute.cli.console import output
-from skroute.cli.options import warn_of_repeats
+from skroute.cli.options import note_duplicates
 from skroute.datasets import load_digits_pool, make_routing
 
 ROWS = ["RankingRouter", "kNN", "ridge", "best single", "cheapest", "random", "oracle"]
@@ -195,7 +195,7 @@ def test_blocks_of_small_tables_are_not_told_to_count_as_one(capsys):
     X = np.random.default_rng(0).normal(size=(200, 8))
     X[:40] = X[0]
     X[50] = X[60]
-    warn_of_repeats(X)
+    note_duplicates(X)
     told = " ".join(capsys.readouterr().err.split())
     assert "1 of 200 queries have the embedding of an earlier one" in told
     assert "40 of 200 queries share their embedding with at least 39 others" in told

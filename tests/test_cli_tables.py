@@ -110,7 +110,7 @@ def test_wrong_options_are_named(log, read, options, message):
     assert message in " ".join(output.split())
 
 
-def test_repeated_prompts_are_noted_and_averaged(tmp_path, read):
+def test_group_prompts_are_noted_and_averaged(tmp_path, read):
     file = tmp_path / "t.csv"
     rows = ["x,1,0.5", "y,0,0.5", "x,0,0.25"]
     file.write_text("\n".join(["prompt,m,m|total_cost", *rows]))

@@ -1,14 +1,13 @@
 """The ``skroute`` command: compare routers on a table, fit one, route with it.
 
-What takes long to import (scikit-learn, LightGBM, pandas) is imported when a command
-runs: ``skroute --help`` and ``skroute --version`` are to answer at once.
+Libraries that take long to import (scikit-learn, LightGBM, pandas) are imported when a
+command runs, so that ``skroute --help`` and ``skroute --version`` answer at once.
 """
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,13 +16,14 @@ import typer
 from typer.core import TyperGroup
 
 import skroute
-from skroute.cli import console as console
+from skroute.cli import console
 from skroute.cli.options import (
     SeedOption,
     Table,
     TestSizeOption,
-    repeated_prompts,
-    warn_of_repeats,
+    group_prompts,
+    split_names,
+    take_queries,
     with_table,
 )
 from skroute.cli.report import report
@@ -38,13 +38,13 @@ _N_SHOWN = 8
 
 
 class _Group(TyperGroup):
-    """Turns the errors of wrong input into one line and exit code 2."""
+    """Prints errors of wrong input as one line, and exits with code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except _EXPECTED_ERRORS as error:
-            # A closed pipe (`skroute route ... | head`) is for typer to end quietly.
+            # Typer ends quietly at a closed pipe (`skroute route ... | head`).
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
             from skroute._table.texts import clean_text
@@ -120,7 +120,7 @@ def demo(
     seeds: SeedsOption = 3,
     seed: SeedOption = 0,
 ) -> None:
-    """Go the whole way on a small real pool: digits, read by nine classifiers."""
+    """Compare, fit and route on a small real pool: digits, read by nine classifiers."""
     import numpy as np
     import pandas as pd
     from sklearn.model_selection import train_test_split
@@ -161,7 +161,7 @@ def demo(
     save(router, out)
     best = best_single(pool.quality[train], pool.costs[train])
     single = pool.costs[test, best].mean()
-    # A total for the whole batch, which is kept whatever the batch is like.
+    # A total for the whole batch holds for certain; a mean budget only on average.
     budget = 0.5 * single * len(test)
     rule = {"budget": budget, "scope": "batch"}
     routed = decide(load(out), pool.data[test], rule)
@@ -171,7 +171,7 @@ def demo(
         f"{len(test)} held-out queries, routed for half of what "
         f"{pool.models[best]} costs; the first {_N_SHOWN}:"
     )
-    console.output.print(console.routed_table(routed.head(_N_SHOWN)))
+    console.output.print(console.tabulate_routed(routed.head(_N_SHOWN)))
     routes = {f"All {len(test)}": chosen, f"With {pool.models[best]} alone": best}
     for who, model in routes.items():
         spend, right = pool.costs[test, model].mean(), pool.quality[test, model].mean()
@@ -200,9 +200,9 @@ def evaluate(
 ) -> None:
     """Compare routers on a table of your own, on paired splits."""
     console.check_out(json_file)
-    with console.kept_from(json_file):
+    with console.redirect_for(json_file):
         data = table.read()
-        comparison = _compared(data, table.path.name, seeds, test_size, seed)
+        comparison = _compare(data, table.path.name, seeds, test_size, seed)
         console.print_budgets(comparison)
         console.print_comparison(
             comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
@@ -247,7 +247,7 @@ def fit(
 
     console.check_out(out)
     router = RankingRouter(random_state=seed)
-    router.set_params(**dict(_parameter(text) for text in param or []))
+    router.set_params(**dict(_parse_parameter(text) for text in param or []))
     data = table.read()
     y = pd.DataFrame(data.quality, columns=data.models)
     costs = data.costs
@@ -264,7 +264,7 @@ def fit(
             router.fit(data.data, y, costs=costs)
     _save(fitted, out)
     reads = "prompts" if data.data is None else f"{router.n_features_in_} numbers each"
-    with console.kept_from(out):
+    with console.redirect_for(out):
         console.output.print(
             f"Fitted on {len(y):,} queries and {len(data.models)} models; reads "
             f"{reads}. Saved: {out}",
@@ -301,7 +301,7 @@ def route(
         ),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Money; what it limits is said by --scope.")
+        float | None, typer.Option(help="Money; --scope says what it limits.")
     ] = None,
     scope: Annotated[
         Scope | None,
@@ -318,7 +318,8 @@ def route(
         ),
     ] = None,
     price: Annotated[
-        float | None, typer.Option(help="Quality that one unit of money is worth.")
+        float | None,
+        typer.Option(help="Shadow price: quality that one unit of money is worth."),
     ] = None,
     tolerance: Annotated[
         float | None,
@@ -347,7 +348,7 @@ def route(
         bool,
         typer.Option(
             "--explain",
-            help="Add the runner-up, the margin, the price of money, and the money "
+            help="Add the runner-up, the margin, the shadow price, and the money "
             "saved against the best single model.",
         ),
     ] = False,
@@ -371,18 +372,18 @@ def route(
     --min-quality or --price, with --scope, take the place of its rule.
     """
     from skroute.cli import routed
-    from skroute.cli.files import embedded, load, read_queries
+    from skroute.cli.files import embed_queries, load, read_queries
     from skroute.exceptions import InfeasibleBudgetError
 
     console.check_out(out)
     saved = load(router)
     asked = None if queries is None else read_queries(queries)
     prompts = None if asked is None else asked.prompts
-    X = embedded(saved.before, prompts, embeddings, queries)
+    X = embed_queries(saved.before, prompts, embeddings, queries)
     options = {
         "budget": budget,
         "scope": scope and scope.value,
-        "min_quality": _number_or_text(min_quality),
+        "min_quality": _parse_quality(min_quality),
         "price": price,
         "tolerance": tolerance,
         "on_infeasible": on_infeasible and on_infeasible.value,
@@ -390,7 +391,12 @@ def route(
     given = {name: value for name, value in options.items() if value is not None}
     try:
         table = routed.decide(
-            saved, X, given, available=_names(available), top_k=top_k, explain=explain
+            saved,
+            X,
+            given,
+            available=split_names(available),
+            top_k=top_k,
+            explain=explain,
         )
     except InfeasibleBudgetError as error:
         why = routed.explain_refusal(error, given.get("min_quality"))
@@ -415,12 +421,11 @@ def route(
 app.command()(report)
 
 
-def _compared(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -> Any:
-    """Compare routers on a table that was read, and say what it holds."""
+def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -> Any:
+    """Print what a table holds, and compare routers on it."""
     import numpy as np
 
     from skroute.evaluation import compare_routers
-    from skroute.evaluation.defaults import ON_TEXT, fit_encoder
 
     incomplete = np.isnan(data.quality + data.costs).any(axis=1)
     console.output.print(
@@ -428,20 +433,15 @@ def _compared(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -
         f"{int(incomplete.sum()):,} queries without every quality and cost (used in "
         "training, left out of testing)."
     )
-    encoder = None
-    if data.data is None:
-        console.output.print(ON_TEXT)
-        encoder = partial(fit_encoder, seed=seed)
-    else:
-        warn_of_repeats(data.data)
+    queries, encoder = take_queries(data, seed)
     with console.progress("Comparing routers") as progress:
         return compare_routers(
-            data.prompts if data.data is None else data.data,
+            queries,
             data.quality,
             data.costs,
             models=data.models,
             encoder=encoder,
-            groups=repeated_prompts(data),
+            groups=group_prompts(data),
             test_size=test_size,
             seeds=range(seed, seed + seeds),
             progress=progress,
@@ -460,7 +460,7 @@ def _save(fitted: Any, out: Path) -> None:
         console.write_bytes(file.read_bytes(), out)
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def _parse_parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--param must be NAME=VALUE; got {text!r}.")
@@ -470,7 +470,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _number_or_text(value: str | None) -> float | str | None:
+def _parse_quality(value: str | None) -> float | str | None:
     if value is None or value.endswith("%"):
         return value
     try:
@@ -479,7 +479,3 @@ def _number_or_text(value: str | None) -> float | str | None:
         raise ValueError(
             f"--min-quality must be a number or a percentage; got {value!r}."
         ) from None
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]

@@ -1,4 +1,4 @@
-"""What the command line prints: tables of numbers, notes, progress, results.
+"""Output of the command line: tables of numbers, notes, progress, results.
 
 Nothing here imports NumPy or pandas before tables are printed: ``skroute --help`` is to
 answer at once.
@@ -31,32 +31,32 @@ __all__ = [
     "errors",
     "heading",
     "is_stdout",
-    "kept_from",
     "note",
     "output",
     "print_budgets",
     "print_comparison",
     "progress",
-    "routed_table",
+    "redirect_for",
+    "tabulate_routed",
     "write_bytes",
     "write_text",
 ]
 
-# Both look sys.stdout and sys.stderr up at every print. Model names and prompts are
-# data: nothing in them is markup.
+# Both look up sys.stdout and sys.stderr at every print. Model names and prompts are
+# data, in which nothing is markup.
 output = Console(markup=False, highlight=False, emoji=False)
 errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 _WIDE = 100
 _UNDEFINED = "-"
 _LEGEND = {
-    "Quality": "mean quality per query, with money no object",
+    "Quality": "mean quality per query, without a budget",
     "Cost": "mean cost of a query with these calls",
     "Of best": "that cost as a share of the best single model's",
-    "nAUC": "mean quality over all budgets, from the cheapest to the dearest calls",
+    "nAUC": "mean quality over all budgets, from the cheapest to the most expensive",
     "QNC": "part of the best single model's cost that buys its quality; low is good",
-    "RCI": "queries sent to a worse model, or to the dearest in vain; 1 is collapse",
-    "Dearest": "queries sent to the dearest model",
+    "RCI": "queries sent to a worse model, or to the strongest in vain; 1 is collapse",
+    "Strongest": "queries sent to the strongest, that is the most expensive, model",
     "Fit s": "seconds to fit",
 }
 _ONLY_WIDE = ("Of best", "Fit s")
@@ -68,14 +68,14 @@ def is_stdout(out: Path | None) -> bool:
 
 
 def check_out(out: Path | None) -> None:
-    """Fail before the work where its result could not be written."""
+    """Fail before the work if its result could not be written."""
     if out is not None and not is_stdout(out):
         check_writable(out)
 
 
 @contextmanager
-def kept_from(out: Path | None) -> Iterator[None]:
-    """Print on stderr what is for people, where the result itself goes to stdout."""
+def redirect_for(out: Path | None) -> Iterator[None]:
+    """Print text for people on stderr if the result itself goes to stdout."""
     if not is_stdout(out):
         yield
         return
@@ -84,10 +84,7 @@ def kept_from(out: Path | None) -> Iterator[None]:
 
 
 def write_text(text: str, out: Path | None) -> None:
-    """Write a result to a file, completely or not at all; without a name, to stdout.
-
-    Halves of characters, which truncated JSON leaves, become question marks.
-    """
+    """Write a text as `write_bytes` does; lone surrogates become question marks."""
     write_bytes(text.encode("utf-8", "replace"), out)
 
 
@@ -106,25 +103,25 @@ def note(text: str) -> None:
 
 
 def print_comparison(comparison: Comparison, cost_note: str) -> None:
-    """Print a row for every router, and what the columns mean."""
+    """Print a row for every router, and a legend of the columns."""
     from skroute.evaluation import ORACLE
 
     columns = [
         name for name in _LEGEND if output.width >= _WIDE or name not in _ONLY_WIDE
     ]
-    table = _table("Router", *columns)
+    table = _make_table("Router", *columns)
     results = comparison.results.values()
-    decimals = _decimals([result.mean("cost") for result in results])
+    decimals = _count_decimals([result.mean("cost") for result in results])
     for result in results:
         cells = {
-            "Quality": _with_error(result, "quality"),
-            "Cost": _number(result.mean("cost"), decimals),
-            "Of best": _percent(result.mean("relative_cost")),
-            "nAUC": _with_error(result, "normalized_auc"),
-            "QNC": _neutral_cost(result),
-            "RCI": _number(result.mean("routing_collapse_index"), 2),
-            "Dearest": _percent(result.mean("strongest_call_share")),
-            "Fit s": _number(result.mean("fit_seconds"), 1),
+            "Quality": _format_with_error(result, "quality"),
+            "Cost": _format_number(result.mean("cost"), decimals),
+            "Of best": _format_percent(result.mean("relative_cost")),
+            "nAUC": _format_with_error(result, "normalized_auc"),
+            "QNC": _format_neutral_cost(result),
+            "RCI": _format_number(result.mean("routing_collapse_index"), 2),
+            "Strongest": _format_percent(result.mean("strongest_call_share")),
+            "Fit s": _format_number(result.mean("fit_seconds"), 1),
         }
         style = "dim" if result.name == ORACLE else None
         table.add_row(result.name, *(cells[name] for name in columns), style=style)
@@ -140,45 +137,48 @@ def print_comparison(comparison: Comparison, cost_note: str) -> None:
 
 
 def print_budgets(comparison: Comparison) -> None:
-    """Print what was asked for, and what each router spent on the test queries."""
+    """Print the budgets, and what each router spent on the test queries."""
     from skroute.evaluation import BUDGET_SHARES, ORACLE
 
     shares = [f"{share:.0%}" for share in BUDGET_SHARES]
-    table = _table("Router", *(part for share in shares for part in (share, "of it")))
+    table = _make_table(
+        "Router", *(part for share in shares for part in (share, "of it"))
+    )
     asked = comparison.budgets.mean(axis=0)
-    decimals = _decimals(asked)
+    decimals = _count_decimals(asked)
     table.add_row(
-        "asked", *(cell for value in asked for cell in (_number(value, decimals), ""))
+        "asked",
+        *(cell for value in asked for cell in (_format_number(value, decimals), "")),
     )
     for result in comparison.results.values():
         spent = result.spent.mean(axis=0)
         cells = []
         for paid, limit in zip(spent, asked, strict=True):
             ratio = paid / limit if limit > 0 else math.nan
-            cells += [_number(paid, decimals), _percent(ratio)]
+            cells += [_format_number(paid, decimals), _format_percent(ratio)]
         if result.name != ORACLE:
             table.add_row(result.name, *cells)
     heading(
-        "Mean cost spent where a budget was asked (0%: cheapest calls, 100%: dearest)"
+        "Mean cost spent for each budget (0%: cheapest calls, 100%: most expensive)"
     )
     output.print(table)
 
 
-def routed_table(routed: pd.DataFrame) -> Table:
+def tabulate_routed(routed: pd.DataFrame) -> Table:
     """Tabulate routed queries, a row for each."""
-    table = _table("Query", "Model", "Expected quality", "Expected cost")
+    table = _make_table("Query", "Model", "Expected quality", "Expected cost")
     table.columns[1].justify = "left"
-    decimals = _decimals(routed["expected_cost"])
+    decimals = _count_decimals(routed["expected_cost"])
     for row in routed.itertuples():
-        quality = _number(row.expected_quality, 2)
+        quality = _format_number(row.expected_quality, 2)
         table.add_row(
-            row.prompt, row.model, quality, _number(row.expected_cost, decimals)
+            row.prompt, row.model, quality, _format_number(row.expected_cost, decimals)
         )
     return table
 
 
 def heading(text: str) -> None:
-    """Print what comes next, after an empty line."""
+    """Print a heading between empty lines."""
     output.print()
     output.print(text, style="bold")
     output.print()
@@ -186,17 +186,9 @@ def heading(text: str) -> None:
 
 @contextmanager
 def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar on stderr while a terminal is there to show it.
+    """Show a bar on stderr if that is a terminal.
 
-    Parameters
-    ----------
-    description : str
-        What is being done.
-
-    Yields
-    ------
-    callable
-        Told a label, the number of steps that are done, and their total.
+    Yields a function to call with a label, the number of finished steps and of all.
     """
     if not errors.is_terminal:
         yield lambda label, done, total: None
@@ -217,8 +209,8 @@ def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def _table(first: str, *others: str) -> Table:
-    """Make an empty table; numbers in all columns but the first."""
+def _make_table(first: str, *others: str) -> Table:
+    """Make an empty table with numbers in all columns but the first."""
     table = Table(
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
@@ -232,33 +224,33 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _number(value: float, decimals: int) -> str:
+def _format_number(value: float, decimals: int) -> str:
     return _UNDEFINED if math.isnan(value) else f"{value:,.{decimals}f}"
 
 
-def _decimals(values: Iterable[float], digits: int = 3) -> int:
-    """Count the decimals that show the largest of the values to so many digits."""
+def _count_decimals(values: Iterable[float], digits: int = 3) -> int:
+    """Count the decimals that give the largest value this number of digits."""
     largest = max((value for value in values if math.isfinite(value)), default=0.0)
     return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
 
 
-def _with_error(result: RouterResult, metric: str) -> str:
-    text, error = _number(result.mean(metric), 3), result.standard_error(metric)
-    # ".004" keeps the column narrow: errors of a mean quality are small.
+def _format_with_error(result: RouterResult, metric: str) -> str:
+    text, error = _format_number(result.mean(metric), 3), result.standard_error(metric)
+    # ".004" instead of "0.004" keeps the column narrow.
     return text if math.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return _UNDEFINED if math.isnan(share) else f"{share:.0%}"
 
 
-def _neutral_cost(result: RouterResult) -> str:
+def _format_neutral_cost(result: RouterResult) -> str:
     import numpy as np
 
     values = result.scores["quality_neutral_cost"]
     reached = np.isfinite(values)
     if reached.all():
-        return _number(values.mean(), 2)
+        return _format_number(values.mean(), 2)
     if not reached.any():
         return "not reached"
     return f"reached {reached.sum()}/{len(values)}"

@@ -20,10 +20,10 @@ from skroute.datasets.queries import Queries, read_vectors, table_format
 from skroute.datasets.queries import read_queries as read_table_queries
 from skroute.decision import BudgetDecider
 
-__all__ = ["SavedRouter", "embedded", "load", "read_data", "read_queries", "save"]
+__all__ = ["SavedRouter", "embed_queries", "load", "read_data", "read_queries", "save"]
 
 _PICKLES = {".joblib", ".pickle", ".pkl"}
-# Of prompts, at most; and how many are read before a look at them.
+# Largest file of prompts, and the size of the blocks in which it is read.
 _MOST_BYTES = 1 << 30
 _AT_ONCE = 1 << 20
 
@@ -38,7 +38,7 @@ def save(router: Any, file: Path) -> None:
 
 
 class SavedRouter(NamedTuple):
-    """What a router's file holds: a router, steps before it, a decider behind it."""
+    """Content of a router's file: a router, steps before it, a decider behind it."""
 
     before: Pipeline | None
     router: BaseRouter
@@ -48,11 +48,11 @@ class SavedRouter(NamedTuple):
 def load(file: Path) -> SavedRouter:
     """Load a router, or a pipeline that ends in one or in a decider behind one.
 
-    Only a file whose name says that it is a pickle is read as one.
+    Only a file whose name ends as that of a pickle is read as one.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
-    loaded = _unpickled(file) if _is_pickle(file) else persistence.load(file)
+    loaded = _unpickle(file) if _is_pickle(file) else persistence.load(file)
     steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
     decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
     if not steps or not isinstance(steps[-1], BaseRouter):
@@ -68,7 +68,7 @@ def _is_pickle(file: Path) -> bool:
     return file.suffix.lower() in _PICKLES
 
 
-def _unpickled(file: Path) -> Any:
+def _unpickle(file: Path) -> Any:
     try:
         return joblib.load(file)
     except Exception as error:
@@ -97,10 +97,10 @@ def read_queries(source: str) -> Queries:
     """Read queries from stdin, the lines of a text file, or a table."""
     file = Path(source)
     if source == "-":
-        queries = Queries(_lines(sys.stdin.buffer, source))
+        queries = Queries(_read_lines(sys.stdin.buffer, source))
     elif table_format(file) is None:
         with file.open("rb") as stream:
-            queries = Queries(_lines(stream, source))
+            queries = Queries(_read_lines(stream, source))
     else:
         queries = read_table_queries(file)
     if not any(prompt.strip() for prompt in queries.prompts):
@@ -108,14 +108,14 @@ def read_queries(source: str) -> Queries:
     return queries
 
 
-def embedded(
+def embed_queries(
     before: Pipeline | None,
     prompts: list[str] | None,
     embeddings: Path | None,
     source: str | None,
 ) -> Any:
-    """Take the vectors of the queries from a file or a column, or from prompts."""
-    # Steps that take vectors know how wide they are; those that take text do not.
+    """Embed prompts, or read the vectors of the queries from a file or a column."""
+    # Only steps that take vectors know their number of features.
     if before and not hasattr(before[0], "n_features_in_"):
         if embeddings is not None:
             raise ValueError("this router reads prompts: leave --embeddings out.")
@@ -145,16 +145,16 @@ def embedded(
     return before.transform(X) if before else X
 
 
-def _lines(stream: BinaryIO, source: str) -> list[str]:
-    """Split at line feeds only; a blank line is an empty prompt, and keeps its row."""
-    text = clean_text(_text(stream, source))
+def _read_lines(stream: BinaryIO, source: str) -> list[str]:
+    """Split at line feeds only; a blank line is an empty prompt with its own row."""
+    text = clean_text(_read_text(stream, source))
     lines = [line.removesuffix("\r") for line in text.split("\n")]
-    # What follows the last line feed is no line.
+    # The empty text behind the last line feed is no line.
     return lines if lines[-1] else lines[:-1]
 
 
-def _text(stream: BinaryIO, source: str) -> str:
-    """Read a text to its end; a device may have none."""
+def _read_text(stream: BinaryIO, source: str) -> str:
+    """Read a text in blocks up to a limit, because a device may have no end."""
     parts: list[bytes] = []
     n_bytes = 0
     while part := stream.read(_AT_ONCE):

@@ -1,7 +1,7 @@
-"""What the commands that read a table share: their options, and looks at it.
+"""Options of the commands that read a table, and notes about its content.
 
-Nothing here imports scikit-learn or pandas before a command runs: ``skroute --help`` is
-to answer at once.
+Nothing here imports scikit-learn or pandas before a command runs, so that ``skroute
+--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skroute.cli import console as console
+from skroute.cli import console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,13 +26,15 @@ __all__ = [
     "SeedOption",
     "Table",
     "TestSizeOption",
-    "repeated_prompts",
-    "warn_of_repeats",
+    "group_prompts",
+    "note_duplicates",
+    "split_names",
+    "take_queries",
     "with_table",
 ]
 
-# An encoder that cuts long prompts off gives all of some benchmark one embedding.
-_MANY_REPEATS = 0.1
+# Share of queries in blocks of duplicates that suggests a truncating encoder.
+_MANY_DUPLICATES = 0.1
 
 
 class Duplicates(StrEnum):
@@ -58,15 +60,7 @@ def _column(help_: str) -> typer.models.OptionInfo:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that a command reads, with how it is to be read.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    options : dict
-        What :func:`skroute.datasets.read_table` is told.
-    """
+    """File of a table, with the options of :func:`skroute.datasets.read_table`."""
 
     path: Path
     options: dict[str, Any]
@@ -97,28 +91,17 @@ class Table:
 
 
 def with_table(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the argument and the options of the table that it reads.
-
-    Parameters
-    ----------
-    command : callable
-        Takes a :class:`Table` as its first argument.
-
-    Returns
-    -------
-    callable
-        Takes the path and the options of :func:`_table` in its place.
-    """
+    """Replace a command's first argument, a Table, by a path and its options."""
     _, *others = signature(command, eval_str=True).parameters.values()
-    of_table = signature(_table, eval_str=True).parameters
+    of_table = signature(_collect_table, eval_str=True).parameters
 
     @wraps(command)
     def run(**given: Any) -> None:
-        table = _table(**{name: given.pop(name) for name in of_table})
+        table = _collect_table(**{name: given.pop(name) for name in of_table})
         command(table, **given)
 
     parameters = [
-        # Required options may then stand behind those that have defaults.
+        # Keyword-only, so that required options may follow those with defaults.
         parameter.replace(kind=Parameter.KEYWORD_ONLY)
         for parameter in (*of_table.values(), *others)
     ]
@@ -127,7 +110,7 @@ def with_table(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _table(
+def _collect_table(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help=_TABLE_HELP)],
     *,
     embeddings: Annotated[
@@ -192,33 +175,34 @@ def _table(
         ),
     ] = Duplicates.refuse,
 ) -> Table:
-    """Gather what the options say about a table."""
+    """Collect the options of a table."""
     options = {
         "query": query,
         "model": model,
         "quality": quality,
         "cost": cost,
         "prompt": prompt,
-        "models": None if models is None else [m.strip() for m in models.split(",")],
-        "rename": dict(_parted("--rename", text) for text in rename or ()) or None,
+        "models": split_names(models),
+        "rename": dict(_split_option("--rename", text) for text in rename or ())
+        or None,
         "duplicates": duplicates.value,
         "prices": prices,
-        "token_prices": dict(map(_token_price, token_price or ())) or None,
+        "token_prices": dict(map(_parse_token_price, token_price or ())) or None,
         "embeddings": embeddings,
     }
     return Table(table, options)
 
 
-def _parted(option: str, text: str) -> tuple[str, str]:
-    """Split an option at its last equals sign; a model's name may hold others."""
+def _split_option(option: str, text: str) -> tuple[str, str]:
+    """Split an option at its last equals sign; names may contain others."""
     old, equals, new = text.rpartition("=")
     if not equals or not old:
         raise ValueError(f"{option} must be NAME=VALUE; got {text!r}.")
     return old, new
 
 
-def _token_price(text: str) -> tuple[str, tuple[float, float]]:
-    model, pair = _parted("--token-price", text)
+def _parse_token_price(text: str) -> tuple[str, tuple[float, float]]:
+    model, pair = _split_option("--token-price", text)
     try:
         inward, outward = map(float, pair.split(","))
     except ValueError:
@@ -235,8 +219,24 @@ TestSizeOption = Annotated[
 ]
 
 
-def warn_of_repeats(X: np.ndarray) -> None:
-    """Say how many queries repeat an earlier one, and which share one embedding."""
+def split_names(text: str | None) -> list[str] | None:
+    """Split names at commas."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def take_queries(data: Bunch, seed: int) -> tuple[Any, Callable[[Any], Any] | None]:
+    """Return embeddings, or prompts and what fits their encoder; print notes."""
+    from skroute.evaluation.defaults import ON_TEXT, fit_encoder
+
+    if data.data is None:
+        console.output.print(ON_TEXT)
+        return data.prompts, partial(fit_encoder, seed=seed)
+    note_duplicates(data.data)
+    return data.data, None
+
+
+def note_duplicates(X: np.ndarray) -> None:
+    """Print how many queries are duplicates, and how many share one embedding."""
     from skroute._table.duplicates import find_duplicates
 
     duplicates = find_duplicates(X)
@@ -248,7 +248,7 @@ def warn_of_repeats(X: np.ndarray) -> None:
             "one."
         )
     in_blocks = duplicates.block
-    if in_blocks.mean() >= _MANY_REPEATS:
+    if in_blocks.mean() >= _MANY_DUPLICATES:
         console.note(
             f"{in_blocks.sum():,} of {len(X):,} queries share their embedding with at "
             f"least {duplicates.count[in_blocks].min() - 1} others. Does the encoder "
@@ -257,8 +257,8 @@ def warn_of_repeats(X: np.ndarray) -> None:
         )
 
 
-def repeated_prompts(data: Bunch) -> np.ndarray | None:
-    """Group equal prompts; a query without a prompt is a group of its own."""
+def group_prompts(data: Bunch) -> np.ndarray | None:
+    """Group equal prompts; a query without a prompt is its own group."""
     if data.prompts is None:
         return None
     from skroute._table.duplicates import number_equal

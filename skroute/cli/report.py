@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skroute.cli import console as console
+from skroute.cli import console
 from skroute.cli.options import (
     SeedOption,
     Table,
     TestSizeOption,
-    repeated_prompts,
-    warn_of_repeats,
+    group_prompts,
+    take_queries,
     with_table,
 )
 
@@ -49,11 +48,9 @@ def report(
     console.check_out(out)
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
-    with console.kept_from(out):
+    with console.redirect_for(out):
         data = table.read()
-        if data.data is not None:
-            warn_of_repeats(data.data)
-        html = _written(
+        html = _fit_and_write(
             data,
             seed=seed,
             test_size=test_size,
@@ -63,11 +60,11 @@ def report(
             unit="USD" if data.costs.ndim > 1 else None,
         )
     console.write_text(html, out)
-    with console.kept_from(out):
+    with console.redirect_for(out):
         console.output.print(f"Report: {out}", soft_wrap=True)
 
 
-def _written(
+def _fit_and_write(
     data: Bunch,
     *,
     seed: int,
@@ -77,23 +74,20 @@ def _written(
     title: str | None,
     unit: str | None,
 ) -> str:
-    """Fit on a part of the table, and write a page about the rest."""
+    """Fit on a part of the table, and write a report on the rest."""
     import pandas as pd
 
     from skroute._compute.threads import single_threaded
-    from skroute.evaluation.defaults import ON_TEXT, default_routers, fit_encoder
+    from skroute.evaluation.defaults import default_routers
     from skroute.evaluation.splits import OutcomeTable, Split
     from skroute.reporting import report as write_report
 
-    encoder = None
-    if data.data is None:
-        console.output.print(ON_TEXT)
-        encoder = partial(fit_encoder, seed=seed)
+    queries, encoder = take_queries(data, seed)
     outcomes = OutcomeTable.check(
-        data.prompts if data.data is None else data.data,
+        queries,
         pd.DataFrame(data.quality, columns=data.models),
         data.costs,
-        groups=repeated_prompts(data),
+        groups=group_prompts(data),
         encoded=encoder is None,
     )
     split = Split.draw(outcomes, seed, test_size, encoder)
