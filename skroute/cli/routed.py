@@ -14,7 +14,7 @@ from skroute.base import explain_settled
 from skroute.cli.files import SavedRouter
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["decide", "explain_refusal", "remarks", "settled_rule", "to_csv", "to_jsonl"]
+__all__ = ["decide", "explain_refusal", "merge_rule", "remarks", "to_csv", "to_jsonl"]
 
 _REASONS = [
     "runner_up",
@@ -30,7 +30,7 @@ _ALTERNATIVES = ("budget", "min_quality", "price")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def settled_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
+def merge_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
     """Let options of a call override the rule that was saved with a router.
 
     Both are by the names of ``BaseRouter.route``. A budget, target or price that is
@@ -65,7 +65,7 @@ def decide(
     if decider is not None and not given:
         names = decider.route(np.hstack([quality, cost]), available, top_k=top_k)
     else:
-        rule = settled_rule(saved, given)
+        rule = merge_rule(saved, given)
         names = router.route(X, available=available, top_k=top_k, **rule)
     rows = np.arange(len(names))
     chosen = rows, pd.Index(router.models_).get_indexer(names[:, 0])
@@ -94,7 +94,7 @@ def remarks(
     empty = sum(not prompt.strip() for prompt in prompts or [])
     if prompts is not None and empty:
         yield f"{empty:,} of {len(prompts):,} prompts are empty."
-    rule = settled_rule(saved, given)
+    rule = merge_rule(saved, given)
     budget = rule.get("budget")
     if budget is None or np.ndim(budget):
         return

@@ -74,12 +74,12 @@ class Partitions(Rows):
         constants = [None if i in places else v for i, v in enumerate(arguments)]
         return Column(
             self.client.map(
-                _on_part,
+                _call_on_part,
                 *(arguments[i].parts for i in places),
                 function=function,
                 places=places,
                 constants=constants,
-                key=_name(function),
+                key=_task_name(function),
                 pure=False,
             )
         )
@@ -94,7 +94,7 @@ class Partitions(Rows):
         parts = self.map(function, *arguments).parts
         while len(parts) > 1:
             parts = [
-                self._submit(_combined, combine, *parts[i : i + _FAN_IN])
+                self._submit(_combine, combine, *parts[i : i + _FAN_IN])
                 for i in range(0, len(parts), _FAN_IN)
             ]
         return parts[0]
@@ -110,7 +110,7 @@ class Partitions(Rows):
         """
         data = pickle.dumps(value)
         pieces = [data[i : i + _PIECE] for i in range(0, len(data), _PIECE)]
-        return self._submit(_unpacked, *(self._submit(bytes, p) for p in pieces))
+        return self._submit(_unpack, *(self._submit(bytes, p) for p in pieces))
 
     def get(self, value: Any) -> Any:
         """Fetch a value."""
@@ -125,7 +125,7 @@ class Partitions(Rows):
         which = np.searchsorted(self.ends, rows, side="right")
         places = [np.flatnonzero(which == part) for part in np.unique(which)]
         taken = [
-            self._submit(_rows_of, column.parts[which[at[0]]], rows[at] - start)
+            self._submit(_take_rows, column.parts[which[at[0]]], rows[at] - start)
             for at, start in zip(places, self.starts[np.unique(which)], strict=True)
         ]
         found = np.concatenate(self._fetch(taken))
@@ -133,7 +133,7 @@ class Partitions(Rows):
 
     def numbers(self, column: Column) -> Column:
         """Make the column of the rows' numbers, beside a given one."""
-        return self.map(_numbers, column, Column(self.starts.tolist()))
+        return self.map(_number_rows, column, Column(self.starts.tolist()))
 
     def split(self, values: np.ndarray, column: Column) -> Column:
         """Make a column of an array of one value per row, beside a given one."""
@@ -158,8 +158,10 @@ class Partitions(Rows):
         return join(self._fetch(column.parts))
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        key = f"{_name(function)}-{uuid4().hex}"
-        return self.client.submit(_once, function, *arguments, key=key, pure=False)
+        key = f"{_task_name(function)}-{uuid4().hex}"
+        return self.client.submit(
+            _call_unless_refused, function, *arguments, key=key, pure=False
+        )
 
     def as_array(self, column: Column, width: int) -> Any:
         """Make a Dask array of a column of numbers."""
@@ -229,17 +231,17 @@ def _wait_for(client: Any, futures: list[Any]) -> Any:
     return gathering.result()
 
 
-def _on_part(
+def _call_on_part(
     *parts: Any, function: Callable[..., Any], places: list[int], constants: list[Any]
 ) -> Any:
     """Call a function on a partition: columns in their places among the arguments."""
     arguments = list(constants)
     for place, part in zip(places, parts, strict=True):
         arguments[place] = part
-    return _once(function, *arguments)
+    return _call_unless_refused(function, *arguments)
 
 
-def _once(function: Callable[..., Any], *arguments: Any) -> Any:
+def _call_unless_refused(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function, unless an argument was refused."""
     for argument in arguments:
         if isinstance(argument, _Refused):
@@ -249,26 +251,26 @@ def _once(function: Callable[..., Any], *arguments: Any) -> Any:
         with single_threaded():
             return function(*arguments)
     except (TypeError, ValueError) as error:
-        _logger.debug("%s was refused its rows", _name(function), exc_info=True)
+        _logger.debug("%s was refused its rows", _task_name(function), exc_info=True)
         return _Refused(error.with_traceback(None))
 
 
-def _unpacked(*pieces: bytes) -> Any:
+def _unpack(*pieces: bytes) -> Any:
     return pickle.loads(b"".join(pieces))
 
 
-def _combined(combine: Callable[[Any, Any], Any], *values: Any) -> Any:
+def _combine(combine: Callable[[Any, Any], Any], *values: Any) -> Any:
     return reduce(combine, values)
 
 
-def _rows_of(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _take_rows(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return part[rows]
 
 
-def _numbers(part: np.ndarray, start: int) -> np.ndarray:
+def _number_rows(part: np.ndarray, start: int) -> np.ndarray:
     return np.arange(start, start + len(part))
 
 
-def _name(function: Callable[..., Any]) -> str:
-    """What the dashboard calls the tasks."""
+def _task_name(function: Callable[..., Any]) -> str:
+    """Name the tasks as the dashboard shows them."""
     return "skroute-" + getattr(function, "__name__", "step").strip("_")

@@ -162,17 +162,11 @@ colsample_bytree, tie_gain, n_landmarks, cv
         X : dask array or DataFrame of shape (n_queries, n_features)
             Embeddings, float32 or float64; of an array, all columns in one chunk.
         y : dask array or DataFrame of shape (n_queries, n_models)
-            Quality of every model on every query, higher is better; ``NaN`` where a
-            model was not run. In the partitions of `X`. Columns of a DataFrame name
-            the models.
-        costs : dask array or DataFrame of shape (n_queries, n_models), default=None
-            Money per call, ``NaN`` where unknown. In the partitions of `X`. Prices per
-            model are given in the constructor instead.
-        outcome_weight : dask array or DataFrame of that shape, default=None
-            Weight of every outcome, as in :meth:`RankingRouter.fit`.
+            Qualities, in the partitions of `X`, as in :meth:`RankingRouter.fit`.
+        costs, outcome_weight : dask array or DataFrame of that shape, default=None
+            Likewise. Prices per model are given in the constructor instead.
         groups : dask array or Series, or array-like of shape (n_queries,), default=None
-            Labels of queries that are never separated by cross-fitting; they are
-            gathered.
+            As in :meth:`RankingRouter.fit`; they are gathered.
 
         Returns
         -------
