@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from skroute._io.archive import Archive, pack
 from skroute._io.atomic import check_writable, replacing
 from skroute._io.objects import Decoder, Encoder
-from skroute._io.versions import libraries, release
+from skroute._io.versions import list_libraries, parse_release
 from skroute._table.numbers import check_integer
 from skroute._version import __version__
 from skroute.base import BaseRouter
@@ -90,7 +90,7 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
     main = {
         "format": FORMAT,
         "skroute": __version__,
-        "libraries": libraries(),
+        "libraries": list_libraries(),
         "router": encoder.encode(router, "the router"),
     }
     try:
@@ -165,7 +165,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
             "file that skroute.save wrote; a pickle is loaded by joblib.load, if you "
             "trust where it comes from."
         ) from error
-    newer = _newer(archive.main, written)
+    newer = _list_newer(archive.main, written)
     if newer:
         warnings.warn(
             f"{str(file)!r} was saved by {', '.join(newer)}, newer than what is "
@@ -190,15 +190,15 @@ def _check_versions(main: dict[str, Any]) -> str:
     return written
 
 
-def _newer(main: dict[str, Any], written: str) -> list[str]:
+def _list_newer(main: dict[str, Any], written: str) -> list[str]:
     """What wrote the file and is newer than here; of libraries, by major version."""
     found = []
-    if release(written) > release(__version__):
+    if parse_release(written) > parse_release(__version__):
         found.append(f"skroute {written}")
     saved = main.get("libraries")
-    for name, here in libraries().items():
+    for name, here in list_libraries().items():
         there = saved.get(name) if isinstance(saved, dict) else None
-        if _is_version(there) and release(there)[:1] > release(here)[:1]:
+        if _is_version(there) and parse_release(there)[:1] > parse_release(here)[:1]:
             found.append(f"{name} {there}")
     return found
 

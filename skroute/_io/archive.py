@@ -57,25 +57,26 @@ def pack(
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         encoded = json.dumps(main, allow_nan=False, separators=(",", ":")).encode()
         _check_main(len(encoded), max_bytes)
-        archive.writestr(_member(_MAIN), encoded)
+        archive.writestr(_make_member(_MAIN), encoded)
         for number, array in enumerate(arrays):
             written = io.BytesIO()
             np.lib.format.write_array(written, array, (1, 0), allow_pickle=False)
-            archive.writestr(_member(f"arrays/{number}.npy"), written.getbuffer())
+            archive.writestr(_make_member(f"arrays/{number}.npy"), written.getbuffer())
         for number, text in enumerate(texts):
             archive.writestr(
-                _member(f"texts/{number}.txt"), text.encode("utf-8", "surrogatepass")
+                _make_member(f"texts/{number}.txt"),
+                text.encode("utf-8", "surrogatepass"),
             )
         archive.comment = _DIGEST + b"0" * 64
     content = packed.getbuffer()
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes; max_bytes is {max_bytes:,}")
-    _check_values(encoded, _room(len(content)))
+    _check_values(encoded, _compute_room(len(content)))
     content[-64:] = hashlib.sha256(content[:-_N_DIGEST]).hexdigest().encode()
     return bytes(content)
 
 
-def _member(name: str) -> zipfile.ZipInfo:
+def _make_member(name: str) -> zipfile.ZipInfo:
     # Without a date, so that the same router is the same file.
     return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
 
@@ -88,7 +89,7 @@ def _check_main(size: int, max_bytes: int) -> None:
         )
 
 
-def _room(size: int) -> int:
+def _compute_room(size: int) -> int:
     """Bytes that the objects of a file may take."""
     return _ROOM * size + _SPARE
 
@@ -134,14 +135,14 @@ class Archive:
             raise ValueError("it has two members of one name")
         if sum(member.file_size for member in members) > len(content):
             raise ValueError("its members are together larger than the file")
-        _check_main(self._size(_MAIN), max_bytes)
-        self.room = _room(len(content))
-        self.main = self._json(self._content(_MAIN))
+        _check_main(self._find_size(_MAIN), max_bytes)
+        self.room = _compute_room(len(content))
+        self.main = self._read_json(self._read_content(_MAIN))
 
     def array(self, number: int) -> np.ndarray:
         """Read one of the arrays; its shape is checked before it is given room."""
         name = f"arrays/{number}.npy"
-        content = self._content(name)
+        content = self._read_content(name)
         try:
             return read_array(io.BytesIO(content), len(content))
         except ValueError as error:
@@ -149,7 +150,9 @@ class Archive:
 
     def text(self, number: int) -> str:
         """Read one of the long texts."""
-        return self._content(f"texts/{number}.txt").decode("utf-8", "surrogatepass")
+        return self._read_content(f"texts/{number}.txt").decode(
+            "utf-8", "surrogatepass"
+        )
 
     def _read(self, file: Path) -> bytes:
         with file.open("rb") as stream:
@@ -169,13 +172,13 @@ class Archive:
             raise ValueError("it was altered since it was saved: its digest differs")
         return content
 
-    def _size(self, name: str) -> int:
+    def _find_size(self, name: str) -> int:
         if name not in self._members:
             raise ValueError(f"it has no member {name}")
         return self._members[name].file_size
 
-    def _content(self, name: str) -> bytes:
-        size = self._size(name)
+    def _read_content(self, name: str) -> bytes:
+        size = self._find_size(name)
         member = self._members[name]
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:
             raise ValueError(f"its member {name} is compressed; nothing in it should")
@@ -185,7 +188,7 @@ class Archive:
             raise ValueError(f"its member {name} is not as long as it says")
         return content
 
-    def _json(self, content: bytes) -> dict[str, Any]:
+    def _read_json(self, content: bytes) -> dict[str, Any]:
         _check_values(content, self.room)
 
         def refused(constant: str) -> float:

@@ -29,9 +29,9 @@ def check_writable(file: Path) -> None:
         raise IsADirectoryError(f"{str(file)!r} is a folder; give the path of a file.")
     if file.exists() and not file.is_file():
         raise OSError(f"{str(file)!r} is a device or a pipe; give the path of a file.")
-    beside = _beside(Path(os.path.realpath(file)))
+    beside = _name_beside(Path(os.path.realpath(file)))
     # Permissions, quotas and read-only disks are only known by trying.
-    with _naming(file, beside):
+    with _name_given_file(file, beside):
         try:
             beside.touch(exist_ok=False)
         finally:
@@ -51,9 +51,9 @@ def replacing(file: Path) -> Iterator[Path]:
     """
     check_writable(file)
     given, file = file, Path(os.path.realpath(file))
-    _sweep(file)
-    beside = _beside(file)
-    with _naming(given, beside):
+    _remove_stale(file)
+    beside = _name_beside(file)
+    with _name_given_file(given, beside):
         try:
             yield beside
             _flush(beside)
@@ -67,13 +67,13 @@ def replacing(file: Path) -> Iterator[Path]:
         _flush(file.parent)
 
 
-def _beside(file: Path) -> Path:
+def _name_beside(file: Path) -> Path:
     """Name a hidden file in the same folder, which no other process uses."""
     return file.with_name(f".{file.name}.{secrets.token_hex(6)}.tmp")
 
 
 @contextmanager
-def _naming(file: Path, beside: Path) -> Iterator[None]:
+def _name_given_file(file: Path, beside: Path) -> Iterator[None]:
     """Let errors name the file that the caller knows, not the hidden one."""
     try:
         yield
@@ -83,7 +83,7 @@ def _naming(file: Path, beside: Path) -> Iterator[None]:
         raise type(error)(error.errno, error.strerror, str(file)) from error
 
 
-def _sweep(file: Path) -> None:
+def _remove_stale(file: Path) -> None:
     """Remove the temporary files that killed writers of this file left behind."""
     pattern = f".{glob.escape(file.name)}.{'[0-9a-f]' * 12}.tmp"
     for left in file.parent.glob(pattern):

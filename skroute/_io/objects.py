@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skroute._io.registry import TRANSIENT, check_state, class_of, tag_of
+from skroute._io.registry import TRANSIENT, check_state, find_class, find_tag
 from skroute._io.upgrades import upgrade
 from skroute._table.names import as_mapping
 
@@ -52,16 +52,16 @@ class Encoder:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, np.generic):
-            return self._scalar(value, where)
+            return self._encode_scalar(value, where)
         if isinstance(value, str):
-            return self._text(str(value))
+            return self._encode_text(str(value))
         if isinstance(value, int):
             return int(value)
         if isinstance(value, float):
             finite = math.isfinite(value)
             return float(value) if finite else {"$": "float", "value": repr(value)}
         if isinstance(value, np.ndarray):
-            return self._array(value, where)
+            return self._encode_array(value, where)
         if type(value) in (list, tuple):
             items = [
                 self.encode(item, f"{where}[{i}]", depth + 1)
@@ -69,14 +69,14 @@ class Encoder:
             ]
             return items if type(value) is list else {"$": "tuple", "items": items}
         if type(value) is dict:
-            return self._dict(value, where, depth)
+            return self._encode_dict(value, where, depth)
         if isinstance(value, type) and issubclass(value, np.generic):
             return {"$": "type", "name": np.dtype(value).name}
         if isinstance(value, slice):
             ends = (value.start, value.stop, value.step)
             return {"$": "slice", "ends": self.encode(list(ends), where, depth + 1)}
         if isinstance(value, np.random.RandomState):
-            state = self._dict(value.get_state(legacy=False), where, depth)
+            state = self._encode_dict(value.get_state(legacy=False), where, depth)
             return {"$": "RandomState", "state": state}
         if type(value).__module__.split(".")[0] in ("pandas", "polars"):
             # Prices and caps may come in a Series, and what they say is kept: prices by
@@ -84,23 +84,23 @@ class Encoder:
             prices = value if where.endswith(".budget") else as_mapping(value)
             plain = prices if isinstance(prices, dict) else np.asarray(value)
             return self.encode(plain, where, depth + 1)
-        return self._object(value, where, depth)
+        return self._encode_object(value, where, depth)
 
-    def _text(self, text: str) -> Any:
+    def _encode_text(self, text: str) -> Any:
         if len(text) <= _LONG:
             return text
         self.texts.append(text)
         return {"$": "text", "member": len(self.texts) - 1}
 
-    def _scalar(self, value: np.generic, where: str) -> Any:
+    def _encode_scalar(self, value: np.generic, where: str) -> Any:
         if isinstance(value, np.str_):
-            return self._text(str(value))
+            return self._encode_text(str(value))
         name = value.dtype.name
         if name not in _DTYPES:
             raise ValueError(f"{where} is a {name}, which no router file holds.")
         return {"$": "scalar", "dtype": name, "value": self.encode(value.item(), where)}
 
-    def _array(self, array: np.ndarray, where: str) -> Any:
+    def _encode_array(self, array: np.ndarray, where: str) -> Any:
         if array.dtype.kind in "OU":
             items = array.ravel().tolist()
             if all(item is None or isinstance(item, str) for item in items):
@@ -115,7 +115,7 @@ class Encoder:
             self.arrays.append(array)
         return {"$": "array", "member": self._numbers[id(array)]}
 
-    def _dict(self, value: dict, where: str, depth: int) -> Any:
+    def _encode_dict(self, value: dict, where: str, depth: int) -> Any:
         numbers = 0
         items = []
         for key, item in value.items():
@@ -133,9 +133,9 @@ class Encoder:
             raise ValueError(f"{where} has more than {_MOST_NUMBER_KEYS} number keys.")
         return {"$": "dict", "items": items}
 
-    def _object(self, value: Any, where: str, depth: int) -> Any:
+    def _encode_object(self, value: Any, where: str, depth: int) -> Any:
         kind = type(value)
-        tag = tag_of(kind)
+        tag = find_tag(kind)
         if tag is None:
             what = f"{where} is a {kind.__module__}.{kind.__qualname__}"
             if hasattr(value, "to_local"):
@@ -224,10 +224,10 @@ class Decoder:
         return float(value["value"])
 
     def _read_tuple(self, value: dict, depth: int) -> tuple:
-        return tuple(self.decode(_list(value["items"]), depth))
+        return tuple(self.decode(_check_list(value["items"]), depth))
 
     def _read_slice(self, value: dict, depth: int) -> slice:
-        ends = _list(self.decode(value["ends"], depth))
+        ends = _check_list(self.decode(value["ends"], depth))
         whole = all(end is None or isinstance(end, int | np.integer) for end in ends)
         if len(ends) != 3 or not whole:
             raise ValueError("it has a slice that is not one")
@@ -235,7 +235,7 @@ class Decoder:
 
     def _read_dict(self, value: dict, depth: int) -> dict:
         items: dict[str | int, Any] = {}
-        numbers, left = 0, _list(value["items"])
+        numbers, left = 0, _check_list(value["items"])
         left.reverse()
         while left:
             key, item = left.pop()
@@ -258,14 +258,14 @@ class Decoder:
         return _DTYPES[value["name"]].type
 
     def _read_text(self, value: dict, depth: int) -> str:
-        number = _index(value["member"])
+        number = _check_index(value["member"])
         if number in self._texts:
             raise ValueError(f"it uses the text {number} twice")
         self._texts.add(number)
         return self._member_text(number)
 
     def _read_array(self, value: dict, depth: int) -> np.ndarray:
-        number = _index(value["member"])
+        number = _check_index(value["member"])
         if number not in self._arrays:
             self._arrays[number] = self._member_array(number)
         else:
@@ -274,7 +274,7 @@ class Decoder:
         return self._arrays[number]
 
     def _read_names(self, value: dict, depth: int) -> np.ndarray:
-        items, shape = _list(value["items"]), _list(value["shape"])
+        items, shape = _check_list(value["items"]), _check_list(value["shape"])
         if not all(item is None or isinstance(item, str) for item in items):
             raise ValueError("it has something else among names")
         if any(type(size) is not int or not 0 <= size <= len(items) for size in shape):
@@ -302,7 +302,7 @@ class Decoder:
 
     def _read_object(self, value: dict, depth: int) -> Any:
         tag = value["class"]
-        kind = class_of(tag) if isinstance(tag, str) else None
+        kind = find_class(tag) if isinstance(tag, str) else None
         if kind is None:
             raise ValueError(f"it holds a {str(tag)[:40]!r}, which this version lacks")
         self._take(_SIZES["object"] + ("requests" in value) * _SIZES["requests"])
@@ -343,13 +343,13 @@ def _read_requests(owner: Any, requests: dict[str, Any]) -> MetadataRequest:
     return made
 
 
-def _list(value: Any) -> list:
+def _check_list(value: Any) -> list:
     if not isinstance(value, list):
         raise ValueError("it has something else where a list belongs")
     return value
 
 
-def _index(value: Any) -> int:
+def _check_index(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("it names a member by what is not a number")
     return value

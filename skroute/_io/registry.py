@@ -20,7 +20,7 @@ import numpy as np
 
 from skroute._table.names import check_printable
 
-__all__ = ["TRANSIENT", "check_state", "class_of", "tag_of"]
+__all__ = ["TRANSIENT", "check_state", "find_class", "find_tag"]
 
 _CLASSES = {
     "BudgetDecider": "skroute.decision.BudgetDecider",
@@ -62,7 +62,7 @@ _LONGEST_TERM = 10
 
 
 @cache
-def class_of(tag: str) -> type | None:
+def find_class(tag: str) -> type | None:
     """Class of a tag; ``None`` for a tag that is not in the table."""
     if tag not in _CLASSES:
         return None
@@ -73,10 +73,10 @@ def class_of(tag: str) -> type | None:
 
 @cache
 def _tags() -> dict[type | None, str]:
-    return {class_of(tag): tag for tag in _CLASSES}
+    return {find_class(tag): tag for tag in _CLASSES}
 
 
-def tag_of(kind: type) -> str | None:
+def find_tag(kind: type) -> str | None:
     """Tag of a class; ``None`` for a class that is not in the table."""
     return _tags().get(kind)
 
@@ -96,7 +96,7 @@ def check_state(tag: str, state: dict[str, Any]) -> None:
     if tag.startswith("sklearn."):
         # scikit-learn puts it into a warning as it is.
         version = state.get("_sklearn_version", "")
-        _must(
+        _require(
             isinstance(version, str) and bool(re.fullmatch(r"[\w.+!-]{0,40}", version)),
             "its version must be one",
         )
@@ -109,37 +109,37 @@ def _is_integer(value: Any, low: int, high: int = _MOST_THREADS) -> bool:
     return whole and low <= value <= high
 
 
-def _must(holds: bool, what: str) -> None:
+def _require(holds: bool, what: str) -> None:
     if not holds:
         raise ValueError(what)
 
 
 def _check_ranker(state: dict[str, Any]) -> None:
     # It reads its text itself, and keeps nothing else.
-    _must(
+    _require(
         set(state) == {"text"} and isinstance(state["text"], str),
         "its model must be text",
     )
 
 
 def _check_neighbors(state: dict[str, Any]) -> None:
-    _must(
+    _require(
         isinstance(state.get("metric"), str) and state["metric"] in _METRICS,
         f"its metric must be one of {', '.join(sorted(_METRICS))}",
     )
-    _must(
+    _require(
         state.get("metric_params") is None and not callable(state.get("weights")),
         "it must have no metric_params, and no function as weights",
     )
     if "_fit_X" not in state:
         return
     rows, target = state["_fit_X"], state.get("_y")
-    _must(
+    _require(
         state.get("_fit_method") == "brute" and state.get("_tree") is None,
         "it keeps a search tree, which no file carries: fit it with algorithm='brute'",
     )
     # Compiled code walks these rows without looking at their number or width.
-    _must(
+    _require(
         isinstance(rows, np.ndarray)
         and isinstance(target, np.ndarray)
         and rows.ndim == 2
@@ -148,7 +148,7 @@ def _check_neighbors(state: dict[str, Any]) -> None:
         and len(target) == len(rows),
         "its training rows do not fit its targets, or what it says of them",
     )
-    _must(
+    _require(
         state.get("effective_metric_") in _METRICS
         and isinstance(state.get("effective_metric_params_"), dict)
         and set(state["effective_metric_params_"]) <= {"p"},
@@ -157,9 +157,9 @@ def _check_neighbors(state: dict[str, Any]) -> None:
 
 
 def _check_pipeline(state: dict[str, Any]) -> None:
-    _must(state.get("memory") is None, "a pipeline's memory must be None")
+    _require(state.get("memory") is None, "a pipeline's memory must be None")
     steps = state.get("steps")
-    _must(
+    _require(
         isinstance(steps, list)
         and all(isinstance(s, tuple) and len(s) == 2 for s in steps)
         and all(isinstance(name, str) for name, _ in steps),
@@ -168,20 +168,20 @@ def _check_pipeline(state: dict[str, Any]) -> None:
 
 
 def _check_vectorizer(state: dict[str, Any]) -> None:
-    _must(state.get("input") == "content", "it must read text: input='content'")
-    _must(
+    _require(state.get("input") == "content", "it must read text: input='content'")
+    _require(
         state.get("token_pattern") == _WORDS and state.get("analyzer") == "word",
         "it must have the default token_pattern and analyzer",
     )
     for name in ("preprocessor", "tokenizer", "vocabulary"):
-        _must(state.get(name) is None, f"it must have no {name} of its own")
-    _must(
+        _require(state.get(name) is None, f"it must have no {name} of its own")
+    _require(
         state.get("strip_accents") in (None, "ascii", "unicode"),
         "strip_accents must be None, 'ascii' or 'unicode'",
     )
     # A prompt becomes terms of every number of words from the first to the last.
     terms = state.get("ngram_range", (1, 1))
-    _must(
+    _require(
         isinstance(terms, tuple | list)
         and len(terms) == 2
         and all(_is_integer(size, 1, _LONGEST_TERM) for size in terms),
@@ -193,7 +193,7 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
     # They become column numbers of a sparse matrix, which is not bound to its width.
     numbers: list[Any] = list(columns.values()) if isinstance(columns, dict) else [""]
     whole = all(type(number) in (int, np.int64, np.int32) for number in numbers)
-    _must(
+    _require(
         whole and sorted(numbers) == list(range(len(numbers))),
         "its vocabulary must number its words from 0",
     )
@@ -203,14 +203,14 @@ def _check_finite(state: dict[str, Any]) -> None:
     # Of estimates that are no numbers, every query would get the first model.
     for name, value in state.items():
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            _must(bool(np.isfinite(value).all()), f"{name} must hold finite numbers")
+            _require(bool(np.isfinite(value).all()), f"{name} must hold finite numbers")
 
 
 def _check_views(state: dict[str, Any]) -> None:
     _check_finite(state)
     # Their sizes are those of what is made for every query.
     parts, centres = state.get("_parts"), state.get("_centres")
-    _must(
+    _require(
         isinstance(parts, list)
         and all(isinstance(part, slice) for part in parts)
         and isinstance(centres, np.ndarray)

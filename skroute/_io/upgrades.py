@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from skroute._io.registry import class_of
+from skroute._io.registry import find_class
 
 __all__ = ["upgrade"]
 
@@ -46,8 +46,8 @@ def _gather_what_was_settled(state: State) -> State:
     if "models_" not in state:
         return state
     state = dict(state)
-    settled: Any = class_of("Settled")
-    rule: Any = class_of("Rule")
+    settled: Any = find_class("Settled")
+    rule: Any = find_class("Rule")
     return {
         "_settled": settled(
             rule(*state.pop("_rule")),

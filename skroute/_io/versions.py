@@ -10,19 +10,19 @@ from typing import Any
 from skroute._version import __version__
 from skroute.exceptions import VersionWarning
 
-__all__ = ["VersionStamped", "libraries", "release"]
+__all__ = ["VersionStamped", "list_libraries", "parse_release"]
 
 _STAMP = "_skroute_version"
 # What a fitted router is computed with.
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy")
 
 
-def libraries() -> dict[str, str]:
+def list_libraries() -> dict[str, str]:
     """Versions of the libraries that routers are computed with."""
     return {name: version(name) for name in _LIBRARIES}
 
 
-def release(text: str) -> tuple[int, ...]:
+def parse_release(text: str) -> tuple[int, ...]:
     """Numbers of a version, for comparison: ``"1.10.0.dev0"`` as (1, 10, 0)."""
     match = re.match(r"\d{1,9}(\.\d{1,9}){0,9}", text)
     return tuple(int(part) for part in match[0].split(".")) if match else ()

@@ -66,10 +66,10 @@ def align(
     )
     own = model_names(y)
     observed = check_quality(y)
-    wanted = _wanted(models, observed.shape[1])
+    wanted = _check_wanted(models, observed.shape[1])
     names = own if own is not None else wanted
     if names is None:
-        names = _agreed(costs=costs, quality=quality, cost=cost)
+        names = _find_agreed_names(costs=costs, quality=quality, cost=cost)
     if costs is not None:
         if per_query:
             known = default_names(observed.shape[1]) if names is None else names
@@ -99,7 +99,7 @@ def _read_estimate(
     """Check estimates, and put their columns in the order of the models."""
     if table is None:
         return None
-    columns = _named(table, name, models)
+    columns = _name_columns(table, name, models)
     table = check_estimate(table, name)
     if table.shape != shape:
         raise ValueError(
@@ -108,7 +108,7 @@ def _read_estimate(
     return reorder_columns(table, columns, models, name)
 
 
-def _wanted(models: Any, n_models: int) -> np.ndarray | None:
+def _check_wanted(models: Any, n_models: int) -> np.ndarray | None:
     """Names that the models are known by, checked."""
     if models is None:
         return None
@@ -121,7 +121,9 @@ def _wanted(models: Any, n_models: int) -> np.ndarray | None:
     return names
 
 
-def _named(table: Any, name: str, models: np.ndarray | None) -> np.ndarray | None:
+def _name_columns(
+    table: Any, name: str, models: np.ndarray | None
+) -> np.ndarray | None:
     """Names of the columns of estimates, without the prefix of `transform`."""
     columns, prefix = model_names(table, name), f"{name}__"
     if columns is None or (models is not None and set(columns) == set(models)):
@@ -131,9 +133,9 @@ def _named(table: Any, name: str, models: np.ndarray | None) -> np.ndarray | Non
     return columns
 
 
-def _agreed(**tables: Any) -> np.ndarray | None:
+def _find_agreed_names(**tables: Any) -> np.ndarray | None:
     """Names that the tables beside a `y` without names agree on, in their order."""
-    found = {name: _named(table, name, None) for name, table in tables.items()}
+    found = {name: _name_columns(table, name, None) for name, table in tables.items()}
     known = {name: names for name, names in found.items() if names is not None}
     if not known:
         return None

@@ -122,7 +122,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
     except OverflowError:
         raise ValueError(f"{name} must be finite; one is too large a number.") from None
     except (TypeError, ValueError):
-        raise _no_price(prices, name) from None
+        raise _explain_no_price(prices, name) from None
     if vector.shape != (len(models),):
         raise ValueError(
             f"{name} in the constructor must be one price per model, of shape "
@@ -168,7 +168,7 @@ def _are_same(one: Any, other: Any) -> bool:
     return np.array_equal(one, other, equal_nan=True)
 
 
-def _no_price(prices: Any, name: str) -> ValueError:
+def _explain_no_price(prices: Any, name: str) -> ValueError:
     """Say which of the prices is no number."""
     for price in prices if hasattr(prices, "__iter__") else [prices]:
         try:

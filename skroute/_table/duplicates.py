@@ -132,7 +132,7 @@ def find_duplicates(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Dupli
     """
     n_queries = rows.count(X)
     sample = rows.take(X, sample_evenly(n_queries, _N_SAMPLED))
-    centre, scale = _locate(np.asarray(sample, dtype=np.float64))
+    centre, scale = _find_centre_and_scale(np.asarray(sample, dtype=np.float64))
     n_features = sample.shape[1]
     directions = None
     if n_features > _N_DIRECTIONS:
@@ -140,12 +140,12 @@ def find_duplicates(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Dupli
         directions = rng.standard_normal((n_features, _N_DIRECTIONS))
         directions /= np.sqrt(_N_DIRECTIONS)
     points = rows.gather(rows.map(_project, X, centre, scale, directions))
-    first = _match(points)
+    first = _match_points(points)
     group = None if groups is None else np.unique(groups, return_inverse=True)[1]
     return Duplicates(first, np.bincount(first, minlength=n_queries)[first], group)
 
 
-def _locate(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_centre_and_scale(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre of the queries, and a scale for each feature that makes the spread 1.
 
     Neither a few stray rows nor a feature on a larger scale (a length, a task's number)
@@ -186,7 +186,7 @@ def _project(
     return points
 
 
-def _match(points: np.ndarray) -> np.ndarray:
+def _match_points(points: np.ndarray) -> np.ndarray:
     """For each point the first of the points that are near each other."""
     n_points, n_dimensions = points.shape
     near = min(_NEAR, (_BY_CHANCE / n_points) ** (1.0 / n_dimensions))
@@ -264,17 +264,17 @@ def average_duplicates(
         count = of_prompt @ known
         means = np.full(total.shape, np.nan)
         np.divide(total, count, out=means, where=count > 0)
-        return rows.map(_replace, table, place, rows.share(means), np.nan)
+        return rows.map(_replace_rows, table, place, rows.share(means), np.nan)
 
     if mass is not None:
         # Over all rows, also those without an outcome: weights of one over the chance
         # of an outcome then count a prompt once, however often it was tried.
         means = (of_prompt @ mass) / of_prompt.sum(axis=1)[:, None]
-        weight = rows.map(_replace, weight, place, rows.share(means), 0.0)
+        weight = rows.map(_replace_rows, weight, place, rows.share(means), 0.0)
     return mean(quality), None if costs is None else mean(costs), weight
 
 
-def _replace(
+def _replace_rows(
     table: np.ndarray, place: np.ndarray, averages: np.ndarray, left_out: float
 ) -> np.ndarray:
     """Rows as they are, as averages, or without anything."""

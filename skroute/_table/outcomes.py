@@ -65,7 +65,7 @@ def check_outcomes_of(
     `outcome_weight` are as in `check_routing_table`. Where the `rows` are elsewhere,
     tables are handles of columns.
     """
-    observed = rows.get(rows.total(_observed, quality, combine=np.logical_or))
+    observed = rows.get(rows.total(_find_observed, quality, combine=np.logical_or))
     if not observed.all():
         raise ValueError(
             "y has no observed quality for the models "
@@ -75,7 +75,7 @@ def check_outcomes_of(
     weight = None
     if outcome_weight is not None:
         weight = check_outcome_weight(outcome_weight, quality, models, rows=rows)
-        quality = rows.map(_where_weighed, quality, weight)
+        quality = rows.map(_keep_weighed, quality, weight)
     given = getattr(router, "costs", None)
     prices = None if given is None else check_prices(given, models)
     if costs is None:
@@ -95,10 +95,12 @@ def check_outcomes_of(
                 f"{format_names(models[np.isnan(prices)])} and no per-query costs were "
                 "given to fit."
             )
-        table = rows.map(_at_prices, quality, prices)
-        return Outcomes(quality, table, False, _unless_even(weight, rows), prices)
-    table = rows.map(_costs_of_calls, costs, quality, weight, prices, models)
-    known, paid = rows.get(rows.total(_known_and_paid, table, combine=np.logical_or))
+        table = rows.map(_fill_prices, quality, prices)
+        return Outcomes(quality, table, False, _drop_even_weights(weight, rows), prices)
+    table = rows.map(_read_call_costs, costs, quality, weight, prices, models)
+    known, paid = rows.get(
+        rows.total(_find_known_and_paid, table, combine=np.logical_or)
+    )
     if not known.all():
         raise ValueError(
             f"costs has no known cost for the models {format_names(models[~known])}: "
@@ -114,38 +116,41 @@ def check_outcomes_of(
             stacklevel=caller_level(),
         )
     mean_costs = means_from_sums(rows.get(rows.total(weighted_sums, table, weight)))
-    return Outcomes(quality, table, True, _unless_even(weight, rows), mean_costs)
+    return Outcomes(quality, table, True, _drop_even_weights(weight, rows), mean_costs)
 
 
-def _unless_even(weight: Any, rows: Rows) -> Any:
+def _drop_even_weights(weight: Any, rows: Rows) -> Any:
     """Weights, unless all outcomes that count weigh the same, as they do without."""
-    if weight is None or rows.get(rows.total(_most_uneven, weight, combine=max)) > 1e-9:
+    if (
+        weight is None
+        or rows.get(rows.total(_measure_unevenness, weight, combine=max)) > 1e-9
+    ):
         return weight
     return None
 
 
-def _most_uneven(weight: np.ndarray) -> float:
+def _measure_unevenness(weight: np.ndarray) -> float:
     """Largest distance from 1 of the weights of outcomes that count."""
     return float(np.abs(weight[weight > 0] - 1.0).max(initial=0.0))
 
 
-def _observed(table: np.ndarray) -> np.ndarray:
+def _find_observed(table: np.ndarray) -> np.ndarray:
     return np.isfinite(table).any(axis=0)
 
 
-def _known_and_paid(costs: np.ndarray) -> np.ndarray:
+def _find_known_and_paid(costs: np.ndarray) -> np.ndarray:
     return np.stack([np.isfinite(costs).any(axis=0), (costs > 0).any(axis=0)])
 
 
-def _where_weighed(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _keep_weighed(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.where(weight > 0, table, np.nan)
 
 
-def _at_prices(quality: np.ndarray, prices: np.ndarray) -> np.ndarray:
+def _fill_prices(quality: np.ndarray, prices: np.ndarray) -> np.ndarray:
     return np.broadcast_to(prices, quality.shape)
 
 
-def _costs_of_calls(
+def _read_call_costs(
     costs: Any,
     quality: np.ndarray,
     weight: np.ndarray | None,
@@ -155,7 +160,7 @@ def _costs_of_calls(
     table = check_costs(costs, quality.shape, models)
     check_magnitude(table, "costs", LARGEST_OUTCOME)
     if weight is not None:
-        table = _where_weighed(table, weight)
+        table = _keep_weighed(table, weight)
     if prices is not None:
         # A known price stands in for a call whose cost was not recorded.
         table = np.where(np.isnan(table), prices, table)
@@ -180,7 +185,7 @@ def check_outcome_weight(
     .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
     """
     table = rows.map(_read_weight, weight, quality, models, name)
-    largest = rows.get(rows.total(_largest, table, combine=np.maximum))
+    largest = rows.get(rows.total(_find_largest, table, combine=np.maximum))
     if (largest == 0).any():
         raise ValueError(
             f"{name} leaves no outcome of the models "
@@ -188,8 +193,8 @@ def check_outcome_weight(
             "their columns or weigh an outcome."
         )
     # The largest as a unit keeps the squares of extreme weights finite.
-    total, squares = rows.get(rows.total(_weight_sums, table, largest))
-    return rows.map(_as_outcomes, table, largest, total / squares)
+    total, squares = rows.get(rows.total(_sum_weights, table, largest))
+    return rows.map(_scale_to_outcomes, table, largest, total / squares)
 
 
 def _read_weight(
@@ -215,16 +220,18 @@ def _read_weight(
     return np.where(known, table, 0.0)
 
 
-def _largest(table: np.ndarray) -> np.ndarray:
+def _find_largest(table: np.ndarray) -> np.ndarray:
     return table.max(axis=0)
 
 
-def _weight_sums(table: np.ndarray, unit: np.ndarray) -> np.ndarray:
+def _sum_weights(table: np.ndarray, unit: np.ndarray) -> np.ndarray:
     table = table / unit
     return np.stack([table.sum(axis=0), (table**2).sum(axis=0)])
 
 
-def _as_outcomes(table: np.ndarray, unit: np.ndarray, each: np.ndarray) -> np.ndarray:
+def _scale_to_outcomes(
+    table: np.ndarray, unit: np.ndarray, each: np.ndarray
+) -> np.ndarray:
     return (table / unit) * each
 
 

@@ -123,7 +123,7 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
             if not isinstance(value, Real | Decimal | np.bool_):
                 raise ValueError(
                     f"column {name!r} must hold a model's numbers; row {i} has "
-                    f"{reprlib.repr(value)}. {_cell_hint(name, value) or hint}"
+                    f"{reprlib.repr(value)}. {_explain_cell(name, value) or hint}"
                 )
             try:
                 numbers[i] = value
@@ -137,7 +137,7 @@ def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
     return numbers
 
 
-def _cell_hint(name: str, value: Any) -> str:
+def _explain_cell(name: str, value: Any) -> str:
     """Say how a column of objects or of vectors is read, where a value is one."""
     if isinstance(value, Mapping) and value:
         return f"Name what lies in these objects, such as '{name}.{next(iter(value))}'."

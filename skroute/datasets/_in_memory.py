@@ -49,7 +49,7 @@ def table_in_memory(table: Any, name: str, max_bytes: int = MAX_BYTES) -> Column
     if hasattr(table, "iloc"):
         columns = pandas_columns(table)
     elif hasattr(table, "get_columns"):
-        columns = [(series.name, _polars_values(series)) for series in table]
+        columns = [(series.name, _read_polars(series)) for series in table]
     elif isinstance(table, Mapping):
         columns = [(str(key), _as_array(values)) for key, values in table.items()]
     elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
@@ -181,7 +181,7 @@ def _as_array(values: Any) -> np.ndarray:
     return array if array.dtype.kind in "biufO" else array.astype(object)
 
 
-def _polars_values(series: Any) -> np.ndarray:
+def _read_polars(series: Any) -> np.ndarray:
     if series.dtype.is_integer() and not series.null_count():
         return np.asarray(series.to_numpy())
     if series.dtype.is_numeric():

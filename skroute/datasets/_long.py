@@ -193,9 +193,9 @@ def make_long_bunch(
             found[name] = take_values(found, name, field.name, source, has)
     if len(found[names.query]) == 0:
         raise ValueError(f"{source} has no rows; a routing table needs calls.")
-    called, found, renamed = _select(found, names, options, source)
+    called, found, renamed = _select_calls(found, names, options, source)
     is_prompt = normalize(names.query) in PROMPT_COLUMNS
-    cells = _present(names.query, found[names.query], may_be_blank=is_prompt)
+    cells = _check_present(names.query, found[names.query], may_be_blank=is_prompt)
     row, queries = _number_queries(names.query, cells)
     models = sorted(set(renamed))
     where = {name: i for i, name in enumerate(models)}
@@ -219,8 +219,8 @@ def make_long_bunch(
         queries=object_array(
             [clean_text(q) if isinstance(q, str) else q for q in queries]
         ),
-        prompts=_one_each(prompt, found, row, queries) if prompt else None,
-        task=_one_each(task, found, row, queries) if task else None,
+        prompts=_take_one_each(prompt, found, row, queries) if prompt else None,
+        task=_take_one_each(task, found, row, queries) if task else None,
         prices=options.prices,
         data=read_embeddings(
             *(options.embeddings, found, row, len(queries), source),
@@ -251,11 +251,13 @@ def _list_unused(
     ]
 
 
-def _select(
+def _select_calls(
     found: dict[str, np.ndarray], names: LongNames, options: ReadOptions, source: str
 ) -> tuple[list[str], dict[str, np.ndarray], list[str]]:
     """Keep the calls of the models that are read, with their old and new names."""
-    called = [_write_name(name) for name in _present(names.model, found[names.model])]
+    called = [
+        _write_name(name) for name in _check_present(names.model, found[names.model])
+    ]
     there = list(dict.fromkeys(called))
     new = dict(zip(there, options.rename_models(there, source), strict=True))
     check_model_names(new.values(), source)
@@ -299,7 +301,9 @@ def _read_costs(
     return cost, refuse_negative_costs(cost, to_numbers(cost, found[cost], _HINT))
 
 
-def _present(name: str, values: np.ndarray, *, may_be_blank: bool = False) -> list[Any]:
+def _check_present(
+    name: str, values: np.ndarray, *, may_be_blank: bool = False
+) -> list[Any]:
     """Check that a column has a value in every row; a prompt may be an empty text."""
     cells = values.tolist()
     for i, cell in enumerate(cells):
@@ -353,7 +357,7 @@ def _has_chats(cells: np.ndarray) -> bool:
     return cells.dtype == object and any(is_chat(cell) for cell in cells.tolist())
 
 
-def _one_each(
+def _take_one_each(
     name: str, found: dict[str, np.ndarray], row: np.ndarray, queries: list[Any]
 ) -> np.ndarray:
     """Take the one text that the calls of each query share, empty where none has."""

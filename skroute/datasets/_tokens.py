@@ -54,7 +54,7 @@ def long_token_costs(
             f"{pairs[0]}, nor {pairs[1]}, nor an object 'usage' with them. Rename "
             "those that hold the counts."
         )
-    prices = _model_prices(token_prices, dict(zip(names, renamed, strict=True)))
+    prices = _find_prices(token_prices, dict(zip(names, renamed, strict=True)))
     rates = np.array([prices[name] for name in names])
     return (np.column_stack(counts) * rates).sum(axis=1)
 
@@ -76,7 +76,7 @@ def wide_token_costs(
 
     As `long_token_costs`, from columns such as ``<model>|prompt_tokens``.
     """
-    prices = _model_prices(token_prices, dict(zip(names, renamed, strict=True)))
+    prices = _find_prices(token_prices, dict(zip(names, renamed, strict=True)))
     costs = []
     for name in names:
         pairs = [tuple(f"{name}|{part}" for part in pair) for pair in _PAIRS]
@@ -116,7 +116,7 @@ def _read_counts(name: str, values: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _model_prices(
+def _find_prices(
     token_prices: Any, renamed: Mapping[str, str]
 ) -> dict[str, tuple[float, float]]:
     """Look up the two prices of every model; other models may be priced too."""
@@ -130,12 +130,12 @@ def _model_prices(
             "token), or leave the models out: models=[...]."
         )
     return {
-        name: _price_pair(name, prices[name] if name in prices else prices[new])
+        name: _check_price_pair(name, prices[name] if name in prices else prices[new])
         for name, new in renamed.items()
     }
 
 
-def _price_pair(name: str, entry: Any) -> tuple[float, float]:
+def _check_price_pair(name: str, entry: Any) -> tuple[float, float]:
     """Check the prices of one model, a pair or an entry of LiteLLM's price map."""
     if isinstance(entry, Mapping) and set(_KEYS) <= set(entry):
         entry = [entry[key] for key in _KEYS]

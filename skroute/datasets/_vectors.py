@@ -46,15 +46,15 @@ def read_embeddings(
         if cells is not None:
             names = None if by_row else labels
             vectors = _read_column(embeddings, cells, row, n_queries, names)
-            return _check(vectors, n_queries)
+            return _check_vectors(vectors, n_queries)
     if isinstance(embeddings, str | os.PathLike):
         embeddings = _read_file(embeddings, source)
-    embeddings = _in_order(embeddings, labels)
+    embeddings = _put_in_order(embeddings, labels)
     if not by_row:
-        return _check(embeddings, n_queries)
+        return _check_vectors(embeddings, n_queries)
     first = np.full(n_queries, len(row))
     np.minimum.at(first, row, np.arange(len(row)))
-    table = _check(embeddings, len(row))
+    table = _check_vectors(embeddings, len(row))
     for i in np.flatnonzero(first[row] != np.arange(len(row))).tolist():
         query = int(row[i])
         rows = int(first[query]), i
@@ -102,7 +102,7 @@ def _read_column(
     return np.array(vectors)
 
 
-def _in_order(embeddings: Any, labels: Sequence[Any] | None) -> Any:
+def _put_in_order(embeddings: Any, labels: Sequence[Any] | None) -> Any:
     """Put the rows of a DataFrame in the order of the labels, where it has them.
 
     Labels that are numbers, or repeat, name no row: those go by position.
@@ -188,7 +188,7 @@ def _read_file(embeddings: str | os.PathLike[str], source: str) -> np.ndarray:
         ) from error
 
 
-def _check(embeddings: Any, n_queries: int) -> np.ndarray:
+def _check_vectors(embeddings: Any, n_queries: int) -> np.ndarray:
     """Check the shape and the numbers of embeddings; at least float32."""
     table = np.asarray(embeddings)
     if table.ndim != 2 or len(table) != n_queries:
