@@ -24,7 +24,7 @@ __all__ = ["FORMAT", "MAX_BYTES", "load", "save"]
 
 #: Raised whenever earlier releases could not read a file (see tests/data/README.md).
 FORMAT = 3
-#: Size of a file that is read, if nothing else is said.
+#: Default limit of the size of a file.
 MAX_BYTES = 1 << 30
 
 _HOLDS = (BaseRouter, BudgetDecider, Pipeline)
@@ -158,7 +158,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     except (OSError, MemoryError, Warning):
         raise
     except Exception as error:
-        # Anything may stand where a name, a number or a list is expected.
+        # A crafted file may hold anything where a name or a number is expected.
         reason = str(error) if type(error) is ValueError else repr(error)
         raise ValueError(
             f"{str(file)!r} cannot be loaded: {reason.rstrip('.')}. It should be a "

@@ -1,4 +1,4 @@
-"""The file of a router: a zip archive that ends in a digest of all that is before it.
+"""The file of a router: a zip archive that ends in a digest of all bytes before it.
 
 Its members are ``router.json``, ``arrays/<n>.npy`` and ``texts/<n>.txt``, all stored as
 they are: arrays and texts unfold into no more than the file's own size. What its JSON
@@ -30,16 +30,16 @@ _N_DIGEST = len(_DIGEST) + 64
 _MAIN = "router.json"
 # JSON becomes Python objects of up to some 30 times its size.
 _JSON_SHARE = 32
-# Bytes that what stands at these marks takes as Python objects.
+# Bytes of the Python objects that each of these marks in JSON makes.
 _MARKS = {b"[": 72, b"{": 240, b",": 40, b":": 60}
-# Objects may take so many times the size of the file, and a little more.
+# Limit of the memory of objects, as a multiple of the file size, plus a constant.
 _ROOM = 16
 _SPARE = 1 << 20
-# The record at the end of a zip archive, and what comes before it in very large ones.
+# The end record of a zip archive, and the signature before it in very large ones.
 _END = struct.Struct("<4s4H2LH")
 _ZIP64 = b"PK\x06\x07"
 _MOST_MEMBERS = 65_000
-# Of its list of members, which takes some 20 times the room as Python objects.
+# Bytes of the list of members, which takes some 20 times as much as Python objects.
 _LARGEST_LIST = 8 << 20
 
 
@@ -77,7 +77,7 @@ def pack(
 
 
 def _make_member(name: str) -> zipfile.ZipInfo:
-    # Without a date, so that the same router is the same file.
+    # A fixed date, so that the same router gives the same bytes.
     return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
 
 
@@ -127,7 +127,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(content))
         except Exception as error:
-            # Any kind of exception: its fields are taken at their word.
+            # zipfile trusts the fields, so a crafted one raises any exception.
             raise ValueError(f"it is no readable archive ({error})") from None
         members = self._zip.infolist()
         self._members = {member.filename: member for member in members}

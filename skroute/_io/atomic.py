@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["check_writable", "replacing"]
 
-# Seconds after which a temporary file that did not change is one of a killed process.
+# Seconds without a change after which a temporary file was left by a killed process.
 _STALE = 600.0
 
 
@@ -30,7 +30,7 @@ def check_writable(file: Path) -> None:
     if file.exists() and not file.is_file():
         raise OSError(f"{str(file)!r} is a device or a pipe; give the path of a file.")
     beside = _name_beside(Path(os.path.realpath(file)))
-    # Permissions, quotas and read-only disks are only known by trying.
+    # Only trying reveals permissions, quotas and read-only disks.
     with _name_given_file(file, beside):
         try:
             beside.touch(exist_ok=False)

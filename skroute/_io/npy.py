@@ -15,7 +15,7 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-# Axes of arrays that hold nothing: what is computed with one may be as long.
+# Longest axes of empty arrays: what is computed from one may be as long.
 _LONGEST_EMPTY = 1 << 14
 
 
@@ -36,7 +36,7 @@ def read_array(stream: IO[bytes], size: int) -> np.ndarray:
     except OSError:
         raise
     except Exception as error:
-        # A crafted header fails in the ways of Python's parser.
+        # numpy parses the header as Python, so a crafted one raises any exception.
         raise ValueError(f"it has no header of an array ({error!r})") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(f"it holds {dtype}, not numbers")

@@ -24,11 +24,11 @@ from skroute._table.names import as_mapping
 __all__ = ["Decoder", "Encoder"]
 
 _DEEPEST = 40
-# Longer texts are members of their own: models, not names.
+# Longer texts, such as models, become members of their own.
 _LONG = 1000
-# Bytes that these take, however few stand in a file.
+# Bytes in memory of these, however short they are in a file.
 _SIZES = {"object": 1000, "requests": 3000, "RandomState": 10_000}
-# Dicts of numbers as keys are prices by model; colliding ones would take for ever.
+# Prices by model may have numbers as keys; very many could be chosen to collide.
 _MOST_NUMBER_KEYS = 10_000
 _REQUESTS = "_metadata_request"
 _DTYPES = {
@@ -79,8 +79,8 @@ class Encoder:
             state = self._encode_dict(value.get_state(legacy=False), where, depth)
             return {"$": "RandomState", "state": state}
         if type(value).__module__.split(".")[0] in ("pandas", "polars"):
-            # Prices and caps may come in a Series, and what they say is kept: prices by
-            # the names of models, caps (a budget) as they follow each other.
+            # A Series of prices goes by the names of models, one of caps (a budget) by
+            # position.
             prices = value if where.endswith(".budget") else as_mapping(value)
             plain = prices if isinstance(prices, dict) else np.asarray(value)
             return self.encode(plain, where, depth + 1)
@@ -198,7 +198,7 @@ class Decoder:
 
     def decode(self, value: Any, depth: int = 0) -> Any:
         """Decode one JSON value."""
-        # An object, a list and what is in them are one step each.
+        # An object, a list and what is in them count as one level each.
         if depth > 3 * _DEEPEST:
             raise ValueError("it is nested too deeply")
         if value is None or isinstance(value, str | bool | int | float):
@@ -269,7 +269,7 @@ class Decoder:
         if number not in self._arrays:
             self._arrays[number] = self._member_array(number)
         else:
-            # Copies that are made of it later, in single precision, are not shared.
+            # Count it again: float32 copies that are made later are not shared.
             self._take(self._arrays[number].nbytes)
         return self._arrays[number]
 
@@ -287,7 +287,7 @@ class Decoder:
         state = self.decode(value["state"], depth)
         inner = state["state"]
         key, place = inner["key"], inner["pos"]
-        # Compiled code reads the key from this place on.
+        # Compiled code reads the key from this position without checking it.
         if (
             state["bit_generator"] != "MT19937"
             or not (isinstance(key, np.ndarray) and key.shape == (624,))

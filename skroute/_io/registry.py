@@ -55,9 +55,9 @@ TRANSIENT = {"_skroute_version", "_stop_words_id"}
 
 _METRICS = {"cosine", "euclidean", "l1", "l2", "manhattan", "minkowski"}
 _WORDS = r"(?u)\b\w\w+\b"  # another pattern could take for ever on some prompt
-# More threads than any machine has, and fewer than bring one down.
+# Limit of threads: above any real machine, below what exhausts one.
 _MOST_THREADS = 1024
-# Words in one term of a vocabulary: each word of a prompt begins as many terms.
+# Most words in one term: each word of a prompt begins as many terms.
 _LONGEST_TERM = 10
 
 
@@ -94,7 +94,7 @@ def check_state(tag: str, state: dict[str, Any]) -> None:
     if isinstance(names, np.ndarray) and names.dtype == object:
         check_printable(map(str, names.ravel()), "a model of the router")
     if tag.startswith("sklearn."):
-        # scikit-learn puts it into a warning as it is.
+        # scikit-learn prints it in a warning unchanged.
         version = state.get("_sklearn_version", "")
         _require(
             isinstance(version, str) and bool(re.fullmatch(r"[\w.+!-]{0,40}", version)),
@@ -138,7 +138,7 @@ def _check_neighbors(state: dict[str, Any]) -> None:
         state.get("_fit_method") == "brute" and state.get("_tree") is None,
         "it keeps a search tree, which no file carries: fit it with algorithm='brute'",
     )
-    # Compiled code walks these rows without looking at their number or width.
+    # Compiled code reads these rows without checking their number or width.
     _require(
         isinstance(rows, np.ndarray)
         and isinstance(target, np.ndarray)
@@ -179,7 +179,7 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
         state.get("strip_accents") in (None, "ascii", "unicode"),
         "strip_accents must be None, 'ascii' or 'unicode'",
     )
-    # A prompt becomes terms of every number of words from the first to the last.
+    # A prompt becomes terms of every length in this range.
     terms = state.get("ngram_range", (1, 1))
     _require(
         isinstance(terms, tuple | list)
@@ -190,7 +190,7 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
     columns = state.get("vocabulary_")
     if columns is None:
         return
-    # They become column numbers of a sparse matrix, which is not bound to its width.
+    # They become column indices of a sparse matrix, which does not check them.
     numbers: list[Any] = list(columns.values()) if isinstance(columns, dict) else [""]
     whole = all(type(number) in (int, np.int64, np.int32) for number in numbers)
     _require(
@@ -200,7 +200,7 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
 
 
 def _check_finite(state: dict[str, Any]) -> None:
-    # Of estimates that are no numbers, every query would get the first model.
+    # With NaN estimates, every query would get the first model.
     for name, value in state.items():
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
             _require(bool(np.isfinite(value).all()), f"{name} must hold finite numbers")
@@ -208,7 +208,7 @@ def _check_finite(state: dict[str, Any]) -> None:
 
 def _check_views(state: dict[str, Any]) -> None:
     _check_finite(state)
-    # Their sizes are those of what is made for every query.
+    # These sizes decide the memory that every query takes.
     parts, centres = state.get("_parts"), state.get("_centres")
     _require(
         isinstance(parts, list)

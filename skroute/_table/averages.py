@@ -15,7 +15,7 @@ __all__ = [
     "weighted_sums",
 ]
 
-# A value that stands for more rows than this is noise for all of them.
+# Cap on the rows that one value stands for: beyond it, its noise dominates the mean.
 _MOST_ROWS = 10.0
 
 
@@ -89,12 +89,12 @@ def keep_in_range(estimates: np.ndarray, low: float, high: float) -> np.ndarray:
     """
     best = np.maximum.reduce(estimates, axis=1, keepdims=True)
     inside = np.minimum(np.maximum(best, low), high)
-    # Rounding of the difference must not leave the range again.
+    # Clip again: rounding of the difference can leave the range.
     return np.minimum(np.maximum(estimates + (inside - best), low), high)
 
 
 def rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:
-    """Rows that an outcome of weight 1 stands for, of all; 0 where there is none."""
+    """Count the rows that an outcome of weight 1 stands for; 0 without outcomes."""
     return np.divide(n_rows, mass, out=np.zeros(len(mass)), where=mass > 0)
 
 

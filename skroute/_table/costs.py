@@ -30,8 +30,7 @@ __all__ = [
 ]
 
 
-# Part by which a cost may lie above a budget: prices in single precision and numbers
-# that were printed are not exact.
+# Relative tolerance of budgets: float32 prices and printed numbers are not exact.
 _SLACK = 1e-6
 
 
@@ -68,7 +67,7 @@ def check_costs(
     if table.shape != tuple(shape):
         way_out = "Prices per model belong in the constructor: costs=..."
         named = set() if columns is None else set(columns)
-        # Without a name in common, y may have no names of its own.
+        # If no name is shared, y probably has no names: then this hint would mislead.
         if named & set(models) and named != set(models):
             way_out = (
                 f"Not in y: {format_names(sorted(named - set(models)))}; missing from "

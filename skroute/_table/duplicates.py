@@ -1,4 +1,4 @@
-"""Repeated prompts: find the rows of a table that ask the same thing.
+"""Duplicate prompts: find the rows of a table that ask the same thing.
 
 Logs hold a prompt many times, evaluations draw several answers per prompt, and hosted
 encoders return the same prompt with differences of up to 1e-4 in every feature. Rows
@@ -33,27 +33,27 @@ __all__ = [
     "number_equal",
 ]
 
-# A prompt of this many rows is a block, which is decided as one; in small tables a
-# tenth of the rows, but at least a handful.
+# Rows from which a prompt is a block, which is decided as one. In small tables it is a
+# tenth of the rows, but at least `_SMALLEST_BLOCK`.
 BLOCK = 50
 _SMALLEST_BLOCK = 10
 # Largest distance of two rows of one prompt, in units of the spread of the queries.
 _NEAR = 0.02
-# Directions on which distances are measured. They tell 8 numbers of a query, whatever
-# its width and wherever it is stored.
+# Random directions that queries are projected on: 8 numbers of each are compared,
+# whatever its width.
 _N_DIRECTIONS = 8
-# In few dimensions different queries come near each other by chance. Distances are
-# shortened until that is expected of one query in a hundred.
+# In few dimensions different queries are near each other by chance. The limit is
+# lowered until that is expected of one query in a hundred.
 _BY_CHANCE = 0.01
-# Width of the cells in which rows are compared, in largest distances. A pair that the
-# border of a cell separates shares a cell of another, shifted, grid.
+# Width of the grid cells in which rows are compared, in units of the limit. A pair
+# that a border separates shares a cell of another, shifted, grid.
 _CELL = 5.0
 _N_GRIDS = 8
-# Prompts that are told apart in one cell, at most: the cost stays linear.
+# Most prompts that are distinguished in one cell, which keeps the cost linear.
 _N_IN_CELL = 32
 # Rows on which the spread is measured.
 _N_SAMPLED = 2048
-# Quantiles of a feature beyond which values count as if they were there.
+# Quantiles to which the values of a feature are clipped before its spread is taken.
 _INNER = (0.05, 0.95)
 
 # What `average_duplicates` does with a row: keep it, leave it out, or put there the
@@ -152,16 +152,16 @@ def _find_centre_and_scale(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     makes all queries look alike: values beyond the inner 90% count as at its ends, and
     features that vary more than most count as much as these.
     """
-    # The largest number as a unit: squares of tiny or huge ones are lost.
+    # Scale by the largest number: squares of tiny or huge ones would be lost.
     unit = float(np.abs(sample).max()) or 1.0
     sample = sample / unit
     centre = np.median(sample, axis=0)
     low, high = np.quantile(sample, _INNER, axis=0)
     spread = np.clip(sample, low, high).std(axis=0)
-    # Distances that rounding explains are none.
+    # Spreads that rounding explains count as 0.
     rounding = float(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(sample).max())
     if np.median(spread) <= rounding:
-        # Most features of most rows are constant.
+        # Most features are constant in most rows: clipping would hide the others.
         spread = sample.std(axis=0)
     varied = spread > rounding
     if not varied.any():
@@ -196,7 +196,7 @@ def _match_points(points: np.ndarray) -> np.ndarray:
     roots = first
     for _ in range(_N_GRIDS):
         shift = rng.random(n_dimensions)
-        # Numbers of cells may wrap around: distances decide in the end.
+        # Overflow of cell numbers is harmless: distances are compared in the end.
         cell = np.floor(points[roots] / (_CELL * near) + shift)
         code = np.clip(cell, -(2.0**62), 2.0**62).astype(np.int64) @ odd
         _join_in_cells(points, roots, code, near, first)
@@ -267,8 +267,8 @@ def average_duplicates(
         return rows.map(_replace_rows, table, place, rows.share(means), np.nan)
 
     if mass is not None:
-        # Over all rows, also those without an outcome: weights of one over the chance
-        # of an outcome then count a prompt once, however often it was tried.
+        # Average over all rows, also those without an outcome: inverse-propensity
+        # weights then count a prompt once, however often it was tried.
         means = (of_prompt @ mass) / of_prompt.sum(axis=1)[:, None]
         weight = rows.map(_replace_rows, weight, place, rows.share(means), 0.0)
     return mean(quality), None if costs is None else mean(costs), weight

@@ -192,7 +192,7 @@ def check_outcome_weight(
             f"{format_names(models[largest == 0])}: all their weights are 0; drop "
             "their columns or weigh an outcome."
         )
-    # The largest as a unit keeps the squares of extreme weights finite.
+    # Scaling by the largest keeps the squares of extreme weights finite.
     total, squares = rows.get(rows.total(_sum_weights, table, largest))
     return rows.map(_scale_to_outcomes, table, largest, total / squares)
 

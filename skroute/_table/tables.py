@@ -92,9 +92,9 @@ class FitsTable:
         self.models_ = models
         self.costs_ = np.array(outcomes.mean_costs)
         self._per_query_costs = outcomes.per_query
-        # They are part of what is learned: other prices need another fit.
+        # Kept to notice prices that are set later: those need another fit.
         self._fitted_costs = getattr(self, "costs", None)
-        # What an earlier fit knew of its training queries holds no more.
+        # Training queries of an earlier fit no longer describe this router.
         vars(self).pop("_training", None)
 
 
@@ -158,7 +158,7 @@ def adopt_table(
     router: Any, models: np.ndarray, X: Any, outcomes: Outcomes
 ) -> RoutingTable:
     """Let a router keep what follows from a checked table, and put that together."""
-    # Unbound: whoever is checked need not be a `BaseRouter`.
+    # Unbound, because the router need not be a `BaseRouter`.
     FitsTable._keep_table(router, models, outcomes)
     return RoutingTable(
         X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
@@ -227,7 +227,7 @@ def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
 
 
 def _is_text(X: Any) -> bool:
-    """Tell texts in a list, an array or a Series; a DataFrame is none."""
+    """Tell whether X is texts in a list, an array or a Series, not a DataFrame."""
     if isinstance(X, str):
         return True
     if not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
@@ -236,9 +236,9 @@ def _is_text(X: Any) -> bool:
 
 
 def _is_plain(router: BaseEstimator, X: Any) -> bool:
-    """Whether there is nothing about X that scikit-learn's checks would find.
+    """Tell whether X would pass scikit-learn's checks unchanged.
 
-    They look for everything that X could be, which takes as long as to route a query.
+    Those checks take as long as routing one query, so a plain array skips them.
     """
     known = vars(router)
     if not (
@@ -248,13 +248,13 @@ def _is_plain(router: BaseEstimator, X: Any) -> bool:
         and X.ndim == 2
         and X.shape[0] > 0
         and X.shape[1] == known.get("n_features_in_")
-        # It would be missing the names.
+        # scikit-learn warns if only the fit had feature names.
         and "feature_names_in_" not in known
         and "models_" in known
     ):
         return False
-    # Neither is a number there that is none, nor one whose square would not be; a sum
-    # that overflows is looked at again.
+    # A sum of squares within the limit proves that all numbers are finite and small
+    # enough. One that is not goes through the full check.
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.vdot(X, X)) <= LARGEST_FEATURE**2
 

@@ -18,8 +18,8 @@ __all__ = [
     "write_whole",
 ]
 
-# Halves of a pair of surrogates are left where a log cut a text inside of an emoji: no
-# file can be written with them. Control characters move the cursor of a terminal.
+# A log that cuts a text inside an emoji leaves half a surrogate pair, which no file can
+# encode. Control characters act on a terminal.
 _UNWRITABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 # Names longer than this are answers or prompts.
@@ -82,7 +82,7 @@ def clean_text(text: str) -> str:
     """Replace halves of surrogate pairs and control characters by U+FFFD."""
     if _UNWRITABLE.search(text) is None:
         return text
-    # Two halves that belong together are one character.
+    # Join halves that belong together into one character.
     paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return _UNWRITABLE.sub(_REPLACEMENT, paired)
 

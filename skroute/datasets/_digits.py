@@ -150,7 +150,7 @@ def _fit_pool() -> tuple[
     X, y, queries = pixels[train], shown[train], pixels[rows]
     quality, costs = [], []
     pool = _make_pool()
-    # How a sum is split among threads changes its last bits, and so could one answer.
+    # Threads change the last bits of sums, which could change an answer.
     with single_threaded():
         for name, model in pool.items():
             model.fit(*(_add_shifts(X, y) if name == "svc" else (X, y)))

@@ -154,7 +154,7 @@ class _Downloader:
                 stream=True,
                 timeout=self.remote.timeout,
                 allow_redirects=False,
-                # As it is: the size that is expected is that of the file.
+                # Uncompressed, because the expected size is that of the file.
                 headers={"Accept-Encoding": "identity"},
             )
             if not response.is_redirect:

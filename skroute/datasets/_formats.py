@@ -27,12 +27,12 @@ from skroute.exceptions import UnsafePickleError
 
 __all__ = ["MAX_BYTES", "as_path", "open_table", "read_columns", "table_format"]
 
-# A prompt that reads "NA" is a prompt, so these count in columns of numbers only.
+# Missing values in columns of numbers only: a prompt may read "NA".
 _MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
 _SEPARATORS = (",", ";", "\t")
-# Where fields are parted by semicolons, a comma is often that of a fraction.
+# Where semicolons separate fields, a comma is often the decimal sign.
 _DECIMAL_COMMA = re.compile(rb'(?:^|;)"?-?\d+,\d+"?(?=;|\r?$)', re.MULTILINE)
-# Bytes by which the dialect of a CSV file is told, and that are unpacked at once.
+# Bytes that are unpacked at once, and that tell the dialect of a CSV file.
 _SAMPLE = 1 << 16
 # Rows of a parquet file that are unpacked at once.
 _ROWS = 256
@@ -198,7 +198,7 @@ def _read_parquet(path: Path, max_bytes: int) -> Columns:
         with parquet.ParquetFile(path) as file:
             groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
             _check_size(sum(group.total_byte_size for group in groups), max_bytes)
-            # Repeated values are stored once: only what is unpacked tells its size.
+            # Repeated values are stored once, so only unpacking tells the true size.
             batches, size = [], 0
             for batch in file.iter_batches(_ROWS):
                 size += batch.nbytes
@@ -209,7 +209,7 @@ def _read_parquet(path: Path, max_bytes: int) -> Columns:
     except (ValueError, MemoryError):
         raise
     except Exception as error:
-        # A damaged file fails in all of pyarrow's ways; some are no ValueError.
+        # pyarrow raises errors of many kinds for a damaged file.
         raise ValueError(f"pyarrow cannot read it ({error})") from error
 
 

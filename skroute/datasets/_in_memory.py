@@ -26,18 +26,18 @@ __all__ = [
     "table_in_memory",
 ]
 
-#: Names and values, in the order of the table. Numbers are float64 or as they were
-#: stored, all else are object arrays with None or NaN where a value is missing.
+#: Names and values, in the order of the table. Numbers are float64 or as stored; all
+#: other columns are object arrays with None or NaN where a value is missing.
 Columns = list[tuple[str, np.ndarray]]
 
-#: Size of a table that is read, unpacked, if nothing else is said.
+#: Default limit of the size of a table, unpacked.
 MAX_BYTES = 1 << 30
 
-# Bytes of a value in a column of records, where it is missing too.
+# Bytes of a value in a column of records, also of a missing one.
 _BYTES = 8
 # The key of LLMRouter's and RouterDC's records under which each model has its quality.
 _SCORES = "scores"
-# Where one of these names the model of a record, `scores` go by metric.
+# If a record has one of these, its `scores` are by metric, not by model.
 _MODEL_KEYS = (*MODEL_COLUMNS, "model_id", "llm", "engine", "deployment", "provider")
 
 

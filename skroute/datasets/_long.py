@@ -339,7 +339,7 @@ def _refuse_repeats(pair: np.ndarray, queries: list[Any], models: list[str]) -> 
 
 
 def find_prompts(found: dict[str, np.ndarray], query: str) -> str | None:
-    """Find the texts; the names of queries are none unless they have several words."""
+    """Find the column of texts; it is `query` only if that has several words."""
     others = [
         name
         for name, cells in found.items()

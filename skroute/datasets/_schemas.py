@@ -43,14 +43,13 @@ MODEL_COLUMNS = ("model", "model_name")
 QUALITY_COLUMNS = ("quality", "score", "performance")
 COST_COLUMNS = ("cost", "total_cost", "spend", "response_cost")
 
-#: How pandas calls the first column of a CSV file that DataFrame.to_csv wrote with its
-#: index, which has no name.
+#: Name that pandas gives the unnamed index column of a CSV file.
 ROW_INDEX = "Unnamed: 0"
 _DROPPED = ("oracle_model_to_route_to", ROW_INDEX)
 _ANSWER_ENDINGS = ("|model_response", "_response")
 
-# What stands beside models in tables of logs and votes, by normalized name: names and
-# numbers of rows, counts of tokens, times, money, votes, how a row was made, metrics.
+# Normalized names of columns that are no models in logs and votes: identifiers, token
+# counts, times, money, votes, settings, metrics.
 _SIDE = re.compile(
     r"(.*_)?(id|uuid|hash|index|idx)"
     r"|(.*_)?tokens?(_(in|out|count))?"

@@ -145,8 +145,8 @@ def make_routing(
         )
     rng = check_random_state(random_state)
 
-    # Everything is drawn in one order whatever the options say, so that switching one
-    # on (graded, missing ...) leaves the queries and the models as they were.
+    # Draw everything in a fixed order, so that an option (graded, missing ...) leaves
+    # the queries and the models as they were.
     task = rng.randint(n_tasks, size=n_queries)
     hardness = rng.normal(size=n_queries)
     log_length = rng.normal(size=n_queries)
@@ -163,7 +163,7 @@ def make_routing(
     rank = np.linspace(-1.0, 1.0, n_models) if n_models > 1 else np.zeros(1)
     skill = rank[:, None] + specialization * special
     distance = skill[:, task].T - (hardness + difficulty)[:, None]
-    # The steepness 1.5 makes easy and hard queries for every model, and few in between.
+    # A steepness of 1.5 makes most queries clearly easy or hard for each model.
     expected = expit(1.5 * discrimination * distance)
     quality = _draw_outcomes(expected, graded, rng)
     quality[hidden] = np.nan
@@ -193,6 +193,6 @@ def _draw_outcomes(
     """Draw an outcome for each chance of a right answer."""
     if not graded:
         return (rng.uniform(size=expected.shape) < expected).astype(np.float64)
-    # A Beta distribution has no place for a mean of exactly 0 or 1.
+    # A Beta distribution cannot have a mean of exactly 0 or 1.
     mean = np.clip(expected, 1e-6, 1 - 1e-6)
     return rng.beta(_CONCENTRATION * mean, _CONCENTRATION * (1 - mean))

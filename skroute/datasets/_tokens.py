@@ -18,7 +18,7 @@ __all__ = ["TOKEN_ENDINGS", "holds_tokens", "long_token_costs", "wide_token_cost
 _PAIRS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 #: Ends of the names of a wide table's token columns.
 TOKEN_ENDINGS = tuple(f"|{name}" for pair in _PAIRS for name in pair)
-# Objects that answers of APIs and exports of traces keep their counts in.
+# Objects in which API responses and trace exports keep token counts.
 _OBJECTS = (
     "usage",
     "token_usage",
@@ -29,7 +29,7 @@ _OBJECTS = (
 )
 _INSIDE = (*_PAIRS, ("prompt", "completion"), ("input", "output"))
 _KEYS = ("input_cost_per_token", "output_cost_per_token")
-# A higher price for one token is most likely that of a million.
+# A higher price per token is probably a price per million tokens.
 _MAX_PRICE = 0.1
 _HINT = "Token counts are numbers."
 

@@ -308,7 +308,7 @@ class _WideTable:
             )
         ]
         if priced:
-            # The costs tell which columns are models', so nothing else has to be one.
+            # Cost columns already name the models, so other columns need not be models.
             names = [
                 name
                 for name in names
@@ -434,7 +434,7 @@ class _Merge:
         column = np.array([models.index(name) for name in renamed])
         if options.duplicates == "raise" or keys is None:
             return cls(np.arange(n_rows), column, n_rows, models)
-        # A row without a prompt is a query of its own.
+        # A row without a prompt counts as a separate query.
         row = number_equal(key or i for i, key in enumerate(keys))
         return cls(row, column, int(row.max()) + 1, models)
 
