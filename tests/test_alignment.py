@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from typing import Any
 from unittest.mock import patch
 
@@ -170,7 +171,8 @@ def named(index: Any, y: Any) -> list[str]:
 CURVES = {
     name: getattr(metrics, name)
     for name in metrics.__all__
-    if name in {metric.__name__ for metric in metrics._scorer._CURVE_METRICS}
+    if {"quality", "cost", "scope"} <= set(signature(getattr(metrics, name)).parameters)
+    and not name.endswith("_curve")
 }
 TWO = {"apgr", "call_performance_threshold"}
 

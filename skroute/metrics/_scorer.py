@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -135,24 +136,16 @@ def make_routing_scorer(
     return RoutingScorer(metric, costs, scope, response, greater_is_better, kwargs)
 
 
+@dataclass(repr=False, eq=False)
 class RoutingScorer:
     """Result of :func:`make_routing_scorer`, which documents it."""
 
-    def __init__(
-        self,
-        metric: Callable[..., float],
-        costs: Any,
-        scope: Literal["mean", "query"],
-        response: str,
-        greater_is_better: bool,
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.metric = metric
-        self.costs = costs
-        self.scope = scope
-        self.response = response
-        self.greater_is_better = greater_is_better
-        self.kwargs = kwargs
+    metric: Callable[..., float]
+    costs: Any
+    scope: Literal["mean", "query"]
+    response: str
+    greater_is_better: bool
+    kwargs: dict[str, Any]
 
     def __call__(
         self,
@@ -176,7 +169,7 @@ class RoutingScorer:
         Returns
         -------
         float
-            The metric; negated where lower is better.
+            The metric, negated where lower is better.
         """
         check_rows(X=X, y_true=y_true, sample_weight=sample_weight)
         if costs is None:
@@ -240,13 +233,7 @@ class RoutingScorer:
         return self.metric(y, choice, costs=costs, **weights, **self.kwargs)
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Request `costs` and `sample_weight` along with the queries to score.
-
-        Returns
-        -------
-        MetadataRequest
-            The request.
-        """
+        """Request `costs` and `sample_weight` along with the queries to score."""
         request = MetadataRequest(owner=self.__class__.__name__)
         request.score.add_request(param="costs", alias=True)
         request.score.add_request(param="sample_weight", alias=True)
