@@ -171,7 +171,8 @@ def named(index: Any, y: Any) -> list[str]:
 CURVES = {
     name: getattr(metrics, name)
     for name in metrics.__all__
-    if {"quality", "cost", "scope"} <= set(signature(getattr(metrics, name)).parameters)
+    if {"quality", "scope", "sample_weight"}
+    <= set(signature(getattr(metrics, name)).parameters)
     and not name.endswith("_curve")
 }
 TWO = {"apgr", "call_performance_threshold"}
