@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "skroute"
 MOST_ROOT_MODULES = 16
 #: Open to every room.
 GROUND = {"_optional", "_version", "exceptions"}
-ROUTERS = {"base", "crossfit", "ranking", "pointwise", "dummy", "_pool"}
+ROUTERS = {"base", "crossfit", "ranking", "pointwise", "dummy"}
 BELOW_ROUTERS = {
     "_compute",
     "_table",
@@ -73,9 +73,7 @@ EXTRAS = {
 
 
 #: Knots that are left, as (test, module). To be emptied.
-KNOTS = {
-    ("attributes", "_pool"),
-}
+KNOTS: set[tuple[str, str]] = set()
 #: Methods of the standard library whose names begin with an underscore.
 NAMED_TUPLE = {"_asdict", "_replace"}
 

@@ -1,4 +1,4 @@
-"""Views of a query: the scaled embedding, two kernels, and profiles of clusters.
+"""Views of a query: the scaled embedding, kernels, and profiles of clusters.
 
 Regressions on different views of the same embedding err differently, and together
 route better than the best of them. All views are spanned by centres of clusters, so
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from copy import copy
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,302 +21,241 @@ from sklearn.decomposition import PCA
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._compute.products import multiply_row, multiply_vector
+from skroute._estimate.options import OPTIONS, Options
+from skroute._estimate.trust import EVERYWHERE, find_trust, pull_factors, trust_at
 from skroute._table.duplicates import Duplicates
 
-__all__ = ["QueryViews"]
+__all__ = ["QueryViews", "fit_views"]
 
-# Widths of the two kernels, for embeddings scaled to unit mean squared distance from
-# their centre: one about as wide as the cloud of queries, one narrower.
-_GAMMAS = (1.0, 2.0)
-# Clusters of the profiles: from tasks to topics.
-_PROFILES = (8, 32, 128)
 # How softly a query belongs to clusters, as a part of their mean squared radius: nearly
 # all to the next one. Softer profiles are smoother kernels, of which there are two.
 _SOFTNESS = 0.1
-# Estimates are believed as far from the landmarks as so many of the training queries
-# lie, and from the second on not at all.
-_KNOWN = (0.9, 0.99)
-# But at least to so many times the median (of squared distances): in a cloud of noise
-# all queries are about equally far from everything, and the farthest no worse known.
-_APART = (1.5, 2.0)
 # Queries on which directions and centres are found, at most.
 _N_SAMPLED = 8192
 # Wider embeddings are projected on so many of their leading directions.
 _MAX_WIDTH = 512
 _EPSILON = float(np.finfo(np.float64).eps)
 
+Pulls = tuple[np.ndarray, ...]
 
+
+@dataclass(frozen=True)
 class QueryViews:
-    """Learns from unlabelled queries what the regressions see of a query.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_queries, n_features)
-        Embeddings.
-    n_landmarks : int
-        Centres that span the kernels, at most.
-    rng : RandomState
-        Draws the sample, the landmarks and the profiles.
-    duplicates : Duplicates
-        Which queries are of one prompt: each prompt counts once.
-    rows : Rows, default=IN_MEMORY
-        Where the queries are. Elsewhere X and `trusted` are handles of columns.
+    """What the regressions see of a query.
 
     Attributes
     ----------
-    landmarks : ndarray of shape (n_landmarks, width)
-        Centres of small clusters of scaled queries.
-    trusted : ndarray of shape (n_queries,)
-        Trust in the training queries, had they not been among these.
+    centre : ndarray of shape (n_features,)
+        Mean of the training queries.
+    scale : float
+        Their root mean squared distance from it; infinite where they do not differ.
+    basis : ndarray of shape (n_features, width) or None
+        Leading directions of wide embeddings.
+    centres : ndarray of shape (n_centres, width)
+        Landmarks, then the centres of each profile: one product gives the distances to
+        all of them. Its type is the precision of all that is computed.
+    sizes : tuple of int
+        Number of landmarks, and of centres of each profile.
+    gammas : tuple of float
+        Widths of the kernels on the landmarks.
+    softness : tuple of float
+        How softly queries belong to the clusters of each profile.
+    limits : tuple of float
+        Squared distances from the nearest landmark where trust begins to fall, and ends.
     """
 
-    _dtype: Any = np.float64
+    centre: np.ndarray
+    scale: float
+    basis: np.ndarray | None
+    centres: np.ndarray
+    sizes: tuple[int, ...]
+    gammas: tuple[float, ...]
+    softness: tuple[float, ...]
+    limits: tuple[float, float] = EVERYWHERE
 
-    def __init__(
-        self,
-        X: Any,
-        n_landmarks: int,
-        rng: np.random.RandomState,
-        duplicates: Duplicates,
-        rows: Rows = IN_MEMORY,
-    ) -> None:
-        counted = np.flatnonzero(duplicates.counted)
-        sample, sampled = self._fit_scaling(X, rng, counted, rows)
-        every = len(sample) == len(counted)
-        # A block of identical queries is worth one landmark.
-        _, different = np.unique(duplicates.first[sampled], return_index=True)
-        centres = [_landmarks(sample[different], n_landmarks, rng)]
-        # How softly queries belong to the clusters of each profile.
-        self._softness: list[float] = []
-        self._pulls: list[np.ndarray] = []
-        for n_clusters in _PROFILES:
-            if n_clusters >= len(centres[0]):
-                continue
-            found, softness, sizes = _profile(sample, n_clusters, rng)
-            centres.append(found)
-            self._softness.append(softness)
-            # A query pulls the centre of its cluster: without it, it would lie farther
-            # off by this factor (J. A. Hartigan, "Clustering Algorithms", 1975).
-            pull = _pulls(sizes)
-            self._pulls.append(pull if every else np.ones(n_clusters))
-        # In one matrix: one product gives the distances to all of them.
-        self._centres = np.concatenate(centres)
-        self._squares = (self._centres**2).sum(axis=1)
-        # Where those of the landmarks and of each profile are.
-        ends = np.cumsum([len(part) for part in centres]).tolist()
-        self._parts = [slice(*pair) for pair in itertools.pairwise([0, *ends])]
-        self._roots = self._maps()
-        self.trusted = self._known(X, every, duplicates, rows)
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        return (self.centres**2).sum(axis=1)
 
-    def __len__(self) -> int:
-        return 1 + len(_GAMMAS) + len(self._softness)
+    @cached_property
+    def _parts(self) -> list[slice]:
+        """Where the landmarks are among the centres, and the centres of each profile."""
+        ends = itertools.accumulate(self.sizes, initial=0)
+        return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def landmarks(self) -> np.ndarray:
-        """Centres that span the kernels."""
-        return self._centres[self._parts[0]]
+        """Centres that span the kernels, (n_landmarks, width)."""
+        return self.centres[self._parts[0]]
 
     def scaled(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
         # In double precision, so that nothing is lost far from the origin.
-        scaled = ((X - self._centre) / self._scale).astype(self._dtype, copy=False)
-        if self._basis is None:
+        scaled = (X - self.centre) / self.scale
+        scaled = scaled.astype(self.centres.dtype, copy=False)
+        if self.basis is None:
             return scaled
         multiply = multiply_row if len(scaled) == 1 else np.matmul
-        return multiply(scaled, self._basis)
+        return multiply(scaled, self.basis)
 
-    def of(self, scaled: np.ndarray, view: int) -> np.ndarray:
-        """Features of training queries to regress on, (n_queries, n_view_features).
+    def transform(
+        self, scaled: np.ndarray, pulls: Pulls | None = None
+    ) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+        """Trust (n_queries,) in what is known of scaled queries, and all their views.
 
-        They are what they would be, had the query not been among the training queries.
+        With `pulls`, profiles of training queries are what they would be, had the
+        queries not been among the training queries.
         """
-        if view == 0:
-            return scaled
-        if view <= len(_GAMMAS):
-            distance = self._distances(scaled, self._parts[0])
-            return np.exp(-_GAMMAS[view - 1] * distance)
-        profile = view - 1 - len(_GAMMAS)
-        distance = self._distances(scaled, self._parts[1 + profile])
-        rows, own = np.arange(len(distance)), distance.argmin(axis=1)
-        distance[rows, own] *= self._pulls[profile][own]
-        return _memberships(distance, self._softness[profile])
+        distance = self._distances(scaled, slice(None))
+        nearest = np.minimum.reduce(distance[:, self._parts[0]], axis=1)
+        return trust_at(nearest, self.limits), self._views(scaled, distance, pulls)
 
-    def basis(self, view: int) -> np.ndarray | None:
-        """Map of a view's features under which a ridge is one in the kernel's space."""
-        return self._roots[view - 1] if 0 < view <= len(_GAMMAS) else None
+    def first_view(self, X: np.ndarray) -> list[np.ndarray]:
+        """The view that is the scaled embedding itself, as a list of one."""
+        return [self.scaled(X)]
 
-    def forget_maps(self) -> None:
-        """Drop what only the training queries need."""
-        self._roots, self._pulls, self.trusted = [], [], np.ones(0)
+    def to_landmarks(self, X: np.ndarray) -> np.ndarray:
+        """Squared distances (n_queries, n_landmarks) of embeddings from landmarks."""
+        return self._distances(self.scaled(X), self._parts[0])
 
-    def with_maps(self) -> QueryViews:
-        """Return a copy that has them again, for further regressions."""
-        views = copy(self)
-        views._roots = self._maps()
-        # These are new queries, which pulled no centre.
-        views._pulls = [np.ones(part.stop - part.start) for part in self._parts[1:]]
-        return views
+    def bases(self) -> list[np.ndarray | None]:
+        """Map of each view under which a ridge is one in the kernel's own space."""
+        between = self._distances(self.landmarks, self._parts[0])
+        kernels = [_inverse_root(np.exp(-gamma * between)) for gamma in self.gammas]
+        return [None, *kernels, *(None for _ in self.softness)]
 
     def in_precision(self, dtype: Any) -> QueryViews:
-        """Return a copy that computes in another floating-point type."""
-        views = copy(self)
-        for name in ("_basis", "_centres", "_squares"):
-            array = getattr(self, name)
-            setattr(views, name, None if array is None else array.astype(dtype))
-        views._dtype = dtype
-        return views
+        """Return views that are computed in another floating-point type."""
+        basis = None if self.basis is None else self.basis.astype(dtype)
+        return replace(self, basis=basis, centres=self.centres.astype(dtype))
 
-    def _maps(self) -> list[np.ndarray]:
-        between = self._distances(self.landmarks, self._parts[0])
-        return [_inverse_root(np.exp(-gamma * between)) for gamma in _GAMMAS]
-
-    def all_of(self, scaled: np.ndarray) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-        """Trust in what is known of the queries, and all their views."""
-        distance = self._distances(scaled, slice(None))
-        trust = self._trust_at(distance[:, self._parts[0]].min(axis=1))
-        return trust, self._views_at(scaled, distance)
-
-    def for_one(self) -> Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]:
-        """Make a function that is `all_of` for a single query, given as a vector."""
-        landmarks = self._parts[0]
-        sizes = [part.stop - part.start for part in self._parts[1:]]
-        ends = np.cumsum([0, *sizes])
-        starts = ends[:-1]
-        profiles = [slice(*pair) for pair in itertools.pairwise(ends)]
-        profile = np.repeat(np.arange(len(sizes)), sizes)
-        softness = np.repeat(self._softness, sizes).astype(self._dtype)
-
-        def seen(z: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-            distance = multiply_vector(self._centres, z)
-            distance *= -2.0
-            distance += z @ z
-            distance += self._squares
-            np.maximum(distance, 0.0, out=distance)
-            near = distance[landmarks]
-            trust = self._trust_at(np.minimum.reduce(near, keepdims=True))
-            views = [z, *(np.exp(-gamma * near) for gamma in _GAMMAS)]
-            if sizes:
-                # All profiles in one go, as `_memberships` does one.
-                belongs = distance[landmarks.stop :]
-                belongs -= np.minimum.reduceat(belongs, starts)[profile]
-                belongs /= -softness
-                np.exp(belongs, out=belongs)
-                belongs /= np.add.reduceat(belongs, starts)[profile]
-                views += [belongs[part] for part in profiles]
-            return trust, views
-
-        return seen
-
-    def trust(self, scaled: np.ndarray) -> np.ndarray:
-        """How far the estimates of each query are to be believed, (n_queries,).
-
-        Wholly (1) where most training queries lie, by their distance from the next
-        landmark. Beyond nearly all of them (0) regressions only extrapolate, and no
-        more is known of a model than its mean.
-        """
-        distance = self._distances(scaled, self._parts[0])
-        return self._trust_at(distance.min(axis=1))
-
-    def _trust_at(self, distance: np.ndarray) -> np.ndarray:
-        near, far = self._reach
-        beyond = (distance - near) / (far - near if far > near else _EPSILON)
-        return 1.0 - np.minimum(np.maximum(beyond, 0.0), 1.0)
-
-    def _known(self, X: Any, pulled: bool, duplicates: Duplicates, rows: Rows) -> Any:
-        """Learn how far queries are known; returns the trust in the training queries.
-
-        Their distances are what those of queries to come will be: one that `pulled` its
-        landmark would lie farther off without it, and one that is a landmark itself is
-        judged by the next. Duplicates of a prompt are the prompt itself, and make it no
-        better known to other queries; only prompts of a block will be asked again.
-        """
-        self._reach = np.inf, np.inf
-        if len(self.landmarks) < 2:
-            return rows.split(np.ones(rows.count(X)), X)
-        column = rows.map(QueryViews._nearest, rows.share(copy(self)), X, pulled)
-        own, *rest = rows.gather(column).T
-        different = duplicates.first == np.arange(len(own))
-        if pulled:
-            second, nearest = rest[0], rest[1].astype(int)
-            size = np.bincount(nearest[different], minlength=nearest.max() + 1)[nearest]
-            off = np.where(size > 1, own * _pulls(size), second)
-            own = np.where(duplicates.block, own, np.minimum(off, second))
-        median, *reach = np.quantile(own[different], (0.5, *_KNOWN))
-        near, far = np.maximum(reach, median * np.array(_APART))
-        self._reach = float(near), float(far)
-        return rows.split(self._trust_at(own), X)
-
-    def _nearest(self, X: np.ndarray, pulled: bool) -> np.ndarray:
-        """Distance of the next landmark; if it `pulled`, also of another, and which."""
-        found = np.empty((len(X), 3 if pulled else 1))
-        for part in chunks(len(X)):
-            from_all = self._distances(self.scaled(X[part]), self._parts[0])
-            if pulled:
-                found[part, 2] = from_all.argmin(axis=1)
-                found[part, :2] = np.partition(from_all, 1, axis=1)[:, :2]
-            else:
-                found[part, 0] = from_all.min(axis=1)
-        return found
-
-    def _views_at(
-        self, scaled: np.ndarray, distance: np.ndarray
+    def _views(
+        self, scaled: np.ndarray, distance: np.ndarray, pulls: Pulls | None
     ) -> Iterator[np.ndarray]:
         yield scaled
-        for gamma in _GAMMAS:
-            yield np.exp(-gamma * distance[:, self._parts[0]])
-        for part, softness in zip(self._parts[1:], self._softness, strict=True):
-            yield _memberships(distance[:, part], softness)
+        landmarks, *profiles = self._parts
+        for gamma in self.gammas:
+            yield np.exp(-gamma * distance[:, landmarks])
+        for i, (part, softness) in enumerate(zip(profiles, self.softness, strict=True)):
+            own = distance[:, part]
+            if pulls is not None:
+                rows, nearest = np.arange(len(own)), own.argmin(axis=1)
+                own[rows, nearest] *= pulls[i][nearest]
+            yield _memberships(own, softness)
 
     def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
         """Squared distances to some of the centres."""
         if len(scaled) == 1:
-            distance = multiply_vector(self._centres[columns], scaled[0])[None]
+            distance = multiply_vector(self.centres[columns], scaled[0])[None]
         else:
-            distance = scaled @ self._centres[columns].T
+            distance = scaled @ self.centres[columns].T
         # In place: a chunk of distances is as large as anything here.
         distance *= -2.0
         distance += np.einsum("ij,ij->i", scaled, scaled)[:, None]
         distance += self._squares[columns]
         return np.maximum(distance, 0.0, out=distance)
 
-    def _fit_scaling(
-        self, X: Any, rng: np.random.RandomState, counted: np.ndarray, rows: Rows
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Learn centre and scale; returns some scaled queries, and which they are."""
-        n_queries = rows.count(X)
-        shown = None
-        if len(counted) < n_queries:
-            shown = rows.split(np.isin(np.arange(n_queries), counted), X)
-        sampled = counted[rng.permutation(len(counted))[:_N_SAMPLED]]
-        sample = rows.take(X, sampled)
-        # A power of two as a unit keeps the squares of tiny and huge numbers, and
-        # changes no digit of others.
-        unit = float(np.ldexp(1.0, np.frexp(np.abs(sample).max())[1]))
-        self._centre = rows.get(rows.total(_sum, X, shown)) / len(counted)
-        total = rows.get(rows.total(_sum_of_squares, X, self._centre, unit, shown))
-        mean_square = total / len(counted)
-        rounding = float(np.sum((_EPSILON * self._centre / unit) ** 2))
-        # Queries that do not differ, or by less than rounding can tell, are one.
-        varied = mean_square > rounding
-        self._scale = np.sqrt(mean_square) * unit if varied else np.inf
-        if varied:
-            # Sums over parts of a table differ in their last digits, and where queries
-            # are equally far from two centres, those decide what k-means finds.
-            size = np.frexp(self._scale)[1]
-            self._scale = _rounded(self._scale, size)
-            self._centre = _rounded(self._centre, size)
-        self._basis: np.ndarray | None = None
-        sample = self.scaled(sample)
-        if sample.shape[1] > _MAX_WIDTH:
-            # The time to solve a regression grows with the cube of the width.
-            pca = PCA(
-                min(_MAX_WIDTH, len(sample)),
-                svd_solver="randomized",
-                random_state=rng.randint(2**31 - 1),
-            )
-            self._basis = np.ascontiguousarray(pca.fit(sample).components_.T)
-            sample = sample @ self._basis
-        return sample, sampled
+
+def fit_views(
+    X: Any,
+    n_landmarks: int,
+    rng: np.random.RandomState,
+    duplicates: Duplicates,
+    options: Options = OPTIONS,
+    rows: Rows = IN_MEMORY,
+) -> tuple[QueryViews, Callable[[np.ndarray], list[np.ndarray]], Any]:
+    """Learn from unlabelled queries what the regressions see of a query.
+
+    Each prompt counts once. `rng` draws the sample, the landmarks and the profiles.
+
+    Returns
+    -------
+    views : QueryViews
+        Views of any query.
+    training_views : callable
+        From training queries to the list of their views, had they not been trained on.
+    trust : ndarray of shape (n_queries,)
+        Trust in the training queries, had they not been among these.
+    """
+    counted = np.flatnonzero(duplicates.counted)
+    centre, scale, basis, sample, sampled = _fit_scaling(X, rng, counted, rows)
+    every = len(sample) == len(counted)
+    # A block of identical queries is worth one landmark.
+    _, different = np.unique(duplicates.first[sampled], return_index=True)
+    centres = [_find_landmarks(sample[different], n_landmarks, rng)]
+    softness, pulls = [], []
+    for n_clusters in options.profiles:
+        if n_clusters >= len(centres[0]):
+            continue
+        found, soft, sizes = _find_profile(sample, n_clusters, rng)
+        centres.append(found)
+        softness.append(soft)
+        # Queries outside of a sample have pulled no centre.
+        pulls.append(pull_factors(sizes) if every else np.ones(n_clusters))
+    views = QueryViews(
+        centre,
+        scale,
+        basis,
+        np.concatenate(centres),
+        tuple(len(part) for part in centres),
+        options.gammas,
+        tuple(softness),
+    )
+    if len(views.landmarks) > 1 and options.trust:
+        to_landmarks = rows.share(views.to_landmarks)
+        limits, trust = find_trust(to_landmarks, X, duplicates, every, rows)
+        views = replace(views, limits=limits)
+    else:
+        trust = rows.split(np.ones(rows.count(X)), X)
+    return views, partial(_training_views, views, tuple(pulls)), trust
+
+
+def _training_views(
+    views: QueryViews, pulls: Pulls, X: np.ndarray
+) -> list[np.ndarray]:
+    return list(views.transform(views.scaled(X), pulls)[1])
+
+
+def _fit_scaling(
+    X: Any, rng: np.random.RandomState, counted: np.ndarray, rows: Rows
+) -> tuple[np.ndarray, float, np.ndarray | None, np.ndarray, np.ndarray]:
+    """Learn centre, scale and directions; also some scaled queries, and which."""
+    n_queries = rows.count(X)
+    shown = None
+    if len(counted) < n_queries:
+        shown = rows.split(np.isin(np.arange(n_queries), counted), X)
+    sampled = counted[rng.permutation(len(counted))[:_N_SAMPLED]]
+    sample = rows.take(X, sampled)
+    # A power of two as a unit keeps the squares of tiny and huge numbers, and changes
+    # no digit of others.
+    unit = float(np.ldexp(1.0, np.frexp(np.abs(sample).max())[1]))
+    centre = rows.get(rows.total(_sum, X, shown)) / len(counted)
+    total = rows.get(rows.total(_sum_of_squares, X, centre, unit, shown))
+    mean_square = total / len(counted)
+    rounding = float(np.sum((_EPSILON * centre / unit) ** 2))
+    # Queries that do not differ, or by less than rounding can tell, are one.
+    varied = mean_square > rounding
+    scale = np.sqrt(mean_square) * unit if varied else np.inf
+    if varied:
+        # Sums over parts of a table differ in their last digits, and where queries are
+        # equally far from two centres, those decide what k-means finds.
+        size = np.frexp(scale)[1]
+        scale, centre = _round(scale, size), _round(centre, size)
+    basis: np.ndarray | None = None
+    sample = (sample - centre) / scale
+    if sample.shape[1] > _MAX_WIDTH:
+        # The time to solve a regression grows with the cube of the width.
+        pca = PCA(
+            min(_MAX_WIDTH, len(sample)),
+            svd_solver="randomized",
+            random_state=rng.randint(2**31 - 1),
+        )
+        basis = np.ascontiguousarray(pca.fit(sample).components_.T)
+        sample = sample @ basis
+    return centre, float(scale), basis, sample, sampled
 
 
 def _sum(X: np.ndarray, shown: np.ndarray | None) -> np.ndarray:
@@ -336,15 +276,15 @@ def _sum_of_squares(
     return total
 
 
-def _rounded(values: Any, size: int) -> Any:
-    """Numbers to single precision, as parts of two to the power of `size`."""
+def _round(values: Any, size: int) -> Any:
+    """Round numbers to single precision, as parts of two to the power of `size`."""
     return np.ldexp(np.rint(np.ldexp(values, 24 - size)), size - 24)
 
 
-def _landmarks(
+def _find_landmarks(
     sample: np.ndarray, n_landmarks: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Centres of small clusters of the queries.
+    """Find centres of small clusters of the queries.
 
     Drawing queries instead routes a little worse, and budgets are missed: a training
     query that is its own landmark is estimated unlike any to come.
@@ -362,10 +302,10 @@ def _landmarks(
     return clusters.fit(distinct).cluster_centers_
 
 
-def _profile(
+def _find_profile(
     sample: np.ndarray, n_clusters: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """Centres of clusters, how softly queries belong to them, and their sizes."""
+    """Find centres of clusters, how softly queries belong to them, and their sizes."""
     clusters = KMeans(
         n_clusters,
         # Of a large sample one start finds centres as good as the best of three.
@@ -375,11 +315,6 @@ def _profile(
     radius = float(clusters.inertia_ / len(sample))
     sizes = np.bincount(clusters.labels_, minlength=n_clusters)
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
-
-
-def _pulls(sizes: np.ndarray) -> np.ndarray:
-    """By how much farther from its centre a query would lie, had it not pulled it."""
-    return (sizes / np.maximum(sizes - 1, 1)) ** 2
 
 
 def _memberships(distance: np.ndarray, softness: float) -> np.ndarray:

@@ -1,40 +1,31 @@
-"""Features of a (query, model) pair: cross-fitted quality estimates.
+"""The quality model: regressions on all views, weighed, and features of pairs.
 
-LambdaRank learns from a few dozen numbers per pair, not from the raw embedding: what
-regressions on several views of the query expect of this model, at several strengths of
-smoothing, what they expect of the pool as a whole, and how good the model is on
-average. Which model it is, is none of them: so a model can join the pool that the
-ranker never saw. Nothing stored grows with the number of training queries.
+LambdaRank learns from a few dozen numbers per (query, model) pair, not from the raw
+embedding: what regressions on several views of the query expect of this model, at
+several strengths of smoothing, what they expect of the pool as a whole, and how good
+the model is on average. The model's identity is not a feature, so new models can be
+added without retraining the ranker. Nothing stored grows with the training queries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Rows
-from skroute._compute.threads import in_threads
-from skroute._estimate.feature_maps import QueryViews
-from skroute._estimate.one_query import SingleQuery
-from skroute._estimate.ridge import RidgeFit, fit_ridge
+from skroute._estimate.feature_maps import QueryViews, fit_views
+from skroute._estimate.options import OPTIONS, Options
+from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
 from skroute._estimate.stacking import stacking_weights
 from skroute._table.averages import means_from_sums, weighted_sums
-from skroute._table.duplicates import Duplicates, find_duplicates
+from skroute._table.duplicates import Duplicates
 
-__all__ = ["HeldOutPairs", "PairEstimates", "PairFeatures"]
-
-# Strengths of each regression that are weighed, as steps on the grid around the best:
-# a factor of 16 to either side. The smoother ones earn weight where the best strength
-# for most queries is too faint for some.
-_WEIGHED = (-4, -2, 0, 2, 4)
-# Of these, the strengths that the ranker sees.
-_FEATURES = slice(1, 4)
+__all__ = ["HeldOutPairs", "PairEstimates", "QualityModel"]
 
 # A newcomer may differ from a pool of like models by so much, on the scale of quality.
 _LEAST_SPREAD = 0.1
@@ -69,60 +60,94 @@ class HeldOutPairs:
         Expected quality by the regressions alone, scaled to [0, 1].
     trust : ndarray of shape (n_queries,)
         How far they are to be believed.
+    model : QualityModel
+        It weighs the predictions.
+    predictions : list of ndarray of shape (n_queries, n_models, n_strengths)
+        By each regression, out of fold.
+    options : Options
+        Strengths that are shown to the ranker.
     """
 
     quality: np.ndarray
     trust: np.ndarray
-    _fitted: PairFeatures
-    _estimates: tuple[np.ndarray, ...]
+    model: QualityModel
+    predictions: list[np.ndarray]
+    options: Options
 
     @classmethod
     def of(
         cls,
-        fitted: PairFeatures,
+        model: QualityModel,
         trust: np.ndarray,
-        *estimates: np.ndarray,
+        predictions: list[np.ndarray],
+        options: Options,
     ) -> HeldOutPairs:
-        """Weigh the estimates by the regressions of all views."""
-        expected = np.empty(estimates[0].shape[:2])
-        pairs = cls(expected, trust, fitted, estimates)
+        """Weigh the predictions by the regressions of all views."""
+        expected = np.empty(predictions[0].shape[:2])
+        pairs = cls(expected, trust, model, predictions, options)
         for part in chunks(len(expected)):
             expected[part] = pairs.at(part).quality
         return pairs
 
     def at(self, rows: np.ndarray | slice) -> PairEstimates:
         """Estimates and features of some: of all they would be the largest table."""
-        fitted = self._fitted
         outputs = [
-            _with_share(estimate[rows], fitted._weights[:, view], fitted.means_)
-            for view, estimate in enumerate(self._estimates)
+            _with_share(
+                prediction[rows],
+                self.model.weights[:, view],
+                self.options.shown,
+                self.model.means,
+            )
+            for view, prediction in enumerate(self.predictions)
         ]
-        return fitted._assemble(outputs, self.trust[rows])
+        return self.model.assemble(outputs, self.trust[rows])
 
 
-class PairFeatures:
-    """Learns the regressions, and turns queries into features of pairs.
+@dataclass(frozen=True)
+class QualityModel:
+    """Expected quality of every model, in the canonical order and unit.
 
-    Parameters
+    Attributes
     ----------
-    n_landmarks : int
-        Centres of clusters that span the kernel regressions, at most.
+    views : QueryViews
+        What the regressions see of a query.
+    means : ndarray of shape (n_models,)
+        Mean quality of each model.
+    fits : list of RidgeFit
+        The regression on each view, at the strengths that the ranker sees; the last of
+        its outputs is its share in the expected quality.
+    weights : ndarray of shape (2, n_views, n_strengths)
+        Weights of the regressions, for the level of a query and for the differences
+        between its models.
+    common : list of RidgeFit
+        What the models that were fitted have in common, by each regression, as
+        deviation from their means.
+    strengths : list of int
+        Position of the best strength of each regression.
     """
 
-    def __init__(self, n_landmarks: int) -> None:
-        self.n_landmarks = n_landmarks
+    views: QueryViews
+    means: np.ndarray
+    fits: list[RidgeFit]
+    weights: np.ndarray
+    common: list[RidgeFit]
+    strengths: list[int]
 
-    def fit_transform(
-        self,
+    @classmethod
+    def fit(
+        cls,
         X: Any,
         quality: Any,
         fold: Any,
         rng: np.random.RandomState,
+        duplicates: Duplicates,
+        *,
+        n_landmarks: int = 512,
         weight: Any = None,
         n_jobs: int | None = None,
+        options: Options = OPTIONS,
         rows: Rows = IN_MEMORY,
-        duplicates: Duplicates | None = None,
-    ) -> Any:
+    ) -> tuple[QualityModel, Any]:
         """Fit on all queries, and estimate each without its fold.
 
         Parameters
@@ -135,264 +160,185 @@ class PairFeatures:
             Fold of each query.
         rng : RandomState
             Draws the views.
+        duplicates : Duplicates
+            Which queries are of one prompt.
+        n_landmarks : int, default=512
+            Centres of clusters that span the kernel regressions, at most.
         weight : ndarray of shape (n_queries, n_models), default=None
             Weight of every outcome, positive where it is known.
         n_jobs : int, default=None
             Threads, each of which fits one view at a time.
+        options : Options
+            Views, strengths and weights.
         rows : Rows, default=IN_MEMORY
             Where the queries are. Elsewhere X, `quality`, `fold`, `weight` and the
             result are handles of columns.
-        duplicates : Duplicates, default=None
-            Which queries are of one prompt; ``None`` looks for them.
 
         Returns
         -------
-        HeldOutPairs
+        model : QualityModel
+            The fitted model.
+        held_out : HeldOutPairs
             Out-of-fold estimates of the training queries.
         """
-        self.means_ = means_from_sums(
-            rows.get(rows.total(weighted_sums, quality, weight))
+        means = means_from_sums(rows.get(rows.total(weighted_sums, quality, weight)))
+        views, training_views, trust = fit_views(
+            X, n_landmarks, rng, duplicates, options, rows
         )
-        if duplicates is None:
-            duplicates = find_duplicates(X, rows=rows)
-        self.views_ = QueryViews(X, self.n_landmarks, rng, duplicates, rows)
-        trusted, self.views_.trusted = self.views_.trusted, np.ones(0)
-        views = rows.share(copy(self.views_))
-
-        def regress(view: int) -> tuple[RidgeFit, Any, int]:
-            return fit_ridge(
-                X,
-                quality,
-                fold,
-                rows.apply(_feature_map, views, view),
-                scale=np.ones(len(self.means_)),
-                differences=True,
-                around=_WEIGHED,
-                weight=weight,
-                basis=self.views_.basis(view),
-                rows=rows,
-            )
-
-        fits, estimates, self._strengths = zip(
-            *in_threads(regress, range(len(self.views_)), rows.threads(n_jobs)),
-            strict=True,
+        fits, predictions, strengths = fit_ridges(
+            X,
+            quality,
+            fold,
+            rows.share(training_views),
+            scale=np.ones(len(means)),
+            bases=views.bases(),
+            differences=True,
+            around=options.strengths,
+            weight=weight,
+            n_jobs=n_jobs,
+            rows=rows,
         )
-        self.views_.forget_maps()
-        self._weights = weights = stacking_weights(
-            estimates, quality, self.means_, weight, rows
-        ).reshape(2, len(fits), len(_WEIGHED))
-        self._common = [_pool_average(fit, self.means_) for fit in fits]
+        weights = stacking_weights(predictions, quality, means, weight, rows)
+        if not options.two_weights:
+            # Those of the differences, which decide.
+            weights = np.repeat(weights[1:], 2, axis=0)
+        weights = weights.reshape(2, len(fits), len(options.strengths))
         # Regressions are linear: their weighted sum is one more output of each.
-        self.fits_ = [
+        with_share = [
             RidgeFit(
-                _with_share(fit.coef, weights[:, view]),
-                _with_share(fit.intercept, weights[:, view], self.means_),
+                _with_share(fit.coef, weights[:, view], options.shown),
+                _with_share(fit.intercept, weights[:, view], options.shown, means),
             )
             for view, fit in enumerate(fits)
         ]
+        common = [_pool_average(fit, means) for fit in fits]
+        model = cls(views, means, with_share, weights, common, strengths)
+        held_out = rows.map(
+            HeldOutPairs.of, rows.share(model), trust, predictions, options
+        )
+        return model, held_out
 
-        fitted = rows.share(copy(self))
-        return rows.map(HeldOutPairs.of, fitted, trusted, *estimates)
+    def predict(self, X: np.ndarray) -> tuple[PairEstimates, np.ndarray]:
+        """Estimate queries that were not trained on; also the scaled queries.
 
-    def transform(self, X: np.ndarray) -> PairEstimates:
-        """Estimate queries that were not trained on.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        PairEstimates
-            Estimates and features.
+        What has single precision is computed in it.
         """
-        pairs = self._as_precise_as(X)
-        scaled = pairs.scaled(X)
-        if len(X) == 1:
-            return PairEstimates(*pairs._one(scaled))
-        trust, views = pairs.views_.all_of(scaled)
-        return pairs._assemble(
-            [fit.predict(view) for fit, view in zip(pairs.fits_, views, strict=True)],
-            trust,
+        model = self._float32 if X.dtype == np.float32 else self
+        scaled = model.views.scaled(X)
+        trust, views = model.views.transform(scaled)
+        outputs = [fit.predict(v) for fit, v in zip(model.fits, views, strict=True)]
+        return model.assemble(outputs, trust), scaled
+
+    @cached_property
+    def _float32(self) -> QualityModel:
+        """The same in single precision."""
+        return replace(
+            self,
+            views=self.views.in_precision(np.float32),
+            fits=[fit.in_precision(np.float32) for fit in self.fits],
+            means=self.means.astype(np.float32),
         )
 
-    def _as_precise_as(self, X: np.ndarray) -> PairFeatures:
-        return self._single if X.dtype == np.float32 else self
-
-    @cached_property
-    def _single(self) -> PairFeatures:
-        """The same in single precision, for queries that have no more."""
-        single = copy(self)
-        single.views_ = self.views_.in_precision(np.float32)
-        single.fits_ = [fit.in_precision(np.float32) for fit in self.fits_]
-        single.means_ = self.means_.astype(np.float32)
-        return single
-
-    @cached_property
-    def _one(self) -> SingleQuery:
-        """The same for one query."""
-        return SingleQuery(self.views_, self.fits_, self.means_)
-
     def __getstate__(self) -> dict[str, Any]:
-        # What is made from the rest is not kept in pickles, nor in copies, which are
-        # changed.
-        made = "_single", "_one"
-        return {k: v for k, v in vars(self).items() if k not in made}
+        # What is made from the rest is not kept.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def with_model(
-        self, X: np.ndarray, quality: np.ndarray, fold: np.ndarray
-    ) -> tuple[PairFeatures, PairEstimates]:
-        """Add a model: the same regressions, on the same views, for it alone.
-
-        What the pool has in common is expected of a newcomer too; regressed is what it
-        does besides. So few outcomes leave it a model like the average, better or worse
-        by about as much on every query.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Embeddings.
-        quality : ndarray of shape (n_queries,)
-            Qualities of the model in the scale of the others; ``NaN`` where unknown.
-        fold : ndarray of int of shape (n_queries,)
-            Fold of each query.
-
-        Returns
-        -------
-        grown : PairFeatures
-            The model is last in it; this one stays as it is.
-        estimates : PairEstimates
-            Of these queries, and for the new model out of fold.
-        """
-        scaled = self.scaled(X)
-        expected, outputs = [], []
-        trust, seen = self.views_.all_of(scaled)
-        for Phi, old, common in zip(seen, self.fits_, self._common, strict=True):
-            expected.append(Phi @ common.coef + common.intercept)
-            outputs.append(old.predict(Phi))
-        on_level, on_differences = self._weights
-        level = sum(e @ w for e, w in zip(expected, on_level, strict=True))
-        centre, mean = _newcomer_mean(quality - level, self.means_)
-        grown = copy(self)
-        grown.means_ = np.append(self.means_, mean)
-        grown.fits_ = []
-        views = self.views_.with_maps()
-        kept = np.arange(len(_WEIGHED))
-        for view, common in enumerate(self._common):
-
-            def features(rows: np.ndarray, view: int = view) -> np.ndarray:
-                return views.of(self.scaled(rows), view)
-
-            # One target per strength: what the pool's regression at it leaves over.
-            fit, apart, _ = fit_ridge(
-                X,
-                (quality - centre)[:, None] - expected[view],
-                fold,
-                features,
-                scale=np.ones(len(_WEIGHED)),
-                around=_WEIGHED,
-                strength=self._strengths[view],
-                basis=views.basis(view),
-            )
-            weights = on_level[view], on_differences[view]
-            coef = _newcomer(fit.coef[:, kept, kept], common.coef, *weights)
-            intercept = _newcomer(
-                fit.intercept[kept, kept], common.intercept, *weights, mean
-            )
-            column = _newcomer(apart[:, kept, kept], expected[view], *weights, mean)
-            old = self.fits_[view]
-            grown.fits_.append(
-                RidgeFit(
-                    np.concatenate([old.coef, coef[:, None]], axis=1),
-                    np.concatenate([old.intercept, intercept[None]]),
-                )
-            )
-            outputs[view] = np.concatenate([outputs[view], column[:, None]], axis=1)
-        return grown, grown._assemble(outputs, trust)
-
-    def without_model(self, model: int) -> PairFeatures:
-        """Leave a model out; this one stays as it is.
-
-        Parameters
-        ----------
-        model : int
-            Its position.
-
-        Returns
-        -------
-        PairFeatures
-            The same estimates of the other models.
-        """
-        shrunk = copy(self)
-        shrunk.means_ = np.delete(self.means_, model)
-        shrunk.fits_ = [
-            RidgeFit(
-                np.delete(fit.coef, model, axis=1),
-                np.delete(fit.intercept, model, axis=0),
-            )
-            for fit in self.fits_
-        ]
-        return shrunk
-
-    def scaled(self, X: np.ndarray) -> np.ndarray:
-        """Embeddings centred, and scaled to unit mean squared length."""
-        return self.views_.scaled(X)
-
-    def trust(self, X: np.ndarray) -> np.ndarray:
-        """How far estimates of queries are to be believed, from 1 to 0."""
-        pairs = self._as_precise_as(X)
-        return pairs.views_.trust(pairs.scaled(X))
-
-    def _assemble(self, outputs: list[np.ndarray], trust: np.ndarray) -> PairEstimates:
-        """Features of pairs, from the outputs of `_with_share`."""
-        quality = self.means_ + sum(output[..., -1] for output in outputs)
+    def assemble(
+        self, outputs: Sequence[np.ndarray], trust: np.ndarray
+    ) -> PairEstimates:
+        """Features of pairs, from the outputs of the regressions on each view."""
+        quality = self.means + sum(output[..., -1] for output in outputs)
         level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
-        n_seen = outputs[0].shape[2] - 1
-        first = n_seen * len(outputs)
+        n_shown = outputs[0].shape[2] - 1
+        first = n_shown * len(outputs)
         features = np.empty((*quality.shape, first + 4), quality.dtype)
         for view, output in enumerate(outputs):
-            features[:, :, view * n_seen : (view + 1) * n_seen] = output[:, :, :-1]
+            features[:, :, view * n_shown : (view + 1) * n_shown] = output[:, :, :-1]
         features[:, :, first] = quality
         features[:, :, first + 1] = quality - level
         features[:, :, first + 2] = level
-        features[:, :, first + 3] = self.means_
+        features[:, :, first + 3] = self.means
         return PairEstimates(quality, features, trust)
 
+    def with_model(
+        self,
+        scaled: np.ndarray,
+        quality: np.ndarray,
+        fold: np.ndarray,
+        options: Options = OPTIONS,
+    ) -> tuple[QualityModel, PairEstimates]:
+        """Add a model, as the last one, from its outcomes on scaled queries.
 
-def _feature_map(views: QueryViews, view: int) -> Callable[[np.ndarray], np.ndarray]:
-    """From training queries to what a regression on one view sees of them."""
-    return partial(_seen, views, view)
+        It gets the same regressions, on the same views. What the pool has in common is
+        expected of a newcomer too; regressed is what it does besides. So few outcomes
+        leave it a model like the average, better or worse by about as much on every
+        query. The estimates are of these queries, for the new model out of fold.
+        """
+        trust, views = self.views.transform(scaled)
+        seen = list(views)
+        expected = [
+            Phi @ common.coef + common.intercept
+            for Phi, common in zip(seen, self.common, strict=True)
+        ]
+        on_level, on_differences = self.weights
+        level = sum(e @ w for e, w in zip(expected, on_level, strict=True))
+        centre, mean = _newcomer_mean(quality - level, self.means)
+        bases, n_strengths = self.views.bases(), len(options.strengths)
+        # Of one output per strength, those at the strength itself.
+        own = np.arange(n_strengths)
+        fits, outputs = [], []
+        for view, (Phi, old, common) in enumerate(
+            zip(seen, self.fits, self.common, strict=True)
+        ):
+            # One target per strength: what the pool's regression at it leaves over.
+            fit, apart, _ = fit_ridge(
+                Phi,
+                (quality - centre)[:, None] - expected[view],
+                fold,
+                scale=np.ones(n_strengths),
+                around=options.strengths,
+                strength=self.strengths[view],
+                basis=bases[view],
+            )
+            how = on_level[view], on_differences[view], options.shown
+            coef = _newcomer(fit.coef[:, own, own], common.coef, *how)
+            intercept = _newcomer(
+                fit.intercept[own, own], common.intercept, *how, mean
+            )
+            column = _newcomer(apart[:, own, own], expected[view], *how, mean)
+            fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
+            outputs.append(
+                np.concatenate([old.predict(Phi), column[:, None]], axis=1)
+            )
+        grown = replace(self, means=np.append(self.means, mean), fits=fits)
+        return grown, grown.assemble(outputs, trust)
 
-
-def _seen(views: QueryViews, view: int, X: np.ndarray) -> np.ndarray:
-    return views.of(views.scaled(X), view)
+    def without_model(self, position: int) -> QualityModel:
+        """Leave a model out; the estimates of the others stay."""
+        return replace(
+            self,
+            means=np.delete(self.means, position),
+            fits=[fit.without_output(position) for fit in self.fits],
+        )
 
 
 def _with_share(
-    outputs: np.ndarray, weights: np.ndarray, means: np.ndarray | float = 0.0
+    outputs: np.ndarray,
+    weights: np.ndarray,
+    shown: slice,
+    means: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Strengths that are features, and a regression's share in the expected quality.
 
-    Parameters
-    ----------
-    outputs : ndarray of shape (..., n_models, n_strengths)
-        Estimates, or coefficients, which are transformed alike.
-    weights : ndarray of shape (2, n_strengths)
-        Weights for the level of a query, and for the differences.
-    means : ndarray of shape (n_models,) or 0
-        What the estimates deviate from.
-
-    Returns
-    -------
-    ndarray of shape (..., n_models, n_features + 1)
-        The share is last.
+    Outputs (..., n_models, n_strengths) are estimates, or coefficients, which are
+    transformed alike; the weights (2, n_strengths) are for level and differences, and
+    estimates deviate from `means`. The share is last: (..., n_models, n_shown + 1).
     """
     deviation = outputs - np.asarray(means)[..., None]
     common = deviation.mean(axis=-2, keepdims=True)
     on_level, on_differences = weights
     share = common @ on_level + (deviation - common) @ on_differences
-    return np.concatenate([outputs[..., _FEATURES], share[..., None]], axis=-1)
+    return np.concatenate([outputs[..., shown], share[..., None]], axis=-1)
 
 
 def _pool_average(fit: RidgeFit, means: np.ndarray) -> RidgeFit:
@@ -407,44 +353,25 @@ def _newcomer(
     common: np.ndarray,
     on_level: np.ndarray,
     on_differences: np.ndarray,
+    shown: slice,
     mean: float = 0.0,
 ) -> np.ndarray:
     """What `_with_share` gives, for one model apart from what the pool has in common.
 
-    Parameters
-    ----------
-    apart, common : ndarray of shape (..., n_strengths)
-        Estimates of the two parts, or coefficients, which are transformed alike.
-    on_level, on_differences : ndarray of shape (n_strengths,)
-        Weights of the two parts in the expected quality.
-    mean : float, default=0.0
-        Mean quality of the model.
-
-    Returns
-    -------
-    ndarray of shape (..., n_features + 1)
-        The share is last.
+    Both parts are estimates of shape (..., n_strengths), or coefficients.
     """
     share = common @ on_level + apart @ on_differences
-    seen = mean + (common + apart)[..., _FEATURES]
-    return np.concatenate([seen, share[..., None]], axis=-1)
+    return np.concatenate(
+        [mean + (common + apart)[..., shown], share[..., None]], axis=-1
+    )
 
 
 def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
-    """Mean of a new model, as observed, and drawn to that of the pool.
+    """Mean of a new model, as observed, and shrunk to that of the pool.
 
-    Parameters
-    ----------
-    apart : ndarray of shape (n_queries,)
-        Qualities of the model less the level of the query; ``NaN`` where unknown.
-    means : ndarray of shape (n_models,)
-        Means of the pool.
-
-    Returns
-    -------
-    observed, expected : float
-        They differ by more the fewer outcomes there are, and the more alike the models
-        of the pool are.
+    `apart` are its qualities less the level of the query, ``NaN`` where unknown. The
+    two means differ by more the fewer outcomes there are, and the more alike the models
+    of the pool are.
     """
     apart = apart[np.isfinite(apart)]
     observed, centre = float(apart.mean()), float(means.mean())

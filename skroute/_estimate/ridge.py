@@ -7,7 +7,7 @@ eigendecompositions; the predictions that are kept cost another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -18,17 +18,18 @@ from scipy.linalg import eigh
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Rows
 from skroute._compute.products import multiply_row
+from skroute._compute.threads import in_threads
 from skroute._table.averages import means_from_sums, outcome_mass, weighted_sums
 
-__all__ = ["RidgeFit", "fit_costs", "fit_ridge", "spreads"]
+__all__ = ["ALPHAS", "RidgeFit", "column_std", "fit_ridge", "fit_ridges"]
 
 # Features have about unit variance in total, so strengths compare across tables: from
 # hardly any to one that flattens a table of thousands of queries.
 ALPHAS = np.geomspace(0.1, 3000.0, 16)
 # Patterns of known outcomes whose sums are gathered at once.
-_PATTERNS = 8
+_PATTERNS = 4
 
-Map = Callable[[np.ndarray], np.ndarray]
+Maps = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class RidgeFit:
     def in_precision(self, dtype: Any) -> RidgeFit:
         """Return the regression in another floating-point type."""
         return RidgeFit(self.coef.astype(dtype), self.intercept.astype(dtype))
+
+    def with_outputs(self, other: RidgeFit) -> RidgeFit:
+        """Return a regression that also has the outputs of another."""
+        return RidgeFit(
+            np.concatenate([self.coef, other.coef], axis=1),
+            np.concatenate([self.intercept, other.intercept]),
+        )
+
+    def without_output(self, position: int) -> RidgeFit:
+        """Return a regression of the other outputs."""
+        return RidgeFit(
+            np.delete(self.coef, position, axis=1),
+            np.delete(self.intercept, position, axis=0),
+        )
 
 
 class _Sums:
@@ -94,17 +109,9 @@ class _Sums:
         return result
 
     def solve(self, basis: np.ndarray | None) -> RidgeFit | None:
-        """Ridge with an unpenalised intercept, at all strengths.
+        """Ridge with an unpenalised intercept, at all strengths; None without two rows.
 
-        Parameters
-        ----------
-        basis : ndarray of shape (n_features, n_features) or None
-            Map under which the coefficients are penalised.
-
-        Returns
-        -------
-        RidgeFit or None
-            For features that are not mapped; ``None`` without two rows.
+        Coefficients are penalised under the map `basis`, and returned without it.
         """
         if self.n_rows < 2:
             return None
@@ -122,19 +129,9 @@ class _Sums:
         return RidgeFit(coef, y[:, None] - np.tensordot(x, coef, 1))
 
     def error(self, fit: RidgeFit, outputs: np.ndarray) -> np.ndarray:
-        """Squared error of a regression on these rows.
+        """Squared error of a regression on these rows, at each strength.
 
-        Parameters
-        ----------
-        fit : RidgeFit
-            The regression.
-        outputs : ndarray of shape (n_outputs, n_combinations)
-            Combinations of the outputs whose errors count.
-
-        Returns
-        -------
-        ndarray of shape (n_strengths,)
-            Sum over rows and combinations.
+        Summed over rows and combinations of the outputs (n_outputs, n_combinations).
         """
         coef = np.einsum("fms,mj->sfj", fit.coef, outputs)
         intercept = np.einsum("ms,mj->sj", fit.intercept, outputs)
@@ -147,7 +144,7 @@ class _Sums:
         return square - 2.0 * products + own
 
 
-def spreads(Y: Any, rows: Rows = IN_MEMORY) -> np.ndarray:
+def column_std(Y: Any, rows: Rows = IN_MEMORY) -> np.ndarray:
     """Standard deviation of every column where it is known; 1 where it is constant."""
     # The largest value as a unit keeps the squares of extreme ones finite.
     unit = rows.get(rows.total(np.fmax.reduce, Y, combine=np.fmax)).copy()
@@ -165,34 +162,41 @@ def _power_sums(
     return weighted_sums((Y / unit - centre) ** power)
 
 
-def fit_ridge(
+def fit_ridges(
     X: Any,
     Y: Any,
     fold: Any,
-    feature_map: Any,
+    feature_maps: Any,
     *,
     scale: np.ndarray,
+    bases: Sequence[np.ndarray | None] = (None,),
     differences: bool = False,
     around: tuple[int, ...] = (0,),
     weight: Any = None,
     strength: int | None = None,
-    basis: np.ndarray | None = None,
+    n_jobs: int | None = None,
     rows: Rows = IN_MEMORY,
-) -> tuple[RidgeFit, Any, int]:
-    """Choose a strength out of fold, and fit it with and without every fold.
+) -> tuple[list[RidgeFit], Any, list[int]]:
+    """Fit regressions on several views: choose strengths out of fold, then fit.
+
+    The views of a query are computed once for all regressions, in each of two passes
+    over the rows: sums, and predictions.
 
     Parameters
     ----------
     X : ndarray of shape (n_queries, n_features)
-        Inputs of `feature_map`.
+        Inputs of `feature_maps`.
     Y : ndarray of shape (n_queries, n_outputs)
         Targets; each output is fitted on the rows where it is not ``NaN``.
     fold : ndarray of int of shape (n_queries,)
         Fold of each query.
-    feature_map : callable
-        Turns rows of X into features.
+    feature_maps : callable
+        Turns rows of X into a list of their features, one table for each regression.
     scale : ndarray of shape (n_outputs,)
         Unit of each output, by which its errors are weighed.
+    bases : list of (ndarray of shape (n_mapped, n_mapped) or None)
+        For each regression: a ridge on ``features @ basis``, returned as one on the
+        features, so that no row is multiplied.
     differences : bool, default=False
         Judge a strength by its error on the differences between the outputs of a row,
         and not on their common level: decisions compare outputs, and what separates
@@ -203,24 +207,23 @@ def fit_ridge(
         Weight of every target, in sums of squares and in errors; 0 leaves it out.
     strength : int, default=None
         Position of a strength on the grid, in place of the one with the least error.
-    basis : ndarray of shape (n_mapped, n_mapped), default=None
-        Ridge on ``feature_map(X) @ basis``; the fit that is returned is one on
-        ``feature_map(X)``, and no row is multiplied.
+    n_jobs : int or None, default=None
+        Threads, each of which works on one regression at a time.
     rows : Rows, default=IN_MEMORY
         Where the rows are. Elsewhere X, Y, `fold` and `weight` are handles of columns,
-        and `feature_map` is the handle of a callable; so is the second of the results.
+        and `feature_maps` is the handle of a callable; so is the second of the results.
 
     Returns
     -------
-    fit : RidgeFit
+    fits : list of RidgeFit
         On all rows, at the kept strengths.
-    out_of_fold : ndarray of shape (n_queries, n_outputs, n_kept)
-        Predictions of every row by a fit without its fold.
-    strength : int
-        Position of the strength on the grid.
+    out_of_fold : list of ndarray of shape (n_queries, n_outputs, n_kept)
+        Predictions of every row by fits without its fold.
+    strengths : list of int
+        Positions of the strengths on the grid.
     """
     if weight is not None:
-        Y = rows.map(_counted, Y, weight)
+        Y = rows.map(_drop_weightless, Y, weight)
     differences = differences and len(scale) > 1
     outline = rows.get(rows.total(_Outline.of, Y, fold, weight))
     n_folds, means = outline.n_folds, means_from_sums(outline.sums)
@@ -230,66 +233,58 @@ def fit_ridge(
     combined = np.diag(1.0 / scale)
     if differences:
         combined = combined @ (np.eye(len(scale)) - 1.0 / len(scale))
-    solved = []
+
+    def each(function: Callable[[int], Any]) -> list[Any]:
+        return in_threads(function, range(len(bases)), rows.threads(n_jobs))
+
+    data = X, Y, fold, weight, feature_maps
+    solved: list[list[Any]] = [[] for _ in bases]
     for some in chunks(len(groups), _PATTERNS):
-        shown = X, Y, fold, weight, feature_map
-        sums = rows.total(_fold_sums, *shown, groups[some], n_folds, combine=_added)
-        solved.append(rows.apply(_solve, sums, groups[some], means, basis, combined))
+        sums = rows.total(
+            _fold_sums, *data, groups[some], n_folds, n_jobs, combine=_add_sums
+        )
+        steps = groups[some], means, combined
+        for i, fits in enumerate(
+            each(lambda i: rows.apply(_solve, sums, i, bases[i], *steps))  # noqa: B023
+        ):
+            solved[i].append(fits)
         del sums
-    paths = rows.apply(_joined, solved)
-    if strength is None:
+    paths = [rows.apply(_join_outputs, fits) for fits in solved]
+    if strength is not None:
+        strengths = [strength] * len(bases)
+    elif differences and len(groups) > 1:
         # The mean of a row that is known in part is no combination of sums.
-        if differences and len(groups) > 1:
-            errors = rows.total(
-                _error_of_rows, X, Y, fold, feature_map, paths, weight, scale
-            )
-        else:
-            errors = rows.apply(_error_of_sums, solved)
-        strength = int(rows.get(errors).argmin())
-    kept = np.clip(strength + np.array(around), 0, len(ALPHAS) - 1)
-    fits = rows.apply(_at_strengths, paths, kept)
-    out_of_fold = rows.map(_out_of_fold, X, fold, feature_map, fits)
-    return rows.get(rows.apply(itemgetter(-1), fits)), out_of_fold, strength
+        errors = rows.total(_error_of_rows, *data, paths, scale)
+        strengths = rows.get(errors).argmin(axis=1).tolist()
+    else:
+        strengths = [
+            int(rows.get(rows.apply(_error_of_sums, fits)).argmin()) for fits in solved
+        ]
+    around_best = [
+        np.clip(best + np.array(around), 0, len(ALPHAS) - 1) for best in strengths
+    ]
+    kept = [
+        rows.apply(_keep_strengths, path, positions)
+        for path, positions in zip(paths, around_best, strict=True)
+    ]
+    out_of_fold = rows.map(_predict_out_of_fold, X, fold, feature_maps, kept)
+    fits = [rows.get(rows.apply(itemgetter(-1), path)) for path in kept]
+    return fits, out_of_fold, strengths
 
 
-def fit_costs(
-    X: Any,
-    costs: Any,
-    largest: np.ndarray,
-    fold: Any,
-    feature_map: Any,
-    weight: Any = None,
-    rows: Rows = IN_MEMORY,
-) -> tuple[RidgeFit, Any]:
-    """Fit costs of whatever size by :func:`fit_ridge`, at one strength.
-
-    Parameters
-    ----------
-    X, fold, feature_map, weight, rows
-        As in `fit_ridge`.
-    costs : ndarray of shape (n_queries, n_models)
-        Money per call; ``NaN`` where unknown.
-    largest : ndarray of shape (n_models,)
-        The largest cost of each model.
-
-    Returns
-    -------
-    fit : RidgeFit
-        On all rows.
-    out_of_fold : ndarray of shape (n_queries, n_models, 1)
-        Costs of every row by a fit without its fold.
-    """
-    # Squares of very large or small costs would be no numbers; dividing by a power of
-    # two changes no digit.
-    unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
-    scaled = rows.map(np.divide, costs, unit)
-    scale = spreads(scaled, rows)
-    fit, out_of_fold, _ = fit_ridge(
-        X, scaled, fold, feature_map, scale=scale, weight=weight, rows=rows
+def fit_ridge(
+    Phi: np.ndarray,
+    Y: np.ndarray,
+    fold: np.ndarray,
+    *,
+    basis: np.ndarray | None = None,
+    **settings: Any,
+) -> tuple[RidgeFit, np.ndarray, int]:
+    """Fit one regression on features in memory, as `fit_ridges` does."""
+    fits, out_of_fold, strengths = fit_ridges(
+        Phi, Y, fold, lambda rows: [rows], bases=[basis], **settings
     )
-    unit = unit[:, None]
-    fit = RidgeFit(fit.coef * unit, fit.intercept * unit)
-    return fit, rows.map(np.multiply, out_of_fold, unit)
+    return fits[0], out_of_fold[0], strengths[0]
 
 
 @dataclass(frozen=True)
@@ -326,8 +321,8 @@ class _Solved:
     error: np.ndarray
 
 
-def _counted(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The targets that have a weight."""
+def _drop_weightless(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Targets with a positive weight; NaN elsewhere."""
     return np.where(weight > 0, Y, np.nan)
 
 
@@ -342,46 +337,56 @@ def _fold_sums(
     Y: np.ndarray,
     fold: np.ndarray,
     weight: np.ndarray | None,
-    feature_map: Map,
+    feature_maps: Maps,
     groups: list[np.ndarray],
     n_folds: int,
-) -> list[list[_Sums]]:
-    """Sums over the rows of every fold, for groups of outputs that are known alike."""
-    n_features = feature_map(X[:1]).shape[1]
+    n_jobs: int | None,
+) -> list[list[list[_Sums]]]:
+    """Sums by regression, group of outputs that are known alike, and fold."""
     sums = [
-        [_Sums(n_features, len(outputs)) for _ in range(n_folds)] for outputs in groups
+        [[_Sums(Phi.shape[1], len(outputs)) for _ in range(n_folds)] for outputs in groups]
+        for Phi in feature_maps(X[:1])
     ]
     for part in chunks(len(X)):
-        Phi = feature_map(X[part])
+        views = feature_maps(X[part])
         mass = outcome_mass(Y[part], None if weight is None else weight[part])
-        for outputs, by_fold in zip(groups, sums, strict=True):
+        pieces = []
+        for g, outputs in enumerate(groups):
             pattern = mass[:, outputs[0]]
             for k in range(n_folds):
-                rows = np.flatnonzero((pattern > 0) & (fold[part] == k))
-                weighed = None if weight is None else pattern[rows]
-                target = Y[part][rows[:, None], outputs]
-                by_fold[k].add(Phi[rows], target, weighed)
+                at = np.flatnonzero((pattern > 0) & (fold[part] == k))
+                weighed = None if weight is None else pattern[at]
+                pieces.append((g, k, at, Y[part][at[:, None], outputs], weighed))
+
+        def add(
+            i: int, views: list[np.ndarray] = views, pieces: list[Any] = pieces
+        ) -> None:
+            for g, k, at, target, weighed in pieces:
+                sums[i][g][k].add(views[i][at], target, weighed)
+
+        in_threads(add, range(len(views)), n_jobs)
     return sums
 
 
-def _added(some: list[list[_Sums]], others: list[list[_Sums]]) -> list[list[_Sums]]:
-    return [
-        [mine + theirs for mine, theirs in zip(*by_fold, strict=True)]
-        for by_fold in zip(some, others, strict=True)
-    ]
+def _add_sums(some: Any, others: Any) -> Any:
+    """Add nested lists of sums, item by item."""
+    if isinstance(some, _Sums):
+        return some + others
+    return [_add_sums(mine, theirs) for mine, theirs in zip(some, others, strict=True)]
 
 
 def _solve(
-    sums: list[list[_Sums]],
+    sums: list[list[list[_Sums]]],
+    regression: int,
+    basis: np.ndarray | None,
     groups: list[np.ndarray],
     means: np.ndarray,
-    basis: np.ndarray | None,
     combined: np.ndarray,
 ) -> _Solved:
-    """All fits from the sums of every group of outputs."""
+    """All fits of a regression, from the sums of every group of outputs."""
     error = np.zeros(len(ALPHAS))
     fits = []
-    for by_fold, outputs in zip(sums, groups, strict=True):
+    for by_fold, outputs in zip(sums[regression], groups, strict=True):
         total = sum(by_fold[1:], by_fold[0])
         # Without enough rows an output is expected to be average.
         average = np.repeat(means[outputs, None], len(ALPHAS), axis=1)
@@ -393,7 +398,7 @@ def _solve(
     return _Solved(groups, fits, error)
 
 
-def _joined(solved: list[_Solved]) -> list[RidgeFit]:
+def _join_outputs(solved: list[_Solved]) -> list[RidgeFit]:
     """Fits of all outputs, in their order."""
     groups = [outputs for some in solved for outputs in some.outputs]
     by_group = [fits for some in solved for fits in some.fits]
@@ -415,58 +420,56 @@ def _error_of_rows(
     X: np.ndarray,
     Y: np.ndarray,
     fold: np.ndarray,
-    feature_map: Map,
-    paths: list[RidgeFit],
     weight: np.ndarray | None,
+    feature_maps: Maps,
+    paths: list[list[RidgeFit]],
     scale: np.ndarray,
 ) -> np.ndarray:
-    """Error on the differences between the known outputs of each row."""
-    error = np.zeros(len(ALPHAS))
-    for part, rows, predicted in _held_out(X, fold, feature_map, paths):
-        target = Y[part.start + rows]
-        shown = None if weight is None else weight[part.start + rows]
-        mass = outcome_mass(target, shown)[:, :, None]
+    """Error, by regression and strength, on the differences between known outputs."""
+    error = np.zeros((len(paths), len(ALPHAS)))
+    for i, at, predicted in _held_out(X, fold, feature_maps, paths):
+        target = Y[at]
+        mass = outcome_mass(target, None if weight is None else weight[at])[:, :, None]
         known = mass > 0
         residual = predicted - target[:, :, None]
         residual = np.where(known, residual / scale[:, None], 0)
         residual = np.where(known, residual - _row_mean(residual, mass), 0)
-        error += (mass * residual**2).sum(axis=(0, 1))
+        error[i] += (mass * residual**2).sum(axis=(0, 1))
     return error
 
 
-def _at_strengths(paths: list[RidgeFit], kept: np.ndarray) -> list[RidgeFit]:
+def _keep_strengths(paths: list[RidgeFit], kept: np.ndarray) -> list[RidgeFit]:
     return [
         RidgeFit(np.ascontiguousarray(path.coef[:, :, kept]), path.intercept[:, kept])
         for path in paths
     ]
 
 
-def _out_of_fold(
-    X: np.ndarray, fold: np.ndarray, feature_map: Map, fits: list[RidgeFit]
-) -> np.ndarray:
-    """Predictions of every row by the fit without its fold."""
-    predictions = np.empty((len(X), *fits[0].intercept.shape))
-    for part, rows, predicted in _held_out(X, fold, feature_map, fits):
-        predictions[part.start + rows] = predicted
+def _predict_out_of_fold(
+    X: np.ndarray, fold: np.ndarray, feature_maps: Maps, fits: list[list[RidgeFit]]
+) -> list[np.ndarray]:
+    """Predictions of every row by the fits without its fold, by regression."""
+    predictions = [np.empty((len(X), *path[0].intercept.shape)) for path in fits]
+    for i, at, predicted in _held_out(X, fold, feature_maps, fits):
+        predictions[i][at] = predicted
     return predictions
 
 
 def _held_out(
-    X: np.ndarray, fold: np.ndarray, feature_map: Map, fits: list[RidgeFit]
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Chunk, rows of one fold in it, and their predictions without that fold."""
+    X: np.ndarray, fold: np.ndarray, feature_maps: Maps, fits: list[list[RidgeFit]]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Regression, rows of one fold, and their predictions without that fold."""
     for part in chunks(len(X)):
-        Phi = feature_map(X[part])
-        for k, fit in enumerate(fits[:-1]):
-            rows = np.flatnonzero(fold[part] == k)
-            yield part, rows, fit.predict(Phi[rows])
+        for i, (Phi, path) in enumerate(zip(feature_maps(X[part]), fits, strict=True)):
+            for k, fit in enumerate(path[:-1]):
+                at = np.flatnonzero(fold[part] == k)
+                yield i, part.start + at, fit.predict(Phi[at])
 
 
 def _row_mean(values: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """Mean over the outputs of each row that have a mass; 0 where only one has.
 
-    A single output has no difference from others: judged by its distance from itself,
-    any strength would do.
+    The error of a single output, less its own mean, would be zero for every strength.
     """
     single = (mass > 0).sum(axis=1, keepdims=True) <= 1
     total = np.where(single, 1.0, mass.sum(axis=1, keepdims=True))

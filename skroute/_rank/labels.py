@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Grades", "graded_relevance"]
+__all__ = ["Grades", "graded_relevance", "rows_with_winner"]
 
 # Real-valued qualities with more distinct values are rounded to so many equal steps.
 _MAX_LEVELS = 31
@@ -59,21 +59,13 @@ def graded_relevance(
 
     LambdaRank takes integer labels with a gain each. The gain is the quality, scaled to
     [0, 1], plus ``tie_gain`` times how cheap the model is among all models (1 the
-    cheapest, 0 the dearest), so that of two equally good models the cheaper ranks
-    higher, by a dial and not by a switch: with the tie broken at full gain a router
-    collapses to the cheapest model.
+    cheapest, 0 the most expensive), so that of two equally good models the cheaper
+    ranks higher, by a dial and not by a switch: with the tie broken at full gain a
+    router collapses to the cheapest model.
 
-    Parameters
-    ----------
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities; ``NaN`` is labelled 0 and to be left out by the caller.
-    costs : ndarray of shape (n_models,)
-        Mean cost of each model.
-    tie_gain : float
-        Gain of the cheapest model over the dearest at equal quality; 0 leaves ties.
-    grades : ndarray of shape (n_grades,), default=None
-        Grades that qualities are rounded to, in ascending order: ``None`` is their own,
-        or 31 equal steps where they have more distinct values.
+    Qualities (n_queries, n_models) are rounded to `grades`, in ascending order; by
+    default their own, or 31 equal steps where they have more distinct values. Labels of
+    ``NaN`` are 0, and to be left out by the caller. Costs are of shape (n_models,).
 
     Returns
     -------
@@ -100,3 +92,10 @@ def graded_relevance(
     # by gain, which is what LightGBM compares.
     gains, position = np.unique(by_gain, return_inverse=True)
     return position[label].astype(np.int32), gains
+
+
+def rows_with_winner(quality: np.ndarray) -> np.ndarray:
+    """Queries on which the models are known to differ, as bool (n_queries,)."""
+    known = np.isfinite(quality)
+    best = np.where(known, quality, -np.inf).max(axis=1)
+    return best > np.where(known, quality, np.inf).min(axis=1)

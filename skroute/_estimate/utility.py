@@ -16,7 +16,7 @@ import numpy as np
 
 from skroute._compute.chunks import chunks
 
-__all__ = ["log_odds", "rank_utility"]
+__all__ = ["blend", "log_odds", "rank_utility"]
 
 # Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
 _MARGIN = 0.02
@@ -33,17 +33,8 @@ def log_odds(p: np.ndarray) -> np.ndarray:
 def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Expected advantage of each model over the average model of the pool.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_queries, n_models)
-        Rank scores.
-    p : ndarray of shape (n_queries, n_models)
-        Expected qualities scaled to [0, 1].
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_models)
-        In the scale of `p`; sums to 0 over the models.
+    From rank scores and expected qualities `p`, scaled to [0, 1], of shape
+    (n_queries, n_models); in the scale of `p`, and sums to 0 over the models.
     """
     p = _uncertain(p)
     n_queries, n_models = p.shape
@@ -62,6 +53,12 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
                 p[part, None, :],
             )
     return utility
+
+
+def blend(p: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
+    """Keep the level of the regressions; mix their differences with the ranker's."""
+    level = np.add.reduce(p, axis=1, keepdims=True) / p.shape[1]
+    return weight * (level + rank_utility(scores, p)) + (1.0 - weight) * p
 
 
 def _advantage(

@@ -1,0 +1,113 @@
+"""The canonical order and unit: what is estimated inside, whatever the caller's table.
+
+Models are put in an order of their own, so that the order of the columns of y changes
+no decision, and qualities are scaled to [0, 1], the range seen in training. Both happen
+at the door only, on the way in and on the way back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._table.averages import keep_in_range, means_from_sums, weighted_sums
+
+__all__ = ["Canonical", "take_columns"]
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Order of the models and unit of the qualities.
+
+    Attributes
+    ----------
+    place : ndarray of int of shape (n_models,)
+        Position in the canonical order of each model of ``models_``.
+    worst : float
+        Quality that is 0 in the canonical unit: the worst in training.
+    extent : float
+        Difference from the best, which is 1.
+    seen : tuple of float
+        Range of the qualities seen, in the canonical unit; an added model may widen it.
+    """
+
+    place: np.ndarray
+    worst: float
+    extent: float
+    seen: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    def fit(cls, quality: Any, costs: np.ndarray, rows: Rows = IN_MEMORY) -> Canonical:
+        """Find order and unit for a table of qualities, and mean costs of its models.
+
+        The order is by mean quality, then by cost; models that are equal in both are
+        told apart by which rows they did well on.
+        """
+        fingerprint = rows.total(_model_fingerprint, quality, rows.numbers(quality))
+        sums = rows.get(fingerprint)
+        order = np.lexsort((sums[2], costs, means_from_sums(sums[:2])))
+        ends = rows.get(rows.total(_quality_range, quality, combine=np.fmax))
+        worst = -float(ends[0])
+        return cls(np.argsort(order), worst, float(ends[1]) - worst or 1.0)
+
+    @property
+    def order(self) -> np.ndarray:
+        """Columns of the caller's tables in the canonical order."""
+        return np.argsort(self.place)
+
+    def to_canonical(self, quality: np.ndarray) -> np.ndarray:
+        """Scale a table of qualities, and put its models in order."""
+        return self.to_unit(quality[:, self.order])
+
+    def to_unit(self, quality: np.ndarray) -> np.ndarray:
+        """Scale qualities."""
+        return (quality - self.worst) / self.extent
+
+    def from_canonical(
+        self, quality: np.ndarray, cost: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Estimates in the caller's order and unit.
+
+        Regressions may leave the range of what was seen; estimates do not.
+        """
+        ordered = quality[:, self.place]
+        inside = keep_in_range(ordered, *self.seen)
+        return self.worst + self.extent * inside, cost[:, self.place]
+
+    def with_model(self, quality: np.ndarray) -> Canonical:
+        """Add a model of these scaled outcomes, as the last one."""
+        low, high = self.seen
+        return replace(
+            self,
+            place=np.append(self.place, len(self.place)),
+            seen=(
+                min(low, float(np.nanmin(quality))),
+                max(high, float(np.nanmax(quality))),
+            ),
+        )
+
+    def without_model(self, position: int) -> Canonical:
+        """Leave out a model, given by its position in ``models_``."""
+        place = np.delete(self.place, position)
+        return replace(self, place=place - (place > self.place[position]))
+
+
+def take_columns(table: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Columns of a table in another order."""
+    return table[:, order]
+
+
+def _model_fingerprint(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Sums that tell models apart: of qualities, of outcomes, and by row numbers."""
+    known = np.where(np.isnan(quality), -1.0, quality)
+    return np.vstack([weighted_sums(quality), (numbers + 1.0) @ known])
+
+
+def _quality_range(quality: np.ndarray) -> np.ndarray:
+    """The worst quality, negative, and the best: so that both are maxima over parts."""
+    return np.array(
+        [-np.fmin.reduce(quality, axis=None), np.fmax.reduce(quality, axis=None)]
+    )

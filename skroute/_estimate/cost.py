@@ -1,0 +1,134 @@
+"""Expected costs: fixed prices, or a ridge regression on what calls have cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._estimate.ridge import RidgeFit, column_std, fit_ridges
+
+__all__ = ["CostModel"]
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Expected cost of every model, in the canonical order.
+
+    Attributes
+    ----------
+    prices : ndarray of shape (n_models,)
+        Mean money per call.
+    fit : RidgeFit or None
+        Regression of costs on scaled queries; ``None`` where prices are fixed.
+    low, high : ndarray of shape (n_models,)
+        The range of costs that each model showed.
+    """
+
+    prices: np.ndarray
+    fit: RidgeFit | None
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def fixed(cls, prices: np.ndarray) -> CostModel:
+        """Make a model of fixed prices."""
+        return cls(prices, None, prices, prices)
+
+    @classmethod
+    def regress(
+        cls,
+        X: Any,
+        costs: Any,
+        prices: np.ndarray,
+        fold: Any,
+        feature_maps: Any,
+        weight: Any = None,
+        rows: Rows = IN_MEMORY,
+    ) -> tuple[CostModel, Any]:
+        """Fit costs (n_queries, n_models), ``NaN`` where unknown; also out of fold.
+
+        Everything is in the canonical order; `feature_maps`, `fold`, `weight` and
+        `rows` are as in `fit_ridges`.
+        """
+        low = rows.get(rows.total(np.fmin.reduce, costs, combine=np.fmin))
+        high = rows.get(rows.total(np.fmax.reduce, costs, combine=np.fmax))
+        # Squares of very large or small costs would overflow or vanish; dividing by a
+        # power of two changes no digit.
+        unit = np.ldexp(1.0, np.frexp(high)[1] - 1)
+        divided = rows.map(np.divide, costs, unit)
+        fits, out_of_fold, _ = fit_ridges(
+            X,
+            divided,
+            fold,
+            feature_maps,
+            scale=column_std(divided, rows),
+            weight=weight,
+            rows=rows,
+        )
+        fit = RidgeFit(fits[0].coef * unit[:, None], fits[0].intercept * unit[:, None])
+        model = cls(prices, fit, low, high)
+        return model, rows.map(_in_range, out_of_fold, unit, low, high)
+
+    def predict(self, scaled: np.ndarray) -> np.ndarray:
+        """Costs (n_queries, n_models) of scaled queries, within the range seen."""
+        if self.fit is None:
+            return np.tile(self.prices, (len(scaled), 1))
+        cost = self.fit.predict(scaled)[:, :, 0]
+        return np.minimum(np.maximum(cost, self.low), self.high)
+
+    def with_model(
+        self,
+        scaled: np.ndarray,
+        costs: np.ndarray | float,
+        price: float,
+        fold: np.ndarray,
+    ) -> tuple[CostModel, np.ndarray]:
+        """Add a model as the last one; also estimates of these scaled queries.
+
+        `costs` is the price, or what calls have cost (n_queries,), of mean `price`; the
+        estimates of the new model are then out of fold.
+        """
+        own = CostModel.fixed(np.array([price]))
+        column = own.predict(scaled)
+        if isinstance(costs, np.ndarray):
+            own, column = CostModel.regress(
+                scaled, costs[:, None], own.prices, fold, _as_views
+            )
+        fit = None
+        if self.fit is not None or own.fit is not None:
+            width = scaled.shape[1]
+            fit = self._regression(width).with_outputs(own._regression(width))
+        model = CostModel(
+            np.append(self.prices, own.prices),
+            fit,
+            np.append(self.low, own.low),
+            np.append(self.high, own.high),
+        )
+        return model, np.hstack([self.predict(scaled), column])
+
+    def without_model(self, position: int) -> CostModel:
+        """Leave out a model, given by its position in the canonical order."""
+        prices, low, high = (
+            np.delete(values, position) for values in (self.prices, self.low, self.high)
+        )
+        fit = None if self.fit is None else self.fit.without_output(position)
+        return CostModel(prices, fit, low, high)
+
+    def _regression(self, width: int) -> RidgeFit:
+        """The regression; prices are one without a slope."""
+        if self.fit is not None:
+            return self.fit
+        return RidgeFit(np.zeros((width, len(self.prices), 1)), self.prices[:, None])
+
+
+def _in_range(
+    predictions: list[np.ndarray], unit: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    return np.clip(predictions[0][:, :, 0] * unit, low, high)
+
+
+def _as_views(scaled: np.ndarray) -> list[np.ndarray]:
+    return [scaled]

@@ -1,0 +1,143 @@
+"""The fitted router: one frozen object, from embeddings to expected quality and cost.
+
+Inside, models stand in a canonical order and qualities between 0 and 1. Whatever a
+ranking router serves, and whatever it learns from its training queries, goes through
+`FittedRouter.compose`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from skroute._estimate.canonical import Canonical
+from skroute._estimate.cost import CostModel
+from skroute._estimate.options import OPTIONS, Options
+from skroute._estimate.quality import HeldOutPairs, PairEstimates, QualityModel
+from skroute._estimate.trust import shrink_to_mean
+from skroute._estimate.utility import blend, log_odds
+from skroute._table.duplicates import average_duplicates, find_duplicates
+from skroute._table.folds import draw_folds
+
+__all__ = ["FittedRouter", "training_estimates"]
+
+Estimates = tuple[np.ndarray, np.ndarray]
+
+
+class ScoresPairs(Protocol):
+    """A ranker: corrections (n_queries, n_models) from features of pairs."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class FittedRouter:
+    """All that a ranking router estimates with; it is swapped in as a whole.
+
+    Attributes
+    ----------
+    canonical : Canonical
+        Order of the models, and unit of the qualities.
+    quality : QualityModel
+        Regressions of quality.
+    cost : CostModel
+        Prices, or regressions of cost.
+    ranker : PairRanker or None
+        Corrects the order of the models; ``None`` where it has not shown to help. It
+        knows a model only by what the regressions say of it, so it serves any pool.
+    rank_weight : float
+        Its share in the differences between models.
+    """
+
+    canonical: Canonical
+    quality: QualityModel
+    cost: CostModel
+    ranker: ScoresPairs | None = None
+    rank_weight: float = 0.0
+
+    def estimates(self, X: np.ndarray) -> Estimates:
+        """Expected quality and cost of every model, (n_queries, n_models) each."""
+        pairs, scaled = self.quality.predict(X)
+        return self.compose(pairs, self._scores(pairs), self.cost.predict(scaled))
+
+    def compose(
+        self,
+        pairs: PairEstimates | HeldOutPairs,
+        scores: np.ndarray | None,
+        cost: np.ndarray,
+    ) -> Estimates:
+        """Put estimates together, in the caller's order and unit.
+
+        `scores` are the ranker's, ``None`` without one, and `cost` is in the canonical
+        order. Far from the training queries, the means of the models count.
+        """
+        quality = pairs.quality
+        if scores is not None:
+            quality = blend(quality, scores, self.rank_weight)
+        return self.canonical.from_canonical(
+            shrink_to_mean(self.quality.means, quality, pairs.trust),
+            shrink_to_mean(self.cost.prices, cost, pairs.trust),
+        )
+
+    def averages(self) -> Estimates:
+        """Estimates (n_models,) of a query far from all training queries."""
+        canonical = self.canonical
+        quality = canonical.worst + canonical.extent * self.quality.means
+        return quality[canonical.place], self.cost.prices[canonical.place]
+
+    def with_model(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        costs: np.ndarray | float,
+        n_folds: int,
+        options: Options = OPTIONS,
+    ) -> tuple[FittedRouter, Estimates]:
+        """Add a model, as the last one; also honest estimates of all models on X.
+
+        `y` are its outcomes (n_queries,), ``NaN`` where unknown, and `costs` its price,
+        or what its calls have cost.
+        """
+        price = float(np.nanmean(costs))
+        duplicates = find_duplicates(X)
+        fold = draw_folds(duplicates, n_folds, random_state=0)
+        scaled_y = self.canonical.to_unit(y)
+        paid = None if np.ndim(costs) == 0 else np.asarray(costs)[:, None]
+        once, paid, _ = average_duplicates(scaled_y[:, None], paid, None, duplicates)
+        scaled = self.quality.views.scaled(X)
+        quality, pairs = self.quality.with_model(scaled, once[:, 0], fold, options)
+        cost, expense = self.cost.with_model(
+            scaled, price if paid is None else paid[:, 0], price, fold
+        )
+        canonical = self.canonical.with_model(scaled_y)
+        grown = replace(self, canonical=canonical, quality=quality, cost=cost)
+        return grown, grown.compose(pairs, grown._scores(pairs), expense)
+
+    def without_model(self, position: int) -> FittedRouter:
+        """Leave out a model, given by its position in ``models_``."""
+        inside = int(self.canonical.place[position])
+        return replace(
+            self,
+            canonical=self.canonical.without_model(position),
+            quality=self.quality.without_model(inside),
+            cost=self.cost.without_model(inside),
+        )
+
+    def _scores(self, pairs: PairEstimates) -> np.ndarray | None:
+        if self.ranker is None:
+            return None
+        return log_odds(pairs.quality) + self.ranker.predict(pairs.features)
+
+
+def training_estimates(
+    fitted: FittedRouter,
+    pairs: HeldOutPairs,
+    scores: np.ndarray | None,
+    expense: np.ndarray | None,
+) -> np.ndarray:
+    """Out-of-fold qualities, then costs; fixed prices without `expense`."""
+    if expense is None:
+        expense = np.tile(fitted.cost.prices, (len(pairs.quality), 1))
+    return np.hstack(fitted.compose(pairs, scores, expense))

@@ -1,0 +1,53 @@
+"""Choices inside the ranking router that its parameters do not offer.
+
+``benchmarks/ablation.py`` measures what each is worth by changing one at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["OPTIONS", "Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is estimated, and when a ranker is followed.
+
+    Attributes
+    ----------
+    gammas : tuple of float
+        Widths of the kernels, for embeddings of unit mean squared distance from their
+        centre: one kernel about as wide as the cloud of queries, one narrower.
+    profiles : tuple of int
+        Clusters of each profile: from tasks to topics.
+    strengths : tuple of int
+        Strengths of each regression that are weighed, as steps on the grid around the
+        best one: a factor of 16 to either side. The smoother ones earn weight where the
+        best strength for most queries is too faint for some.
+    shown : slice
+        Of these, the strengths that the ranker sees.
+    two_weights : bool
+        Weigh what the models of a query share apart from what separates them.
+    trust : bool
+        Shrink estimates of queries far from the training data to the models' means.
+    blocks : bool
+        Count every row of a large block of duplicates by itself.
+    min_ranked : int
+        Queries on which models differ that a ranker needs; fewer teach it noise.
+    doubt : float
+        Standard errors by which a ranker has to help.
+    """
+
+    gammas: tuple[float, ...] = (1.0, 2.0)
+    profiles: tuple[int, ...] = (8, 32, 128)
+    strengths: tuple[int, ...] = (-4, -2, 0, 2, 4)
+    shown: slice = slice(1, 4)
+    two_weights: bool = True
+    trust: bool = True
+    blocks: bool = True
+    min_ranked: int = 100
+    doubt: float = 2.0
+
+
+OPTIONS = Options()

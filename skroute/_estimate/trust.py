@@ -1,0 +1,87 @@
+"""Trust: how far the estimates of a query are believed, by its distance from training.
+
+Estimates are believed (1) where most training queries lie, measured by the distance
+from the nearest landmark. Beyond nearly all training queries (0) regressions only
+extrapolate, and the means of the models are all that is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skroute._compute.chunks import chunks
+from skroute._compute.executor import Rows
+from skroute._table.duplicates import Duplicates
+
+__all__ = ["EVERYWHERE", "find_trust", "pull_factors", "shrink_to_mean", "trust_at"]
+
+#: Limits of trust that no query is beyond.
+EVERYWHERE = (np.inf, np.inf)
+# Shares of the training queries within full trust, and within any.
+_KNOWN = (0.9, 0.99)
+# Lower bounds of these limits, as multiples of the median squared distance: in noise
+# all distances are similar, and the largest is not an outlier.
+_LEAST = (1.5, 2.0)
+_EPSILON = float(np.finfo(np.float64).eps)
+
+
+def trust_at(distance: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Trust, from 1 to 0, at squared distances from the nearest landmark."""
+    near, far = limits
+    beyond = (distance - near) / (far - near if far > near else _EPSILON)
+    return 1.0 - np.minimum(np.maximum(beyond, 0.0), 1.0)
+
+
+def shrink_to_mean(
+    means: np.ndarray, estimates: np.ndarray, trust: np.ndarray
+) -> np.ndarray:
+    """Estimates (n_queries, n_models) where trusted, means of the models elsewhere."""
+    return means + trust[:, None] * (estimates - means)
+
+
+def pull_factors(sizes: np.ndarray) -> np.ndarray:
+    """Factors by which queries would be farther from the centre of their cluster.
+
+    Each pulled the centre towards itself: squared distances would grow by this factor,
+    had it not (J. A. Hartigan, "Clustering Algorithms", 1975).
+    """
+    return (sizes / np.maximum(sizes - 1, 1)) ** 2
+
+
+def find_trust(
+    to_landmarks: Any, X: Any, duplicates: Duplicates, pulled: bool, rows: Rows
+) -> tuple[tuple[float, float], Any]:
+    """Find the limits of trust, and the trust in the training queries (a column).
+
+    Training queries are judged as queries to come will be: one that `pulled` its
+    landmark at the distance it would have without, one that is a landmark itself by the
+    next one. Duplicates of a prompt make it no better known to other queries; only
+    prompts of a block will be asked again.
+    """
+    column = rows.map(_find_nearest, to_landmarks, X, pulled)
+    own, *rest = rows.gather(column).T
+    different = duplicates.first == np.arange(len(own))
+    if pulled:
+        second, nearest = rest[0], rest[1].astype(int)
+        size = np.bincount(nearest[different], minlength=nearest.max() + 1)[nearest]
+        off = np.where(size > 1, own * pull_factors(size), second)
+        own = np.where(duplicates.block, own, np.minimum(off, second))
+    median, *limits = np.quantile(own[different], (0.5, *_KNOWN))
+    near, far = np.maximum(limits, median * np.array(_LEAST))
+    limits = float(near), float(far)
+    return limits, rows.split(trust_at(own, limits), X)
+
+
+def _find_nearest(to_landmarks: Any, X: np.ndarray, pulled: bool) -> np.ndarray:
+    """Distance of the nearest landmark; if `pulled`, also of the next, and which."""
+    found = np.empty((len(X), 3 if pulled else 1))
+    for part in chunks(len(X)):
+        distance = to_landmarks(X[part])
+        if pulled:
+            found[part, 2] = distance.argmin(axis=1)
+            found[part, :2] = np.partition(distance, 1, axis=1)[:, :2]
+        else:
+            found[part, 0] = distance.min(axis=1)
+    return found

@@ -1,0 +1,99 @@
+"""Read a ranking model in LightGBM's text format, into plain arrays of numbers.
+
+Models come in this text from LightGBM after training, and from files of formats 1 and
+2. LightGBM trusts it: a child outside of its tree ends the process. Here its numbers
+are taken, and `PairRanker` checks that they make trees.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+
+import numpy as np
+
+__all__ = ["MOST_TREES", "read_model"]
+
+#: More would take minutes to read.
+MOST_TREES = 100_000
+# Lines of a tree that are read: the field they become, and integers or floats.
+_LINES = {
+    "split_feature": ("feature", "i"),
+    "threshold": ("threshold", "d"),
+    "left_child": ("left", "i"),
+    "right_child": ("right", "i"),
+    "leaf_value": ("value", "d"),
+}
+_RANKER = {"num_class": "1", "num_tree_per_iteration": "1", "objective": "lambdarank"}
+_NEXT = "\n\nTree="
+_END = "\n\nend of trees\n"
+# Comparisons with a number; 2 is where a missing value would go, and there is none.
+_PLAIN = {"0", "2"}
+_LONGEST = 40  # characters of a number
+
+
+def read_model(text: str) -> dict[str, np.ndarray | int]:
+    """Read the numbers of a ranking model: the attributes of a `PairRanker`.
+
+    Raises
+    ------
+    ValueError
+        If it is not a ranker of plain numeric trees.
+    """
+    if not text.isascii() or not text.startswith("tree\n"):
+        raise ValueError("it is not a model in LightGBM's text format")
+    end = text.find(_END)
+    if end < 0:
+        raise ValueError("its trees have no end")
+    if text.count(_NEXT, 0, end) > MOST_TREES:
+        raise ValueError(f"it has more than {MOST_TREES:,} trees")
+    start = text.find(_NEXT, 0, end)
+    start = end if start < 0 else start
+    header = _read_fields(text[len("tree\n") : start].rstrip("\n"))
+    last = header.get("max_feature_idx", "")
+    if (
+        not _RANKER.items() <= header.items()
+        or "average_output" in header
+        or not re.fullmatch(r"\d{1,4}", last)
+    ):
+        raise ValueError("the lines before its trees are not a ranker's")
+    n_leaves = array("q")
+    found = {name: array(code) for name, code in _LINES.values()}
+    while start < end:
+        stop = text.find(_NEXT, start + 1, end)
+        stop = end if stop < 0 else stop
+        lines = text[start + len(_NEXT) : stop].partition("\n")[2]
+        try:
+            n_leaves.append(_add_tree(_read_fields(lines.rstrip("\n")), found))
+        except ValueError as error:
+            raise ValueError(f"its tree {len(n_leaves)}: {error}") from None
+        start = stop
+    arrays = {name: np.array(numbers) for name, numbers in found.items()}
+    return {"n_features": int(last) + 1, "n_leaves": np.array(n_leaves), **arrays}
+
+
+def _read_fields(lines: str) -> dict[str, str]:
+    """Lines ``name=value``; of a line without a value its name."""
+    return dict(line.partition("=")[::2] for line in lines.split("\n"))
+
+
+def _add_tree(fields: dict[str, str], found: dict[str, array]) -> int:
+    """Add the numbers of one tree to those before it; returns its number of leaves."""
+    size = fields.get("num_leaves", "")
+    if not re.fullmatch(r"[1-9]\d{0,5}", size):
+        raise ValueError("its line 'num_leaves' is not a number of leaves")
+    n_leaves = int(size)
+    kinds = fields.get("decision_type", "").split()
+    plain = fields.get("num_cat") == fields.get("is_linear", "0") == "0"
+    if not plain or not set(kinds) <= _PLAIN or len(kinds) != n_leaves - 1:
+        raise ValueError("it is not a plain tree of numeric splits")
+    for line, (name, code) in _LINES.items():
+        numbers = fields.get(line, "").split()
+        expected = n_leaves - (name != "value")
+        if len(numbers) != expected or max(map(len, numbers), default=0) > _LONGEST:
+            raise ValueError(f"its line {line!r} does not hold {expected} numbers")
+        try:
+            found[name].extend(map(int if code == "i" else float, numbers))
+        except (ValueError, OverflowError):
+            raise ValueError(f"its line {line!r} does not hold numbers") from None
+    return n_leaves
