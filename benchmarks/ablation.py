@@ -9,11 +9,10 @@ expected quality rises, the part had earned its place::
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from intervals import interval
@@ -24,7 +23,7 @@ from tables import PROTOCOLS, Split, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
 from skroute import RankingRouter
-from skroute._estimate.stacking import stacking_weights
+from skroute._estimate.options import OPTIONS, Options
 from skroute.metrics import normalized_auc, quality_neutral_cost, routing_curve
 
 WHOLE = "everything"
@@ -34,76 +33,49 @@ VARIANTS = {
     "out of domain": (WHOLE, "no fallback far from training"),
     "learning curve": (WHOLE, "no ranker", CREDULOUS),
 }
-Setting = tuple[dict[str, Any], dict[str, Any]]
-
-
-def _one_set_of_weights(combine: Callable) -> Callable:
-    """Weigh level and differences alike: by the differences, which decide."""
-
-    def weigh(*table: Any) -> np.ndarray:
-        return np.repeat(combine(*table)[1:], 2, axis=0)
-
-    return weigh
-
-
-def _trusting(_: Any, distance: np.ndarray) -> np.ndarray:
-    """Believe estimates wherever the query is."""
-    return np.ones(len(distance))
+Setting = tuple[dict[str, Any], Options]
 
 
 def settings() -> dict[str, Setting]:
-    """Parameters of the router, and parts of the package that are replaced."""
-    return {
-        WHOLE: ({}, {}),
-        "no ranker": ({"n_estimators": 0}, {}),
+    """Parameters of the router, and options of what is in it."""
+    kernels, profiles = {"gammas": ()}, {"profiles": ()}
+    options = {
+        WHOLE: {},
         # From 25 queries that tell the models apart, and at its best guess.
-        CREDULOUS: (
-            {},
-            {
-                "skroute._rank.ranker._DOUBT": 0.0,
-                "skroute._rank.ranker._MIN_RANKED": 25,
-            },
-        ),
-        "no kernels": ({}, {"skroute._estimate.feature_maps._GAMMAS": ()}),
-        "no cluster profiles": ({}, {"skroute._estimate.feature_maps._PROFILES": ()}),
-        "linear regression only": (
-            {},
-            {
-                "skroute._estimate.feature_maps._GAMMAS": (),
-                "skroute._estimate.feature_maps._PROFILES": (),
-            },
-        ),
-        "one strength per regression": (
-            {},
-            {
-                "skroute._estimate.quality._WEIGHED": (0,),
-                "skroute._estimate.quality._FEATURES": slice(0, 1),
-            },
-        ),
-        "level and differences weighed alike": (
-            {},
-            {
-                "skroute._estimate.quality.stacking_weights": _one_set_of_weights(
-                    stacking_weights
-                )
-            },
-        ),
-        "no tie gain": ({"tie_gain": 0.0}, {}),
-        "no fallback far from training": (
-            {},
-            {"skroute._estimate.feature_maps.QueryViews._trust_at": _trusting},
-        ),
+        CREDULOUS: {"doubt": 0.0, "min_ranked": 25},
+        "one kernel": {"gammas": OPTIONS.gammas[:1]},
+        "no kernels": kernels,
+        "no cluster profiles": profiles,
+        "linear regression only": kernels | profiles,
+        "one strength per regression": {"strengths": (0,), "n_hidden": 0},
+        "level and differences weighed alike": {"two_weights": False},
+        "no fallback far from training": {"trust": False},
+        "no blocks of duplicates": {"blocks": False},
     }
+    variants: dict[str, Setting] = {
+        name: ({}, replace(OPTIONS, **changed)) for name, changed in options.items()
+    }
+    variants["no ranker"] = ({"n_estimators": 0}, OPTIONS)
+    variants["a tie gain of 0.001"] = ({"tie_gain": 0.001}, OPTIONS)
+    return variants
+
+
+def router_with(options: Options) -> type[RankingRouter]:
+    """Make a router of other options than the usual ones."""
+    return type(
+        "Variant",
+        (RankingRouter,),
+        {"_options": options, "_has_blocks": options.blocks},
+    )
 
 
 def measure(name: str, table: Bunch, split: Split, variant: str) -> dict[str, Any]:
     """Fit one variant on one split."""
     part = training_part(table, split)
-    parameters, replaced = settings()[variant]
-    with threadpool_limits(1), ExitStack() as stack:
-        for target, value in replaced.items():
-            stack.enter_context(patch(target, value))
-        router = RankingRouter(part.prices, random_state=split.seed, **parameters)
+    parameters, options = settings()[variant]
+    with threadpool_limits(1):
+        kind = router_with(options)
+        router = kind(part.prices, random_state=split.seed, **parameters)
         router.fit(part.X, part.y, costs=part.costs)
         quality, cost = np.hsplit(router.transform(table.data[split.test]), 2)
     costs = np.broadcast_to(table.costs, table.quality.shape)[split.test]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -36,6 +37,8 @@ class CrossFittedRouter(BaseRouter):
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
+    #: Whether large prompts are blocks; changed by benchmarks only.
+    _has_blocks = True
 
     def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
         """Fit the router on a table of outcomes.
@@ -106,7 +109,9 @@ class CrossFittedRouter(BaseRouter):
         table = check_routing_table(self, X, y, costs, outcome_weight)
         check_rows(X=X, y=y, groups=groups)
         groups = check_groups(groups, len(table.X))
-        table = table._replace(duplicates=find_duplicates(table.X, groups))
+        duplicates = find_duplicates(table.X, groups)
+        duplicates = replace(duplicates, has_blocks=self._has_blocks)
+        table = table._replace(duplicates=duplicates)
         return self._remember(table, self._fit_table(table))
 
     def _remember(

@@ -501,10 +501,14 @@ class RankingRouter(CrossFittedRouter):
         """Return a copy of another pool, given prices as in the constructor."""
         router = clone(self).set_params(costs=prices)
         state = {k: v for k, v in vars(self).items() if k not in self.get_params()}
-        vars(router).update(state)
-        router.models_, router.costs_, router._fitted = models, costs, fitted
-        router._fitted_costs = prices
-        router._first_pool = self._first_pool or (self.models_, self._training)
+        vars(router).update(
+            state,
+            models_=models,
+            costs_=costs,
+            _fitted=fitted,
+            _fitted_costs=prices,
+            _first_pool=self._first_pool or (self.models_, self._training),
+        )
         return router
 
     def _check_new_costs(self, costs: Any, n_queries: int) -> np.ndarray | float:
@@ -547,7 +551,7 @@ class RankingRouter(CrossFittedRouter):
     def _fit_stages(self, table: RoutingTable, n_threads: int, rows: Rows) -> Any:
         """Fit on a checked table; out-of-fold estimates of its queries."""
         rng = check_random_state(self.random_state)
-        options, shared = self._options, {"n_jobs": self.n_jobs, "rows": rows}
+        options = self._options
         n_queries = rows.count(table.X)
         duplicates = table.duplicates or find_duplicates(table.X, rows=rows)
         self._log(
@@ -576,8 +580,9 @@ class RankingRouter(CrossFittedRouter):
             duplicates,
             n_landmarks=self.n_landmarks,
             weight=weight,
+            n_jobs=self.n_jobs,
             options=options,
-            **shared,
+            rows=rows,
         )
 
         self._log("ranking models", n_queries)
@@ -598,8 +603,9 @@ class RankingRouter(CrossFittedRouter):
                 "min_child_samples": self.min_child_samples,
                 "colsample_bytree": self.colsample_bytree,
             },
+            n_jobs=self.n_jobs,
             options=options,
-            **shared,
+            rows=rows,
         )
 
         self._log("estimating costs", n_queries)

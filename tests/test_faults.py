@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.utils.validation import _is_fitted
 from threadpoolctl import threadpool_info
 
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
-from skroute._rank.calibration import rank_utility
+from skroute._estimate.options import OPTIONS
+from skroute._estimate.utility import rank_utility
 from skroute.datasets import make_routing
 
 DATA = make_routing(180, n_features=6, n_models=3, random_state=0)
@@ -91,13 +93,19 @@ def test_an_interrupted_decider_is_as_it_was(update):
         assert pickle.dumps(used) == before
 
 
+class Ranked(RankingRouter):
+    """Follows its ranker, proven or not."""
+
+    _options = replace(OPTIONS, doubt=-1e9)
+
+
 @pytest.mark.slow
 def test_different_fits_side_by_side_are_those_in_turn():
     """LightGBM keeps the gains of labels in one global table while it trains."""
     graded = make_routing(180, n_features=6, n_models=3, graded=True, random_state=1)
     tables = [(X, Y, C), (graded.data, graded.quality, graded.costs)] * 3
     routers = [
-        clone(RANKING).set_params(n_estimators=10, tie_gain=gain)
+        clone(Ranked(**RANKING.get_params())).set_params(n_estimators=10, tie_gain=gain)
         for gain in (0.0, 0.001, 0.5, 0.1, 0.3, 0.01)
     ]
 

@@ -113,8 +113,8 @@ def test_the_others_are_estimated_as_before(
 ) -> None:
     assert larger.models_.tolist() == ["model_0", "model_1", "model_2", "new"]
     before, after = (
-        router._pairs.transform(data.data),
-        larger._pairs.transform(data.data),
+        router._fitted.quality.predict(data.data)[0],
+        larger._fitted.quality.predict(data.data)[0],
     )
     np.testing.assert_allclose(after.quality[:, :3], before.quality, atol=1e-10)
     np.testing.assert_allclose(
@@ -318,10 +318,10 @@ def test_an_integer_weight_is_a_repeated_row_to_the_regressions() -> None:
     weight = np.repeat(rng.randint(1, 4, size=(90, 1)), 2, axis=1)
     fold, again = np.arange(90) % 3, np.repeat(np.arange(90), weight[:, 0])
     one, _, strength = fit_ridge(
-        X, Y, fold, lambda r: r, scale=np.ones(2), weight=weight, differences=True
+        X, Y, fold, scale=np.ones(2), weight=weight, differences=True
     )
     two, _, other = fit_ridge(
-        X[again], Y[again], fold[again], lambda r: r, scale=np.ones(2), differences=True
+        X[again], Y[again], fold[again], scale=np.ones(2), differences=True
     )
     assert strength == other
     np.testing.assert_allclose(one.coef, two.coef, atol=1e-10)

@@ -61,7 +61,8 @@ class QueryViews:
     softness : tuple of float
         How softly queries belong to the clusters of each profile.
     limits : tuple of float
-        Squared distances from the nearest landmark where trust begins to fall, and ends.
+        Squared distances from the nearest landmark where trust begins to fall, and
+        where it ends.
     """
 
     centre: np.ndarray
@@ -79,7 +80,7 @@ class QueryViews:
 
     @cached_property
     def _parts(self) -> list[slice]:
-        """Where the landmarks are among the centres, and the centres of each profile."""
+        """Where the landmarks, and those of each profile, are among the centres."""
         ends = itertools.accumulate(self.sizes, initial=0)
         return [slice(*pair) for pair in itertools.pairwise(ends)]
 
@@ -213,9 +214,7 @@ def fit_views(
     return views, partial(_training_views, views, tuple(pulls)), trust
 
 
-def _training_views(
-    views: QueryViews, pulls: Pulls, X: np.ndarray
-) -> list[np.ndarray]:
+def _training_views(views: QueryViews, pulls: Pulls, X: np.ndarray) -> list[np.ndarray]:
     return list(views.transform(views.scaled(X), pulls)[1])
 
 

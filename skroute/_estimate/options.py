@@ -25,8 +25,8 @@ class Options:
         Strengths of each regression that are weighed, as steps on the grid around the
         best one: a factor of 16 to either side. The smoother ones earn weight where the
         best strength for most queries is too faint for some.
-    shown : slice
-        Of these, the strengths that the ranker sees.
+    n_hidden : int
+        Of these, the strengths at either end that the ranker does not see.
     two_weights : bool
         Weigh what the models of a query share apart from what separates them.
     trust : bool
@@ -42,12 +42,17 @@ class Options:
     gammas: tuple[float, ...] = (1.0, 2.0)
     profiles: tuple[int, ...] = (8, 32, 128)
     strengths: tuple[int, ...] = (-4, -2, 0, 2, 4)
-    shown: slice = slice(1, 4)
+    n_hidden: int = 1
     two_weights: bool = True
     trust: bool = True
     blocks: bool = True
     min_ranked: int = 100
     doubt: float = 2.0
+
+    @property
+    def shown(self) -> slice:
+        """Strengths that the ranker sees."""
+        return slice(self.n_hidden, len(self.strengths) - self.n_hidden)
 
 
 OPTIONS = Options()

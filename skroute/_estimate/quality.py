@@ -302,14 +302,10 @@ class QualityModel:
             )
             how = on_level[view], on_differences[view], options.shown
             coef = _newcomer(fit.coef[:, own, own], common.coef, *how)
-            intercept = _newcomer(
-                fit.intercept[own, own], common.intercept, *how, mean
-            )
+            intercept = _newcomer(fit.intercept[own, own], common.intercept, *how, mean)
             column = _newcomer(apart[:, own, own], expected[view], *how, mean)
             fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
-            outputs.append(
-                np.concatenate([old.predict(Phi), column[:, None]], axis=1)
-            )
+            outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
         return grown, grown.assemble(outputs, trust)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -234,22 +235,17 @@ def fit_ridges(
     if differences:
         combined = combined @ (np.eye(len(scale)) - 1.0 / len(scale))
 
-    def each(function: Callable[[int], Any]) -> list[Any]:
-        return in_threads(function, range(len(bases)), rows.threads(n_jobs))
-
     data = X, Y, fold, weight, feature_maps
-    solved: list[list[Any]] = [[] for _ in bases]
+    solved: list[list[Any]] = []
     for some in chunks(len(groups), _PATTERNS):
         sums = rows.total(
             _fold_sums, *data, groups[some], n_folds, n_jobs, combine=_add_sums
         )
-        steps = groups[some], means, combined
-        for i, fits in enumerate(
-            each(lambda i: rows.apply(_solve, sums, i, bases[i], *steps))  # noqa: B023
-        ):
-            solved[i].append(fits)
-        del sums
-    paths = [rows.apply(_join_outputs, fits) for fits in solved]
+        solve = partial(_solve_on, rows, sums, groups[some], means, combined, bases)
+        solved.append(in_threads(solve, range(len(bases)), rows.threads(n_jobs)))
+        del sums, solve
+    by_view = [list(fits) for fits in zip(*solved, strict=True)]
+    paths = [rows.apply(_join_outputs, fits) for fits in by_view]
     if strength is not None:
         strengths = [strength] * len(bases)
     elif differences and len(groups) > 1:
@@ -258,7 +254,7 @@ def fit_ridges(
         strengths = rows.get(errors).argmin(axis=1).tolist()
     else:
         strengths = [
-            int(rows.get(rows.apply(_error_of_sums, fits)).argmin()) for fits in solved
+            int(rows.get(rows.apply(_error_of_sums, fits)).argmin()) for fits in by_view
         ]
     around_best = [
         np.clip(best + np.array(around), 0, len(ALPHAS) - 1) for best in strengths
@@ -344,7 +340,10 @@ def _fold_sums(
 ) -> list[list[list[_Sums]]]:
     """Sums by regression, group of outputs that are known alike, and fold."""
     sums = [
-        [[_Sums(Phi.shape[1], len(outputs)) for _ in range(n_folds)] for outputs in groups]
+        [
+            [_Sums(Phi.shape[1], len(outputs)) for _ in range(n_folds)]
+            for outputs in groups
+        ]
         for Phi in feature_maps(X[:1])
     ]
     for part in chunks(len(X)):
@@ -373,6 +372,21 @@ def _add_sums(some: Any, others: Any) -> Any:
     if isinstance(some, _Sums):
         return some + others
     return [_add_sums(mine, theirs) for mine, theirs in zip(some, others, strict=True)]
+
+
+def _solve_on(
+    rows: Rows,
+    sums: Any,
+    groups: list[np.ndarray],
+    means: np.ndarray,
+    combined: np.ndarray,
+    bases: Sequence[np.ndarray | None],
+    regression: int,
+) -> Any:
+    """Solve one regression where its sums are."""
+    return rows.apply(
+        _solve, sums, regression, bases[regression], groups, means, combined
+    )
 
 
 def _solve(

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute._io.registry import TRANSIENT, check_state, find_class, find_tag
-from skroute._io.upgrades import upgrade
+from skroute._io.upgrades import name_today, upgrade
 from skroute._table.names import as_mapping
 
 __all__ = ["Decoder", "Encoder"]
@@ -302,6 +302,8 @@ class Decoder:
 
     def _read_object(self, value: dict, depth: int) -> Any:
         tag = value["class"]
+        if isinstance(tag, str):
+            tag = name_today(tag, self._written)
         kind = find_class(tag) if isinstance(tag, str) else None
         if kind is None:
             raise ValueError(f"it holds a {str(tag)[:40]!r}, which this version lacks")

@@ -24,13 +24,16 @@ __all__ = ["TRANSIENT", "check_state", "find_class", "find_tag"]
 
 _CLASSES = {
     "BudgetDecider": "skroute.decision.BudgetDecider",
+    "Canonical": "skroute._estimate.canonical.Canonical",
+    "CostModel": "skroute._estimate.cost.CostModel",
     "DummyRouter": "skroute.dummy.DummyRouter",
+    "FittedRouter": "skroute._estimate.fitted.FittedRouter",
     "Pace": "skroute._decide.pacing.Pace",
-    "PairFeatures": "skroute._estimate.quality.PairFeatures",
-    "PairRanker": "skroute._rank.lambdarank.PairRanker",
+    "PairRanker": "skroute._rank.forest.PairRanker",
     "PointwiseRouter": "skroute.pointwise.PointwiseRouter",
     "Price": "skroute._decide.price_path.Price",
     "PricePath": "skroute._decide.price_path.PricePath",
+    "QualityModel": "skroute._estimate.quality.QualityModel",
     "QueryViews": "skroute._estimate.feature_maps.QueryViews",
     "RankingRouter": "skroute.ranking.RankingRouter",
     "RidgeFit": "skroute._estimate.ridge.RidgeFit",
@@ -112,14 +115,6 @@ def _is_integer(value: Any, low: int, high: int = _MOST_THREADS) -> bool:
 def _require(holds: bool, what: str) -> None:
     if not holds:
         raise ValueError(what)
-
-
-def _check_ranker(state: dict[str, Any]) -> None:
-    # It reads its text itself, and keeps nothing else.
-    _require(
-        set(state) == {"text"} and isinstance(state["text"], str),
-        "its model must be text",
-    )
 
 
 def _check_neighbors(state: dict[str, Any]) -> None:
@@ -208,21 +203,20 @@ def _check_finite(state: dict[str, Any]) -> None:
 
 def _check_views(state: dict[str, Any]) -> None:
     _check_finite(state)
-    # These sizes decide the memory that every query takes.
-    parts, centres = state.get("_parts"), state.get("_centres")
+    # They are the widths of what is made for every query.
+    sizes, centres = state.get("sizes"), state.get("centres")
     _require(
-        isinstance(parts, list)
-        and all(isinstance(part, slice) for part in parts)
+        isinstance(sizes, tuple)
         and isinstance(centres, np.ndarray)
-        and [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-        and all(_is_integer(part.stop, 0, len(centres)) for part in parts),
-        "its parts must be slices of its centres, one after the other",
+        and all(_is_integer(size, 0, len(centres)) for size in sizes)
+        and sum(sizes) == len(centres),
+        "its sizes must be those of the parts of its centres",
     )
 
 
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "PairFeatures": _check_finite,
-    "PairRanker": _check_ranker,
+    "CostModel": _check_finite,
+    "QualityModel": _check_finite,
     "QueryViews": _check_views,
     "RidgeFit": _check_finite,
     "sklearn.KNeighborsRegressor": _check_neighbors,

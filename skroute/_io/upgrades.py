@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from skroute._io.registry import find_class
 
-__all__ = ["upgrade"]
+__all__ = ["name_today", "upgrade"]
 
 State = dict[str, Any]
 _RULE = ("budget", "scope", "min_quality", "price", "tolerance", "on_infeasible")
+
+
+def name_today(tag: str, written: int) -> str:
+    """Tag of a class that a file of an older format calls otherwise."""
+    for older in range(written, max(_UPGRADES) + 1):
+        tag = _RENAMED.get(older, {}).get(tag, tag)
+    return tag
 
 
 def upgrade(tag: str, state: State, written: int) -> State:
@@ -60,7 +69,77 @@ def _gather_what_was_settled(state: State) -> State:
     }
 
 
+def _name_views(state: State) -> State:
+    """Views of format 2 hold slices of their centres, and what only training needs."""
+    return {
+        "centre": state["_centre"],
+        "scale": float(state["_scale"]),
+        "basis": state["_basis"],
+        "centres": state["_centres"],
+        "sizes": tuple(part.stop - part.start for part in state["_parts"]),
+        "gammas": (1.0, 2.0),
+        "softness": tuple(state["_softness"]),
+        "limits": tuple(state["_reach"]),
+    }
+
+
+def _name_quality(state: State) -> State:
+    """A quality model of format 2 also holds how many landmarks it was asked for."""
+    return {
+        "views": state["views_"],
+        "means": state["means_"],
+        "fits": state["fits_"],
+        "weights": state["_weights"],
+        "common": state["_common"],
+        "strengths": list(state["_strengths"]),
+    }
+
+
+def _read_trees(state: State) -> State:
+    """A ranker of format 2 is a model in LightGBM's text format."""
+    if set(state) != {"text"} or not isinstance(state["text"], str):
+        raise ValueError("its model must be text")
+    ranker: Any = find_class("PairRanker")
+    trees: State = ranker.from_text(state["text"]).__getstate__()
+    return trees
+
+
+def _gather_what_was_fitted(state: State) -> State:
+    """A router of format 2 holds the parts of what is one `FittedRouter` since."""
+    if "_pairs" not in state:
+        return state
+    state = dict(state)
+    place, costs = state.pop("_place"), state["costs_"]
+    order = np.argsort(place)
+    unit = state.pop("_worst"), state.pop("_range"), state.pop("_seen", (0.0, 1.0))
+    regression = state.pop("_cost_fit")
+    low, high = state.pop("_cost_range", (costs, costs))
+    if regression is None:
+        low = high = costs
+    weight, ranker = state.pop("rank_weight_"), state.pop("ranker_")
+    canonical: Any = find_class("Canonical")
+    cost: Any = find_class("CostModel")
+    fitted: Any = find_class("FittedRouter")
+    state["_first_pool"] = state.pop("_fitted", None)
+    state["_fitted"] = fitted(
+        canonical(place, *unit),
+        state.pop("_pairs"),
+        cost(costs[order], regression, low[order], high[order]),
+        ranker if weight > 0 else None,
+        weight,
+    )
+    return state
+
+
+#: Classes under other names since a format, `{format: {old tag: tag}}`.
+_RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
     1: {"BudgetDecider": _name_what_was_settled},
-    2: {"BudgetDecider": _gather_what_was_settled},
+    2: {
+        "BudgetDecider": _gather_what_was_settled,
+        "PairRanker": _read_trees,
+        "QualityModel": _name_quality,
+        "QueryViews": _name_views,
+        "RankingRouter": _gather_what_was_fitted,
+    },
 }

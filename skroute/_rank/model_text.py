@@ -68,8 +68,11 @@ def read_model(text: str) -> dict[str, np.ndarray | int]:
         except ValueError as error:
             raise ValueError(f"its tree {len(n_leaves)}: {error}") from None
         start = stop
-    arrays = {name: np.array(numbers) for name, numbers in found.items()}
-    return {"n_features": int(last) + 1, "n_leaves": np.array(n_leaves), **arrays}
+    arrays = {
+        name: np.frombuffer(numbers, numbers.typecode)
+        for name, numbers in {"n_leaves": n_leaves, **found}.items()
+    }
+    return {"n_features": int(last) + 1, **arrays}
 
 
 def _read_fields(lines: str) -> dict[str, str]:
@@ -79,21 +82,34 @@ def _read_fields(lines: str) -> dict[str, str]:
 
 def _add_tree(fields: dict[str, str], found: dict[str, array]) -> int:
     """Add the numbers of one tree to those before it; returns its number of leaves."""
-    size = fields.get("num_leaves", "")
-    if not re.fullmatch(r"[1-9]\d{0,5}", size):
+    leaves = fields.get("num_leaves", "")
+    if not re.fullmatch(r"[1-9]\d{0,5}", leaves):
         raise ValueError("its line 'num_leaves' is not a number of leaves")
-    n_leaves = int(size)
-    kinds = fields.get("decision_type", "").split()
+    n_leaves = int(leaves)
     plain = fields.get("num_cat") == fields.get("is_linear", "0") == "0"
-    if not plain or not set(kinds) <= _PLAIN or len(kinds) != n_leaves - 1:
+    if not plain or not _are_plain(fields.pop("decision_type", ""), n_leaves - 1):
         raise ValueError("it is not a plain tree of numeric splits")
-    for line, (name, code) in _LINES.items():
-        numbers = fields.get(line, "").split()
-        expected = n_leaves - (name != "value")
-        if len(numbers) != expected or max(map(len, numbers), default=0) > _LONGEST:
-            raise ValueError(f"its line {line!r} does not hold {expected} numbers")
-        try:
-            found[name].extend(map(int if code == "i" else float, numbers))
-        except (ValueError, OverflowError):
-            raise ValueError(f"its line {line!r} does not hold numbers") from None
+    for line, (name, _) in _LINES.items():
+        size = n_leaves - (name != "value")
+        if not _extend(found[name], fields.pop(line, ""), size):
+            raise ValueError(f"its line {line!r} does not hold {size} plain numbers")
     return n_leaves
+
+
+def _are_plain(line: str, size: int) -> bool:
+    """Whether all splits compare with a number."""
+    kinds = line.split()
+    return len(kinds) == size and set(kinds) <= _PLAIN
+
+
+def _extend(found: array, line: str, size: int) -> bool:
+    """Add the numbers of a line; whether it holds so many."""
+    # Words take far more memory than their line: none outlives this call.
+    words = line.split()
+    if len(words) != size or max(map(len, words), default=0) > _LONGEST:
+        return False
+    try:
+        found.extend(map(float if found.typecode == "d" else int, words))
+    except (ValueError, OverflowError):
+        return False
+    return True

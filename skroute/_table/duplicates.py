@@ -73,11 +73,14 @@ class Duplicates:
         Number of rows of the prompt.
     group : ndarray of int of shape (n_queries,) or None
         Groups that the user wants to be held out together.
+    has_blocks : bool
+        Whether large prompts are blocks.
     """
 
     first: np.ndarray
     count: np.ndarray
     group: np.ndarray | None = None
+    has_blocks: bool = True
 
     @property
     def block(self) -> np.ndarray:
@@ -87,7 +90,8 @@ class Duplicates:
         one question that was asked again: each counts by itself.
         """
         n_rows = len(self.count)
-        return self.count >= min(BLOCK, max(_SMALLEST_BLOCK, n_rows // 10))
+        large = self.count >= min(BLOCK, max(_SMALLEST_BLOCK, n_rows // 10))
+        return large & self.has_blocks
 
     @property
     def counted(self) -> np.ndarray:

@@ -122,7 +122,7 @@ colsample_bytree, tie_gain, n_landmarks, cv
         num_leaves: int = 7,
         min_child_samples: int = 100,
         colsample_bytree: float = 0.6,
-        tie_gain: float = 0.001,
+        tie_gain: float = 0.0,
         n_landmarks: int = 512,
         cv: int = 5,
         n_jobs: int | None = None,

@@ -42,14 +42,14 @@ def ranking(**parameters: Any) -> RankingRouter:
 def routers() -> dict[str, tuple[Any, Any]]:
     """One router of every kind, with queries for it."""
     data = make_routing(
-        n_queries=200, n_features=6, n_models=3, random_state=0, per_query_costs=True
+        n_queries=600, n_features=6, n_models=3, random_state=0, per_query_costs=True
     )
     X, C = data.data, data.costs
     Y = pd.DataFrame(data.quality, columns=["small", "medium", "large"])
     prices = {"small": 1.0, "medium": 3.0, "large": 9.0}
     queries = np.round(make_routing(8, n_features=6, random_state=1).data, 3)
     words = np.array(["add", "sum", "poem", "rhyme", "sort", "list", "law", "code"])
-    numbers = np.random.RandomState(0).randint(8, size=(200, 5))
+    numbers = np.random.RandomState(0).randint(8, size=(600, 5))
     prompts = [" ".join(row) for row in words[numbers]]
     encoder = make_pipeline(
         TfidfVectorizer(), TruncatedSVD(4, random_state=0), Normalizer()
@@ -73,7 +73,10 @@ def routers() -> dict[str, tuple[Any, Any]]:
         "ranking_state": (drawing.fit(X, Y, costs=C), queries),
         "pointwise_ridge": (PointwiseRouter(Ridge()).fit(X, Y, costs=C), queries),
         "pointwise_ridge_cv": (PointwiseRouter(RidgeCV()).fit(X, Y, costs=C), queries),
-        "pointwise_neighbors": (PointwiseRouter(neighbors).fit(X, Y, costs=C), queries),
+        "pointwise_neighbors": (
+            PointwiseRouter(neighbors).fit(X[:200], Y[:200], costs=C[:200]),
+            queries,
+        ),
         "dummy": (DummyRouter().fit(X, Y, costs=C), queries),
         "pipeline": (pipeline, queries),
         "stream": (stream, estimates.transform(queries)),
