@@ -168,15 +168,8 @@ def write_verdict(collapse: Collapse, strongest: str) -> tuple[str, str]:
         verdict = f"It leans on {strongest} more than it needs to."
     else:
         verdict = f"No collapse: {strongest} is rarely called in vain."
-    called, needed, in_vain, worse = (
-        format_percent(share)
-        for share in (
-            collapse.strongest,
-            collapse.needed,
-            collapse.in_vain,
-            collapse.worse,
-        )
-    )
+    shares = collapse.strongest, collapse.needed, collapse.in_vain, collapse.worse
+    called, needed, in_vain, worse = map(format_percent, shares)
     return verdict, (
         f"Without a budget, the router sends {called} of the queries to {strongest}, "
         f"the most expensive model, which is the only best one on {needed}. It calls "
