@@ -161,7 +161,7 @@ def test_every_promise_of_security_names_tests_that_there_are():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     promises = re.findall(r"^\| (.*) \| (.*) \|$", text, re.MULTILINE)[1:]
     assert len(promises) > 10
-    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
     for promise, tried in promises:
         names = re.findall(r"`(test_\w+)`", tried)
         assert names, promise

@@ -32,7 +32,7 @@ from skroute.persistence import FORMAT
 
 pytestmark = pytest.mark.hostile
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 # As LightGBM wrote it.
 KEPT_MODEL = (HERE / "data" / "ranker_lightgbm_4.txt").read_text("ascii")
 DATA = make_routing(60, n_features=6, n_models=3, random_state=0)

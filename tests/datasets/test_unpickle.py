@@ -20,7 +20,7 @@ from skroute.exceptions import UnsafePickleError
 pytestmark = pytest.mark.hostile
 
 #: A table in the published layout, pickled by pandas 1.5 as the published file was.
-OLD_FRAME = Path(__file__).parent / "data" / "frame_pandas_1.pkl"
+OLD_FRAME = Path(__file__).parents[1] / "data" / "frame_pandas_1.pkl"
 
 
 class Mkdir:

@@ -35,7 +35,7 @@ from skroute.datasets import make_routing
 from skroute.exceptions import VersionWarning
 from skroute.persistence import FORMAT
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 KEPT = sorted((HERE / "data" / "routers").glob("format_*/*.skroute"))
 DATA = make_routing(60, n_features=6, n_models=3, random_state=0)
 X, Y, C = DATA.data, DATA.quality, DATA.costs

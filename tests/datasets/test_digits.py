@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skroute.datasets import load_digits_pool
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

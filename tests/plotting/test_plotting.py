@@ -29,7 +29,7 @@ from skroute.metrics import (
 from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
 from skroute.plotting.style import BAD, MUTED
 
-BASELINE = Path(__file__).parent / "baseline"
+BASELINE = Path(__file__).parents[1] / "baseline"
 # Root mean square over pixels of 0 to 255. matplotlib 3.8 and 3.11 draw the same to the
 # pixel; without the smallest artist, the rings of the single models, it is 2.3.
 TOLERANCE = 1.5

@@ -16,7 +16,7 @@ from skroute import BudgetDecider, DummyRouter, InfeasibleBudgetError, RankingRo
 from skroute._decide.rule import Rule
 from skroute.datasets import make_routing
 
-ROUTERS = Path(__file__).parent / "data" / "routers"
+ROUTERS = Path(__file__).parents[1] / "data" / "routers"
 DATA = make_routing(200, n_features=5, n_models=4, random_state=0)
 X, Y, C = DATA.data, DATA.quality, DATA.costs
 RNG = np.random.default_rng(0)

@@ -19,7 +19,7 @@ import pytest
 import skroute
 from skroute._rank.forest import PairRanker
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 # As LightGBM wrote it: four trees of seven leaves.
 MODEL = (HERE / "data" / "ranker_lightgbm_4.txt").read_text("ascii")
 
