@@ -25,7 +25,7 @@ _NEGLIGIBLE = 1e-12
 
 
 def stacking_weights(
-    estimates: Sequence[Any],
+    estimates: Any,
     quality: Any,
     means: np.ndarray,
     weight: Any = None,
@@ -60,7 +60,7 @@ def stacking_weights(
     moments = rows.get(rows.total(_moments, quality, means))
     taken_off = _taken_off(moments, len(means))
     squares = rows.get(
-        rows.total(_cross_products, quality, weight, means, taken_off, *estimates)
+        rows.total(_cross_products, quality, weight, means, taken_off, estimates)
     )
     return _nnls_of(squares).reshape(2, -1)
 
@@ -70,7 +70,7 @@ def _cross_products(
     weight: np.ndarray | None,
     means: np.ndarray,
     taken_off: np.ndarray,
-    *estimates: np.ndarray,
+    estimates: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Cross products of the columns that are weighed, and of their target, the last."""
     n_columns = 2 * sum(estimate.shape[2] for estimate in estimates) + 1
