@@ -15,8 +15,9 @@ demo: $(VENV)/.cli
 quick: $(TESTED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m 'not (slow or browser or cluster or hostile)'
 
+# One thread a process: two of each would wait for each other.
 test: $(TESTED)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # The tests, and what lines and branches they reach; less than 95% is a failure.
 coverage: $(TESTED)
