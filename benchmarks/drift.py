@@ -76,7 +76,7 @@ def scenarios(
     time = np.arange(n_queries) / n_queries
     n_tasks, n_models = held.task.max() + 1, held.cost.shape[1]
     tasks = np.arange(n_tasks)
-    dear = np.argsort(held.cost.mean(axis=0))[n_models // 2 :]
+    costly = np.argsort(held.cost.mean(axis=0))[n_models // 2 :]
     same = np.ones((n_queries, n_models))
     ramp = np.clip((time - 0.2) / 0.6, 0, 1)
 
@@ -102,7 +102,7 @@ def scenarios(
     )
     yield "difficulty, slow", harder(0.2 + 0.6 * ramp), same
     factor = same.copy()
-    factor[np.ix_((time > 0.3) & (time < 0.7), dear)] = 1.5
+    factor[np.ix_((time > 0.3) & (time < 0.7), costly)] = 1.5
     yield "prices, abrupt", every, factor
     factor = same.copy()
     factor[:, dear] += ramp[:, None]

@@ -175,7 +175,7 @@ def main() -> None:
     names = arguments.tables if arguments.data else ["digits"]
     for name, table in tables(arguments.data, names):
         router, X = fitted(table)
-        # A price in the middle: a unit of quality for the cost of the dearest model.
+        # A price in the middle: a unit of quality for the cost of the strongest model.
         price = 1.0 / float(np.nanmax(router.costs_))
         taken = in_process(router, X, price)
         records.append({"table": name, **record(taken, 0, 1, sum(taken))})

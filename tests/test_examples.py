@@ -248,7 +248,7 @@ def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
     before = client.pipeline[-1].price_
     for i in range(12):
         ask(client, f"prove theorem {i}")
-    # Hard prompts only: the dear model is called until the budget asks for less.
+    # Hard prompts only: the expensive model is called until the budget asks for less.
     assert client.pipeline[-1].price_ > before
     spent = [call["cost"] for call in client.logged]
     assert spent == pytest.approx([COST[call["model"]] for call in client.logged])

@@ -59,7 +59,7 @@ def test_pool_poses_a_routing_problem(pool):
     assert cost.max() / cost.min() > 1e4
     assert quality.argmax() == cost.argmax()
     assert pool.quality.max(axis=1).mean() > quality.max() + 0.02
-    # Models at a hundredth of the dearest one's cost suffice for most queries.
+    # Models at a hundredth of the most expensive one's cost suffice for most queries.
     cheap = cost < cost.max() / 100
     assert pool.quality[:, cheap].max(axis=1).mean() > 0.95
     # Which model is right depends on the digit.

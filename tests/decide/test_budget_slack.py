@@ -35,7 +35,7 @@ def test_a_budget_may_equal_the_cheapest_price_in_single_precision(budget, scope
 
 
 @pytest.mark.parametrize("scope", ["mean", "query", "batch"])
-def test_a_budget_may_equal_the_dearest_price_in_single_precision(scope):
+def test_a_budget_may_equal_the_highest_price_in_single_precision(scope):
     router = DummyRouter(costs=np.float32([0.1, 0.3])).fit(X, Y)  # 0.30000001192
     budget = 1.8 if scope == "batch" else 0.3
     assert (router.route(X, budget=budget, scope=scope) == "model_1").all()

@@ -171,7 +171,7 @@ def test_a_mean_budget_is_decided_for_each_query_on_its_own():
 
 
 def test_observed_outcomes_count_when_a_mean_budget_is_settled():
-    # By the estimates everything fits into 2; really the dear model costs 9, and only
+    # By the estimates everything fits into 2; really the second model costs 9, and only
     # the row that gains most, or none, is worth its money.
     quality, cost = np.array([[0.0, 1.0], [0, 0.5]]), np.array([[1.0, 2.0], [1, 2]])
     both = np.hstack([quality, cost])
@@ -482,9 +482,9 @@ def test_on_infeasible_cheapest_only_concerns_the_queries_above_the_cap():
 
 def test_a_query_cap_can_become_infeasible_after_fit():
     decider = BudgetDecider(2.0, scope="query").fit(Z)
-    dear = np.hstack([QUALITY, COST * 4])
+    costly = np.hstack([QUALITY, COST * 4])
     with pytest.raises(InfeasibleBudgetError, match="3 queries") as caught:
-        decider.predict(dear)
+        decider.predict(costly)
     assert caught.value.smallest_budget == 4.0
 
 
@@ -835,7 +835,7 @@ def test_a_stream_goes_on_from_the_traffic_of_its_fit():
     seen = np.hstack([quality, np.tile([1.0, 2.0, 8.0], (400, 1))])
     decider = BudgetDecider(2.5).fit(seen)
     fitted = decider.price_
-    # One query, of which the dearest model is worth nothing, is not all traffic.
+    # One query, of which the most expensive model is worth nothing, is not all traffic.
     decider.partial_fit([[0.5, 0.9, 0.1, 1.0, 2.0, 8.0]])
     assert decider.price_ == pytest.approx(fitted, rel=0.2)
     alone = BudgetDecider(2.5).partial_fit([[0.5, 0.9, 0.1, 1.0, 2.0, 8.0]])

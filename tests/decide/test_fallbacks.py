@@ -120,17 +120,17 @@ def test_no_row_exceeds_its_own_cap(table, seed):
 
 
 def test_caps_that_cannot_be_met_name_the_rows_and_what_would_be_enough():
-    dear = np.hstack([QUALITY, COST * [[1], [4], [2]]])
-    decider = BudgetDecider([1.0, 3.0, 1.0], scope="query").fit(dear)
+    costly = np.hstack([QUALITY, COST * [[1], [4], [2]]])
+    decider = BudgetDecider([1.0, 3.0, 1.0], scope="query").fit(costly)
     with pytest.raises(
         InfeasibleBudgetError, match=r"2 queries, 1, 2; .* query 1"
     ) as e:
-        decider.predict(dear)
+        decider.predict(costly)
     assert e.value.smallest_budget == 4.0
     enough = np.maximum(decider.budget, e.value.smallest_budget)
-    assert decider.set_params(budget=enough).predict(dear).tolist() == [1, 0, 1]
+    assert decider.set_params(budget=enough).predict(costly).tolist() == [1, 0, 1]
     decider.set_params(budget=[8.0, 3.0, 8.0], on_infeasible="cheapest")
-    assert decider.predict(dear).tolist() == [2, 0, 1]
+    assert decider.predict(costly).tolist() == [2, 0, 1]
 
 
 def test_caps_go_together_with_a_price_a_tolerance_and_a_mask():
@@ -350,8 +350,8 @@ def test_alternatives_of_a_batch_keep_its_total_while_they_can(table, quarters):
     for row in rows:
         called = ranked[row][ranked[row] >= 0]
         assert sorted(called) == np.flatnonzero(mask[row]).tolist()
-        dearer = cost[row, called] > first[row]
-        assert (np.diff(dearer.astype(int)) >= 0).all()
+        costlier = cost[row, called] > first[row]
+        assert (np.diff(costlier.astype(int)) >= 0).all()
 
 
 def test_an_infeasible_batch_falls_back_from_cheap_to_dear():

@@ -25,7 +25,7 @@ ANY = np.ones((1, 1), dtype=bool)
 
 
 def traffic(n_queries, *, hard=0.0, seed=0, n_models=4):
-    """Estimates of queries whose dear models gain more where they are hard."""
+    """Estimates of queries whose expensive models gain more where they are hard."""
     rng = np.random.default_rng(seed)
     cost = np.geomspace(1, 20, n_models) * rng.lognormal(0, 0.4, (n_queries, 1))
     skill = np.linspace(0, 1.5, n_models)
@@ -153,14 +153,14 @@ def test_queries_of_a_block_are_split_over_time_when_they_come_alone(budget):
 
 @pytest.mark.slow
 def test_a_budget_that_cannot_be_spent_is_not_saved_up():
-    cheap, dear = traffic(6000), traffic(4000, seed=2)
+    cheap, costly = traffic(6000), traffic(4000, seed=2)
     cheap[:, 4:] /= 20
     decider = BudgetDecider(4.0).fit(traffic(2000, seed=1))
     stream(decider, cheap, cheap[:, 4:], 50)
     assert decider.price_ == 0
     best = choose(*np.hsplit(cheap, 2), 0.0, ANY)
     assert decider.predict(cheap).tolist() == best.tolist()
-    spent = paid(dear[:, 4:], stream(decider, dear, dear[:, 4:], 50))
+    spent = paid(costly[:, 4:], stream(decider, costly, costly[:, 4:], 50))
     # The first update finds out, later ones pay it back; nothing is made up for.
     assert spent.mean() == pytest.approx(4, rel=0.02)
     assert spent[1000:].mean() == pytest.approx(4, rel=0.03)
@@ -168,12 +168,12 @@ def test_a_budget_that_cannot_be_spent_is_not_saved_up():
 
 @pytest.mark.slow
 def test_a_budget_that_cannot_be_kept_is_not_held_against_later_queries():
-    dear, back = traffic(3000), traffic(4000, seed=2)
+    costly, back = traffic(3000), traffic(4000, seed=2)
     decider = BudgetDecider(4.0).fit(traffic(2000, seed=1))
     with pytest.warns(UserWarning, match="below what the cheapest models cost"):
-        stream(decider, dear, 10 * dear[:, 4:], 50)
+        stream(decider, costly, 10 * costly[:, 4:], 50)
     assert decider.price_ == np.inf
-    assert (decider.predict(dear) == 0).all()
+    assert (decider.predict(costly) == 0).all()
     spent = paid(back[:, 4:], stream(decider, back, back[:, 4:], 50))
     assert spent[1500:].mean() == pytest.approx(4, rel=0.03)
 

@@ -133,7 +133,7 @@ def test_prices_by_name(data):
 
 
 def test_a_routers_own_prices_are_kept(data):
-    # It believes that the truly dearest model is the cheapest.
+    # It believes that the truly most expensive model is the cheapest.
     routers = dummies(costs=[4.0, 3.0, 2.0, 1.0])
     prices = [1.0, 2.0, 3.0, 4.0]
     result = compare_routers(data.data, data.quality, prices, routers, seeds=1)

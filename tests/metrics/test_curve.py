@@ -60,7 +60,7 @@ def test_prices_from_infinity_to_zero_by_hand():
     assert curve.cost.tolist() == [(2 + 1) / 2, (4 + 1) / 2, (4 + 5) / 2]
     assert curve.quality.tolist() == [(0 + 1) / 2, (1 + 1) / 2, (1 + 0) / 2]
     assert curve.call_share.tolist() == [[1, 0], [0.5, 0.5], [0, 1]]
-    # Well chosen: among the best, and model 1 (the dearest, 4.5) only where alone.
+    # Well chosen: among the best, and model 1 (the strongest, 4.5) only where alone.
     assert curve.collapse.tolist() == [0.5, 0, 0.5]
     assert curve.model_quality.tolist() == [0.5, 0.5]
     assert curve.model_cost.tolist() == [1.5, 4.5]

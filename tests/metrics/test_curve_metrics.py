@@ -37,7 +37,7 @@ FOR_ANY_MODELS = (
 )
 FOR_TWO_MODELS = (apgr, call_performance_threshold)
 
-# Four queries: only the dearest model is right; the two dearer; none; all.
+# Four queries: only the strongest model is right; the two strongest; none; all.
 Y = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
 PRICES = np.array([1.0, 2.0, 4.0])
 # Two models, a weak and a strong one: of the three queries that the strong one gets
@@ -68,7 +68,7 @@ def with_points(cost, quality):
 
 CASES = {
     # Points (1, .25), (1.25, .5), (2, .75), carried to 4: the areas are .09375, .46875
-    # and 1.5 over a range of 3. Best single .75 at 4. One call in four is the dearest.
+    # and 1.5 over a range of 3. Best single .75 at 4. One in four is the strongest.
     "oracle": (Y, PRICES, Y, None, [0.6875, 2 / 4, 0.75, 0, 0.25]),
     # Points (1, .4), (1.2, .6), (1.4, .8), (1.6, 1): areas .1, .14, .18 and, carried to
     # 2, .4. Best single .6 at 2, reached at 1.2.
@@ -79,7 +79,7 @@ CASES = {
         None,
         [0.82, 1.2 / 2, 1, 0, 0.6],
     ),
-    # All climb at once: (1, .25), (4, .75). At the end only row 0 needed the dearest.
+    # All climb at once: (1, .25), (4, .75). At the end only row 0 needed the strongest.
     "collapsed": (Y, PRICES, [[0, 1, 3]] * 4, None, [0.5, 1, 0.75, 0.75, 1]),
     # (5, 0) is dominated by (1, 1): the envelope is the first point alone.
     "dominated points": ([[1, 0]], [1, 5], [[0, 1]], None, [1, 1, 1, 1, 1]),
@@ -90,7 +90,7 @@ CASES = {
         None,
         [0, 1, 0, 0, 0],
     ),
-    "all wrong, the dear called": (
+    "all wrong, the expensive called": (
         [[0, 0], [0, 0]],
         [1, 2],
         [[0, 1], [0, 1]],
@@ -133,7 +133,7 @@ CASES = {
         [1, 1, 1, 1, 1],
     ),
     # Expected costs are the wrong way round: (2, 0). The cheapest of each row in truth
-    # gives (1, 1), over a best single model that costs 1.5; the dearest is the first.
+    # gives (1, 1), over a best single model that costs 1.5; the strongest is the first.
     "floor above the curve": (
         [[1, 0], [0, 1]],
         [[1, 2], [2, 1]],
@@ -491,8 +491,8 @@ def test_a_quality_that_is_free_alone_has_no_neutral_cost():
     # It calls the free model where it expects most of it: 0/0 counts as 1.
     assert quality_neutral_cost(*free, free[0], tiled(free[1], 2)) == 1
     curve = routing_curve(*free, free[0], tiled(free[1], 2))
-    dear = dataclasses.replace(curve, floor=(1.0, 0.5), cost=curve.cost + 1)
-    assert quality_neutral_cost(dear) == np.inf
+    costly = dataclasses.replace(curve, floor=(1.0, 0.5), cost=curve.cost + 1)
+    assert quality_neutral_cost(costly) == np.inf
 
 
 def test_cpt_is_no_call_where_none_is_needed():

@@ -55,7 +55,7 @@ def test_best_single_has_the_highest_mean_ties_to_the_cheaper(y, costs, expected
         ([[0, 1, 1], [0, 0, 0], [3, 2, 1]], [3.0, 2.0, 1.0], [2, 2, 0]),
         ([[1, 1], [1, 1]], [[1.0, 2.0], [2.0, 1.0]], [0, 1]),
         ([[NAN, -1.0], [0.0, NAN]], [1.0, 2.0], [1, 0]),  # not run, not chosen
-        ([[1, 1]], [[NAN, 9.0]], [1]),  # an unknown cost is the dearest
+        ([[1, 1]], [[NAN, 9.0]], [1]),  # an unknown cost is the most expensive
         ([[1, 1]], [[NAN, NAN]], [0]),
     ],
 )
@@ -182,7 +182,7 @@ def test_nonsense_tables_are_refused(measure, table):
 
 def test_a_model_that_was_never_run_is_not_the_best():
     assert best_single([[NAN, -1.0], [NAN, -2.0]]) == 1
-    # Of equally good models one without a known cost counts as the dearest.
+    # Of equally good models one without a known cost counts as the most expensive.
     assert best_single([[1, 1], [1, 1]], [[NAN, 5.0], [NAN, 5.0]]) == 1
     with pytest.raises(ValueError, match="y has no observed quality"):
         best_single([[NAN, NAN]])

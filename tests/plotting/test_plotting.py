@@ -228,7 +228,7 @@ def test_the_curve_can_be_replayed_by_its_prices(fitted):
     assert np.isnan(capped.price).all()
 
 
-def test_bands_fill_the_axes_from_the_cheapest_to_the_dearest(ax):
+def test_bands_fill_the_axes_from_the_cheapest_to_the_most_expensive(ax):
     y, costs, quality, cost = table(4)
     display = CallShareDisplay.from_predictions(y, costs, quality, cost, ax=ax)
     assert len(display.areas_) == 4
@@ -237,12 +237,12 @@ def test_bands_fill_the_axes_from_the_cheapest_to_the_dearest(ax):
     )
     assert tops[-1] == pytest.approx(1.0)
     names = [text.get_text() for text in display.legend_.get_texts()]
-    dearest_first = np.argsort(-costs.mean(axis=0))
-    assert names == [f"model_{model}" for model in dearest_first]
+    expensive_first = np.argsort(-costs.mean(axis=0))
+    assert names == [f"model_{model}" for model in expensive_first]
     assert to_rgba(BAD) == tuple(display.areas_[-1].get_facecolor()[0])
     calls = np.bincount(oracle_choice(y, costs), minlength=4) / len(y)
     heights = [bar.get_height() for bar in display.oracle_bars_]
-    np.testing.assert_allclose(heights, calls[dearest_first[::-1]])
+    np.testing.assert_allclose(heights, calls[expensive_first[::-1]])
 
 
 @pytest.mark.slow

@@ -266,10 +266,10 @@ def dominated(draw):
     above = rng.integers(cost.shape[1])
     worse = quality[:, above] - np.round(rng.random(len(cost)), 1)
     place = draw(st.integers(0, cost.shape[1]))
-    dearer = cost[:, above] + 0.01 + rng.random(len(cost))
+    costlier = cost[:, above] + 0.01 + rng.random(len(cost))
     return (
         (quality, cost),
-        (np.insert(quality, place, worse, 1), np.insert(cost, place, dearer, 1)),
+        (np.insert(quality, place, worse, 1), np.insert(cost, place, costlier, 1)),
         np.delete(np.arange(cost.shape[1] + 1), place),
     )
 
@@ -294,7 +294,7 @@ def test_the_oracle_curve_has_no_use_for_a_dominated_model(scope, tables):
         np.testing.assert_array_equal(part, same)
     assert peak_quality(curve) == peak_quality(other)
     assert quality_neutral_cost(curve) == quality_neutral_cost(other)
-    # The area reaches to the dearest model, which may be the new one; all else is same.
+    # The area reaches to the strongest model, which may be the new one.
     assert normalized_auc(other) >= normalized_auc(curve) - 1e-12
 
 

@@ -145,8 +145,8 @@ def test_budgets_hold_after_a_change(
     data: Any, larger: RankingRouter, scope: Any
 ) -> None:
     for fitted in (larger, larger.remove_model("model_0")):
-        cheapest, dearest = fitted.price_path_.cost[[0, -1]]
-        budget = float((cheapest + dearest) / 2)
+        cheapest, highest = fitted.price_path_.cost[[0, -1]]
+        budget = float((cheapest + highest) / 2)
         total = budget * len(data.data) if scope == "batch" else budget
         names = fitted.route(
             data.data, budget=total, scope=scope, on_infeasible="cheapest"
@@ -359,7 +359,7 @@ def test_propensities_make_up_for_a_biased_log() -> None:
         data = make_routing(3000, n_models=4, per_query_costs=False, random_state=seed)
         rng = np.random.RandomState(seed)
         # An earlier policy saw more than the embedding: it called cheap models where
-        # they succeed, and dear ones where nothing helps.
+        # they succeed, and expensive ones where nothing helps.
         likes = data.quality * np.where(data.costs > np.median(data.costs), -2.0, 2.0)
         propensity = np.exp(likes) / np.exp(likes).sum(axis=1, keepdims=True)
         drawn = propensity.cumsum(axis=1) > rng.uniform(size=(3000, 1))

@@ -115,8 +115,8 @@ def test_a_mean_budget_is_spent_on_queries_to_come(
         if table == "pool9"
         else request.getfixturevalue("ranked_routerbench3")
     )
-    cheapest, dearest = split.router.price_path_.cost[[0, -1]]
-    budget = cheapest + share * (dearest - cheapest)
+    cheapest, highest = split.router.price_path_.cost[[0, -1]]
+    budget = cheapest + share * (highest - cheapest)
     names = split.router.route(split.X, budget=budget)
     choice = np.searchsorted(
         split.router.models_,
@@ -456,7 +456,7 @@ def test_the_least_of_three_grades_is_that_of_unknown_outcomes() -> None:
     assert labels[0, 0] >= 0
     plain, _ = graded_relevance(quality, np.arange(4.0), tie_gain=0.0)
     assert plain[0].tolist() == [0, 0, 1, 2]
-    # At a tie gain of 1 the cheapest bad model gains as much as the dearest good one.
+    # At a tie gain of 1 the cheapest bad model gains as much as the strongest good one.
     np.testing.assert_allclose(gains[labels][0, 1:], [2 / 3, 1 / 3 + 1 / 3, 1.0])
 
 
