@@ -105,7 +105,7 @@ def scenarios(
     factor[np.ix_((time > 0.3) & (time < 0.7), costly)] = 1.5
     yield "prices, abrupt", every, factor
     factor = same.copy()
-    factor[:, dear] += ramp[:, None]
+    factor[:, costly] += ramp[:, None]
     yield "prices, slow", every, factor
     ruling = (time * 5).astype(int) % n_tasks
     yield (

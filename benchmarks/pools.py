@@ -233,8 +233,8 @@ def report(records: list[Record]) -> Iterator[str]:
         "splits: two say little. Of a log, one policy is a softmax, at "
         f"temperature {_TEMPERATURE}, over the estimates of a router fitted on 200 "
         "queries: it knows no more than the embedding. The other calls more expensive "
-        "models the more models fail on the query, which the embedding does not tell. Both "
-        f"explore on {_EXPLORED:.0%} of the queries.",
+        "models the more models fail on the query, which the embedding does not tell. "
+        f"Both explore on {_EXPLORED:.0%} of the queries.",
         *_tables(records),
     ]
 
