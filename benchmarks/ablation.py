@@ -28,6 +28,7 @@ from skroute.metrics import normalized_auc, quality_neutral_cost, routing_curve
 
 WHOLE = "everything"
 CREDULOUS = "a ranker is believed at once"
+NO_BLOCKS = "no blocks of duplicates"
 #: What is taken out on a protocol; elsewhere everything is, in turn.
 VARIANTS = {
     "out of domain": (WHOLE, "no fallback far from training"),
@@ -47,10 +48,10 @@ def settings() -> dict[str, Setting]:
         "no kernels": kernels,
         "no cluster profiles": profiles,
         "linear regression only": kernels | profiles,
-        "one strength per regression": {"strengths": (0,), "n_hidden": 0},
+        "one strength per regression": {"offsets": (0,), "n_hidden": 0},
         "level and differences weighed alike": {"two_weights": False},
         "no fallback far from training": {"trust": False},
-        "no blocks of duplicates": {"blocks": False},
+        NO_BLOCKS: {},
     }
     variants: dict[str, Setting] = {
         name: ({}, replace(OPTIONS, **changed)) for name, changed in options.items()
@@ -60,12 +61,12 @@ def settings() -> dict[str, Setting]:
     return variants
 
 
-def router_with(options: Options) -> type[RankingRouter]:
+def router_with(options: Options, has_blocks: bool = True) -> type[RankingRouter]:
     """Make a router of other options than the usual ones."""
     return type(
         "Variant",
         (RankingRouter,),
-        {"_options": options, "_has_blocks": options.blocks},
+        {"_options": options, "_has_blocks": has_blocks},
     )
 
 
@@ -74,7 +75,7 @@ def measure(name: str, table: Bunch, split: Split, variant: str) -> dict[str, An
     part = training_part(table, split)
     parameters, options = settings()[variant]
     with threadpool_limits(1):
-        kind = router_with(options)
+        kind = router_with(options, has_blocks=variant != NO_BLOCKS)
         router = kind(part.prices, random_state=split.seed, **parameters)
         router.fit(part.X, part.y, costs=part.costs)
         quality, cost = np.hsplit(router.transform(table.data[split.test]), 2)

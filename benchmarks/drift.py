@@ -23,7 +23,7 @@ from tables import splits, tables, training_part
 
 from skroute import BudgetDecider, RankingRouter
 from skroute._decide.hull import choose
-from skroute._decide.price_path import PricePath, assign_prices, choose_each
+from skroute._decide.price_path import PricePath, assign_shadow_prices, choose_each
 
 TABLES = ("pool9", "routerbench3", "digits")
 SHARES = (0.25, 0.5, 0.75)
@@ -169,7 +169,7 @@ def judged(
         path = PricePath.from_estimates(quality[part], cost[part], true_cost=real[part])
         money = max(spent[part].mean(), path.cost[0])
         table = quality[part], cost[part]
-        prices = assign_prices(*table, path.price_for_budget(money), ANY)
+        prices = assign_shadow_prices(*table, path.price_for_budget(money), ANY)
         chosen = choose_each(*table, prices, ANY)
         best.append(paid(gained[part], chosen).mean())
     most = window_means(paid(real, choose(quality, cost, 0.0, ANY)))

@@ -38,7 +38,7 @@ from sklearn.model_selection import GridSearchCV
 from speed_report import report
 
 from skroute import RankingRouter
-from skroute._decide.memory import TrainingDecisions
+from skroute._decide.memory import TrainingTradeOff
 from skroute._table.tables import check_queries, check_routing_table
 from skroute.base import BaseRouter
 
@@ -108,7 +108,9 @@ class Untuned(BaseRouter):
         X = table.X.astype(np.float64)
         self.model_ = clone(self.model).fit(X, table.quality)
         self.cost_model_ = clone(self.cost_model).fit(X, table.costs)
-        self._training = TrainingDecisions.of(*self._estimates(table.X[:500]))
+        self._training = TrainingTradeOff.from_estimates(
+            *self._estimates(table.X[:500])
+        )
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:

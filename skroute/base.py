@@ -17,11 +17,11 @@ from skroute._decide.engine import Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
 from skroute._decide.far import Averages
-from skroute._decide.memory import TrainingDecisions
+from skroute._decide.memory import TrainingTradeOff
 from skroute._decide.rule import Rule, check_top_k
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
-from skroute._table.costs import check_costs, check_same_prices
+from skroute._table.costs import align_costs, check_same_prices
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import check_rows, estimate_names
@@ -314,9 +314,11 @@ class BaseRouter(
                 rest.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
             estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
         if costs is not None:
-            costs = check_costs(costs, quality.shape, self.models_)
+            costs = align_costs(costs, quality.shape, self.models_)
         expected, expense = np.hsplit(estimates, 2)
-        self._training = TrainingDecisions.of(expected, expense, quality, costs)
+        self._training = TrainingTradeOff.from_estimates(
+            expected, expense, quality, costs
+        )
         return estimates
 
     def score(
@@ -413,7 +415,7 @@ class BaseRouter(
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if training is not None and plain and len(X) > _AT_ONCE:
             settled = self._settle(rule, training)
-            if settled.decides_rows_alone:
+            if settled.decides_each_alone:
                 n_places = check_top_k(top_k, len(self.models_))
                 choice = np.empty((len(X), n_places), dtype=np.intp)
                 for part in chunks(len(X), _AT_ONCE):
@@ -426,17 +428,17 @@ class BaseRouter(
         mask = check_available(available, self.models_, len(quality))
         return settled.decide(quality, cost, mask, n_places).choice
 
-    def _settle(self, rule: Rule, training: TrainingDecisions) -> Settled:
+    def _settle(self, rule: Rule, training: TrainingTradeOff) -> Settled:
         return training.settle(
             rule, yields_to_single=self._yields_to_single, averages=self._averages()
         )
 
     def _settle_call(
         self, rule: Rule, quality: np.ndarray, cost: np.ndarray
-    ) -> tuple[Settled, TrainingDecisions]:
+    ) -> tuple[Settled, TrainingTradeOff]:
         """Settle a rule on the training queries, or else on those of this call."""
         known = hasattr(self, "_training")
-        if rule.needs_path and not known and 0 < len(quality) < _ENOUGH:
+        if rule.needs_training_path and not known and 0 < len(quality) < _ENOUGH:
             raise ValueError(
                 f"a mean budget or min_quality cannot be settled on {len(quality)} "
                 f"rows, each would be held to it alone: this {type(self).__name__} "
@@ -450,13 +452,13 @@ class BaseRouter(
             rule = Rule()
         return self._settle(rule, training), training
 
-    def _recall(self, quality: np.ndarray, cost: np.ndarray) -> TrainingDecisions:
+    def _recall(self, quality: np.ndarray, cost: np.ndarray) -> TrainingTradeOff:
         """Give what is remembered of training, or else the estimates of a call."""
-        training: TrainingDecisions | None = getattr(self, "_training", None)
+        training: TrainingTradeOff | None = getattr(self, "_training", None)
         if training is None:
             some = len(quality) > 0
             none = np.zeros((1, len(self.models_)))
-            training = TrainingDecisions.of(
+            training = TrainingTradeOff.from_estimates(
                 *((quality, cost) if some else (none, none))
             )
         return training
@@ -506,7 +508,7 @@ def _explain(
     quality: np.ndarray,
     cost: np.ndarray,
     settled: Settled,
-    training: TrainingDecisions,
+    training: TrainingTradeOff,
     available: Any,
 ) -> Any:
     models = router.models_

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skroute._compute.executor import IN_MEMORY, Rows
-from skroute._decide.memory import TrainingDecisions
+from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._decide.memory import TrainingTradeOff
 from skroute._decide.price_path import PricePath
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
@@ -19,9 +19,9 @@ from skroute.base import BaseRouter
 
 __all__ = ["CrossFittedRouter"]
 
-# Block size from which in-sample quality is trusted; smaller blocks are judged out of
-# fold, because their own outcomes make them look better than they are.
-_SURE = 200
+# Size from which the quality of a block is judged as it is served. By its own outcomes
+# a smaller block looks better than it is, so its quality is judged out of fold.
+_JUDGED_AS_SERVED = 200
 
 
 class CrossFittedRouter(BaseRouter):
@@ -115,29 +115,34 @@ class CrossFittedRouter(BaseRouter):
         return self._remember(table, self._fit_table(table))
 
     def _remember(
-        self, table: RoutingTable, estimates: Any, rows: Rows = IN_MEMORY
+        self, table: RoutingTable, estimates: Any, executor: Executor = IN_MEMORY
     ) -> Any:
-        """Remember what rules are settled on; returns honest estimates of all rows."""
+        """Remember the trade-off of the training queries, for the rules of later calls.
 
-        def with_served(block: np.ndarray) -> Any:
+        `estimates` are out of fold. Returns them with those of blocks as served.
+        """
+
+        def replace_blocks(block: np.ndarray) -> Any:
             if not block.any():
                 return estimates
-            block = rows.split(block, table.X)
-            return rows.map(
-                _replace_by_served, estimates, table.X, block, rows.share(self)
+            block = executor.split(block, table.X)
+            return executor.map(
+                _replace_by_served, estimates, table.X, block, executor.share(self)
             )
 
-        duplicates = table.duplicates or find_duplicates(table.X, rows=rows)
-        block = duplicates.block
-        sure = block & (duplicates.count >= _SURE)
-        served = with_served(block)
-        self._training = TrainingDecisions.over(
+        assert table.duplicates is not None
+        block, count = table.duplicates.block, table.duplicates.count
+        large = block & (count >= _JUDGED_AS_SERVED)
+        served = replace_blocks(block)
+        self._training = TrainingTradeOff.from_columns(
             served,
             table.quality,
             table.costs,
             table.weight,
-            rows,
-            judged=None if (block == sure).all() else with_served(sure),
+            executor,
+            estimates_for_quality=(
+                None if (block == large).all() else replace_blocks(large)
+            ),
         )
         return served
 

@@ -20,7 +20,7 @@ from skroute._decide.inputs import (
     split_estimates,
 )
 from skroute._decide.pacing import Pace, count_bills, warn_of_too_little
-from skroute._decide.price_path import Price, PricePath
+from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._io.versions import VersionStamped
 from skroute._table.averages import doubly_robust
@@ -173,7 +173,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         path = PricePath.from_estimates(
             quality,
             cost,
-            allowed=rule.candidates(quality, cost) if rule.needs_path else None,
+            allowed=rule.candidates(quality, cost)
+            if rule.needs_training_path
+            else None,
             true_quality=y,
             true_cost=costs,
         )
@@ -267,10 +269,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             columns = getattr(self, "feature_names_in_", None)
             self.models_ = infer_model_names(columns, None, None, quality.shape[1])
             pace = Pace.begin(None, quality.shape[1], budget)
-            self._settled = Settled(rule, Price(0.0), None, pace.path, np.nan)
+            self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
         choice = self._settled.decide(quality, cost).choice[:, 0]
         expected = cost[np.arange(len(choice)), choice]
-        pace = pace.after(
+        pace = pace.record(
             quality,
             cost,
             spent=count_bills(spent, expected, budget),
@@ -278,7 +280,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             rule=rule,
         )
         self._pace = pace
-        self._settled = replace(self._settled, price=pace.price(budget), path=pace.path)
+        self._settled = replace(
+            self._settled, price=pace.find_shadow_price(budget), path=pace.path
+        )
         if pace.is_too_little(budget) and not known:
             warn_of_too_little(pace, budget)
         return self
@@ -422,7 +426,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         if self._pace is None or not rule.has_mean_budget:
             return self._settled.settle_again(rule)
         rule.check().check_same_candidates(self._settled.rule)
-        price = self._pace.price(float(rule.budget))
+        price = self._pace.find_shadow_price(float(rule.budget))
         return replace(self._settled, rule=rule, price=price, target=None)
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from sklearn.pipeline import Pipeline
 
-from skroute._io.archive import Archive, pack
+from skroute._io.archive import CheckedArchive, pack
 from skroute._io.atomic import check_writable, replacing
 from skroute._io.objects import Decoder, Encoder
 from skroute._io.versions import list_libraries, parse_release
@@ -147,7 +147,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     if not file.is_file():
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
     try:
-        archive = Archive(file, max_bytes)
+        archive = CheckedArchive(file, max_bytes)
         written = _check_versions(archive.main)
         decoder = Decoder(
             archive.array, archive.text, archive.room, archive.main["format"]

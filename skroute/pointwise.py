@@ -152,8 +152,9 @@ class PointwiseRouter(CrossFittedRouter):
         self._mean_quality = np.nanmean(quality, axis=0)
         self._quality_range = float(np.nanmin(quality)), float(np.nanmax(quality))
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
+        assert table.duplicates is not None
         expected, expense = np.empty(quality.shape), np.empty(quality.shape)
-        fold = draw_folds(table.duplicates or X, self.cv, self.random_state)
+        fold = draw_folds(table.duplicates, self.cv, self.random_state)
         for k in range(fold.max() + 1):
             train, test = fold != k, fold == k
             fitted = _fit_columns(self.estimator, X[train], quality[train])

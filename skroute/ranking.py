@@ -12,9 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.chunks import chunks
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import in_threads, openmp_threads, single_threaded
-from skroute._decide.memory import TrainingDecisions
+from skroute._decide.memory import TrainingTradeOff
 from skroute._estimate.canonical import Canonical, take_columns
 from skroute._estimate.cost import CostModel
 from skroute._estimate.fitted import FittedRouter, training_estimates
@@ -24,7 +24,7 @@ from skroute._rank.forest import PairRanker
 from skroute._rank.model_text import MOST_TREES
 from skroute._rank.ranker import fit_ranker
 from skroute._table.costs import check_call_costs
-from skroute._table.duplicates import Duplicates, average_duplicates, find_duplicates
+from skroute._table.duplicates import Duplicates, average_duplicates
 from skroute._table.folds import draw_folds
 from skroute._table.names import (
     as_mapping,
@@ -143,7 +143,7 @@ class RankingRouter(CrossFittedRouter):
     _options: ClassVar[Options] = OPTIONS
     _fitted: FittedRouter
     # Models and decisions as they were fitted, while the pool is another one.
-    _first_pool: tuple[np.ndarray, TrainingDecisions] | None = None
+    _first_pool: tuple[np.ndarray, TrainingTradeOff] | None = None
 
     __metadata_request__fit = {  # noqa: RUF012 (scikit-learn's protocol)
         "costs": True,
@@ -438,7 +438,7 @@ class RankingRouter(CrossFittedRouter):
         # Of the other models, these queries have no outcomes.
         outcomes = np.full(estimates[0].shape, np.nan)
         outcomes[:, -1] = y
-        router._training = TrainingDecisions.of(*estimates, outcomes)
+        router._training = TrainingTradeOff.from_estimates(*estimates, outcomes)
         return router
 
     def remove_model(self, name: str) -> Self:
@@ -489,7 +489,7 @@ class RankingRouter(CrossFittedRouter):
             models, training = self._first_pool
         if len(models) > len(router.models_):
             left = [int(np.flatnonzero(models == m)[0]) for m in router.models_]
-            training = TrainingDecisions.of(
+            training = TrainingTradeOff.from_estimates(
                 *(table[:, left] for table in training.kept)
             )
         router._training = training
@@ -541,34 +541,38 @@ class RankingRouter(CrossFittedRouter):
         """Estimates of queries far from all training queries: means of the models."""
         return self._fitted.averages()
 
-    def _fit_table(self, table: RoutingTable, rows: Rows = IN_MEMORY) -> Any:
+    def _fit_table(self, table: RoutingTable, executor: Executor = IN_MEMORY) -> Any:
         self._check_parameters()
         n_threads = openmp_threads(self.n_jobs)
         # One thread of BLAS and of k-means: sums in another order are another fit.
         with single_threaded():
-            return self._fit_stages(table, n_threads, rows)
+            return self._fit_stages(table, n_threads, executor)
 
-    def _fit_stages(self, table: RoutingTable, n_threads: int, rows: Rows) -> Any:
+    def _fit_stages(
+        self, table: RoutingTable, n_threads: int, executor: Executor
+    ) -> Any:
         """Fit on a checked table; out-of-fold estimates of its queries."""
         rng = check_random_state(self.random_state)
         options = self._options
-        n_queries = rows.count(table.X)
-        duplicates = table.duplicates or find_duplicates(table.X, rows=rows)
+        n_queries = executor.count(table.X)
+        duplicates = table.duplicates
+        assert duplicates is not None
         self._log(
             f"{duplicates.n_prompts} different prompts, {duplicates.block.sum()} "
             "queries in large blocks, among the outcomes",
             n_queries,
         )
-        table = _average_table(table, duplicates, rows)
+        table = _average_table(table, duplicates, executor)
 
-        canonical = Canonical.fit(table.quality, self.costs_, rows)
+        canonical = Canonical.fit(table.quality, self.costs_, executor)
         order = canonical.order
-        quality = rows.map(canonical.to_canonical, table.quality)
+        quality = executor.map(canonical.to_canonical, table.quality)
         prices, weight = self.costs_[order], table.weight
         if weight is not None:
-            weight = rows.map(take_columns, weight, order)
-        folds = draw_folds(duplicates, self.cv, rng)
-        fold = rows.split(folds, table.X)
+            weight = executor.map(take_columns, weight, order)
+        # The same numbers twice: here as an array, and as a column beside the queries.
+        fold_array = draw_folds(duplicates, self.cv, rng)
+        fold = executor.split(fold_array, table.X)
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)
@@ -582,7 +586,7 @@ class RankingRouter(CrossFittedRouter):
             weight=weight,
             n_jobs=self.n_jobs,
             options=options,
-            rows=rows,
+            executor=executor,
         )
 
         self._log("ranking models", n_queries)
@@ -590,7 +594,7 @@ class RankingRouter(CrossFittedRouter):
             pairs,
             quality,
             prices,
-            folds,
+            fold_array,
             fold,
             weight,
             tie_gain=self.tie_gain,
@@ -605,7 +609,7 @@ class RankingRouter(CrossFittedRouter):
             },
             n_jobs=self.n_jobs,
             options=options,
-            rows=rows,
+            executor=executor,
         )
 
         self._log("estimating costs", n_queries)
@@ -613,20 +617,20 @@ class RankingRouter(CrossFittedRouter):
         if table.per_query:
             cost_model, expense = CostModel.regress(
                 table.X,
-                rows.map(take_columns, table.costs, order),
+                executor.map(take_columns, table.costs, order),
                 prices,
                 fold,
-                rows.share(quality_model.views.first_view),
+                executor.share(quality_model.views.first_view),
                 weight,
-                rows,
+                executor,
             )
 
         self._first_pool = None
         self._fitted = FittedRouter(
             canonical, quality_model, cost_model, ranker, rank_weight
         )
-        return rows.map(
-            training_estimates, rows.share(self._fitted), pairs, scores, expense
+        return executor.map(
+            training_estimates, executor.share(self._fitted), pairs, scores, expense
         )
 
     def _check_parameters(self) -> None:
@@ -662,12 +666,12 @@ class RankingRouter(CrossFittedRouter):
 
 
 def _average_table(
-    table: RoutingTable, duplicates: Duplicates, rows: Rows
+    table: RoutingTable, duplicates: Duplicates, executor: Executor
 ) -> RoutingTable:
     """Let the regressions and the ranker see each prompt once, by its averages."""
     costs = table.costs if table.per_query else None
     quality, costs, weight = average_duplicates(
-        table.quality, costs, table.weight, duplicates, rows
+        table.quality, costs, table.weight, duplicates, executor
     )
     if costs is None:
         costs = table.costs

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["IN_MEMORY", "Rows"]
+__all__ = ["IN_MEMORY", "Executor"]
 
 
-class Rows:
+class Executor:
     """Rows in memory, in one part: every handle is the value itself.
 
     The arguments of a function are handles of columns (of which it is given the rows of
@@ -78,4 +78,4 @@ class Rows:
         return values
 
 
-IN_MEMORY = Rows()
+IN_MEMORY = Executor()

@@ -12,9 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from skroute._decide.fallbacks import Decisions, rank_fallbacks
-from skroute._decide.far import Averages, choose_by_mean, price_within
+from skroute._decide.far import Averages, choose_far_model, price_far_queries
 from skroute._decide.knapsack import solve_batch
-from skroute._decide.price_path import Price, PricePath, assign_prices, choose_each
+from skroute._decide.price_path import (
+    PricePath,
+    ShadowPrice,
+    assign_shadow_prices,
+    choose_each,
+)
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -29,7 +34,7 @@ class Settled:
     ----------
     rule : Rule
         What is asked.
-    price : Price
+    price : ShadowPrice
         The shadow price, or a mixture of two.
     target : float or None
         `min_quality` as a number.
@@ -42,7 +47,7 @@ class Settled:
     """
 
     rule: Rule
-    price: Price
+    price: ShadowPrice
     target: float | None
     path: PricePath
     best_single_quality: float
@@ -54,7 +59,7 @@ class Settled:
         return settle(rule, self.path, self.best_single_quality, self.averages)
 
     @property
-    def decides_rows_alone(self) -> bool:
+    def decides_each_alone(self) -> bool:
         """Whether no decision depends on the other queries of its call."""
         return self.rule.scope == "mean" and self.price.low is None
 
@@ -78,12 +83,12 @@ class Settled:
         price, choice = self.price, None
         if self.rule.scope == "batch":
             price, choice = self._solve_batch(quality, cost, allowed)
-        prices = assign_prices(quality, cost, price, allowed)
+        prices = assign_shadow_prices(quality, cost, price, allowed)
         preferred = None
         if price.single is not None:
             preferred = np.full(len(quality), price.single)
-        elif self.averages is not None and self.rule.needs_path:
-            prices, preferred = self._decide_far(
+        elif self.averages is not None and self.rule.needs_training_path:
+            prices, preferred = self._price_far_queries(
                 self.averages, quality, cost, prices, allowed
             )
         if choice is None:
@@ -96,23 +101,23 @@ class Settled:
 
     def _solve_batch(
         self, quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray
-    ) -> tuple[Price, np.ndarray | None]:
+    ) -> tuple[ShadowPrice, np.ndarray | None]:
         """Find the price on the rows of the call; a total also gives the choices."""
         try:
             if self.rule.has_batch_budget:
                 total = float(self.rule.budget)
                 choice, implied = solve_batch(quality, cost, allowed, total)
-                return Price(implied), choice
+                return ShadowPrice(implied), choice
             if self.target is not None:
                 path = PricePath.from_estimates(quality, cost, allowed=allowed)
                 return path.price_for_quality(self.target), None
         except InfeasibleBudgetError:
             if self.rule.on_infeasible == "raise":
                 raise
-            return Price(np.inf if self.rule.has_batch_budget else 0.0), None
+            return ShadowPrice(np.inf if self.rule.has_batch_budget else 0.0), None
         return self.price, None
 
-    def _decide_far(
+    def _price_far_queries(
         self,
         averages: Averages,
         quality: np.ndarray,
@@ -130,11 +135,13 @@ class Settled:
             return prices, None
         if self.target is not None:
             preferred = np.full(len(prices), -1)
-            preferred[far] = choose_by_mean(averages, self.rule, self.target)
+            preferred[far] = choose_far_model(averages, self.rule, self.target)
             return prices, preferred
         may_be = np.broadcast_to(allowed, quality.shape)[far]
         prices = prices.copy()
-        prices[far] = price_within(averages, self.rule, quality[far], cost[far], may_be)
+        prices[far] = price_far_queries(
+            averages, self.rule, quality[far], cost[far], may_be
+        )
         return prices, None
 
 
@@ -149,7 +156,7 @@ def settle(
     Raises an ``InfeasibleBudgetError`` if none does, and the rule says so.
     """
     target = rule.quality_target(best_single_quality)
-    price = Price(0.0 if rule.price is None else float(rule.price))
+    price = ShadowPrice(0.0 if rule.price is None else float(rule.price))
     try:
         if target is not None and rule.scope != "batch":
             price = path.price_for_quality(target)
@@ -160,5 +167,5 @@ def settle(
     except InfeasibleBudgetError:
         if rule.on_infeasible == "raise":
             raise
-        price = Price(0.0 if target is not None else np.inf)
+        price = ShadowPrice(0.0 if target is not None else np.inf)
     return Settled(rule, price, target, path, best_single_quality, averages)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute._decide.price_path import Price, PricePath, assign_prices
+from skroute._decide.price_path import PricePath, ShadowPrice, assign_shadow_prices
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["Averages", "choose_by_mean", "price_within"]
+__all__ = ["Averages", "choose_far_model", "price_far_queries"]
 
 #: Mean quality and cost of each model, two ndarray of shape (n_models,).
 Averages = tuple[np.ndarray, np.ndarray]
 
 
-def choose_by_mean(averages: Averages, rule: Rule, target: float) -> int:
+def choose_far_model(averages: Averages, rule: Rule, target: float) -> int:
     """Find the cheapest model whose mean quality reaches a target, else the best."""
     quality, cost = averages
     allowed = rule.candidates(quality[None], cost[None])[0]
@@ -28,7 +28,7 @@ def choose_by_mean(averages: Averages, rule: Rule, target: float) -> int:
     return int(np.where(reach, cost, np.inf).argmin())
 
 
-def price_within(
+def price_far_queries(
     averages: Averages,
     rule: Rule,
     quality: np.ndarray,
@@ -46,5 +46,5 @@ def price_within(
     try:
         price = path.without_singles().price_for_budget(float(rule.budget))
     except InfeasibleBudgetError:
-        price = Price(np.inf)
-    return assign_prices(quality, cost, price, allowed)
+        price = ShadowPrice(np.inf)
+    return assign_shadow_prices(quality, cost, price, allowed)

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from skroute._table.alignment import align
-from skroute._table.costs import check_costs
+from skroute._table.costs import align_costs
 from skroute._table.names import (
     check_rows,
     default_names,
@@ -124,7 +124,7 @@ def check_observed(
         y = None
     check_rows(Z=Z, y=y, costs=costs)
     if y is None:
-        return None, None if costs is None else check_costs(costs, shape, models)
+        return None, None if costs is None else align_costs(costs, shape, models)
     if given != shape:
         raise ValueError(
             f"y must have shape {shape}, one quality per query and model of Z; got "

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.chunks import sample_evenly
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.engine import Settled, settle
 from skroute._decide.far import Averages
 from skroute._decide.price_path import PricePath
 from skroute._decide.rule import Rule
 from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
 
-__all__ = ["TrainingDecisions"]
+__all__ = ["TrainingTradeOff"]
 
 # Training queries kept to settle a budget among fewer models than all.
 _N_KEPT = 4096
@@ -24,7 +24,7 @@ _N_WALKED = 16384
 
 
 @dataclass(frozen=True)
-class TrainingDecisions:
+class TrainingTradeOff:
     """What a router remembers of its training queries.
 
     Attributes
@@ -47,29 +47,31 @@ class TrainingDecisions:
     kept: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(
+    def from_estimates(
         cls,
         quality: np.ndarray,
         cost: np.ndarray,
         true_quality: np.ndarray | None = None,
         true_cost: np.ndarray | None = None,
         weight: np.ndarray | None = None,
-    ) -> TrainingDecisions:
+    ) -> TrainingTradeOff:
         """Remember estimates, and the outcomes as far as they are known."""
         true_quality = quality if true_quality is None else true_quality
         true_cost = cost if true_cost is None else true_cost
-        return cls.over(np.hstack([quality, cost]), true_quality, true_cost, weight)
+        return cls.from_columns(
+            np.hstack([quality, cost]), true_quality, true_cost, weight
+        )
 
     @classmethod
-    def over(
+    def from_columns(
         cls,
         estimates: Any,
         true_quality: Any,
         true_cost: Any,
         weight: Any = None,
-        rows: Rows = IN_MEMORY,
-        judged: Any = None,
-    ) -> TrainingDecisions:
+        executor: Executor = IN_MEMORY,
+        estimates_for_quality: Any = None,
+    ) -> TrainingTradeOff:
         """Remember estimates, and the outcomes as far as they are known.
 
         Parameters
@@ -80,34 +82,38 @@ class TrainingDecisions:
             What is known of the truth, ``NaN`` elsewhere.
         weight : ndarray of shape (n_queries, n_models), default=None
             Weight of every outcome.
-        rows : Rows, default=IN_MEMORY
+        executor : Executor, default=IN_MEMORY
             Where the queries are. Elsewhere the arrays are handles of columns, and the
             prices of the path are those at which a sample of the queries steps.
-        judged : ndarray of shape (n_queries, 2 * n_models), default=None
+        estimates_for_quality : ndarray of shape (n_queries, 2 * n_models), default=None
             Estimates whose decisions tell the quality at a price; ``None`` is
             `estimates`, whose decisions tell what is spent.
         """
-        n_queries = rows.count(estimates)
-        sums = rows.get(rows.total(weighted_sums, true_quality, weight))
+        n_queries = executor.count(estimates)
+        sums = executor.get(executor.total(weighted_sums, true_quality, weight))
         per_mass = rows_per_mass(sums[1], n_queries)
-        counted = rows.map(_correct, true_quality, estimates, weight, per_mass)
+        counted = executor.map(_correct, true_quality, estimates, weight, per_mass)
         known = estimates, counted, true_cost
 
         def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
             kept = sample_evenly(n_queries, most)
-            some, *truth = (rows.take(column, kept) for column in known)
+            some, *truth = (executor.take(column, kept) for column in known)
             return (*np.hsplit(some, 2), *truth)
 
-        everything = rows is IN_MEMORY
+        everything = executor is IN_MEMORY
         some = at_even_distances(n_queries if everything else _N_WALKED)
         path = PricePath.from_estimates(
             some[0], some[1], true_quality=some[2], true_cost=some[3]
         )
         if not everything:
-            path = path.over(*known, rows)
-        if judged is not None:
-            counted = rows.map(_correct, true_quality, judged, weight, per_mass)
-            judgement = path.over(judged, counted, true_cost, rows)
+            path = path.sum_over(*known, executor)
+        if estimates_for_quality is not None:
+            counted = executor.map(
+                _correct, true_quality, estimates_for_quality, weight, per_mass
+            )
+            judgement = path.sum_over(
+                estimates_for_quality, counted, true_cost, executor
+            )
             path = replace(path, quality=judgement.quality)
         return cls(path, *path.best_single(), at_even_distances(_N_KEPT))
 
@@ -120,7 +126,7 @@ class TrainingDecisions:
     ) -> Settled:
         """Settle a rule; `yields_to_single` lets one model win over routing."""
         path = self.path
-        if rule.narrows and rule.needs_path:
+        if rule.narrows and rule.needs_training_path:
             quality, cost, true_quality, true_cost = self.kept
             path = PricePath.from_estimates(
                 quality,

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skroute._decide.price_path import Price, PricePath
+from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule
 from skroute._table.costs import add_slack
 from skroute._table.names import format_names
@@ -98,7 +98,7 @@ class Pace:
             path = PricePath(np.array([np.inf]), zero, zero, zero.astype(int))
         return cls(path, none, none, 0.0, _PRIOR * budget, _PRIOR * budget, own=own)
 
-    def after(
+    def record(
         self,
         quality: np.ndarray,
         cost: np.ndarray,
@@ -119,7 +119,7 @@ class Pace:
         memory = max(_MEMORY, 2 * n_queries)
         fading = np.exp(-np.arange(n_queries, -1, -1) / memory)
         old, weight = fading[0], fading[1:]
-        after = replace(
+        recorded = replace(
             self,
             quality=np.concatenate([self.quality, quality])[-n_kept:],
             cost=np.concatenate([self.cost, cost])[-n_kept:],
@@ -129,20 +129,20 @@ class Pace:
             fresh=self.fresh + n_queries,
             last=n_queries,
         )
-        return after._refresh(rule)._write_off(budget, n_queries)
+        return recorded._refresh(rule)._write_off(budget, n_queries)
 
-    def price(self, budget: float) -> Price:
+    def find_shadow_price(self, budget: float) -> ShadowPrice:
         """Find the price of the next queries, to spend `budget` per query.
 
         It is a mixture where many recent queries step at once, and infinite while even
         the cheapest models are too expensive.
         """
         target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
-        ratio = self._ratio(budget)
+        ratio = self._cost_ratio(budget)
         try:
             return self.path.price_for_budget(target / ratio if ratio else np.inf)
         except InfeasibleBudgetError:
-            return Price(np.inf)
+            return ShadowPrice(np.inf)
 
     def _refresh(self, rule: Rule) -> Pace:
         """Compute the trade-off of the recent queries, if it is time."""
@@ -163,20 +163,20 @@ class Pace:
         expensive.
         """
         horizon = max(_HORIZON, n_queries)
-        cheapest, best = self._ratio(budget) * self.path.cost[[0, -1]]
+        cheapest, best = self._cost_ratio(budget) * self.path.cost[[0, -1]]
         low = min(horizon * (budget - best), 0.0)
         high = max(2 * horizon * (budget - cheapest), 0.0)
         return replace(self, account=float(np.clip(self.account, low, high)))
 
     def cheapest_spend(self, budget: float) -> float:
         """Estimate what the cheapest models cost per query, by the recent bills."""
-        return float(self._ratio(budget) * self.path.cost[0])
+        return float(self._cost_ratio(budget) * self.path.cost[0])
 
     def is_too_little(self, budget: float) -> bool:
         """Whether the cheapest models cost more than a budget."""
         return self.cheapest_spend(budget) > add_slack(budget)
 
-    def _ratio(self, budget: float) -> float:
+    def _cost_ratio(self, budget: float) -> float:
         """Divide realised by expected cost; 1 where nothing was expected.
 
         One budget, as it was expected, never fades: where only free models are called

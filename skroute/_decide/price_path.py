@@ -17,16 +17,16 @@ import numpy as np
 from sklearn.isotonic import isotonic_regression
 
 from skroute._compute.chunks import sample_evenly
-from skroute._compute.executor import Rows
+from skroute._compute.executor import Executor
 from skroute._decide.hull import choose, climb_hulls
 from skroute._table.averages import best_on_average, doubly_robust
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
 __all__ = [
-    "Price",
     "PricePath",
-    "assign_prices",
+    "ShadowPrice",
+    "assign_shadow_prices",
     "choose_each",
 ]
 
@@ -39,7 +39,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Price:
+class ShadowPrice:
     """A shadow price, or a mixture of two neighbouring ones.
 
     Queries with the same estimates step at the same price. Where such a block is large
@@ -69,8 +69,8 @@ class Price:
     single: int | None = None
 
 
-def assign_prices(
-    quality: np.ndarray, cost: np.ndarray, price: Price, allowed: np.ndarray
+def assign_shadow_prices(
+    quality: np.ndarray, cost: np.ndarray, price: ShadowPrice, allowed: np.ndarray
 ) -> np.ndarray:
     """Find the price at which each query is decided, (n_queries,).
 
@@ -224,18 +224,18 @@ class PricePath:
         block = np.diff(taken.astype(int), prepend=0)
         return cls(price, cost, quality, block, *singles / n_queries)
 
-    def over(
-        self, estimates: Any, true_quality: Any, true_cost: Any, rows: Rows
+    def sum_over(
+        self, estimates: Any, true_quality: Any, true_cost: Any, executor: Executor
     ) -> PricePath:
-        """Take mean spend and quality at these prices over the queries of `rows`.
+        """Take mean spend and quality at these prices over the queries of `executor`.
 
         Handles of columns: estimated qualities, then costs, (n_queries, 2 * n_models),
         and what is known of the truth, (n_queries, n_models).
         """
         known = estimates, true_quality, true_cost
-        sums = rows.get(rows.total(_sum_decisions, *known, self.price))
-        singles = rows.get(rows.total(_sum_singles, *known))
-        return self._from_sums(self.price, sums, singles, rows.count(estimates))
+        sums = executor.get(executor.total(_sum_decisions, *known, self.price))
+        singles = executor.get(executor.total(_sum_singles, *known))
+        return self._from_sums(self.price, sums, singles, executor.count(estimates))
 
     def best_single(self) -> tuple[int, float]:
         """Find the model of the highest mean quality, ties to the cheaper, and that."""
@@ -251,11 +251,11 @@ class PricePath:
         quality = np.where(models, -np.inf, self.single_quality)
         return replace(self, single_quality=quality)
 
-    def price_for_best(self) -> Price:
+    def price_for_best(self) -> ShadowPrice:
         """Find the price without a budget: 0, or one model that does better."""
-        return self._unless_single(Price(0.0), np.inf, float(self.quality[-1]))
+        return self._unless_single(ShadowPrice(0.0), np.inf, float(self.quality[-1]))
 
-    def price_for_budget(self, budget: float) -> Price:
+    def price_for_budget(self, budget: float) -> ShadowPrice:
         """Find the lowest price at which the mean spend stays within a budget.
 
         Where a block of queries that all step at once would leave much of it unspent,
@@ -269,7 +269,7 @@ class PricePath:
                 f"the smallest feasible budget is {round_up(self.cost[0])}.",
                 smallest_budget=float(self.cost[0]),
             )
-        price, quality = Price(float(self.price[level])), self.quality[level]
+        price, quality = ShadowPrice(float(self.price[level])), self.quality[level]
         unspent = max(budget - self.cost[level], 0.0)
         if level < len(self.cost) - 1 and self._worth_splitting(
             level + 1, unspent / budget if budget else 0.0
@@ -279,7 +279,7 @@ class PricePath:
             quality += share * (self.quality[level + 1] - quality)
         return self._unless_single(price, budget, float(quality))
 
-    def price_for_quality(self, target: float) -> Price:
+    def price_for_quality(self, target: float) -> ShadowPrice:
         """Find the highest price at which the mean quality reaches a target.
 
         Where a block of queries that all step at once would overshoot it at a cost, the
@@ -289,7 +289,7 @@ class PricePath:
         level = int(np.searchsorted(self.quality, target, side="left"))
         if level == len(self.quality):
             if single is not None:
-                return Price(0.0, single=single[0])
+                return ShadowPrice(0.0, single=single[0])
             largest = float(self.quality[-1])
             if self.single_quality is not None:
                 largest = max(largest, float(self.single_quality.max()))
@@ -298,7 +298,7 @@ class PricePath:
                 f"quality is {largest!r}.",
                 largest_quality=largest,
             )
-        price, cost = Price(float(self.price[level])), float(self.cost[level])
+        price, cost = ShadowPrice(float(self.price[level])), float(self.cost[level])
         if level:
             jump = self.quality[level] - self.quality[level - 1]
             share = (target - self.quality[level - 1]) / jump
@@ -320,7 +320,9 @@ class PricePath:
         model = int(np.where(reach, self.single_cost, np.inf).argmin())
         return model, float(self.single_cost[model])
 
-    def _unless_single(self, price: Price, budget: float, quality: float) -> Price:
+    def _unless_single(
+        self, price: ShadowPrice, budget: float, quality: float
+    ) -> ShadowPrice:
         """Call one model for all where that is affordable, and better than routing."""
         if self.single_quality is None or self.single_cost is None:
             return price
@@ -339,10 +341,10 @@ class PricePath:
         """Whether a block steps to this level, and it matters for the budget."""
         return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
 
-    def _mix_levels(self, level: int, share: float, reach: bool = False) -> Price:
+    def _mix_levels(self, level: int, share: float, reach: bool = False) -> ShadowPrice:
         """Mix the price of a level with the next lower one."""
         high, low = self.price[level : level + 2]
-        return Price(float(high), float(low), float(share), reach)
+        return ShadowPrice(float(high), float(low), float(share), reach)
 
 
 def _fill_in(truth: np.ndarray | None, estimate: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ class Rule:
         return self.budget is not None and self.scope == "query"
 
     @property
-    def needs_path(self) -> bool:
+    def needs_training_path(self) -> bool:
         """Whether the price is found on training traffic."""
         if self.min_quality is not None:
             return bool(self.scope != "batch")
@@ -174,7 +174,7 @@ class Rule:
     def check_same_candidates(self, settled: Rule) -> None:
         """Raise if the path of a settled rule is drawn among other models than ours."""
         before, after = settled._describe_candidates(), self._describe_candidates()
-        if self.needs_path and before != after:
+        if self.needs_training_path and before != after:
             raise ValueError(
                 "the models in play changed since fit: the price of budget or "
                 f"min_quality has to be found among those that {after} leaves, and fit "
@@ -183,7 +183,7 @@ class Rule:
 
     def _describe_candidates(self) -> str:
         """Say among which models the path is drawn."""
-        if not self.needs_path:
+        if not self.needs_training_path:
             return "tolerance=0"
         cap = ""
         if self.has_cap:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import keep_in_range, means_from_sums, weighted_sums
 
 __all__ = ["Canonical", "take_columns"]
@@ -40,16 +40,20 @@ class Canonical:
     seen: tuple[float, float] = (0.0, 1.0)
 
     @classmethod
-    def fit(cls, quality: Any, costs: np.ndarray, rows: Rows = IN_MEMORY) -> Canonical:
+    def fit(
+        cls, quality: Any, costs: np.ndarray, executor: Executor = IN_MEMORY
+    ) -> Canonical:
         """Find order and unit for a table of qualities, and mean costs of its models.
 
         The order is by mean quality, then by cost; models that are equal in both are
         told apart by which rows they did well on.
         """
-        fingerprint = rows.total(_model_fingerprint, quality, rows.numbers(quality))
-        sums = rows.get(fingerprint)
+        fingerprint = executor.total(
+            _model_fingerprint, quality, executor.numbers(quality)
+        )
+        sums = executor.get(fingerprint)
         order = np.lexsort((sums[2], costs, means_from_sums(sums[:2])))
-        ends = rows.get(rows.total(_quality_range, quality, combine=np.fmax))
+        ends = executor.get(executor.total(_quality_range, quality, combine=np.fmax))
         worst = -float(ends[0])
         return cls(np.argsort(order), worst, float(ends[1]) - worst or 1.0)
 

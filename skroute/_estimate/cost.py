@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.ridge import RidgeFit, column_std, fit_ridges
 
 __all__ = ["CostModel"]
@@ -44,33 +44,33 @@ class CostModel:
         costs: Any,
         prices: np.ndarray,
         fold: Any,
-        feature_maps: Any,
+        compute_views: Any,
         weight: Any = None,
-        rows: Rows = IN_MEMORY,
+        executor: Executor = IN_MEMORY,
     ) -> tuple[CostModel, Any]:
         """Fit costs (n_queries, n_models), ``NaN`` where unknown; also out of fold.
 
-        Everything is in the canonical order; `feature_maps`, `fold`, `weight` and
-        `rows` are as in `fit_ridges`.
+        Everything is in the canonical order; `compute_views`, `fold`, `weight` and
+        `executor` are as in `fit_ridges`.
         """
-        low = rows.get(rows.total(np.fmin.reduce, costs, combine=np.fmin))
-        high = rows.get(rows.total(np.fmax.reduce, costs, combine=np.fmax))
+        low = executor.get(executor.total(np.fmin.reduce, costs, combine=np.fmin))
+        high = executor.get(executor.total(np.fmax.reduce, costs, combine=np.fmax))
         # Squares of very large or small costs would overflow or vanish; dividing by a
         # power of two changes no digit.
         unit = np.ldexp(1.0, np.frexp(high)[1] - 1)
-        divided = rows.map(np.divide, costs, unit)
+        divided = executor.map(np.divide, costs, unit)
         fits, out_of_fold, _ = fit_ridges(
             X,
             divided,
             fold,
-            feature_maps,
-            scale=column_std(divided, rows),
+            compute_views,
+            scale=column_std(divided, executor),
             weight=weight,
-            rows=rows,
+            executor=executor,
         )
         fit = RidgeFit(fits[0].coef * unit[:, None], fits[0].intercept * unit[:, None])
         model = cls(prices, fit, low, high)
-        return model, rows.map(_in_range, out_of_fold, unit, low, high)
+        return model, executor.map(_in_range, out_of_fold, unit, low, high)
 
     def predict(self, scaled: np.ndarray) -> np.ndarray:
         """Costs (n_queries, n_models) of scaled queries, within the range seen."""

@@ -19,7 +19,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from skroute._compute.chunks import chunks
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.products import multiply_row, multiply_vector
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.trust import EVERYWHERE, find_trust, pull_factors, trust_at
@@ -166,7 +166,7 @@ def fit_views(
     rng: np.random.RandomState,
     duplicates: Duplicates,
     options: Options = OPTIONS,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> tuple[QueryViews, Callable[[np.ndarray], list[np.ndarray]], Any]:
     """Learn from unlabelled queries what the regressions see of a query.
 
@@ -182,7 +182,7 @@ def fit_views(
         Trust in the training queries, had they not been among these.
     """
     counted = np.flatnonzero(duplicates.counted)
-    centre, scale, basis, sample, sampled = _fit_scaling(X, rng, counted, rows)
+    centre, scale, basis, sample, sampled = _fit_scaling(X, rng, counted, executor)
     every = len(sample) == len(counted)
     # A block of identical queries is worth one landmark.
     _, different = np.unique(duplicates.first[sampled], return_index=True)
@@ -206,11 +206,11 @@ def fit_views(
         tuple(softness),
     )
     if len(views.landmarks) > 1 and options.trust:
-        to_landmarks = rows.share(views.to_landmarks)
-        limits, trust = find_trust(to_landmarks, X, duplicates, every, rows)
+        to_landmarks = executor.share(views.to_landmarks)
+        limits, trust = find_trust(to_landmarks, X, duplicates, every, executor)
         views = replace(views, limits=limits)
     else:
-        trust = rows.split(np.ones(rows.count(X)), X)
+        trust = executor.split(np.ones(executor.count(X)), X)
     return views, partial(_training_views, views, tuple(pulls)), trust
 
 
@@ -219,20 +219,20 @@ def _training_views(views: QueryViews, pulls: Pulls, X: np.ndarray) -> list[np.n
 
 
 def _fit_scaling(
-    X: Any, rng: np.random.RandomState, counted: np.ndarray, rows: Rows
+    X: Any, rng: np.random.RandomState, counted: np.ndarray, executor: Executor
 ) -> tuple[np.ndarray, float, np.ndarray | None, np.ndarray, np.ndarray]:
     """Learn centre, scale and directions; also some scaled queries, and which."""
-    n_queries = rows.count(X)
+    n_queries = executor.count(X)
     shown = None
     if len(counted) < n_queries:
-        shown = rows.split(np.isin(np.arange(n_queries), counted), X)
+        shown = executor.split(np.isin(np.arange(n_queries), counted), X)
     sampled = counted[rng.permutation(len(counted))[:_N_SAMPLED]]
-    sample = rows.take(X, sampled)
+    sample = executor.take(X, sampled)
     # A power of two as a unit keeps the squares of tiny and huge numbers, and changes
     # no digit of others.
     unit = float(np.ldexp(1.0, np.frexp(np.abs(sample).max())[1]))
-    centre = rows.get(rows.total(_sum, X, shown)) / len(counted)
-    total = rows.get(rows.total(_sum_of_squares, X, centre, unit, shown))
+    centre = executor.get(executor.total(_sum, X, shown)) / len(counted)
+    total = executor.get(executor.total(_sum_of_squares, X, centre, unit, shown))
     mean_square = total / len(counted)
     rounding = float(np.sum((_EPSILON * centre / unit) ** 2))
     # Queries that do not differ, or by less than rounding can tell, are one.

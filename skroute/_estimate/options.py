@@ -21,18 +21,16 @@ class Options:
         centre: one kernel about as wide as the cloud of queries, one narrower.
     profiles : tuple of int
         Clusters of each profile: from tasks to topics.
-    strengths : tuple of int
-        Strengths of each regression that are weighed, as steps on the grid around the
-        best one: a factor of 16 to either side. The smoother ones earn weight where the
-        best strength for most queries is too faint for some.
+    offsets : tuple of int
+        Strengths of each regression that get a weight, as steps on the grid from the
+        best one: a factor of 16 to either side. Smoother fits earn weight where the
+        strength that is best for most queries is too weak for some.
     n_hidden : int
-        Of these, the strengths at either end that the ranker does not see.
+        How many of these strengths, at either end, the ranker does not see.
     two_weights : bool
         Weigh what the models of a query share apart from what separates them.
     trust : bool
         Shrink estimates of queries far from the training data to the models' means.
-    blocks : bool
-        Count every row of a large block of duplicates by itself.
     min_ranked : int
         Queries on which models differ that a ranker needs; fewer teach it noise.
     doubt : float
@@ -41,18 +39,17 @@ class Options:
 
     gammas: tuple[float, ...] = (1.0, 2.0)
     profiles: tuple[int, ...] = (8, 32, 128)
-    strengths: tuple[int, ...] = (-4, -2, 0, 2, 4)
+    offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)
     n_hidden: int = 1
     two_weights: bool = True
     trust: bool = True
-    blocks: bool = True
     min_ranked: int = 100
     doubt: float = 2.0
 
     @property
     def shown(self) -> slice:
         """Strengths that the ranker sees."""
-        return slice(self.n_hidden, len(self.strengths) - self.n_hidden)
+        return slice(self.n_hidden, len(self.offsets) - self.n_hidden)
 
 
 OPTIONS = Options()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.chunks import chunks
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.feature_maps import QueryViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
@@ -123,7 +123,7 @@ class QualityModel:
         What the models that were fitted have in common, by each regression, as
         deviation from their means.
     strengths : list of int
-        Position of the best strength of each regression.
+        Position on the grid of the best strength of each regression.
     """
 
     views: QueryViews
@@ -146,7 +146,7 @@ class QualityModel:
         weight: Any = None,
         n_jobs: int | None = None,
         options: Options = OPTIONS,
-        rows: Rows = IN_MEMORY,
+        executor: Executor = IN_MEMORY,
     ) -> tuple[QualityModel, Any]:
         """Fit on all queries, and estimate each without its fold.
 
@@ -170,7 +170,7 @@ class QualityModel:
             Threads, each of which fits one view at a time.
         options : Options
             Views, strengths and weights.
-        rows : Rows, default=IN_MEMORY
+        executor : Executor, default=IN_MEMORY
             Where the queries are. Elsewhere X, `quality`, `fold`, `weight` and the
             result are handles of columns.
 
@@ -181,28 +181,30 @@ class QualityModel:
         held_out : HeldOutPairs
             Out-of-fold estimates of the training queries.
         """
-        means = means_from_sums(rows.get(rows.total(weighted_sums, quality, weight)))
-        views, training_views, trust = fit_views(
-            X, n_landmarks, rng, duplicates, options, rows
+        means = means_from_sums(
+            executor.get(executor.total(weighted_sums, quality, weight))
         )
-        fits, predictions, strengths = fit_ridges(
+        views, training_views, trust = fit_views(
+            X, n_landmarks, rng, duplicates, options, executor
+        )
+        fits, predictions, positions = fit_ridges(
             X,
             quality,
             fold,
-            rows.share(training_views),
+            executor.share(training_views),
             scale=np.ones(len(means)),
             bases=views.bases(),
             differences=True,
-            around=options.strengths,
+            offsets=options.offsets,
             weight=weight,
             n_jobs=n_jobs,
-            rows=rows,
+            executor=executor,
         )
-        weights = stacking_weights(predictions, quality, means, weight, rows)
+        weights = stacking_weights(predictions, quality, means, weight, executor)
         if not options.two_weights:
             # Those of the differences, which decide.
             weights = np.repeat(weights[1:], 2, axis=0)
-        weights = weights.reshape(2, len(fits), len(options.strengths))
+        weights = weights.reshape(2, len(fits), len(options.offsets))
         # Regressions are linear: their weighted sum is one more output of each.
         with_share = [
             RidgeFit(
@@ -212,9 +214,9 @@ class QualityModel:
             for view, fit in enumerate(fits)
         ]
         common = [_pool_average(fit, means) for fit in fits]
-        model = cls(views, means, with_share, weights, common, strengths)
-        held_out = rows.map(
-            HeldOutPairs.of, rows.share(model), trust, predictions, options
+        model = cls(views, means, with_share, weights, common, positions)
+        held_out = executor.map(
+            HeldOutPairs.of, executor.share(model), trust, predictions, options
         )
         return model, held_out
 
@@ -283,7 +285,7 @@ class QualityModel:
         on_level, on_differences = self.weights
         level = sum(e @ w for e, w in zip(expected, on_level, strict=True))
         centre, mean = _newcomer_mean(quality - level, self.means)
-        bases, n_strengths = self.views.bases(), len(options.strengths)
+        bases, n_strengths = self.views.bases(), len(options.offsets)
         # Of one output per strength, those at the strength itself.
         own = np.arange(n_strengths)
         fits, outputs = [], []
@@ -296,8 +298,8 @@ class QualityModel:
                 (quality - centre)[:, None] - expected[view],
                 fold,
                 scale=np.ones(n_strengths),
-                around=options.strengths,
-                strength=self.strengths[view],
+                offsets=options.offsets,
+                position=self.strengths[view],
                 basis=bases[view],
             )
             how = on_level[view], on_differences[view], options.shown

@@ -17,20 +17,21 @@ import numpy as np
 from scipy.linalg import eigh
 
 from skroute._compute.chunks import chunks
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.products import multiply_row
 from skroute._compute.threads import in_threads
 from skroute._table.averages import means_from_sums, outcome_mass, weighted_sums
 
 __all__ = ["ALPHAS", "RidgeFit", "column_std", "fit_ridge", "fit_ridges"]
 
-# Features have about unit variance in total, so strengths compare across tables: from
-# hardly any to one that flattens a table of thousands of queries.
+# The grid of strengths. Features have about unit variance in total, so strengths mean
+# the same on every table: the first is almost no penalty, the last flattens a table of
+# thousands of queries.
 ALPHAS = np.geomspace(0.1, 3000.0, 16)
 # Patterns of known outcomes whose sums are gathered at once.
 _PATTERNS = 4
 
-Maps = Callable[[np.ndarray], list[np.ndarray]]
+ComputeViews = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,15 @@ class _Sums:
         return square - 2.0 * products + own
 
 
-def column_std(Y: Any, rows: Rows = IN_MEMORY) -> np.ndarray:
+def column_std(Y: Any, executor: Executor = IN_MEMORY) -> np.ndarray:
     """Standard deviation of every column where it is known; 1 where it is constant."""
     # The largest value as a unit keeps the squares of extreme ones finite.
-    unit = rows.get(rows.total(np.fmax.reduce, Y, combine=np.fmax)).copy()
+    unit = executor.get(executor.total(np.fmax.reduce, Y, combine=np.fmax)).copy()
     unit[unit == 0] = 1.0
-    mean = means_from_sums(rows.get(rows.total(_power_sums, Y, unit, 0.0, 1)))
-    square = means_from_sums(rows.get(rows.total(_power_sums, Y, unit, mean, 2)))
+    mean = means_from_sums(executor.get(executor.total(_power_sums, Y, unit, 0.0, 1)))
+    square = means_from_sums(
+        executor.get(executor.total(_power_sums, Y, unit, mean, 2))
+    )
     spread = unit * np.sqrt(square)
     spread[spread == 0] = 1.0
     return spread
@@ -167,16 +170,16 @@ def fit_ridges(
     X: Any,
     Y: Any,
     fold: Any,
-    feature_maps: Any,
+    compute_views: Any,
     *,
     scale: np.ndarray,
     bases: Sequence[np.ndarray | None] = (None,),
     differences: bool = False,
-    around: tuple[int, ...] = (0,),
+    offsets: tuple[int, ...] = (0,),
     weight: Any = None,
-    strength: int | None = None,
+    position: int | None = None,
     n_jobs: int | None = None,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> tuple[list[RidgeFit], Any, list[int]]:
     """Fit regressions on several views: choose strengths out of fold, then fit.
 
@@ -186,12 +189,12 @@ def fit_ridges(
     Parameters
     ----------
     X : ndarray of shape (n_queries, n_features)
-        Inputs of `feature_maps`.
+        Inputs of `compute_views`.
     Y : ndarray of shape (n_queries, n_outputs)
         Targets; each output is fitted on the rows where it is not ``NaN``.
     fold : ndarray of int of shape (n_queries,)
         Fold of each query.
-    feature_maps : callable
+    compute_views : callable
         Turns rows of X into a list of their features, one table for each regression.
     scale : ndarray of shape (n_outputs,)
         Unit of each output, by which its errors are weighed.
@@ -202,17 +205,17 @@ def fit_ridges(
         Judge a strength by its error on the differences between the outputs of a row,
         and not on their common level: decisions compare outputs, and what separates
         them is fainter than what they share, so it wants a smoother fit.
-    around : tuple of int, default=(0,)
+    offsets : tuple of int, default=(0,)
         Strengths to keep, as steps on the grid from the one with the least error.
     weight : ndarray of shape (n_queries, n_outputs), default=None
         Weight of every target, in sums of squares and in errors; 0 leaves it out.
-    strength : int, default=None
-        Position of a strength on the grid, in place of the one with the least error.
+    position : int, default=None
+        Position on the grid of the strength to fit, in place of that of least error.
     n_jobs : int or None, default=None
         Threads, each of which works on one regression at a time.
-    rows : Rows, default=IN_MEMORY
-        Where the rows are. Elsewhere X, Y, `fold` and `weight` are handles of columns,
-        and `feature_maps` is the handle of a callable; so is the second of the results.
+    executor : Executor, default=IN_MEMORY
+        Where the rows are. Elsewhere X, Y, `fold`, `weight` and the second of the
+        results are handles of columns, `compute_views` the handle of a callable.
 
     Returns
     -------
@@ -220,52 +223,54 @@ def fit_ridges(
         On all rows, at the kept strengths.
     out_of_fold : list of ndarray of shape (n_queries, n_outputs, n_kept)
         Predictions of every row by fits without its fold.
-    strengths : list of int
-        Positions of the strengths on the grid.
+    positions : list of int
+        Position on the grid of the best strength of each regression.
     """
     if weight is not None:
-        Y = rows.map(_drop_weightless, Y, weight)
+        Y = executor.map(_drop_weightless, Y, weight)
     differences = differences and len(scale) > 1
-    outline = rows.get(rows.total(_Outline.of, Y, fold, weight))
+    outline = executor.get(executor.total(_Outline.of, Y, fold, weight))
     n_folds, means = outline.n_folds, means_from_sums(outline.sums)
-    # Outputs that are known on the same rows, at the same weights, share their sums.
+    # Outputs that are known on the same rows at the same weights share one set of sums.
     first = outline.alike.argmax(axis=0)
     groups = [np.flatnonzero(first == g) for g in np.unique(first)]
     combined = np.diag(1.0 / scale)
     if differences:
         combined = combined @ (np.eye(len(scale)) - 1.0 / len(scale))
 
-    data = X, Y, fold, weight, feature_maps
+    data = X, Y, fold, weight, compute_views
     solved: list[list[Any]] = []
     for some in chunks(len(groups), _PATTERNS):
-        sums = rows.total(
+        sums = executor.total(
             _fold_sums, *data, groups[some], n_folds, n_jobs, combine=_add_sums
         )
-        solve = partial(_solve_on, rows, sums, groups[some], means, combined, bases)
-        solved.append(in_threads(solve, range(len(bases)), rows.threads(n_jobs)))
+        solve = partial(_solve_on, executor, sums, groups[some], means, combined, bases)
+        solved.append(in_threads(solve, range(len(bases)), executor.threads(n_jobs)))
         del sums, solve
     by_view = [list(fits) for fits in zip(*solved, strict=True)]
-    paths = [rows.apply(_join_outputs, fits) for fits in by_view]
-    if strength is not None:
-        strengths = [strength] * len(bases)
+    paths = [executor.apply(_join_outputs, fits) for fits in by_view]
+    if position is not None:
+        positions = [position] * len(bases)
     elif differences and len(groups) > 1:
         # The mean of a row that is known in part is no combination of sums.
-        errors = rows.total(_error_of_rows, *data, paths, scale)
-        strengths = rows.get(errors).argmin(axis=1).tolist()
+        errors = executor.total(_error_of_rows, *data, paths, scale)
+        positions = executor.get(errors).argmin(axis=1).tolist()
     else:
-        strengths = [
-            int(rows.get(rows.apply(_error_of_sums, fits)).argmin()) for fits in by_view
+        positions = [
+            int(executor.get(executor.apply(_error_of_sums, fits)).argmin())
+            for fits in by_view
         ]
-    around_best = [
-        np.clip(best + np.array(around), 0, len(ALPHAS) - 1) for best in strengths
+    # Near an end of the grid, its last strength stands in for those beyond.
+    kept_positions = [
+        np.clip(best + np.array(offsets), 0, len(ALPHAS) - 1) for best in positions
     ]
     kept = [
-        rows.apply(_keep_strengths, path, positions)
-        for path, positions in zip(paths, around_best, strict=True)
+        executor.apply(_keep_strengths, path, kept)
+        for path, kept in zip(paths, kept_positions, strict=True)
     ]
-    out_of_fold = rows.map(_predict_out_of_fold, X, fold, feature_maps, kept)
-    fits = [rows.get(rows.apply(itemgetter(-1), path)) for path in kept]
-    return fits, out_of_fold, strengths
+    out_of_fold = executor.map(_predict_out_of_fold, X, fold, compute_views, kept)
+    fits = [executor.get(executor.apply(itemgetter(-1), path)) for path in kept]
+    return fits, out_of_fold, positions
 
 
 def fit_ridge(
@@ -277,10 +282,10 @@ def fit_ridge(
     **settings: Any,
 ) -> tuple[RidgeFit, np.ndarray, int]:
     """Fit one regression on features in memory, as `fit_ridges` does."""
-    fits, out_of_fold, strengths = fit_ridges(
+    fits, out_of_fold, positions = fit_ridges(
         Phi, Y, fold, lambda rows: [rows], bases=[basis], **settings
     )
-    return fits[0], out_of_fold[0], strengths[0]
+    return fits[0], out_of_fold[0], positions[0]
 
 
 @dataclass(frozen=True)
@@ -333,7 +338,7 @@ def _fold_sums(
     Y: np.ndarray,
     fold: np.ndarray,
     weight: np.ndarray | None,
-    feature_maps: Maps,
+    compute_views: ComputeViews,
     groups: list[np.ndarray],
     n_folds: int,
     n_jobs: int | None,
@@ -344,10 +349,10 @@ def _fold_sums(
             [_Sums(Phi.shape[1], len(outputs)) for _ in range(n_folds)]
             for outputs in groups
         ]
-        for Phi in feature_maps(X[:1])
+        for Phi in compute_views(X[:1])
     ]
     for part in chunks(len(X)):
-        views = feature_maps(X[part])
+        views = compute_views(X[part])
         mass = outcome_mass(Y[part], None if weight is None else weight[part])
         pieces = []
         for g, outputs in enumerate(groups):
@@ -375,7 +380,7 @@ def _add_sums(some: Any, others: Any) -> Any:
 
 
 def _solve_on(
-    rows: Rows,
+    executor: Executor,
     sums: Any,
     groups: list[np.ndarray],
     means: np.ndarray,
@@ -384,7 +389,7 @@ def _solve_on(
     regression: int,
 ) -> Any:
     """Solve one regression where its sums are."""
-    return rows.apply(
+    return executor.apply(
         _solve, sums, regression, bases[regression], groups, means, combined
     )
 
@@ -435,13 +440,13 @@ def _error_of_rows(
     Y: np.ndarray,
     fold: np.ndarray,
     weight: np.ndarray | None,
-    feature_maps: Maps,
+    compute_views: ComputeViews,
     paths: list[list[RidgeFit]],
     scale: np.ndarray,
 ) -> np.ndarray:
     """Error, by regression and strength, on the differences between known outputs."""
     error = np.zeros((len(paths), len(ALPHAS)))
-    for i, at, predicted in _held_out(X, fold, feature_maps, paths):
+    for i, at, predicted in _held_out(X, fold, compute_views, paths):
         target = Y[at]
         mass = outcome_mass(target, None if weight is None else weight[at])[:, :, None]
         known = mass > 0
@@ -460,21 +465,27 @@ def _keep_strengths(paths: list[RidgeFit], kept: np.ndarray) -> list[RidgeFit]:
 
 
 def _predict_out_of_fold(
-    X: np.ndarray, fold: np.ndarray, feature_maps: Maps, fits: list[list[RidgeFit]]
+    X: np.ndarray,
+    fold: np.ndarray,
+    compute_views: ComputeViews,
+    fits: list[list[RidgeFit]],
 ) -> list[np.ndarray]:
     """Predictions of every row by the fits without its fold, by regression."""
     predictions = [np.empty((len(X), *path[0].intercept.shape)) for path in fits]
-    for i, at, predicted in _held_out(X, fold, feature_maps, fits):
+    for i, at, predicted in _held_out(X, fold, compute_views, fits):
         predictions[i][at] = predicted
     return predictions
 
 
 def _held_out(
-    X: np.ndarray, fold: np.ndarray, feature_maps: Maps, fits: list[list[RidgeFit]]
+    X: np.ndarray,
+    fold: np.ndarray,
+    compute_views: ComputeViews,
+    fits: list[list[RidgeFit]],
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Regression, rows of one fold, and their predictions without that fold."""
     for part in chunks(len(X)):
-        for i, (Phi, path) in enumerate(zip(feature_maps(X[part]), fits, strict=True)):
+        for i, (Phi, path) in enumerate(zip(compute_views(X[part]), fits, strict=True)):
             for k, fit in enumerate(path[:-1]):
                 at = np.flatnonzero(fold[part] == k)
                 yield i, part.start + at, fit.predict(Phi[at])

@@ -15,7 +15,7 @@ from scipy.linalg import eigh
 from scipy.optimize import nnls
 
 from skroute._compute.chunks import chunks
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import outcome_mass
 
 __all__ = ["stacking_weights"]
@@ -29,7 +29,7 @@ def stacking_weights(
     quality: Any,
     means: np.ndarray,
     weight: Any = None,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> np.ndarray:
     """Weigh the regressions, by out-of-fold squared error.
 
@@ -49,7 +49,7 @@ def stacking_weights(
         Means of the models, from which estimates and qualities deviate.
     weight : ndarray of shape (n_queries, n_models), default=None
         Weight of every outcome, positive where it is known.
-    rows : Rows, default=IN_MEMORY
+    executor : Executor, default=IN_MEMORY
         Where the rows are. Elsewhere the tables are handles of columns.
 
     Returns
@@ -57,10 +57,10 @@ def stacking_weights(
     ndarray of shape (2, n_regressions)
         Non-negative weights for the level of a query, and for the differences.
     """
-    moments = rows.get(rows.total(_moments, quality, means))
+    moments = executor.get(executor.total(_moments, quality, means))
     taken_off = _taken_off(moments, len(means))
-    squares = rows.get(
-        rows.total(_cross_products, quality, weight, means, taken_off, estimates)
+    squares = executor.get(
+        executor.total(_cross_products, quality, weight, means, taken_off, estimates)
     )
     return _nnls_of(squares).reshape(2, -1)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.chunks import chunks
-from skroute._compute.executor import Rows
+from skroute._compute.executor import Executor
 from skroute._table.duplicates import Duplicates
 
 __all__ = ["EVERYWHERE", "find_trust", "pull_factors", "shrink_to_mean", "trust_at"]
@@ -51,7 +51,7 @@ def pull_factors(sizes: np.ndarray) -> np.ndarray:
 
 
 def find_trust(
-    to_landmarks: Any, X: Any, duplicates: Duplicates, pulled: bool, rows: Rows
+    to_landmarks: Any, X: Any, duplicates: Duplicates, pulled: bool, executor: Executor
 ) -> tuple[tuple[float, float], Any]:
     """Find the limits of trust, and the trust in the training queries (a column).
 
@@ -60,8 +60,8 @@ def find_trust(
     next one. Duplicates of a prompt make it no better known to other queries; only
     prompts of a block will be asked again.
     """
-    column = rows.map(_find_nearest, to_landmarks, X, pulled)
-    own, *rest = rows.gather(column).T
+    column = executor.map(_find_nearest, to_landmarks, X, pulled)
+    own, *rest = executor.gather(column).T
     different = duplicates.first == np.arange(len(own))
     if pulled:
         second, nearest = rest[0], rest[1].astype(int)
@@ -71,7 +71,7 @@ def find_trust(
     median, *limits = np.quantile(own[different], (0.5, *_KNOWN))
     near, far = np.maximum(limits, median * np.array(_LEAST))
     limits = float(near), float(far)
-    return limits, rows.split(trust_at(own, limits), X)
+    return limits, executor.split(trust_at(own, limits), X)
 
 
 def _find_nearest(to_landmarks: Any, X: np.ndarray, pulled: bool) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from skroute._io.npy import read_array
 
-__all__ = ["Archive", "pack"]
+__all__ = ["CheckedArchive", "pack"]
 
 _MAGIC = b"PK\x03\x04"
 _DIGEST = b"sha256:"
@@ -48,15 +48,15 @@ def pack(
 ) -> bytes:
     """Put the parts of a router together; the same parts give the same bytes.
 
-    `main` goes into ``router.json``. What `Archive` would not read again at the same
-    `max_bytes` is refused.
+    `main` goes into ``router.json``. Refuses what `CheckedArchive` would not read again
+    at the same `max_bytes`.
     """
     if 1 + len(arrays) + len(texts) > _MOST_MEMBERS:
         raise ValueError(f"it has more than {_MOST_MEMBERS:,} parts")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         encoded = json.dumps(main, allow_nan=False, separators=(",", ":")).encode()
-        _check_main(len(encoded), max_bytes)
+        _check_main_size(len(encoded), max_bytes)
         archive.writestr(_make_member(_MAIN), encoded)
         for number, array in enumerate(arrays):
             written = io.BytesIO()
@@ -71,7 +71,7 @@ def pack(
     content = packed.getbuffer()
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes; max_bytes is {max_bytes:,}")
-    _check_values(encoded, _compute_room(len(content)))
+    _check_value_count(encoded, _compute_room(len(content)))
     content[-64:] = hashlib.sha256(content[:-_N_DIGEST]).hexdigest().encode()
     return bytes(content)
 
@@ -81,7 +81,7 @@ def _make_member(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
 
 
-def _check_main(size: int, max_bytes: int) -> None:
+def _check_main_size(size: int, max_bytes: int) -> None:
     if size > max_bytes // _JSON_SHARE:
         raise ValueError(
             f"its names and numbers take {size:,} bytes, more than max_bytes / "
@@ -94,12 +94,12 @@ def _compute_room(size: int) -> int:
     return _ROOM * size + _SPARE
 
 
-def _check_values(encoded: bytes, room: int) -> None:
+def _check_value_count(encoded: bytes, room: int) -> None:
     if sum(encoded.count(mark) * size for mark, size in _MARKS.items()) > room:
         raise ValueError("its JSON has too many values for the size of the file")
 
 
-def _check_end(content: bytes) -> None:
+def _check_end_record(content: bytes) -> None:
     """Check the record of the archive's end, which says how much there is to list."""
     start = len(content) - _N_DIGEST - _END.size
     if start < 0:
@@ -112,7 +112,7 @@ def _check_end(content: bytes) -> None:
         raise ValueError("it has too many members")
 
 
-class Archive:
+class CheckedArchive:
     """A router's file, read and checked as a whole before anything in it is believed.
 
     `main` is what ``router.json`` holds, and `room` the bytes that its objects may
@@ -122,8 +122,8 @@ class Archive:
 
     def __init__(self, file: Path, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        content = self._read(file)
-        _check_end(content)
+        content = self._read_intact(file)
+        _check_end_record(content)
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(content))
         except Exception as error:
@@ -135,7 +135,7 @@ class Archive:
             raise ValueError("it has two members of one name")
         if sum(member.file_size for member in members) > len(content):
             raise ValueError("its members are together larger than the file")
-        _check_main(self._find_size(_MAIN), max_bytes)
+        _check_main_size(self._find_size(_MAIN), max_bytes)
         self.room = _compute_room(len(content))
         self.main = self._read_json(self._read_content(_MAIN))
 
@@ -154,7 +154,7 @@ class Archive:
             "utf-8", "surrogatepass"
         )
 
-    def _read(self, file: Path) -> bytes:
+    def _read_intact(self, file: Path) -> bytes:
         with file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > self._max_bytes:
@@ -189,7 +189,7 @@ class Archive:
         return content
 
     def _read_json(self, content: bytes) -> dict[str, Any]:
-        _check_values(content, self.room)
+        _check_value_count(content, self.room)
 
         def refused(constant: str) -> float:
             raise ValueError(f"its JSON has the number {constant}")

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skroute._io.registry import TRANSIENT, check_state, find_class, find_tag
+from skroute._io.registry import TRANSIENT, check_object_state, find_class, find_tag
 from skroute._io.upgrades import name_today, upgrade
 from skroute._table.names import as_mapping
 
@@ -156,7 +156,7 @@ class Encoder:
         }
         requests = state.pop(_REQUESTS, None)
         try:
-            check_state(tag, state)
+            check_object_state(tag, state)
         except ValueError as error:
             raise ValueError(
                 f"{where}, a {kind.__name__}, cannot be saved: {error}. Save it with "
@@ -315,7 +315,7 @@ class Decoder:
         if not all(name.isidentifier() for name in state):
             raise ValueError("it has an attribute that is no name")
         state = upgrade(tag, state, self._written)
-        check_state(tag, state)
+        check_object_state(tag, state)
         make: Any = kind
         made = make.__new__(make)
         if hasattr(kind, "__setstate__") and not kind.__module__.startswith("skroute."):

@@ -20,7 +20,7 @@ import numpy as np
 
 from skroute._table.names import check_printable
 
-__all__ = ["TRANSIENT", "check_state", "find_class", "find_tag"]
+__all__ = ["TRANSIENT", "check_object_state", "find_class", "find_tag"]
 
 _CLASSES = {
     "BudgetDecider": "skroute.decision.BudgetDecider",
@@ -31,7 +31,7 @@ _CLASSES = {
     "Pace": "skroute._decide.pacing.Pace",
     "PairRanker": "skroute._rank.forest.PairRanker",
     "PointwiseRouter": "skroute.pointwise.PointwiseRouter",
-    "Price": "skroute._decide.price_path.Price",
+    "Price": "skroute._decide.price_path.ShadowPrice",
     "PricePath": "skroute._decide.price_path.PricePath",
     "QualityModel": "skroute._estimate.quality.QualityModel",
     "QueryViews": "skroute._estimate.feature_maps.QueryViews",
@@ -39,7 +39,7 @@ _CLASSES = {
     "RidgeFit": "skroute._estimate.ridge.RidgeFit",
     "Rule": "skroute._decide.rule.Rule",
     "Settled": "skroute._decide.engine.Settled",
-    "TrainingDecisions": "skroute._decide.memory.TrainingDecisions",
+    "TrainingDecisions": "skroute._decide.memory.TrainingTradeOff",
     "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
     "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",
     "sklearn.Normalizer": "sklearn.preprocessing.Normalizer",
@@ -84,7 +84,7 @@ def find_tag(kind: type) -> str | None:
     return _tags().get(kind)
 
 
-def check_state(tag: str, state: dict[str, Any]) -> None:
+def check_object_state(tag: str, state: dict[str, Any]) -> None:
     """Check the attributes of an object before it is saved, or made from a file.
 
     If it could do more than compute, the error says what it would have to be.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Grades", "graded_relevance", "rows_with_winner"]
+__all__ = ["Grades", "label_grades", "label_pairs", "rows_that_differ"]
 
-# Real-valued qualities with more distinct values are rounded to so many equal steps.
+# Qualities with more distinct values than this are rounded to this many equal steps.
 _MAX_LEVELS = 31
 
 
@@ -19,9 +19,9 @@ class Grades:
     Attributes
     ----------
     values : ndarray of shape (n_values,)
-        In ascending order; of too many only the first and the last.
+        In ascending order; if there are more than 31, only the first and the last.
     crowded : bool
-        Whether they are too many to be grades of their own.
+        Whether there were more than 31 distinct qualities.
     """
 
     values: np.ndarray
@@ -48,42 +48,29 @@ class Grades:
         return self
 
 
-def graded_relevance(
-    quality: np.ndarray,
-    costs: np.ndarray,
-    *,
-    tie_gain: float,
-    grades: np.ndarray | None = None,
+def label_grades(
+    grades: np.ndarray, costs: np.ndarray, tie_gain: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Grade every (query, model) pair by quality, ties by cheapness.
+    """Find the label of each grade of each model, and the gains of the labels.
 
     LambdaRank takes integer labels with a gain each. The gain is the quality, scaled to
     [0, 1], plus ``tie_gain`` times how cheap the model is among all models (1 the
-    cheapest, 0 the most expensive), so that of two equally good models the cheaper
-    ranks higher, by a dial and not by a switch: with the tie broken at full gain a
-    router collapses to the cheapest model.
-
-    Qualities (n_queries, n_models) are rounded to `grades`, in ascending order; by
-    default their own, or 31 equal steps where they have more distinct values. Labels of
-    ``NaN`` are 0, and to be left out by the caller. Costs are of shape (n_models,).
+    cheapest, 0 the most expensive). A small `tie_gain` ranks the cheaper of two equally
+    good models higher; with a gain of 1 a router collapses to the cheapest model.
 
     Returns
     -------
-    labels : ndarray of int32 of shape (n_queries, n_models)
+    labels : ndarray of int32 of shape (n_grades, n_models)
         Positions in `gains`.
     gains : ndarray of shape (n_labels,)
-        Increasing in quality and in cheapness.
+        In ascending order.
     """
-    known = np.isfinite(quality)
-    if grades is None:
-        grades = Grades.of(quality).levels()
-    middle = (grades[1:] + grades[:-1]) / 2
-    level = np.searchsorted(middle, np.where(known, quality, grades[0]))
     value = grades - grades[0]
     if value[-1] > 0:
         value = value / value[-1]
+    level = np.arange(len(grades))[:, None]
     if tie_gain == 0:
-        return level.astype(np.int32), value
+        return np.tile(level.astype(np.int32), len(costs)), value
     prices, rank = np.unique(costs, return_inverse=True)
     cheapness = 1.0 - np.arange(len(prices)) / max(len(prices) - 1, 1)
     by_gain = (value[:, None] + tie_gain * cheapness[::-1]).ravel()
@@ -94,7 +81,20 @@ def graded_relevance(
     return position[label].astype(np.int32), gains
 
 
-def rows_with_winner(quality: np.ndarray) -> np.ndarray:
+def label_pairs(
+    quality: np.ndarray, grades: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Label every (query, model) pair, (n_queries, n_models).
+
+    Qualities are rounded to the nearest grade. Unknown ones are labelled as the lowest
+    grade, and are to be left out by the caller.
+    """
+    middle = (grades[1:] + grades[:-1]) / 2
+    known = np.where(np.isfinite(quality), quality, grades[0])
+    return labels[np.searchsorted(middle, known), np.arange(quality.shape[1])]
+
+
+def rows_that_differ(quality: np.ndarray) -> np.ndarray:
     """Queries on which the models are known to differ, as bool (n_queries,)."""
     known = np.isfinite(quality)
     best = np.where(known, quality, -np.inf).max(axis=1)

@@ -1,6 +1,9 @@
-"""LightGBM's LambdaRank over pair features; the only module that imports lightgbm.
+"""What LightGBM sees, and the call of LightGBM.
 
-It does so when it trains: what only serves routers need not wait for the import.
+`LambdaRankData.build` puts features, labels and starting scores together, `as_lightgbm`
+lays them out as LightGBM wants them, and `LambdaRankTrainer` trains on them. This is
+the only module that imports lightgbm, and it does so when it trains, so that a service
+need not wait for the import.
 """
 
 from __future__ import annotations
@@ -11,14 +14,20 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.locks import lock_of
+from skroute._estimate.quality import HeldOutPairs
 from skroute._rank.forest import PairRanker
+from skroute._rank.labels import label_pairs
 
-__all__ = ["RankTable", "RankingPairs"]
+__all__ = ["LambdaRankData", "LambdaRankTrainer"]
+
+# Steps to which estimates are rounded, of their range: a power of two, so that single
+# precision holds them exactly.
+_STEPS = 2.0**17
 
 
 @dataclass(frozen=True)
-class RankTable:
-    """Queries to train rankers on.
+class LambdaRankData:
+    """Pairs of queries and models that LambdaRank is trained on.
 
     Attributes
     ----------
@@ -41,8 +50,35 @@ class RankTable:
     fold: np.ndarray
 
     @classmethod
-    def joined(cls, tables: list[RankTable]) -> RankTable:
-        """One table of the queries of several."""
+    def build(
+        cls,
+        pairs: HeldOutPairs,
+        quality: np.ndarray,
+        start: np.ndarray,
+        fold: np.ndarray,
+        shown: np.ndarray,
+        grades: np.ndarray,
+        labels: np.ndarray,
+    ) -> LambdaRankData:
+        """Put together features, labels and starting scores of the queries `shown`.
+
+        Features and scores are rounded. Estimates that were summed in another order
+        differ in their last digits, and trees would split where they differ: duplicate
+        queries into bins of their own, and equally good features by chance. `grades`
+        and `labels` are those of `label_grades`.
+        """
+        rows = np.flatnonzero(shown)
+        features, scores = (
+            (np.rint(values * _STEPS) / _STEPS).astype(np.float32)
+            for values in (pairs.at(rows).features, start[rows])
+        )
+        observed = np.isfinite(quality[rows])
+        label = label_pairs(quality[rows], grades, labels)
+        return cls(features, label, observed, scores, fold[rows])
+
+    @classmethod
+    def join(cls, tables: list[LambdaRankData]) -> LambdaRankData:
+        """Join the queries of several tables."""
         return cls(
             *(
                 np.concatenate([getattr(table, field.name) for table in tables])
@@ -50,8 +86,8 @@ class RankTable:
             )
         )
 
-    def pairs(self) -> dict[str, np.ndarray]:
-        """The pairs that were run, a row each, and how many there are of each query."""
+    def as_lightgbm(self) -> dict[str, np.ndarray]:
+        """Arguments of ``lightgbm.Dataset``: the pairs that were run, a row each."""
         group = self.observed.sum(axis=1)
         return {
             "data": _take_observed(self.features, self.observed),
@@ -61,15 +97,15 @@ class RankTable:
         }
 
 
-class RankingPairs:
-    """Pairs to train rankers on, binned once for all of them.
+class LambdaRankTrainer:
+    """Calls LightGBM; the pairs are binned once for all rankers.
 
     `gains` (n_labels,) are those of the labels; `params` further LightGBM parameters.
     """
 
     def __init__(
         self,
-        table: RankTable,
+        table: LambdaRankData,
         gains: np.ndarray,
         *,
         n_estimators: int,
@@ -91,7 +127,7 @@ class RankingPairs:
             "verbosity": -1,
         }
         self._data = lgb.Dataset(
-            **table.pairs(),
+            **table.as_lightgbm(),
             params=settings,
             free_raw_data=True,
         ).construct()
@@ -109,7 +145,7 @@ class RankingPairs:
         if not rows.all():
             data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
         # LightGBM keeps the gains of the labels in a global table while it trains.
-        with lock_of(RankingPairs):
+        with lock_of(LambdaRankTrainer):
             booster = lgb.train(self._settings, data, self._n_estimators)
         return PairRanker.from_text(booster.model_to_string())
 

@@ -7,34 +7,31 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.chunks import chunks, sample_evenly
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import in_threads
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import HeldOutPairs
 from skroute._estimate.utility import blend, log_odds
 from skroute._rank.forest import PairRanker
-from skroute._rank.labels import Grades, graded_relevance, rows_with_winner
-from skroute._rank.lambdarank import RankingPairs, RankTable
+from skroute._rank.labels import Grades, label_grades, rows_that_differ
+from skroute._rank.lambdarank import LambdaRankData, LambdaRankTrainer
 from skroute._table.averages import outcome_mass
 
 __all__ = ["fit_ranker", "rank_weight"]
 
-# A ranker is a few hundred numbers, and learns them from so many pairs: longer tables
-# show it queries at even distances.
+# Pairs that a ranker learns from. It is a few hundred numbers, so a longer table shows
+# it queries at even distances.
 _MAX_RANKED = 2**17
-# From so many pairs a half is enough to rank the other: two folds, and so two rankers
-# besides the one that is kept.
+# From this many pairs on, half of them are enough to rank the other half: two folds
+# save the training of further rankers.
 _MANY_RANKED = 2**16
-# Steps of an estimate that a ranker tells apart: a power of two, so that single
-# precision holds them exactly.
-_STEPS = 2.0**17
 
 
 def fit_ranker(
     pairs: Any,
     quality: Any,
     costs: np.ndarray,
-    folds: np.ndarray,
+    fold_array: np.ndarray,
     fold: Any,
     weight: Any = None,
     *,
@@ -45,7 +42,7 @@ def fit_ranker(
     n_jobs: int | None,
     params: dict[str, Any],
     options: Options = OPTIONS,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> tuple[Any, PairRanker | None, float]:
     """Train a ranker without each fold, and one on all queries if these have helped.
 
@@ -57,10 +54,10 @@ def fit_ranker(
         Qualities between 0 and 1, ``NaN`` where unknown.
     costs : ndarray of shape (n_models,)
         Mean money per call.
-    folds : ndarray of int of shape (n_queries,)
+    fold_array : ndarray of int of shape (n_queries,)
         Fold of each query.
-    fold : handle of a column
-        The same, where the queries are.
+    fold : ndarray of int of shape (n_queries,)
+        The same numbers as a column of the executor: a handle on a cluster.
     weight : ndarray of shape (n_queries, n_models), default=None
         Weight of every outcome.
     tie_gain : float
@@ -75,7 +72,7 @@ def fit_ranker(
         Further LightGBM parameters.
     options : Options
         When a ranker is trained, and followed.
-    rows : Rows, default=IN_MEMORY
+    executor : Executor, default=IN_MEMORY
         Where the queries are.
 
     Returns
@@ -83,52 +80,52 @@ def fit_ranker(
     scores : ndarray of shape (n_queries, n_models) or None
         Rank scores, out of fold.
     ranker : PairRanker or None
-        The ranker; ``None`` where too few queries tell the models apart, or where it
-        has not shown to help.
+        The ranker; ``None`` where the models differ on too few queries, or where it has
+        not shown to help.
     rank_weight : float
         Its share in the differences between models.
     """
     # Where all models tie there is nothing to rank, and the smallest gain for the
     # cheaper one would weigh as much as a right answer elsewhere.
-    telling = np.flatnonzero(rows.gather(rows.map(rows_with_winner, quality)))
-    if n_estimators == 0 or len(telling) < options.min_ranked:
+    differing = np.flatnonzero(executor.gather(executor.map(rows_that_differ, quality)))
+    if n_estimators == 0 or len(differing) < options.min_ranked:
         return None, None, 0.0
-    grades = rows.get(rows.total(Grades.of, quality)).levels()
-    no_query = np.empty((0, len(costs)))
-    _, gains = graded_relevance(no_query, costs, tie_gain=tie_gain, grades=grades)
-    telling = telling[sample_evenly(len(telling), _MAX_RANKED // len(costs))]
-    if len(telling) * len(costs) > _MANY_RANKED:
-        folds = folds % 2
-        fold = rows.split(folds, fold)
-    shown = np.zeros(len(folds), dtype=bool)
-    shown[telling] = True
-    scores = rows.map(_starting_scores, pairs)
-    table = rows.map(
-        _rank_table,
-        rows.split(shown, fold),
+    grades = executor.get(executor.total(Grades.of, quality)).levels()
+    labels, gains = label_grades(grades, costs, tie_gain)
+    differing = differing[sample_evenly(len(differing), _MAX_RANKED // len(costs))]
+    if len(differing) * len(costs) > _MANY_RANKED:
+        fold_array = fold_array % 2
+        fold = executor.split(fold_array, fold)
+    shown = np.zeros(len(fold_array), dtype=bool)
+    shown[differing] = True
+    scores = executor.map(_starting_scores, pairs)
+    table = executor.map(
+        LambdaRankData.build,
         pairs,
-        scores,
         quality,
+        scores,
         fold,
-        costs,
-        tie_gain,
+        executor.split(shown, fold),
         grades,
+        labels,
     )
     # What is shown is bounded, so it is gathered and trained on in one place.
-    trained_on = RankingPairs(
-        rows.gather(table, RankTable.joined),
+    trainer = LambdaRankTrainer(
+        executor.gather(table, LambdaRankData.join),
         gains,
         n_estimators=n_estimators,
         seed=seed,
         n_threads=n_threads,
         params=params,
     )
-    held_out = [k for k in range(folds.max() + 1) if (folds[telling] != k).any()]
-    by_fold = rows.share({k: trained_on.train(k) for k in held_out})
-    scores = rows.map(_add_held_out_scores, scores, pairs, fold, by_fold, n_jobs)
-    share = rank_weight(pairs, scores, quality, weight, options.doubt, rows)
+    held_out = [
+        k for k in range(fold_array.max() + 1) if (fold_array[differing] != k).any()
+    ]
+    by_fold = executor.share({k: trainer.train(k) for k in held_out})
+    scores = executor.map(_add_held_out_scores, scores, pairs, fold, by_fold, n_jobs)
+    share = rank_weight(pairs, scores, quality, weight, options.doubt, executor)
     # The rankers of the folds tell whether one of all queries is worth its training.
-    return (scores, trained_on.train(-1), share) if share > 0 else (None, None, 0.0)
+    return (scores, trainer.train(-1), share) if share > 0 else (None, None, 0.0)
 
 
 def rank_weight(
@@ -137,16 +134,16 @@ def rank_weight(
     quality: Any,
     weight: Any,
     doubt: float = OPTIONS.doubt,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> float:
     """Find the share that a ranker gets in the differences between models.
 
-    It is the share of the least squared error, less `doubt` standard errors: what may
-    as well be chance does not change the estimates. Scores are out of fold; the rest is
-    as in `fit_ranker`.
+    It is the share of the least squared error, less `doubt` standard errors, so that
+    what may be chance does not change the estimates. Scores are out of fold; the rest
+    is as in `fit_ranker`.
     """
-    size, gain, size2, both, gain2 = rows.get(
-        rows.total(_ranker_gain_sums, pairs, scores, quality, weight)
+    size, gain, size2, both, gain2 = executor.get(
+        executor.total(_ranker_gain_sums, pairs, scores, quality, weight)
     )
     if size == 0:
         return 0.0
@@ -157,34 +154,8 @@ def rank_weight(
 
 
 def _starting_scores(pairs: HeldOutPairs) -> np.ndarray:
-    """Scores that say what the regressions say."""
+    """Scores from which boosting starts: those of the regressions."""
     return log_odds(pairs.quality)
-
-
-def _rank_table(
-    shown: np.ndarray,
-    pairs: HeldOutPairs,
-    scores: np.ndarray,
-    quality: np.ndarray,
-    fold: np.ndarray,
-    costs: np.ndarray,
-    tie_gain: float,
-    grades: np.ndarray,
-) -> RankTable:
-    """What rankers are trained on: the queries that are shown to them.
-
-    Features and scores are rounded. Estimates that were summed in another order differ
-    in their last digits, and trees would split where they differ: repeated queries into
-    bins of their own, and equally good features by chance.
-    """
-    rows = np.flatnonzero(shown)
-    labels, _ = graded_relevance(quality[rows], costs, tie_gain=tie_gain, grades=grades)
-    known = np.isfinite(quality[rows])
-    features, start = (
-        (np.rint(values * _STEPS) / _STEPS).astype(np.float32)
-        for values in (pairs.at(rows).features, scores[rows])
-    )
-    return RankTable(features, labels, known, start, fold[rows])
 
 
 def _add_held_out_scores(
@@ -213,10 +184,11 @@ def _ranker_gain_sums(
     quality: np.ndarray,
     weight: np.ndarray | None,
 ) -> np.ndarray:
-    """Squares of what the ranker changes, and its products with what is missed.
+    """Sum what is needed to find the share of the ranker, and its standard error.
 
-    Of each query, summed; then the sums of squares of the first, of products of both,
-    and of squares of the second, which tell how far chance may have made them.
+    With the squared size of what the ranker changes on a query, and its product with
+    the error of the regressions (the gain): the sums of sizes and of gains, then of
+    sizes squared, sizes times gains, and gains squared.
     """
     known, mass = np.isfinite(quality), outcome_mass(quality, weight)
     total = mass.sum(axis=1, keepdims=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skroute._table.costs import check_costs, check_spend
+from skroute._table.costs import align_costs, check_spend
 from skroute._table.names import (
     check_rows,
     check_unique,
@@ -73,7 +73,7 @@ def align(
     if costs is not None:
         if per_query:
             known = default_names(observed.shape[1]) if names is None else names
-            costs = check_costs(costs, observed.shape, known)
+            costs = align_costs(costs, observed.shape, known)
         else:
             costs = check_spend(costs, observed.shape, names)
     aligned = Aligned(

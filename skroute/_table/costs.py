@@ -19,8 +19,8 @@ from skroute._table.numbers import (
 
 __all__ = [
     "add_slack",
+    "align_costs",
     "check_call_costs",
-    "check_costs",
     "check_prices",
     "check_realised",
     "check_same_prices",
@@ -49,7 +49,7 @@ def round_up(money: float) -> float:
     return float(up.create_decimal_from_float(float(money)))
 
 
-def check_costs(
+def align_costs(
     costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
 ) -> np.ndarray:
     """Check per-query costs of the given shape, ``NaN`` where unknown.

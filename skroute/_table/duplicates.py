@@ -21,7 +21,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from skroute._compute.chunks import chunks, sample_evenly
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import outcome_mass
 
 __all__ = [
@@ -123,19 +123,21 @@ class Duplicates:
         return np.unique(unit, return_inverse=True)[1]
 
 
-def find_duplicates(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Duplicates:
+def find_duplicates(
+    X: Any, groups: Any = None, executor: Executor = IN_MEMORY
+) -> Duplicates:
     """Find the rows of embeddings (n_queries, n_features) that ask the same thing.
 
-    Rows of one of the `groups` (n_queries,) are to be held out together too. Where the
-    `rows` are elsewhere, X is the handle of a column.
+    Rows of one of the `groups` (n_queries,) are to be held out together too. On a
+    cluster (`executor`) X is the handle of a column.
 
     Rows are projected on eight directions and compared within the cells of eight
     shifted grids, so the cost is linear in the number of rows. In a cell each row is
     compared with the first of its prompt, so rows of one prompt lie within a few limits
     of each other: a chain of near rows does not become one prompt.
     """
-    n_queries = rows.count(X)
-    sample = rows.take(X, sample_evenly(n_queries, _N_SAMPLED))
+    n_queries = executor.count(X)
+    sample = executor.take(X, sample_evenly(n_queries, _N_SAMPLED))
     centre, scale = _find_centre_and_scale(np.asarray(sample, dtype=np.float64))
     n_features = sample.shape[1]
     directions = None
@@ -143,7 +145,7 @@ def find_duplicates(X: Any, groups: Any = None, rows: Rows = IN_MEMORY) -> Dupli
         rng = np.random.default_rng(0)
         directions = rng.standard_normal((n_features, _N_DIRECTIONS))
         directions /= np.sqrt(_N_DIRECTIONS)
-    points = rows.gather(rows.map(_project, X, centre, scale, directions))
+    points = executor.gather(executor.map(_project, X, centre, scale, directions))
     first = _match_points(points)
     group = None if groups is None else np.unique(groups, return_inverse=True)[1]
     return Duplicates(first, np.bincount(first, minlength=n_queries)[first], group)
@@ -239,7 +241,7 @@ def average_duplicates(
     costs: Any,
     weight: Any,
     duplicates: Duplicates,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> tuple[Any, Any, Any]:
     """Let each prompt count once, by the averages of its rows.
 
@@ -254,27 +256,27 @@ def average_duplicates(
     place = np.full(len(duplicates.first), _KEPT)
     place[several] = _LEFT_OUT
     place[prompts] = _AVERAGED + np.arange(len(prompts))
-    place = rows.split(place, quality)
+    place = executor.split(place, quality)
     of_prompt = csr_array(
         (np.ones(len(several)), (which, np.arange(len(several)))),
         shape=(len(prompts), len(several)),
     )
-    mass = None if weight is None else rows.take(weight, several)
+    mass = None if weight is None else executor.take(weight, several)
 
     def mean(table: Any) -> Any:
-        values = np.asarray(rows.take(table, several))
+        values = np.asarray(executor.take(table, several))
         known = outcome_mass(values, mass)
         total = of_prompt @ (known * np.nan_to_num(values))
         count = of_prompt @ known
         means = np.full(total.shape, np.nan)
         np.divide(total, count, out=means, where=count > 0)
-        return rows.map(_replace_rows, table, place, rows.share(means), np.nan)
+        return executor.map(_replace_rows, table, place, executor.share(means), np.nan)
 
     if mass is not None:
         # Average over all rows, also those without an outcome: inverse-propensity
         # weights then count a prompt once, however often it was tried.
         means = (of_prompt @ mass) / of_prompt.sum(axis=1)[:, None]
-        weight = rows.map(_replace_rows, weight, place, rows.share(means), 0.0)
+        weight = executor.map(_replace_rows, weight, place, executor.share(means), 0.0)
     return mean(quality), None if costs is None else mean(costs), weight
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skroute._compute.executor import IN_MEMORY, Rows
+from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import means_from_sums, weighted_sums
-from skroute._table.costs import check_costs, check_prices
+from skroute._table.costs import align_costs, check_prices
 from skroute._table.names import format_names, model_names, reorder_columns
 from skroute._table.numbers import LARGEST_OUTCOME, check_magnitude, read_numbers
 from skroute.exceptions import NoCostWarning, caller_level
@@ -57,15 +57,17 @@ def check_outcomes_of(
     quality: Any,
     costs: Any = None,
     outcome_weight: Any = None,
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> Outcomes:
     """Check that outcomes and costs are enough to fit a router.
 
     Its ``costs`` parameter holds the per-model prices, if any; `costs` and
-    `outcome_weight` are as in `check_routing_table`. Where the `rows` are elsewhere,
+    `outcome_weight` are as in `check_routing_table`. On a cluster (`executor`)
     tables are handles of columns.
     """
-    observed = rows.get(rows.total(_find_observed, quality, combine=np.logical_or))
+    observed = executor.get(
+        executor.total(_find_observed, quality, combine=np.logical_or)
+    )
     if not observed.all():
         raise ValueError(
             "y has no observed quality for the models "
@@ -74,8 +76,10 @@ def check_outcomes_of(
         )
     weight = None
     if outcome_weight is not None:
-        weight = check_outcome_weight(outcome_weight, quality, models, rows=rows)
-        quality = rows.map(_keep_weighed, quality, weight)
+        weight = check_outcome_weight(
+            outcome_weight, quality, models, executor=executor
+        )
+        quality = executor.map(_keep_weighed, quality, weight)
     given = getattr(router, "costs", None)
     prices = None if given is None else check_prices(given, models)
     if costs is None:
@@ -95,11 +99,13 @@ def check_outcomes_of(
                 f"{format_names(models[np.isnan(prices)])} and no per-query costs were "
                 "given to fit."
             )
-        table = rows.map(_fill_prices, quality, prices)
-        return Outcomes(quality, table, False, _drop_even_weights(weight, rows), prices)
-    table = rows.map(_read_call_costs, costs, quality, weight, prices, models)
-    known, paid = rows.get(
-        rows.total(_find_known_and_paid, table, combine=np.logical_or)
+        table = executor.map(_fill_prices, quality, prices)
+        return Outcomes(
+            quality, table, False, _drop_even_weights(weight, executor), prices
+        )
+    table = executor.map(_read_call_costs, costs, quality, weight, prices, models)
+    known, paid = executor.get(
+        executor.total(_find_known_and_paid, table, combine=np.logical_or)
     )
     if not known.all():
         raise ValueError(
@@ -115,15 +121,19 @@ def check_outcomes_of(
             NoCostWarning,
             stacklevel=caller_level(),
         )
-    mean_costs = means_from_sums(rows.get(rows.total(weighted_sums, table, weight)))
-    return Outcomes(quality, table, True, _drop_even_weights(weight, rows), mean_costs)
+    mean_costs = means_from_sums(
+        executor.get(executor.total(weighted_sums, table, weight))
+    )
+    return Outcomes(
+        quality, table, True, _drop_even_weights(weight, executor), mean_costs
+    )
 
 
-def _drop_even_weights(weight: Any, rows: Rows) -> Any:
+def _drop_even_weights(weight: Any, executor: Executor) -> Any:
     """Weights, unless all outcomes that count weigh the same, as they do without."""
     if (
         weight is None
-        or rows.get(rows.total(_measure_unevenness, weight, combine=max)) > 1e-9
+        or executor.get(executor.total(_measure_unevenness, weight, combine=max)) > 1e-9
     ):
         return weight
     return None
@@ -157,7 +167,7 @@ def _read_call_costs(
     prices: np.ndarray | None,
     models: np.ndarray,
 ) -> np.ndarray:
-    table = check_costs(costs, quality.shape, models)
+    table = align_costs(costs, quality.shape, models)
     check_magnitude(table, "costs", LARGEST_OUTCOME)
     if weight is not None:
         table = _keep_weighed(table, weight)
@@ -172,7 +182,7 @@ def check_outcome_weight(
     quality: Any,
     models: np.ndarray,
     name: str = "outcome_weight",
-    rows: Rows = IN_MEMORY,
+    executor: Executor = IN_MEMORY,
 ) -> Any:
     """Check weights of outcomes (n_queries, n_models), and scale those of every model.
 
@@ -184,8 +194,8 @@ def check_outcome_weight(
     ----------
     .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
     """
-    table = rows.map(_read_weight, weight, quality, models, name)
-    largest = rows.get(rows.total(_find_largest, table, combine=np.maximum))
+    table = executor.map(_read_weight, weight, quality, models, name)
+    largest = executor.get(executor.total(_find_largest, table, combine=np.maximum))
     if (largest == 0).any():
         raise ValueError(
             f"{name} leaves no outcome of the models "
@@ -193,8 +203,8 @@ def check_outcome_weight(
             "their columns or weigh an outcome."
         )
     # Scaling by the largest keeps the squares of extreme weights finite.
-    total, squares = rows.get(rows.total(_sum_weights, table, largest))
-    return rows.map(_scale_to_outcomes, table, largest, total / squares)
+    total, squares = executor.get(executor.total(_sum_weights, table, largest))
+    return executor.map(_scale_to_outcomes, table, largest, total / squares)
 
 
 def _read_weight(

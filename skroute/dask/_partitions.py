@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from skroute._compute.executor import Rows
+from skroute._compute.executor import Executor
 from skroute._compute.threads import single_threaded
 
 __all__ = ["Column", "Partitions", "fetch"]
@@ -57,7 +57,7 @@ class _Refused:
     error: Exception
 
 
-class Partitions(Rows):
+class Partitions(Executor):
     """Rows in partitions: handles are columns, and futures of values.
 
     `lengths` holds the number of rows of each partition, none of them 0.

@@ -224,7 +224,7 @@ FORKED = """
 import os, sys, threading, warnings
 import numpy as np
 from skroute import BudgetDecider, DummyRouter
-from skroute._rank.lambdarank import RankingPairs
+from skroute._rank.lambdarank import LambdaRankTrainer
 from skroute._compute.locks import lock_of
 from skroute.metrics import CollapseMonitor
 from skroute._compute.threads import single_threaded
@@ -236,7 +236,7 @@ monitor = CollapseMonitor(["a", "b"], [1.0, 2.0])
 held, go = threading.Event(), threading.Event()
 
 def hold():
-    with single_threaded(), lock_of(single_threaded), lock_of(RankingPairs):
+    with single_threaded(), lock_of(single_threaded), lock_of(LambdaRankTrainer):
         with lock_of(decider), lock_of(monitor):
             held.set()
             go.wait()
@@ -247,7 +247,7 @@ child = os.fork()
 if child == 0:
     decider.partial_fit(Z).predict(Z)
     monitor.update([0, 1])
-    with single_threaded(), lock_of(RankingPairs):
+    with single_threaded(), lock_of(LambdaRankTrainer):
         os._exit(7)
 go.set()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

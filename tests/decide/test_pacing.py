@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from skroute import BudgetDecider, DummyRouter
 from skroute._decide.hull import choose
-from skroute._decide.price_path import PricePath, assign_prices, choose_each
+from skroute._decide.price_path import PricePath, assign_shadow_prices, choose_each
 from skroute.datasets import make_routing
 
 quick = settings(max_examples=25, deadline=None)
@@ -92,7 +92,7 @@ def test_spend_tracks_the_budget_and_quality_the_price_of_hindsight(kind, budget
         path = PricePath.from_estimates(quality[rows], cost[rows], true_cost=real[rows])
         spent = paid(real, choice)[rows].mean()
         table = quality[rows], cost[rows]
-        prices = assign_prices(*table, path.price_for_budget(spent), ANY)
+        prices = assign_shadow_prices(*table, path.price_for_budget(spent), ANY)
         best = choose_each(*table, prices, ANY)
         lost = paid(quality[rows], best) - paid(quality[rows], choice[rows])
         assert lost.mean() < 0.01

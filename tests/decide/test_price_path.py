@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skroute._decide.hull import choose, climb_hulls
-from skroute._decide.memory import TrainingDecisions
-from skroute._decide.price_path import Price, PricePath, assign_prices, choose_each
+from skroute._decide.memory import TrainingTradeOff
+from skroute._decide.price_path import (
+    PricePath,
+    ShadowPrice,
+    assign_shadow_prices,
+    choose_each,
+)
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -22,7 +27,7 @@ PRICES = np.sqrt(2) * np.arange(1, 60) / 7
 
 def decide(quality, cost, price, allowed):
     """Decide every query at a price or a mixture of two."""
-    prices = assign_prices(quality, cost, price, allowed)
+    prices = assign_shadow_prices(quality, cost, price, allowed)
     return choose_each(quality, cost, prices, allowed)
 
 
@@ -269,12 +274,14 @@ def test_the_best_of_many_estimates_is_not_promised_where_most_is_hidden(weighed
     known = np.where(rng.random(shape) < kept, truth, np.nan)
     best = estimate.max(axis=1).mean()
     assert best > 0.75
-    training = TrainingDecisions.of(estimate, cost, known, cost, weight)
+    training = TrainingTradeOff.from_estimates(estimate, cost, known, cost, weight)
     assert training.path.quality[-1] == pytest.approx(0.5, abs=0.03)
     among = training.settle(Rule(budget=9.0, tolerance=1e-12)).path
     assert among.quality[-1] == pytest.approx(0.5, abs=0.03)
     # What is known of no model at all is as it is estimated.
-    unknown = TrainingDecisions.of(estimate, cost, np.full(shape, np.nan), cost)
+    unknown = TrainingTradeOff.from_estimates(
+        estimate, cost, np.full(shape, np.nan), cost
+    )
     assert unknown.path.quality[-1] == pytest.approx(best)
 
 
@@ -282,7 +289,7 @@ def test_a_single_known_outcome_does_not_speak_for_a_thousand():
     estimate, cost = np.full((1000, 2), [0.4, 0.5]), np.tile([1.0, 2.0], (1000, 1))
     known = np.full((1000, 2), np.nan)
     known[0] = 1.0
-    training = TrainingDecisions.of(estimate, cost, known, cost)
+    training = TrainingTradeOff.from_estimates(estimate, cost, known, cost)
     assert training.path.quality[-1] == pytest.approx(0.5 + 10 * 0.5 / 1000)
 
 
@@ -405,21 +412,23 @@ def test_a_block_of_identical_rows_reaches_a_quality_to_one_query(
 @pytest.mark.parametrize("n_rows", [2, 7, 100])
 def test_a_mixture_decides_its_share_of_the_rows_at_the_lower_price(n_rows, share):
     quality, cost = np.tile([0.0, 1.0], (n_rows, 1)), np.tile([1.0, 2.0], (n_rows, 1))
-    choice = decide(quality, cost, Price(2.0, 0.5, share), ALL)
+    choice = decide(quality, cost, ShadowPrice(2.0, 0.5, share), ALL)
     assert abs(choice.sum() - n_rows * share) < 1
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.4, 0), (0.6, 1)])
 def test_a_query_alone_goes_with_the_larger_share(share, expected):
     quality, cost = np.array([[0.0, 1.0]]), np.array([[1.0, 2.0]])
-    assert decide(quality, cost, Price(2.0, 0.5, share), ALL).tolist() == [expected]
+    assert decide(quality, cost, ShadowPrice(2.0, 0.5, share), ALL).tolist() == [
+        expected
+    ]
 
 
 def test_a_mixture_leaves_rows_alone_on_which_its_prices_agree():
     quality = np.array([[0.0, 1.0], [0.0, 9.0], [0.0, 0.1]])
     cost = np.tile([1.0, 2.0], (3, 1))
     for share in (0.0, 0.3, 1.0):
-        choice = decide(quality, cost, Price(2.0, 0.5, share), ALL)
+        choice = decide(quality, cost, ShadowPrice(2.0, 0.5, share), ALL)
         assert choice[[1, 2]].tolist() == [1, 0]
 
 
@@ -428,7 +437,7 @@ def test_a_mixture_is_deterministic_and_does_not_depend_on_the_order_of_rows(sha
     rng = np.random.default_rng(0)
     quality = np.column_stack([np.zeros(40), 1 + rng.permutation(40) / 64])
     cost = np.tile([1.0, 2.0], (40, 1))
-    price = Price(2.0, 0.5, share)
+    price = ShadowPrice(2.0, 0.5, share)
     choice = decide(quality, cost, price, ALL)
     assert 0 < choice.sum() < 40
     np.testing.assert_array_equal(decide(quality, cost, price, ALL), choice)
@@ -441,7 +450,7 @@ def test_a_mixture_is_deterministic_and_does_not_depend_on_the_order_of_rows(sha
 def test_a_price_that_is_not_mixed_is_just_that_price():
     quality, cost = np.random.default_rng(1).random((2, 30, 4))
     np.testing.assert_array_equal(
-        decide(quality, cost, Price(0.7), ALL), choose(quality, cost, 0.7, ALL)
+        decide(quality, cost, ShadowPrice(0.7), ALL), choose(quality, cost, 0.7, ALL)
     )
 
 

@@ -272,7 +272,7 @@ def test_errors_by_sums_choose_what_errors_by_rows_choose(
                 fold,
                 scale=scale,
                 weight=weight,
-                strength=strength,
+                position=strength,
             )
             residual = (held_out[:, :, 0] - Y) / scale
             if differences:
@@ -284,8 +284,8 @@ def test_errors_by_sums_choose_what_errors_by_rows_choose(
 def test_a_ridge_in_a_basis_is_one_on_mapped_features() -> None:
     X, Y, fold, _ = _ridge_table(0)
     basis = np.random.RandomState(1).normal(size=(6, 6))
-    given_basis = fit_ridge(X, Y, fold, scale=np.ones(4), basis=basis, around=(-1, 0))
-    mapped = fit_ridge(X @ basis, Y, fold, scale=np.ones(4), around=(-1, 0))
+    given_basis = fit_ridge(X, Y, fold, scale=np.ones(4), basis=basis, offsets=(-1, 0))
+    mapped = fit_ridge(X @ basis, Y, fold, scale=np.ones(4), offsets=(-1, 0))
     np.testing.assert_allclose(given_basis[1], mapped[1], atol=1e-10)
     np.testing.assert_allclose(
         given_basis[0].predict(X), mapped[0].predict(X @ basis), atol=1e-10

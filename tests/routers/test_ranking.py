@@ -23,7 +23,7 @@ from skroute._estimate.quality import QualityModel
 from skroute._estimate.ridge import ALPHAS, fit_ridge
 from skroute._estimate.stacking import stacking_weights
 from skroute._estimate.utility import log_odds, rank_utility
-from skroute._rank.labels import graded_relevance
+from skroute._rank.labels import Grades, label_grades, label_pairs
 from skroute._rank.ranker import rank_weight
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import draw_folds
@@ -403,12 +403,18 @@ def test_blocks_of_a_small_table_are_spread_too() -> None:
     assert len(set(fold[40:45])) == 1
 
 
-# Relevance and calibration.
+# Labels and calibration.
+
+
+def label(quality: Any, costs: Any, *, tie_gain: float) -> tuple[Any, Any]:
+    grades = Grades.of(quality).levels()
+    labels, gains = label_grades(grades, costs, tie_gain)
+    return label_pairs(quality, grades, labels), gains
 
 
 def test_labels_follow_quality_and_then_cheapness() -> None:
     quality = np.array([[0.0, 1.0, 1.0], [0.5, 0.5, np.nan]])
-    labels, gains = graded_relevance(quality, np.array([1.0, 2.0, 5.0]), tie_gain=0.01)
+    labels, gains = label(quality, np.array([1.0, 2.0, 5.0]), tie_gain=0.01)
     gain = gains[labels]
     np.testing.assert_allclose(gain[0], [0.01, 1.005, 1.0])
     np.testing.assert_allclose(gain[1, :2], [0.51, 0.505])
@@ -417,14 +423,14 @@ def test_labels_follow_quality_and_then_cheapness() -> None:
 
 def test_a_large_tie_gain_keeps_labels_in_the_order_of_gains() -> None:
     quality = np.array([[0.0, 0.25, 1.0]])
-    labels, gains = graded_relevance(quality, np.array([1.0, 2.0, 5.0]), tie_gain=0.5)
+    labels, gains = label(quality, np.array([1.0, 2.0, 5.0]), tie_gain=0.5)
     np.testing.assert_allclose(gains[labels], [[0.5, 0.5, 1.0]])
     assert labels[0, 0] == labels[0, 1] < labels[0, 2]
 
 
 def test_graded_qualities_are_rounded_to_few_labels() -> None:
     quality = np.linspace(-3.0, 5.0, 1000).reshape(-1, 2)
-    labels, gains = graded_relevance(quality, np.ones(2), tie_gain=0.0)
+    labels, gains = label(quality, np.ones(2), tie_gain=0.0)
     assert len(gains) == 31
     np.testing.assert_allclose(gains[labels], (quality + 3.0) / 8.0, atol=0.5 / 30)
 
@@ -433,7 +439,7 @@ def test_rounded_grades_span_the_qualities_whatever_they_are() -> None:
     # 32 distinct values are too many; 31 are not, and stay as they are.
     for n_values, spread in ((32, 7.0), (31, 7.0)):
         quality = np.linspace(0.0, 1.0, n_values)[:, None] ** 2 * spread - 2.0
-        labels, gains = graded_relevance(quality, np.ones(1), tie_gain=0.0)
+        labels, gains = label(quality, np.ones(1), tie_gain=0.0)
         assert len(gains) == 31
         assert (gains[0], gains[-1]) == (0.0, 1.0)
         exact = (quality + 2.0) / spread
@@ -443,18 +449,18 @@ def test_rounded_grades_span_the_qualities_whatever_they_are() -> None:
 
 
 def test_gains_of_small_and_of_equal_qualities_are_scaled_to_one() -> None:
-    _, gains = graded_relevance(np.array([[0.1, 0.4]]), np.ones(2), tie_gain=0.0)
+    _, gains = label(np.array([[0.1, 0.4]]), np.ones(2), tie_gain=0.0)
     assert gains.tolist() == [0.0, 1.0]
-    labels, gains = graded_relevance(np.ones((2, 2)), np.ones(2), tie_gain=0.0)
+    labels, gains = label(np.ones((2, 2)), np.ones(2), tie_gain=0.0)
     assert gains.tolist() == [0.0]
     assert (labels == 0).all()
 
 
 def test_the_least_of_three_grades_is_that_of_unknown_outcomes() -> None:
     quality = np.array([[np.nan, 0.0, 1.0, 3.0]])
-    labels, gains = graded_relevance(quality, np.arange(4.0), tie_gain=1.0)
+    labels, gains = label(quality, np.arange(4.0), tie_gain=1.0)
     assert labels[0, 0] >= 0
-    plain, _ = graded_relevance(quality, np.arange(4.0), tie_gain=0.0)
+    plain, _ = label(quality, np.arange(4.0), tie_gain=0.0)
     assert plain[0].tolist() == [0, 0, 1, 2]
     # At a tie gain of 1 the cheapest bad model gains as much as the strongest good one.
     np.testing.assert_allclose(gains[labels][0, 1:], [2 / 3, 1 / 3 + 1 / 3, 1.0])
