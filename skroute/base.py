@@ -415,13 +415,10 @@ class BaseRouter(
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if training is not None and plain and len(X) > _AT_ONCE:
             settled = self._settle(rule, training)
-            if settled.decides_each_alone:
+            if settled.decides_in_parts:
                 n_places = check_top_k(top_k, len(self.models_))
-                choice = np.empty((len(X), n_places), dtype=np.intp)
-                for part in chunks(len(X), _AT_ONCE):
-                    estimates = self._estimates(X[part])
-                    choice[part] = settled.decide(*estimates, top_k=n_places).choice
-                return choice
+                parts = (self._estimates(X[part]) for part in chunks(len(X), _AT_ONCE))
+                return settled.decide_in_parts(parts, n_places)
         quality, cost = self._estimates(X)
         settled, _ = self._settle_call(rule, quality, cost)
         n_places = check_top_k(top_k, len(self.models_))

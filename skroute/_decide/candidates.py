@@ -145,7 +145,7 @@ def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
 
 
 def under_cap(
-    cost: np.ndarray, mask: np.ndarray, budget: Any, on_stuck: str
+    cost: np.ndarray, candidates: np.ndarray, budget: Any, on_stuck: str
 ) -> np.ndarray:
     """Models whose expected cost is within the cap of the query.
 
@@ -153,24 +153,24 @@ def under_cap(
     an error, take its ``"cheapest"`` model, or ``"leave"`` it without any.
     """
     caps = check_caps(budget, len(cost))
-    affordable = mask & (cost <= add_slack(caps))
+    affordable = candidates & (cost <= add_slack(caps))
     stuck = np.logical_not(affordable.any(axis=1))
     if on_stuck == "leave" or not stuck.any():
         return affordable
-    floor = np.where(mask, cost, np.inf).min(axis=1)
+    floor = np.where(candidates, cost, np.inf).min(axis=1)
     if on_stuck == "raise":
         raise _describe_stuck(budget, floor, np.flatnonzero(stuck))
-    return affordable | (stuck[:, None] & mask & (cost == floor[:, None]))
+    return affordable | (stuck[:, None] & candidates & (cost == floor[:, None]))
 
 
 def within_tolerance(
-    quality: np.ndarray, cost: np.ndarray, mask: np.ndarray, tolerance: float
+    quality: np.ndarray, cost: np.ndarray, candidates: np.ndarray, tolerance: float
 ) -> np.ndarray:
     """Models that cost no more than the cheapest within `tolerance` of the best."""
-    best = np.where(mask, quality, -np.inf).max(axis=1, keepdims=True)
-    enough = mask & (quality >= best - tolerance)
+    best = np.where(candidates, quality, -np.inf).max(axis=1, keepdims=True)
+    enough = candidates & (quality >= best - tolerance)
     limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
-    return mask & (cost <= limit)
+    return candidates & (cost <= limit)
 
 
 def _describe_stuck(

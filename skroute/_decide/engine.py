@@ -7,6 +7,7 @@ estimates. A decider settles its rule in `fit`, a router settles one for every c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,45 +60,86 @@ class Settled:
         return settle(rule, self.path, self.best_single_quality, self.averages)
 
     @property
-    def decides_each_alone(self) -> bool:
-        """Whether no decision depends on the other queries of its call."""
+    def decides_in_parts(self) -> bool:
+        """Whether `decide_in_parts` decides as `decide` does on all queries at once.
+
+        Queries depend on each other where a batch is solved, or where a mixture of two
+        prices is spread over all queries on which they disagree.
+        """
         return self.rule.scope == "mean" and self.price.low is None
 
     def decide(
         self,
         quality: np.ndarray,
         cost: np.ndarray,
-        mask: np.ndarray | None = None,
+        available: np.ndarray | None = None,
         top_k: int = 1,
     ) -> Decisions:
         """Decide every query, and its fallbacks.
 
-        Estimates are (n_queries, n_models); `mask` holds the available models, of shape
-        (1 or n_queries, n_models).
+        Estimates are (n_queries, n_models); `available` is a mask of models, of
+        shape (1 or n_queries, n_models).
         """
         if len(quality) == 0:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
-        if mask is None:
-            mask = np.ones((1, quality.shape[1]), dtype=bool)
-        allowed = self.rule.candidates(quality, cost, mask)
+        if available is None:
+            available = np.ones((1, quality.shape[1]), dtype=bool)
+        allowed = self.rule.candidates(quality, cost, available)
         price, choice = self.price, None
         if self.rule.scope == "batch":
             price, choice = self._solve_batch(quality, cost, allowed)
-        prices = assign_shadow_prices(quality, cost, price, allowed)
+        shadow_prices = assign_shadow_prices(quality, cost, price, allowed)
         preferred = None
         if price.single is not None:
             preferred = np.full(len(quality), price.single)
         elif self.averages is not None and self.rule.needs_training_path:
-            prices, preferred = self._price_far_queries(
-                self.averages, quality, cost, prices, allowed
+            shadow_prices, preferred = self._price_far_queries(
+                self.averages, quality, cost, shadow_prices, allowed
             )
         if choice is None:
-            choice = choose_each(quality, cost, prices, allowed)
+            choice = choose_each(quality, cost, shadow_prices, allowed)
         if preferred is not None:
             every = np.broadcast_to(allowed, quality.shape)
             may_be = (preferred >= 0) & every[np.arange(len(quality)), preferred]
             choice = np.where(may_be, preferred, choice)
-        return rank_fallbacks(choice, prices, quality, cost, mask, self.rule, top_k)
+        return rank_fallbacks(
+            choice, shadow_prices, quality, cost, available, self.rule, top_k
+        )
+
+    def decide_in_parts(
+        self, estimates: Iterable[tuple[np.ndarray, np.ndarray]], top_k: int
+    ) -> np.ndarray:
+        """Decide queries whose estimates come in parts; returns (n_queries, top_k).
+
+        Far queries share a mean budget, so those of all parts are decided together at
+        the end.
+        """
+        choices: list[np.ndarray] = []
+        far_rows: list[np.ndarray] = []
+        far_estimates: list[tuple[np.ndarray, np.ndarray]] = []
+        start = 0
+        for quality, cost in estimates:
+            choices.append(self.decide(quality, cost, top_k=top_k).choice)
+            if self.rule.has_mean_budget:
+                far = self._find_far(quality)
+                far_rows.append(start + far)
+                far_estimates.append((quality[far], cost[far]))
+            start += len(quality)
+        choice = np.concatenate(choices)
+        if sum(map(len, far_rows)):
+            quality, cost = map(np.concatenate, zip(*far_estimates, strict=True))
+            decided = self.decide(quality, cost, top_k=top_k)
+            choice[np.concatenate(far_rows)] = decided.choice
+        return choice
+
+    def _find_far(self, quality: np.ndarray) -> np.ndarray:
+        """Find the rows that are far from all training queries.
+
+        A trust of 0 gives exactly the averages, and no other query has them all.
+        """
+        if self.averages is None:
+            return np.empty(0, dtype=np.intp)
+        return np.flatnonzero((quality == self.averages[0]).all(axis=1))
 
     def _solve_batch(
         self, quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray
@@ -122,27 +164,28 @@ class Settled:
         averages: Averages,
         quality: np.ndarray,
         cost: np.ndarray,
-        prices: np.ndarray,
+        shadow_prices: np.ndarray,
         allowed: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Prices, and models to prefer (-1: none), once far queries are looked at.
+        """Price far queries, or name the models to prefer for them.
 
-        Such queries have identical estimates, so the price of all the others would send
-        them to the same, too cheap or too expensive, model.
+        Returns the prices and the preferred models (-1: none) of all queries. Far
+        queries have identical estimates, so the price of all the others would send them
+        to one model, which may be too cheap or too expensive.
         """
-        far = np.flatnonzero((quality == averages[0]).all(axis=1))
+        far = self._find_far(quality)
         if not len(far):
-            return prices, None
+            return shadow_prices, None
         if self.target is not None:
-            preferred = np.full(len(prices), -1)
+            preferred = np.full(len(shadow_prices), -1)
             preferred[far] = choose_far_model(averages, self.rule, self.target)
-            return prices, preferred
+            return shadow_prices, preferred
         may_be = np.broadcast_to(allowed, quality.shape)[far]
-        prices = prices.copy()
-        prices[far] = price_far_queries(
+        shadow_prices = shadow_prices.copy()
+        shadow_prices[far] = price_far_queries(
             averages, self.rule, quality[far], cost[far], may_be
         )
-        return prices, None
+        return shadow_prices, None
 
 
 def settle(

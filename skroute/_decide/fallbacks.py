@@ -32,7 +32,7 @@ def rank_fallbacks(
     prices: np.ndarray,
     quality: np.ndarray,
     cost: np.ndarray,
-    mask: np.ndarray,
+    available: np.ndarray,
     rule: Rule,
     top_k: int,
 ) -> Decisions:
@@ -46,7 +46,7 @@ def rank_fallbacks(
     choice = np.full((len(first), top_k), -1)
     choice[:, 0] = first
     rows = np.arange(len(first))
-    left = np.array(np.broadcast_to(mask, quality.shape))
+    left = np.array(np.broadcast_to(available, quality.shape))
     for place in range(1, top_k):
         # Where no model is left, the choice is -1, and the last column is False anyway.
         left[rows, choice[:, place - 1]] = False

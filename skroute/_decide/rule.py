@@ -123,24 +123,24 @@ class Rule:
         self,
         quality: np.ndarray,
         cost: np.ndarray,
-        mask: np.ndarray | None = None,
+        available: np.ndarray | None = None,
         *,
         as_fallback: bool = False,
     ) -> np.ndarray:
         """Models in play: available, under the cap, within the tolerance.
 
-        `mask` holds the available models, (1 or n_queries, n_models); all by default.
-        Of fallbacks, a query may have none left.
+        `available` is a mask of models, (1 or n_queries, n_models); all by default. As
+        fallbacks, a query may have no candidate left.
         """
-        if mask is None:
-            mask = np.ones((1, quality.shape[1]), dtype=bool)
+        if available is None:
+            available = np.ones((1, quality.shape[1]), dtype=bool)
         if self.has_cap:
             may_be_none = as_fallback and self.on_infeasible == "raise"
             on_stuck = "leave" if may_be_none else self.on_infeasible
-            mask = under_cap(cost, mask, self.budget, on_stuck)
+            available = under_cap(cost, available, self.budget, on_stuck)
         if self.tolerance > 0:
-            mask = within_tolerance(quality, cost, mask, self.tolerance)
-        return mask
+            available = within_tolerance(quality, cost, available, self.tolerance)
+        return available
 
     def quality_target(self, best_single: float) -> float | None:
         """`min_quality` as a number, given the best single model's mean quality."""

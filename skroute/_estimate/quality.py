@@ -21,13 +21,19 @@ from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.feature_maps import QueryViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
-from skroute._estimate.stacking import stacking_weights
+from skroute._estimate.stacking import (
+    add_combination,
+    add_newcomer_combination,
+    find_weights,
+    sum_combinations,
+)
 from skroute._table.averages import means_from_sums, weighted_sums
 from skroute._table.duplicates import Duplicates
 
 __all__ = ["HeldOutPairs", "PairEstimates", "QualityModel"]
 
-# A newcomer may differ from a pool of like models by so much, on the scale of quality.
+# Least standard deviation between models that is assumed of a newcomer: the models of a
+# pool may be more alike than the next one.
 _LEAST_SPREAD = 0.1
 
 
@@ -82,7 +88,7 @@ class HeldOutPairs:
         predictions: list[np.ndarray],
         options: Options,
     ) -> HeldOutPairs:
-        """Weigh the predictions by the regressions of all views."""
+        """Combine the out-of-fold predictions of all regressions."""
         expected = np.empty(predictions[0].shape[:2])
         pairs = cls(expected, trust, model, predictions, options)
         for part in chunks(len(expected)):
@@ -90,9 +96,12 @@ class HeldOutPairs:
         return pairs
 
     def at(self, rows: np.ndarray | slice) -> PairEstimates:
-        """Estimates and features of some: of all they would be the largest table."""
+        """Build estimates and features of some queries.
+
+        Features of all queries at once would be the largest table of a fit.
+        """
         outputs = [
-            _with_share(
+            add_combination(
                 prediction[rows],
                 self.model.weights[:, view],
                 self.options.shown,
@@ -100,7 +109,7 @@ class HeldOutPairs:
             )
             for view, prediction in enumerate(self.predictions)
         ]
-        return self.model.assemble(outputs, self.trust[rows])
+        return self.model.build_pairs(outputs, self.trust[rows])
 
 
 @dataclass(frozen=True)
@@ -114,8 +123,8 @@ class QualityModel:
     means : ndarray of shape (n_models,)
         Mean quality of each model.
     fits : list of RidgeFit
-        The regression on each view, at the strengths that the ranker sees; the last of
-        its outputs is its share in the expected quality.
+        The regression on each view, at the strengths that the ranker sees; and last
+        its part in the expected quality.
     weights : ndarray of shape (2, n_views, n_strengths)
         Weights of the regressions, for the level of a query and for the differences
         between its models.
@@ -200,21 +209,22 @@ class QualityModel:
             n_jobs=n_jobs,
             executor=executor,
         )
-        weights = stacking_weights(predictions, quality, means, weight, executor)
+        weights = find_weights(predictions, quality, means, weight, executor)
         if not options.two_weights:
             # Those of the differences, which decide.
             weights = np.repeat(weights[1:], 2, axis=0)
         weights = weights.reshape(2, len(fits), len(options.offsets))
-        # Regressions are linear: their weighted sum is one more output of each.
-        with_share = [
+        # Regressions are linear, so the weighted sum over the strengths of one is one
+        # more output of it: serving need not weigh anything.
+        combined = [
             RidgeFit(
-                _with_share(fit.coef, weights[:, view], options.shown),
-                _with_share(fit.intercept, weights[:, view], options.shown, means),
+                add_combination(fit.coef, weights[:, view], options.shown),
+                add_combination(fit.intercept, weights[:, view], options.shown, means),
             )
             for view, fit in enumerate(fits)
         ]
         common = [_pool_average(fit, means) for fit in fits]
-        model = cls(views, means, with_share, weights, common, positions)
+        model = cls(views, means, combined, weights, common, positions)
         held_out = executor.map(
             HeldOutPairs.of, executor.share(model), trust, predictions, options
         )
@@ -223,17 +233,17 @@ class QualityModel:
     def predict(self, X: np.ndarray) -> tuple[PairEstimates, np.ndarray]:
         """Estimate queries that were not trained on; also the scaled queries.
 
-        What has single precision is computed in it.
+        Queries in single precision are estimated in single precision.
         """
         model = self._float32 if X.dtype == np.float32 else self
         scaled = model.views.scaled(X)
         trust, views = model.views.transform(scaled)
         outputs = [fit.predict(v) for fit, v in zip(model.fits, views, strict=True)]
-        return model.assemble(outputs, trust), scaled
+        return model.build_pairs(outputs, trust), scaled
 
     @cached_property
     def _float32(self) -> QualityModel:
-        """The same in single precision."""
+        """The same model in single precision."""
         return replace(
             self,
             views=self.views.in_precision(np.float32),
@@ -242,14 +252,14 @@ class QualityModel:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is made from the rest is not kept.
+        # A cached property can be computed again, so it is not saved.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def assemble(
+    def build_pairs(
         self, outputs: Sequence[np.ndarray], trust: np.ndarray
     ) -> PairEstimates:
-        """Features of pairs, from the outputs of the regressions on each view."""
-        quality = self.means + sum(output[..., -1] for output in outputs)
+        """Build estimates and features of pairs from the outputs of all regressions."""
+        quality = sum_combinations(outputs, self.means)
         level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
         n_shown = outputs[0].shape[2] - 1
         first = n_shown * len(outputs)
@@ -272,9 +282,10 @@ class QualityModel:
         """Add a model, as the last one, from its outcomes on scaled queries.
 
         It gets the same regressions, on the same views. What the pool has in common is
-        expected of a newcomer too; regressed is what it does besides. So few outcomes
-        leave it a model like the average, better or worse by about as much on every
-        query. The estimates are of these queries, for the new model out of fold.
+        expected of the new model too, and only its difference from that is regressed.
+        With few outcomes it is therefore like the average model, better or worse by
+        about as much on every query. The estimates are of these queries, for the new
+        model out of fold.
         """
         trust, views = self.views.transform(scaled)
         seen = list(views)
@@ -282,11 +293,10 @@ class QualityModel:
             Phi @ common.coef + common.intercept
             for Phi, common in zip(seen, self.common, strict=True)
         ]
-        on_level, on_differences = self.weights
-        level = sum(e @ w for e, w in zip(expected, on_level, strict=True))
+        level = sum(e @ w for e, w in zip(expected, self.weights[0], strict=True))
         centre, mean = _newcomer_mean(quality - level, self.means)
         bases, n_strengths = self.views.bases(), len(options.offsets)
-        # Of one output per strength, those at the strength itself.
+        # Output s has the target of strength s, so of its fits only that at s counts.
         own = np.arange(n_strengths)
         fits, outputs = [], []
         for view, (Phi, old, common) in enumerate(
@@ -302,14 +312,18 @@ class QualityModel:
                 position=self.strengths[view],
                 basis=bases[view],
             )
-            how = on_level[view], on_differences[view], options.shown
-            coef = _newcomer(fit.coef[:, own, own], common.coef, *how)
-            intercept = _newcomer(fit.intercept[own, own], common.intercept, *how, mean)
-            column = _newcomer(apart[:, own, own], expected[view], *how, mean)
+            how = self.weights[:, view], options.shown
+            coef = add_newcomer_combination(fit.coef[:, own, own], common.coef, *how)
+            intercept = add_newcomer_combination(
+                fit.intercept[own, own], common.intercept, *how, mean
+            )
+            column = add_newcomer_combination(
+                apart[:, own, own], expected[view], *how, mean
+            )
             fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
             outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
-        return grown, grown.assemble(outputs, trust)
+        return grown, grown.build_pairs(outputs, trust)
 
     def without_model(self, position: int) -> QualityModel:
         """Leave a model out; the estimates of the others stay."""
@@ -320,47 +334,10 @@ class QualityModel:
         )
 
 
-def _with_share(
-    outputs: np.ndarray,
-    weights: np.ndarray,
-    shown: slice,
-    means: np.ndarray | float = 0.0,
-) -> np.ndarray:
-    """Strengths that are features, and a regression's share in the expected quality.
-
-    Outputs (..., n_models, n_strengths) are estimates, or coefficients, which are
-    transformed alike; the weights (2, n_strengths) are for level and differences, and
-    estimates deviate from `means`. The share is last: (..., n_models, n_shown + 1).
-    """
-    deviation = outputs - np.asarray(means)[..., None]
-    common = deviation.mean(axis=-2, keepdims=True)
-    on_level, on_differences = weights
-    share = common @ on_level + (deviation - common) @ on_differences
-    return np.concatenate([outputs[..., shown], share[..., None]], axis=-1)
-
-
 def _pool_average(fit: RidgeFit, means: np.ndarray) -> RidgeFit:
     """What the models of a pool have in common, as deviation from their means."""
     return RidgeFit(
         fit.coef.mean(axis=1), (fit.intercept - means[:, None]).mean(axis=0)
-    )
-
-
-def _newcomer(
-    apart: np.ndarray,
-    common: np.ndarray,
-    on_level: np.ndarray,
-    on_differences: np.ndarray,
-    shown: slice,
-    mean: float = 0.0,
-) -> np.ndarray:
-    """What `_with_share` gives, for one model apart from what the pool has in common.
-
-    Both parts are estimates of shape (..., n_strengths), or coefficients.
-    """
-    share = common @ on_level + apart @ on_differences
-    return np.concatenate(
-        [mean + (common + apart)[..., shown], share[..., None]], axis=-1
     )
 
 

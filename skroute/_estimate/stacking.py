@@ -1,4 +1,8 @@
-"""Weights of several regressions in one estimate, by their out-of-fold errors.
+"""Stacking: combine the regressions, by weights that their out-of-fold errors tell.
+
+The combination is linear, as the regressions are. So the part of each regression in it
+is one more output of that regression (`add_combination`), and an estimate is the sum of
+these parts over the regressions (`sum_combinations`).
 
 References
 ----------
@@ -18,26 +22,31 @@ from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import outcome_mass
 
-__all__ = ["stacking_weights"]
+__all__ = [
+    "add_combination",
+    "add_newcomer_combination",
+    "find_weights",
+    "sum_combinations",
+]
 
 # Part of the largest square that is taken for rounding.
 _NEGLIGIBLE = 1e-12
 
 
-def stacking_weights(
+def find_weights(
     estimates: Any,
     quality: Any,
     means: np.ndarray,
     weight: Any = None,
     executor: Executor = IN_MEMORY,
 ) -> np.ndarray:
-    """Weigh the regressions, by out-of-fold squared error.
+    """Find the weights of least squared error on out-of-fold estimates.
 
-    What a query's models have in common (its difficulty) and what tells them apart are
-    weighed by themselves: the regression that knows the one best need not know the
-    other best, and only the other decides. Where all outcomes of a query are known, the
-    two do not mix. Where few are, their common error is taken off as far as it can be
-    told from so many: not at all from one.
+    The level of a query (what its models have in common: its difficulty) and the
+    differences between its models get weights of their own, because the regression that
+    predicts levels best need not predict differences best, and only differences decide.
+    Where all outcomes of a query are known, the two do not mix. Where few are known,
+    their common error is subtracted only in part, and not at all where one is known.
 
     Parameters
     ----------
@@ -63,6 +72,51 @@ def stacking_weights(
         executor.total(_cross_products, quality, weight, means, taken_off, estimates)
     )
     return _nnls_of(squares).reshape(2, -1)
+
+
+def add_combination(
+    outputs: np.ndarray,
+    weights: np.ndarray,
+    shown: slice,
+    means: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """Keep the `shown` strengths of a regression, and add its part in the estimate.
+
+    Outputs (..., n_models, n_strengths) are estimates or coefficients, which combine
+    alike; the `weights` (2, n_strengths) are for level and differences. Estimates are
+    combined as deviations from `means`. The part of the regression comes last:
+    (..., n_models, n_shown + 1).
+    """
+    deviation = outputs - np.asarray(means)[..., None]
+    level = deviation.mean(axis=-2, keepdims=True)
+    on_level, on_differences = weights
+    part = level @ on_level + (deviation - level) @ on_differences
+    return np.concatenate([outputs[..., shown], part[..., None]], axis=-1)
+
+
+def add_newcomer_combination(
+    apart: np.ndarray,
+    common: np.ndarray,
+    weights: np.ndarray,
+    shown: slice,
+    mean: float = 0.0,
+) -> np.ndarray:
+    """Do what `add_combination` does for one model that joins a pool.
+
+    `common` is what the pool has in common, `apart` what the model does besides; both
+    are estimates (..., n_strengths), or coefficients.
+    """
+    on_level, on_differences = weights
+    part = common @ on_level + apart @ on_differences
+    return np.concatenate(
+        [mean + (common + apart)[..., shown], part[..., None]], axis=-1
+    )
+
+
+def sum_combinations(outputs: Sequence[np.ndarray], means: np.ndarray) -> np.ndarray:
+    """Sum the parts of all regressions: the estimates (n_queries, n_models)."""
+    quality: np.ndarray = means + sum(output[..., -1] for output in outputs)
+    return quality
 
 
 def _cross_products(
@@ -122,17 +176,17 @@ def _taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
 def _nnls_of(squares: np.ndarray) -> np.ndarray:
     """Non-negative least squares, from the cross products of columns and target."""
     weights = np.zeros(len(squares) - 1)
-    # A column that is nothing but rounding (what tells twins apart) explains nothing,
-    # and would get a weight as large as it is small.
+    # A column of rounding errors (the differences between two equal models) explains
+    # nothing, and would get a weight as large as it is small.
     sizes = squares.diagonal()[:-1]
-    told = np.flatnonzero(sizes > sizes.max() * _NEGLIGIBLE)
-    if not len(told):
+    kept_columns = np.flatnonzero(sizes > sizes.max() * _NEGLIGIBLE)
+    if not len(kept_columns):
         return weights
-    values, vectors = eigh(squares[np.ix_(told, told)])
+    values, vectors = eigh(squares[np.ix_(kept_columns, kept_columns)])
     kept = values > values[-1] * _NEGLIGIBLE
     root = np.sqrt(values[kept])
     vectors = vectors[:, kept]
-    weights[told], _ = nnls(
-        root[:, None] * vectors.T, vectors.T @ squares[told, -1] / root
+    weights[kept_columns], _ = nnls(
+        root[:, None] * vectors.T, vectors.T @ squares[kept_columns, -1] / root
     )
     return weights

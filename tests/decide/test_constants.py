@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeRegressor
@@ -142,6 +143,22 @@ def test_a_batch_far_from_training_spends_the_budget(budget) -> None:
     assert spent(1) in PRICES
     # More queries than are decided at once.
     assert spent(20_000) == pytest.approx(budget, rel=0.01)
+
+
+def test_far_queries_of_a_long_call_are_split_alike_however_they_are_given() -> None:
+    # A long array is estimated and decided in parts, and a DataFrame at once.
+    X, y = np.random.default_rng(0).standard_normal((400, 8)), np.zeros((400, 3))
+    y[:, 1] = np.arange(400) % 2
+    y[:, 2] = np.arange(400) % 4 > 0
+    router = RankingRouter(PRICES, n_estimators=0, random_state=0).fit(X, y)
+    many = np.resize(X, (20_000, 8))
+    many[5_000::3] += 1e4
+    for asked in ({"budget": 2.0}, {"budget": 2.0, "top_k": 2}, {"min_quality": 0.5}):
+        together = router.route(pd.DataFrame(many), **asked)
+        np.testing.assert_array_equal(router.route(many, **asked), together)
+    names = router.route(many, budget=2.0)[5_000::3]
+    spent = PRICES[[int(name[-1]) for name in names]].mean()
+    assert 1.99 < spent <= 2.0 * (1 + 1e-6)
 
 
 def test_far_from_training_the_cheapest_model_that_reaches_a_target_is_called() -> None:

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skroute import RankingRouter
 from skroute._estimate.ridge import fit_ridge
-from skroute._estimate.stacking import stacking_weights
+from skroute._estimate.stacking import find_weights
 from skroute.datasets import make_routing, read_routerbench
 from skroute.metrics import normalized_auc
 
@@ -328,8 +328,8 @@ def test_an_integer_weight_is_a_repeated_row_to_the_regressions() -> None:
     np.testing.assert_allclose(one.intercept, two.intercept, atol=1e-10)
     deviation = rng.normal(size=(90, 2, 3))
     np.testing.assert_allclose(
-        stacking_weights([deviation], Y, np.zeros(2), weight.astype(float)),
-        stacking_weights([deviation[again]], Y[again], np.zeros(2)),
+        find_weights([deviation], Y, np.zeros(2), weight.astype(float)),
+        find_weights([deviation[again]], Y[again], np.zeros(2)),
         atol=0.02,  # how much a query's outcomes share is told without weights
     )
 

@@ -21,7 +21,7 @@ from skroute import PointwiseRouter, RankingRouter
 from skroute._estimate.feature_maps import fit_views
 from skroute._estimate.quality import QualityModel
 from skroute._estimate.ridge import ALPHAS, fit_ridge
-from skroute._estimate.stacking import stacking_weights
+from skroute._estimate.stacking import find_weights
 from skroute._estimate.utility import log_odds, rank_utility
 from skroute._rank.labels import Grades, label_grades, label_pairs
 from skroute._rank.ranker import rank_weight
@@ -350,7 +350,7 @@ def _weighable(n_known: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_regressions_are_weighed_as_non_negative_least_squares_does() -> None:
     deviation, target, common = _weighable(n_known=4)
     aim = target.mean(axis=1, keepdims=True)
-    weights = stacking_weights([deviation], target, np.zeros(4))
+    weights = find_weights([deviation], target, np.zeros(4))
     expected = nnls(common[:, 0], aim[:, 0])[0]
     np.testing.assert_allclose(common @ weights[0], common @ expected, atol=1e-8)
     expected = nnls((deviation - common).reshape(-1, 5), (target - aim).ravel())[0]
@@ -365,7 +365,7 @@ def test_differences_that_are_rounding_weigh_nothing(seed: int) -> None:
     # Twins: they have the level in common, and nothing but rounding tells them apart.
     estimates = common + 1e-16 * rng.normal(size=deviation.shape)
     aim = target.mean(axis=1, keepdims=True) + 1e-16 * rng.normal(size=target.shape)
-    on_level, on_differences = stacking_weights([estimates], aim, np.zeros(4))
+    on_level, on_differences = find_weights([estimates], aim, np.zeros(4))
     assert (on_differences == 0).all()
     expected = nnls(common[:, 0], aim.mean(axis=1))[0]
     np.testing.assert_allclose(
@@ -379,7 +379,7 @@ def test_one_outcome_per_query_weighs_level_and_differences_together() -> None:
     parts = np.broadcast_to(common, deviation.shape), deviation - common
     design = np.concatenate([part[known] for part in parts], axis=1)
     expected = nnls(design, target[known])[0]
-    weights = stacking_weights([deviation], target, np.zeros(4)).ravel()
+    weights = find_weights([deviation], target, np.zeros(4)).ravel()
     np.testing.assert_allclose(design @ weights, design @ expected, atol=1e-8)
 
 
