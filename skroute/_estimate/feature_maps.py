@@ -8,7 +8,7 @@ that nothing stored grows with the number of training queries.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.products import multiply_row, multiply_vector
+from skroute._compute.products import multiply
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.trust import EVERYWHERE, find_trust, pull_factors, trust_at
 from skroute._table.duplicates import Duplicates
@@ -79,6 +79,19 @@ class QueryViews:
         return (self.centres**2).sum(axis=1)
 
     @cached_property
+    def _directions(self) -> np.ndarray:
+        """Leading directions as rows, (width, n_features): nothing is copied."""
+        return np.ascontiguousarray(self.basis.T)  # type: ignore[union-attr]
+
+    @cached_property
+    def _profiles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each profile begins; of every centre, its profile and softness."""
+        sizes = np.array(self.sizes[1:], dtype=np.intp)
+        starts = np.cumsum(sizes) - sizes
+        softness = np.array(self.softness, dtype=self.centres.dtype)
+        return starts, np.repeat(np.arange(len(sizes)), sizes), softness.repeat(sizes)
+
+    @cached_property
     def _parts(self) -> list[slice]:
         """Where the landmarks, and those of each profile, are among the centres."""
         ends = itertools.accumulate(self.sizes, initial=0)
@@ -97,14 +110,11 @@ class QueryViews:
         # In double precision, so that nothing is lost far from the origin.
         scaled = (X - self.centre) / self.scale
         scaled = scaled.astype(self.centres.dtype, copy=False)
-        if self.basis is None:
-            return scaled
-        multiply = multiply_row if len(scaled) == 1 else np.matmul
-        return multiply(scaled, self.basis)
+        return scaled if self.basis is None else multiply(scaled, self._directions)
 
     def transform(
         self, scaled: np.ndarray, pulls: Pulls | None = None
-    ) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Trust (n_queries,) in what is known of scaled queries, and all their views.
 
         With `pulls`, profiles of training queries are what they would be, had the
@@ -112,7 +122,7 @@ class QueryViews:
         """
         distance = self._distances(scaled, slice(None))
         nearest = np.minimum.reduce(distance[:, self._parts[0]], axis=1)
-        return trust_at(nearest, self.limits), self._views(scaled, distance, pulls)
+        return trust_at(nearest, self.limits), [scaled, *self._maps(distance, pulls)]
 
     def first_view(self, X: np.ndarray) -> list[np.ndarray]:
         """The view that is the scaled embedding itself, as a list of one."""
@@ -133,26 +143,33 @@ class QueryViews:
         basis = None if self.basis is None else self.basis.astype(dtype)
         return replace(self, basis=basis, centres=self.centres.astype(dtype))
 
-    def _views(
-        self, scaled: np.ndarray, distance: np.ndarray, pulls: Pulls | None
-    ) -> Iterator[np.ndarray]:
-        yield scaled
+    def _maps(self, distance: np.ndarray, pulls: Pulls | None) -> list[np.ndarray]:
+        """Views that distances (n_queries, n_centres) make; these are overwritten."""
         landmarks, *profiles = self._parts
-        for gamma in self.gammas:
-            yield np.exp(-gamma * distance[:, landmarks])
-        for i, (part, softness) in enumerate(zip(profiles, self.softness, strict=True)):
-            own = distance[:, part]
-            if pulls is not None:
-                rows, nearest = np.arange(len(own)), own.argmin(axis=1)
-                own[rows, nearest] *= pulls[i][nearest]
-            yield _memberships(own, softness)
+        near = distance[:, landmarks]
+        kernels = [np.exp(-gamma * near) for gamma in self.gammas]
+        if not profiles:
+            return kernels
+        if pulls is not None:
+            rows = np.arange(len(distance))
+            for part, pull in zip(profiles, pulls, strict=True):
+                own = distance[:, part]
+                nearest = own.argmin(axis=1)
+                own[rows, nearest] *= pull[nearest]
+        # All profiles at once: how much queries belong to the clusters of each.
+        starts, profile, softness = self._profiles
+        belongs = distance[:, landmarks.stop :]
+        least = np.minimum.reduceat(belongs, starts, axis=1)
+        belongs -= least.take(profile, axis=1)
+        belongs /= -softness
+        np.exp(belongs, out=belongs)
+        total = np.add.reduceat(belongs, starts, axis=1)
+        belongs /= total.take(profile, axis=1)
+        return [*kernels, *(distance[:, part] for part in profiles)]
 
     def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
         """Squared distances to some of the centres."""
-        if len(scaled) == 1:
-            distance = multiply_vector(self.centres[columns], scaled[0])[None]
-        else:
-            distance = scaled @ self.centres[columns].T
+        distance = multiply(scaled, self.centres[columns])
         # In place: a chunk of distances is as large as anything here.
         distance *= -2.0
         distance += np.einsum("ij,ij->i", scaled, scaled)[:, None]
@@ -215,7 +232,7 @@ def fit_views(
 
 
 def _training_views(views: QueryViews, pulls: Pulls, X: np.ndarray) -> list[np.ndarray]:
-    return list(views.transform(views.scaled(X), pulls)[1])
+    return views.transform(views.scaled(X), pulls)[1]
 
 
 def _fit_scaling(
@@ -252,7 +269,7 @@ def _fit_scaling(
             svd_solver="randomized",
             random_state=rng.randint(2**31 - 1),
         )
-        basis = np.ascontiguousarray(pca.fit(sample).components_.T)
+        basis = pca.fit(sample).components_.T
         sample = sample @ basis
     return centre, float(scale), basis, sample, sampled
 
@@ -314,15 +331,6 @@ def _find_profile(
     radius = float(clusters.inertia_ / len(sample))
     sizes = np.bincount(clusters.labels_, minlength=n_clusters)
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
-
-
-def _memberships(distance: np.ndarray, softness: float) -> np.ndarray:
-    """How much queries belong to clusters at these distances; overwrites them."""
-    distance -= np.minimum.reduce(distance, axis=1, keepdims=True)
-    distance /= -softness
-    belongs = np.exp(distance, out=distance)
-    belongs /= np.add.reduce(belongs, axis=1, keepdims=True)
-    return belongs
 
 
 def _inverse_root(kernel: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ added without retraining the ranker. Nothing stored grows with the training quer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._compute.products import multiply
 from skroute._estimate.feature_maps import QueryViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
@@ -109,7 +109,7 @@ class HeldOutPairs:
             )
             for view, prediction in enumerate(self.predictions)
         ]
-        return self.model.build_pairs(outputs, self.trust[rows])
+        return self.model.build_pairs(np.stack(outputs), self.trust[rows])
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,18 @@ class QualityModel:
         model = self._float32 if X.dtype == np.float32 else self
         scaled = model.views.scaled(X)
         trust, views = model.views.transform(scaled)
-        outputs = [fit.predict(v) for fit, v in zip(model.fits, views, strict=True)]
+        outputs = np.empty(
+            (len(views), len(X), *model._intercepts.shape[2:]), scaled.dtype
+        )
+        for fit, view, output in zip(model.fits, views, outputs, strict=True):
+            multiply(view, fit.rows, output.reshape(len(X), -1))
+        outputs += model._intercepts
         return model.build_pairs(outputs, trust), scaled
+
+    @cached_property
+    def _intercepts(self) -> np.ndarray:
+        """Those of the regressions, (n_views, 1, n_models, n_shown + 1)."""
+        return np.stack([fit.intercept[None] for fit in self.fits])
 
     @cached_property
     def _float32(self) -> QualityModel:
@@ -255,17 +265,18 @@ class QualityModel:
         # A cached property can be computed again, so it is not saved.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def build_pairs(
-        self, outputs: Sequence[np.ndarray], trust: np.ndarray
-    ) -> PairEstimates:
-        """Build estimates and features of pairs from the outputs of all regressions."""
+    def build_pairs(self, outputs: np.ndarray, trust: np.ndarray) -> PairEstimates:
+        """Build estimates and features of pairs from the outputs of all regressions.
+
+        These are (n_views, n_queries, n_models, n_shown + 1).
+        """
         quality = sum_combinations(outputs, self.means)
         level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
-        n_shown = outputs[0].shape[2] - 1
-        first = n_shown * len(outputs)
+        n_views, n_shown = len(outputs), outputs.shape[3] - 1
+        first = n_shown * n_views
         features = np.empty((*quality.shape, first + 4), quality.dtype)
-        for view, output in enumerate(outputs):
-            features[:, :, view * n_shown : (view + 1) * n_shown] = output[:, :, :-1]
+        shown = features[:, :, :first].reshape(*quality.shape, n_views, n_shown)
+        shown[:] = outputs[..., :-1].transpose(1, 2, 0, 3)
         features[:, :, first] = quality
         features[:, :, first + 1] = quality - level
         features[:, :, first + 2] = level
@@ -287,8 +298,7 @@ class QualityModel:
         about as much on every query. The estimates are of these queries, for the new
         model out of fold.
         """
-        trust, views = self.views.transform(scaled)
-        seen = list(views)
+        trust, seen = self.views.transform(scaled)
         expected = [
             Phi @ common.coef + common.intercept
             for Phi, common in zip(seen, self.common, strict=True)
@@ -323,7 +333,7 @@ class QualityModel:
             fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
             outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
-        return grown, grown.build_pairs(outputs, trust)
+        return grown, grown.build_pairs(np.stack(outputs), trust)
 
     def without_model(self, position: int) -> QualityModel:
         """Leave a model out; the estimates of the others stay."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy.linalg import eigh
 
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.products import multiply_row
+from skroute._compute.products import multiply
 from skroute._compute.threads import in_threads
 from skroute._table.averages import means_from_sums, outcome_mass, weighted_sums
 
@@ -51,14 +51,22 @@ class RidgeFit:
 
     def predict(self, Phi: np.ndarray) -> np.ndarray:
         """Predict (n_queries, n_outputs, n_strengths)."""
-        flat = self.coef.reshape(len(self.coef), -1)
-        multiply = multiply_row if len(Phi) == 1 else np.matmul
-        product = multiply(Phi, flat)
+        product = multiply(Phi, self.rows)
         return product.reshape(len(Phi), *self.intercept.shape) + self.intercept
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Coefficients (n_outputs * n_strengths, n_features): a row for each output."""
+        return np.ascontiguousarray(self.coef.reshape(len(self.coef), -1).T)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"coef": self.coef, "intercept": self.intercept}
 
     def in_precision(self, dtype: Any) -> RidgeFit:
         """Return the regression in another floating-point type."""
-        return RidgeFit(self.coef.astype(dtype), self.intercept.astype(dtype))
+        # In the order of `rows`, which are then no copy.
+        rows = self.coef.reshape(len(self.coef), -1).T.astype(dtype, order="C")
+        return RidgeFit(rows.T.reshape(self.coef.shape), self.intercept.astype(dtype))
 
     def with_outputs(self, other: RidgeFit) -> RidgeFit:
         """Return a regression that also has the outputs of another."""

@@ -113,9 +113,9 @@ def add_newcomer_combination(
     )
 
 
-def sum_combinations(outputs: Sequence[np.ndarray], means: np.ndarray) -> np.ndarray:
+def sum_combinations(outputs: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Sum the parts of all regressions: the estimates (n_queries, n_models)."""
-    quality: np.ndarray = means + sum(output[..., -1] for output in outputs)
+    quality: np.ndarray = means + np.add.reduce(outputs[..., -1], axis=0)
     return quality
 
 

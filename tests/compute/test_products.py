@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import skroute
-from skroute._compute.products import multiply_row, multiply_vector
+from skroute._compute.products import multiply
 
 SHAPES = [(1, 1), (3, 40), (1535, 512), (9300, 7), (5, 20_000), (424, 384)]
 
@@ -23,14 +23,14 @@ def test_products_are_those_of_numpy(shape: tuple[int, int], dtype: type) -> Non
     draw = np.random.default_rng(0)
     matrix = draw.normal(size=shape).astype(dtype)
     tolerance = {"rtol": 0, "atol": 1e-3 if dtype is np.float32 else 1e-9}
-    vector = draw.normal(size=shape[1]).astype(dtype)
-    product = multiply_vector(matrix, vector)
-    assert product.dtype == dtype
-    np.testing.assert_allclose(product, matrix @ vector, **tolerance)
-    row = draw.normal(size=(1, shape[0])).astype(dtype)
-    product = multiply_row(row, matrix)
-    assert product.dtype == dtype
-    np.testing.assert_allclose(product, row @ matrix, **tolerance)
+    for n_queries in (1, 3):
+        queries = draw.normal(size=(n_queries, shape[1])).astype(dtype)
+        product = multiply(queries, matrix)
+        assert product.dtype == dtype
+        np.testing.assert_allclose(product, queries @ matrix.T, **tolerance)
+        out = np.empty((n_queries, shape[0]), dtype)
+        multiply(queries, matrix, out)
+        np.testing.assert_array_equal(out, product)
 
 
 # Switches of all threads but the main one: a thread that sleeps makes none.
