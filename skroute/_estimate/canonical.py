@@ -77,9 +77,10 @@ class Canonical:
 
         Regressions may leave the range of what was seen; estimates do not.
         """
-        ordered = quality[:, self.place]
-        inside = keep_in_range(ordered, *self.seen)
-        return self.worst + self.extent * inside, cost[:, self.place]
+        inside = keep_in_range(quality, *self.seen).take(self.place, axis=1)
+        inside *= self.extent
+        inside += self.worst
+        return inside, cost.take(self.place, axis=1)
 
     def with_model(self, quality: np.ndarray) -> Canonical:
         """Add a model of these scaled outcomes, as the last one."""

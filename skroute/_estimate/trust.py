@@ -30,6 +30,8 @@ _EPSILON = float(np.finfo(np.float64).eps)
 def trust_at(distance: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Trust, from 1 to 0, at squared distances from the nearest landmark."""
     near, far = limits
+    if np.maximum.reduce(distance, initial=0.0) <= near:
+        return np.ones_like(distance)
     beyond = (distance - near) / (far - near if far > near else _EPSILON)
     return 1.0 - np.minimum(np.maximum(beyond, 0.0), 1.0)
 
@@ -38,7 +40,11 @@ def shrink_to_mean(
     means: np.ndarray, estimates: np.ndarray, trust: np.ndarray
 ) -> np.ndarray:
     """Estimates (n_queries, n_models) where trusted, means of the models elsewhere."""
-    return means + trust[:, None] * (estimates - means)
+    if np.minimum.reduce(trust, initial=1.0) == 1.0:
+        return estimates
+    # Exactly the one or the other at either end.
+    share = trust[:, None]
+    return share * estimates + (1.0 - share) * means
 
 
 def pull_factors(sizes: np.ndarray) -> np.ndarray:

@@ -36,8 +36,8 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     From rank scores and expected qualities `p`, scaled to [0, 1], of shape
     (n_queries, n_models); in the scale of `p`, and sums to 0 over the models.
     """
-    p = _uncertain(p)
     n_queries, n_models = p.shape
+    p = _uncertain(p)
     if n_queries * n_models**2 <= _MAX_PAIRS:
         return _advantage(
             scores[:, :, None], scores[:, None], p[:, :, None], p[:, None]

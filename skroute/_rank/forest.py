@@ -132,7 +132,7 @@ class _Bits:
         self._feature = np.zeros(shape, dtype=np.intp)
         threshold = np.full((*shape, 1), np.inf)
         self._crossed = np.zeros((*shape, 1), dtype=np.uint8)
-        self._value = np.zeros((n_trees, _N_BITS))
+        value = np.zeros((n_trees, _N_BITS))
         left, right = trees.left.tolist(), trees.right.tolist()
         for number, (nodes, leaves) in enumerate(trees.parts()):
             order, crossed = _from_left(left[nodes], right[nodes])
@@ -140,8 +140,10 @@ class _Bits:
             self._feature[:n_nodes, number] = trees.feature[nodes]
             threshold[:n_nodes, number, 0] = trees.threshold[nodes]
             self._crossed[:n_nodes, number, 0] = crossed
-            self._value[number, : n_nodes + 1] = trees.value[leaves][order]
-        self._first = np.arange(n_trees)[:, None] * _N_BITS
+            value[number, : n_nodes + 1] = trees.value[leaves][order]
+        # By the leaves that are crossed out: the value of the first that is left.
+        self._value = value.take(_FIRST_LEFT, axis=1)
+        self._start = np.arange(n_trees)[:, None] * len(_FIRST_LEFT)
         # No number of single precision lies between a threshold and what it is rounded
         # down to: comparisons with either come out the same.
         with np.errstate(over="ignore"):
@@ -155,9 +157,7 @@ class _Bits:
         seen = columns.take(self._feature, axis=0)
         crossed = (seen > self._thresholds[columns.dtype.char]).view(np.uint8)
         crossed *= self._crossed
-        leaf = _FIRST_LEFT.take(np.bitwise_or.reduce(crossed, axis=0))
-        leaf += self._first
-        return self._value.take(leaf)
+        return self._value.take(np.bitwise_or.reduce(crossed, axis=0) + self._start)
 
 
 class _Walk:
