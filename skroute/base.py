@@ -37,8 +37,7 @@ from skroute.metrics import normalized_auc
 
 __all__ = ["BaseRouter"]
 
-# Queries that are estimated and decided at once, where each is decided on its own: this
-# bounds the memory of a call, however many there are.
+# Queries that are estimated and decided at once; bounds the memory of a long call.
 _AT_ONCE = 16384
 # Rows of a call that can stand in for the traffic if no training estimates are kept.
 _ENOUGH = 100
@@ -68,7 +67,7 @@ class BaseRouter(
 
     Examples
     --------
-    A router that believes the average:
+    A router that estimates every query by the means of the models:
 
     >>> import numpy as np
     >>> from skroute.base import BaseRouter
@@ -175,10 +174,10 @@ class BaseRouter(
         cheapest model whose mean quality reaches it. A `DummyRouter` follows its
         strategy even where one model does better.
 
-        Every query is decided on its own, with one exception: where many training
-        queries share one embedding (an encoder that truncates long prompts), a mean
-        budget splits those of a call between two models. One at a time, they all go
-        with the larger share. So do queries far from all training queries.
+        Every query is decided on its own. Exceptions: ``scope="batch"``; blocks (very
+        many training queries share one embedding); and, with a mean budget, queries far
+        from all training queries. Those of a call are split between two models; a lone
+        one takes the larger share.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
@@ -253,8 +252,8 @@ class BaseRouter(
         rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible).check()
         check_rows(X=X, available=available, budget=budget)
         quality, cost = self._estimates(X)
-        settled, training = self._settle_call(rule, quality, cost)
-        return _explain(self, X, quality, cost, settled, training, available)
+        settled, trade_off = self._settle_call(rule, quality, cost)
+        return _explain(self, X, quality, cost, settled, trade_off, available)
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.
@@ -278,19 +277,13 @@ class BaseRouter(
 
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
         ``fit(X, y).transform(X)``: every query is estimated by a router that did not
-        see its outcomes, so that a :class:`~skroute.BudgetDecider` behind it is tuned
-        on honest numbers.
+        see its outcomes, so a :class:`~skroute.BudgetDecider` behind it is not tuned on
+        estimates that know the answer.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings.
-        y : array-like of shape (n_queries, n_models)
-            Qualities, ``NaN`` where a model was not run.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Money per call.
-        groups : array-like of shape (n_queries,), default=None
-            Labels of queries that are never separated by cross-fitting.
+        X, y, costs, groups
+            As in `RankingRouter.fit`.
 
         Returns
         -------
@@ -307,9 +300,10 @@ class BaseRouter(
         for k in range(fold.max() + 1):
             train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
             known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
+            # Without groups: a router of a third party need not know any.
             rest = clone(self)
             with warnings.catch_warnings():
-                # It has been said once, of the fit on all queries.
+                # The fit on all queries has warned already.
                 warnings.filterwarnings("ignore", category=NoCostWarning)
                 rest.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
             estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
@@ -411,10 +405,10 @@ class BaseRouter(
         """Decide every query and its fallbacks, (n_queries, n_places)."""
         check_rows(X=X, available=available, budget=rule.budget)
         rule.check()
-        training = getattr(self, "_training", None)
+        trade_off = getattr(self, "_training", None)
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
-        if training is not None and plain and len(X) > _AT_ONCE:
-            settled = self._settle(rule, training)
+        if trade_off is not None and plain and len(X) > _AT_ONCE:
+            settled = self._settle(rule, trade_off)
             if settled.decides_in_parts:
                 n_places = check_top_k(top_k, len(self.models_))
                 parts = (self._estimates(X[part]) for part in chunks(len(X), _AT_ONCE))
@@ -425,15 +419,18 @@ class BaseRouter(
         mask = check_available(available, self.models_, len(quality))
         return settled.decide(quality, cost, mask, n_places).choice
 
-    def _settle(self, rule: Rule, training: TrainingTradeOff) -> Settled:
-        return training.settle(
+    def _settle(self, rule: Rule, trade_off: TrainingTradeOff) -> Settled:
+        return trade_off.settle(
             rule, yields_to_single=self._yields_to_single, averages=self._averages()
         )
 
     def _settle_call(
         self, rule: Rule, quality: np.ndarray, cost: np.ndarray
     ) -> tuple[Settled, TrainingTradeOff]:
-        """Settle a rule on the training queries, or else on those of this call."""
+        """Find the price of a rule on the training queries, or those of this call.
+
+        Returns the settled rule, and the trade-off on which it was settled.
+        """
         known = hasattr(self, "_training")
         if rule.needs_training_path and not known and 0 < len(quality) < _ENOUGH:
             raise ValueError(
@@ -443,22 +440,20 @@ class BaseRouter(
                 "with fit_transform, derive it from CrossFittedRouter, give a "
                 f"price=..., or scope='batch'. {_ENOUGH} rows are enough."
             )
-        training = self._recall(quality, cost)
+        trade_off = self._recall(quality, cost)
         if not (known or len(quality)):
-            # There is nothing to settle a price on, and nothing to decide.
+            # No queries: there is nothing to find a price on, and nothing to decide.
             rule = Rule()
-        return self._settle(rule, training), training
+        return self._settle(rule, trade_off), trade_off
 
     def _recall(self, quality: np.ndarray, cost: np.ndarray) -> TrainingTradeOff:
-        """Give what is remembered of training, or else the estimates of a call."""
-        training: TrainingTradeOff | None = getattr(self, "_training", None)
-        if training is None:
-            some = len(quality) > 0
-            none = np.zeros((1, len(self.models_)))
-            training = TrainingTradeOff.from_estimates(
-                *((quality, cost) if some else (none, none))
-            )
-        return training
+        """Return the trade-off of the training queries, or else that of a call."""
+        trade_off: TrainingTradeOff | None = getattr(self, "_training", None)
+        if trade_off is None:
+            if not len(quality):
+                quality = cost = np.zeros((1, len(self.models_)))
+            trade_off = TrainingTradeOff.from_estimates(quality, cost)
+        return trade_off
 
     @property
     def _yields_to_single(self) -> bool:
@@ -495,8 +490,8 @@ def explain_settled(
     """
     router = router._snapshot()
     quality, cost = router._estimates(X)
-    training = router._recall(quality, cost)
-    return _explain(router, X, quality, cost, settled, training, available)
+    trade_off = router._recall(quality, cost)
+    return _explain(router, X, quality, cost, settled, trade_off, available)
 
 
 def _explain(
@@ -505,10 +500,11 @@ def _explain(
     quality: np.ndarray,
     cost: np.ndarray,
     settled: Settled,
-    training: TrainingTradeOff,
+    trade_off: TrainingTradeOff,
     available: Any,
 ) -> Any:
+    """Tabulate the decisions of a settled rule with their reasons."""
     models = router.models_
     mask = check_available(available, models, len(quality))
     decisions = settled.decide(quality, cost, mask, min(2, len(models)))
-    return tabulate_reasons(models, quality, cost, decisions, training.best_single, X)
+    return tabulate_reasons(models, quality, cost, decisions, trade_off.best_single, X)

@@ -37,7 +37,7 @@ class CrossFittedRouter(BaseRouter):
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
-    #: Whether large prompts are blocks; changed by benchmarks only.
+    #: Whether prompts of very many rows are blocks; changed by benchmarks only.
     _has_blocks = True
 
     def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
@@ -45,19 +45,8 @@ class CrossFittedRouter(BaseRouter):
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings, float32 or float64.
-        y : array-like of shape (n_queries, n_models)
-            Quality of every model on every query, higher is better; ``NaN`` where a
-            model was not run. Columns of a DataFrame name the models.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Money per call, ``NaN`` where unknown. Prices per model are given in the
-            constructor instead.
-        groups : array-like of shape (n_queries,), default=None
-            Labels of queries that are never separated by cross-fitting, such as
-            paraphrases, or the turns of a conversation; as in
-            :class:`sklearn.model_selection.GroupKFold`. Duplicate prompts are found
-            without them.
+        X, y, costs, groups
+            As in `RankingRouter.fit`.
 
         Returns
         -------
@@ -80,11 +69,12 @@ class CrossFittedRouter(BaseRouter):
 
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
         ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
-        its outcomes, so that a :class:`~skroute.BudgetDecider` behind the router is
-        tuned on honest numbers. Only where at least 50 queries share one embedding (in
-        tables of fewer than 500 a tenth, and at least 10), as an encoder that truncates
-        long prompts makes them, they are estimated as they will be served: their own
-        outcome weighs little in that, and a budget must know the block.
+        its outcomes, so a :class:`~skroute.BudgetDecider` behind the router is not
+        tuned on estimates that know the answer. The exception are blocks of at least 50
+        queries of one embedding (a tenth of the table where it has fewer than 500, and
+        at least 10), as an encoder that truncates long prompts makes them. Their rows
+        are estimated as they will be served, because a budget must know the block; the
+        outcome of a single row weighs little in that.
 
         Parameters
         ----------
@@ -106,6 +96,10 @@ class CrossFittedRouter(BaseRouter):
         outcome_weight: Any = None,
         groups: Any = None,
     ) -> np.ndarray:
+        """Check the table, fit on it, and return out-of-fold estimates of its rows.
+
+        In the estimates that are returned, blocks are as served.
+        """
         table = check_routing_table(self, X, y, costs, outcome_weight)
         check_rows(X=X, y=y, groups=groups)
         groups = check_groups(groups, len(table.X))
@@ -146,6 +140,21 @@ class CrossFittedRouter(BaseRouter):
         )
         return served
 
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Rank scores; here the expected quality itself.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_models)
+            Scores; their order within a row is the ranking.
+        """
+        return self.predict_quality(X)
+
     @property
     def price_path_(self) -> PricePath:
         """Mean spend and quality of the training queries at every shadow price."""
@@ -156,7 +165,7 @@ class CrossFittedRouter(BaseRouter):
 def _replace_by_served(
     estimates: np.ndarray, X: np.ndarray, block: np.ndarray, router: CrossFittedRouter
 ) -> np.ndarray:
-    """Replace the estimates of some queries, a bool mask, by those that are served."""
+    """Replace out-of-fold estimates by those as served, where the mask is True."""
     if block.any():
         estimates = estimates.copy()
         estimates[block] = router.transform(X[block])

@@ -59,8 +59,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         (which says nothing of the rows of `fit`), nor with `price`. Solved on the
         rows of `fit`, or with ``scope="batch"`` on the rows of each call.
     price : float or None, default=None
-        The shadow price itself: ``argmax quality - price * cost``. Not together with
-        a mean or batch budget.
+        The shadow price itself, in quality per unit of money: calls the model of
+        ``argmax quality - price * cost``. Not together with a mean or batch budget.
     tolerance : float, default=0.0
         Quality slack: no model is called that costs more than the cheapest of those
         whose expected quality is within `tolerance` of the best. 0 leaves no model out.
@@ -97,11 +97,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     on the rows of `fit`. Where they change the candidate models (`tolerance`, or a cap
     beside `min_quality`), decisions raise a ``ValueError`` until the next `fit`.
 
-    Every query is decided on its own, with one exception: where many training queries
-    share one embedding, no single price spends a mean budget, and the queries of a call
-    on which two neighbouring prices disagree are split between them. Queries that come
-    one at a time all go with the larger share; `partial_fit` after each splits them
-    over time, and keeps to the budget while the traffic drifts.
+    Every query is decided on its own. Exceptions: ``scope="batch"``; and where many
+    training queries share one embedding, so that no single price spends a mean budget.
+    The queries of a call on which two neighbouring prices disagree are then split
+    between them, and a lone one takes the larger share; `partial_fit` after each call
+    splits them over time, and keeps to the budget while the traffic drifts.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
     __metadata_request__partial_fit = {"costs": True}  # noqa: RUF012
     models_: np.ndarray
-    # What `fit` learned, swapped in whole, and where a running stream stands.
+    # What `fit` learned, and the account of a running stream; each replaced as a whole.
     _settled: Settled
     _pace: Pace | None
 
@@ -147,8 +147,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             Expected qualities, then expected costs: preferably cross-fitted ones, as
             ``router.fit_transform`` gives them in a pipeline.
         y : array-like of shape (n_queries, n_models), default=None
-            Observed qualities. Where known they count in place of the estimates when a
-            price is judged; the decisions rest on `Z` alone. A 1-D target, as
+            Observed qualities. Where known, they count in place of the estimates in the
+            mean spend and quality at a price; decisions use `Z` alone. A 1-D target, as
             scikit-learn's generic tools pass it, is ignored.
         costs : array-like of shape (n_queries, n_models), default=None
             Observed costs, used likewise.
@@ -187,7 +187,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             path = path.without_singles(unknown)
         self.models_ = models
         self._settled = settle(rule, path, float(means.max()))
-        # A stream that was running ends with a new fit.
+        # A new fit ends a running stream.
         self._pace = None
         return self
 
@@ -289,7 +289,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
 
     @property
     def settled_(self) -> Settled:
-        """How the parameters as they are now are met."""
+        """The rule of the parameters as they are now, and the price that meets it."""
         check_is_fitted(self)
         return self._snapshot()._settled
 
@@ -419,7 +419,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         return state
 
     def _settle_changes(self) -> Settled:
-        """Settle the rule again where parameters changed since it was settled."""
+        """Find the price again if parameters were set since it was found."""
         rule = Rule.asked_of(self)
         if rule.is_same(self._settled.rule):
             return self._settled
@@ -430,6 +430,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         return replace(self._settled, rule=rule, price=price, target=None)
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Check estimates to decide on, and split them into quality and cost."""
         check_is_fitted(self)
         check_rows(Z=Z, budget=self.budget)
         return self._split(read_estimates(self, Z, reset=False, least=0))

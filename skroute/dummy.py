@@ -57,21 +57,6 @@ class DummyRouter(CrossFittedRouter):
         self.costs = costs
         self.random_state = random_state
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Rank scores; here the believed quality itself.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings; only their number counts.
-
-        Returns
-        -------
-        ndarray of shape (n_queries, n_models)
-            Scores; their order within a row is the ranking.
-        """
-        return self.predict_quality(X)
-
     def predict_quality(self, X: Any) -> np.ndarray:
         """Quality as the strategy believes it.
 
@@ -117,14 +102,16 @@ class DummyRouter(CrossFittedRouter):
 
     @property
     def _yields_to_single(self) -> bool:
-        # Its strategies are what others are compared with, good or bad.
+        # Other routers are compared with these strategies, so they are not improved on.
         return False
 
     def _believed(self, n_queries: int) -> np.ndarray:
+        """Return the qualities that the strategy assumes, (n_queries, n_models)."""
         means = self.mean_quality_
         if self.strategy == "best_single":
             return np.tile(means, (n_queries, 1))
         if self.strategy == "cheapest":
+            # Equal qualities leave the decision to the costs.
             return np.full((n_queries, len(means)), means.mean())
         draws = check_random_state(self.random_state)
         spread = max(np.ptp(means), np.finfo(float).eps)

@@ -74,7 +74,7 @@ class PointwiseRouter(CrossFittedRouter):
     (200,)
     """
 
-    # Files of format 1 do not know the range.
+    # The default of files of format 1, which do not hold the range.
     _quality_range: tuple[float, float] = (-np.inf, np.inf)
 
     def __init__(
@@ -91,21 +91,6 @@ class PointwiseRouter(CrossFittedRouter):
         self.costs = costs
         self.cv = cv
         self.random_state = random_state
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Rank scores; here the expected quality itself.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        ndarray of shape (n_queries, n_models)
-            Scores; their order within a row is the ranking.
-        """
-        return self.predict_quality(X)
 
     def predict_quality(self, X: Any) -> np.ndarray:
         """Quality of every model as the regressor expects it.
@@ -142,6 +127,7 @@ class PointwiseRouter(CrossFittedRouter):
         return np.clip(cost, *self._cost_range)
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
+        """Fit on each fold's complement, then on all; returns estimates out of fold."""
         check_integer(self.cv, "cv", low=2)
         X, quality, costs, per_query = table[:4]
         _check_regressor(self.estimator, "estimator")
@@ -176,7 +162,7 @@ class PointwiseRouter(CrossFittedRouter):
 
 
 def _check_regressor(estimator: Any, name: str) -> None:
-    """Refuse what is no regressor, since some would be fitted without an error."""
+    """Refuse what is no regressor: some classifiers would fit without an error."""
     wrong = f"{name} must be a scikit-learn regressor, such as Ridge(); got "
     if isinstance(estimator, type):
         raise ValueError(
@@ -211,6 +197,7 @@ def _fit_columns(estimator: BaseEstimator, X: np.ndarray, table: np.ndarray) -> 
     if not (only_tables or get_tags(estimator).target_tags.multi_output):
         patterns, group = known, np.arange(table.shape[1])
     fitted = []
+    # One fit for each set of models that were run on the same queries.
     for i, rows in enumerate(patterns.T):
         columns = np.flatnonzero(group == i)
         if rows.any():

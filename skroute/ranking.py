@@ -41,9 +41,9 @@ __all__ = ["RankingRouter"]
 
 _logger = logging.getLogger(__name__)
 
-# Queries that are estimated at once: what is made of them stays near the processor.
+# Queries that are estimated at once: their intermediate tables fit the cache.
 _SERVED = 1024
-# From this `tie_gain` on quality is given up for money.
+# From this `tie_gain` on, quality is given up for lower costs.
 _GIVES_UP_QUALITY = 0.01
 
 
@@ -110,7 +110,7 @@ class RankingRouter(CrossFittedRouter):
         to the regressions. Set to the out-of-fold optimum minus two standard errors, so
         an unproven ranker gets 0.
     price_path_ : PricePath
-        Mean spend and quality of the cross-fitted decisions at every price of money.
+        Mean spend and quality of the cross-fitted decisions at every shadow price.
     n_features_in_ : int
         Width of the embeddings.
     feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
@@ -142,7 +142,7 @@ class RankingRouter(CrossFittedRouter):
     #: Changed by benchmarks only.
     _options: ClassVar[Options] = OPTIONS
     _fitted: FittedRouter
-    # Models and decisions as they were fitted, while the pool is another one.
+    # Names and trade-off of the fitted pool, kept once a model was added or removed.
     _first_pool: tuple[np.ndarray, TrainingTradeOff] | None = None
 
     __metadata_request__fit = {  # noqa: RUF012 (scikit-learn's protocol)
@@ -228,15 +228,15 @@ class RankingRouter(CrossFittedRouter):
         -----
         Equal and nearly equal embeddings (within 2% of their spread) are one prompt:
         it is held out as a whole, and counts once, by the averages of its outcomes.
-        Only where at least 50 rows are of one embedding (in tables of fewer than 500 a
-        tenth, and at least 10), each counts by itself: such blocks are of different
-        prompts that an encoder truncates.
+        The exception are blocks: at least 50 rows of one embedding (a tenth of a table
+        of fewer than 500, and at least 10) are different prompts that an encoder
+        truncates, and each row counts by itself.
 
         The weights count in the regressions, their strengths and means, and in the
-        share of the ranker; the ranker compares outcomes that are known on one query,
-        each pair alike. The weights of a model are brought to the number of equally
-        weighed outcomes that would tell its mean as well, so that a model of few and
-        uneven outcomes is smoothed more.
+        share of the ranker. The ranker itself compares the known outcomes of a query
+        without weights. The weights of a model are scaled to its effective number of
+        outcomes (the number of equally weighed ones that give its mean as precisely),
+        so a model of few and uneven outcomes is smoothed more.
 
         References
         ----------
@@ -260,23 +260,13 @@ class RankingRouter(CrossFittedRouter):
     ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
-        This is not ``fit(X, y).transform(X)``: every query is estimated by a model that
-        did not see its outcomes, so that a :class:`~skroute.BudgetDecider` behind the
-        router is tuned on honest numbers. Only queries of a block, of which very many
-        share one embedding, are estimated as they will be served.
+        As in `CrossFittedRouter.fit_transform`: every query is estimated by a model
+        that did not see its outcomes, except in blocks.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features)
-            Embeddings.
-        y : array-like of shape (n_queries, n_models)
-            Qualities, ``NaN`` where a model was not run.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Money per call.
-        outcome_weight : array-like of shape (n_queries, n_models), default=None
-            Weight of every outcome, as in :meth:`fit`.
-        groups : array-like of shape (n_queries,), default=None
-            Labels of queries that are never separated, as in :meth:`fit`.
+        X, y, costs, outcome_weight, groups
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -348,11 +338,11 @@ class RankingRouter(CrossFittedRouter):
     def add_model(self, name: str, y: Any, *, X: Any, costs: Any = None) -> Self:
         """Return a router of a larger pool; this one stays as it is.
 
-        The model is estimated by the regressions of this router, at their strengths;
-        nothing is fitted again for the others. With few outcomes it is expected to be
-        about as good as the pool is, and as good on the same queries [1]_: each outcome
-        more tells it apart. Fifty outcomes place it roughly, a thousand leave little to
-        a refit on the whole table.
+        The model gets the regressions of this router, at their strengths; nothing is
+        fitted again for the others. With few outcomes its estimates are close to the
+        average of the pool [1]_, and they move away from it with every outcome. Fifty
+        outcomes place it roughly; with a thousand, a refit on the whole table gains
+        little.
 
         Parameters
         ----------
@@ -363,8 +353,8 @@ class RankingRouter(CrossFittedRouter):
             qualities; ``NaN`` where it was not run. Two outcomes at least.
         X : array-like of shape (n_queries, n_features)
             Embeddings of the queries, by the same encoder. Those the router was fitted
-            on, or others. Add queries with a ``NaN`` outcome to settle budgets well
-            (see Notes).
+            on, or others. Also give queries with a ``NaN`` outcome, so that
+            budgets are met (see Notes).
         costs : float or array-like of shape (n_queries,), default=None
             Price of a call, or what every call cost, ``NaN`` where unknown. ``None``
             only where the router was fitted without costs: every model then costs 1.
@@ -384,13 +374,12 @@ class RankingRouter(CrossFittedRouter):
 
         Notes
         -----
-        Mean budgets and quality targets are settled on the queries `X`, as they are
-        estimated by the new router: of the training queries it keeps no embeddings.
-        Give many, with or without an outcome of the new model: a mean over few queries
-        is rough. On a real table of 2,000 queries that the router was fitted on, spends
-        were within 1% to 4% of the budget. The ranker, its share and the
-        weights of the regressions are not chosen anew: refit when much of the pool has
-        changed.
+        The new router finds the prices of mean budgets and quality targets on the
+        queries `X`, because it keeps no embeddings of the training queries. Give many,
+        with or without an outcome of the new model: a mean over few queries is rough.
+        With the 2,000 training queries of a real table, spends were within 1% to 4% of
+        the budget. The ranker, its share and the weights of the regressions stay as
+        they are: refit when much of the pool has changed.
 
         References
         ----------
@@ -435,7 +424,7 @@ class RankingRouter(CrossFittedRouter):
             _add_price(as_mapping(self.costs, self.models_), name, price),
         )
         router._per_query_costs = fitted.cost.fit is not None
-        # Of the other models, these queries have no outcomes.
+        # The outcomes of the other models on these queries are not known.
         outcomes = np.full(estimates[0].shape, np.nan)
         outcomes[:, -1] = y
         router._training = TrainingTradeOff.from_estimates(*estimates, outcomes)
@@ -498,7 +487,7 @@ class RankingRouter(CrossFittedRouter):
     def _with_pool(
         self, models: np.ndarray, costs: np.ndarray, fitted: FittedRouter, prices: Any
     ) -> Self:
-        """Return a copy of another pool, given prices as in the constructor."""
+        """Copy the router with another pool; `prices` are those of the constructor."""
         router = clone(self).set_params(costs=prices)
         state = {k: v for k, v in vars(self).items() if k not in self.get_params()}
         vars(router).update(
@@ -512,6 +501,7 @@ class RankingRouter(CrossFittedRouter):
         return router
 
     def _check_new_costs(self, costs: Any, n_queries: int) -> np.ndarray | float:
+        """Check the price, or the costs per query, of a model that is added."""
         if costs is not None:
             return check_call_costs(costs, n_queries)
         if self.costs is not None or self._per_query_costs:
@@ -522,6 +512,7 @@ class RankingRouter(CrossFittedRouter):
         return 1.0
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate quality and cost together: both need the views of a query."""
         X = check_queries(self, X)
         quality = np.empty((len(X), len(self.models_)))
         cost = np.empty(quality.shape)
@@ -551,7 +542,11 @@ class RankingRouter(CrossFittedRouter):
     def _fit_stages(
         self, table: RoutingTable, n_threads: int, executor: Executor
     ) -> Any:
-        """Fit on a checked table; out-of-fold estimates of its queries."""
+        """Fit qualities, ranker and costs; returns out-of-fold estimates.
+
+        Everything between `Canonical.fit` and `training_estimates` is in the canonical
+        order of models, and qualities are between 0 and 1.
+        """
         rng = check_random_state(self.random_state)
         options = self._options
         n_queries = executor.count(table.X)
@@ -634,6 +629,7 @@ class RankingRouter(CrossFittedRouter):
         )
 
     def _check_parameters(self) -> None:
+        """Raise a ``ValueError`` unless the parameters are as documented."""
         for name, low in (
             ("n_estimators", 0),
             ("num_leaves", 2),

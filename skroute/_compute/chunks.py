@@ -1,4 +1,4 @@
-"""Rows by the thousand: memory does not grow with their number."""
+"""Chunks of rows, so that the memory of a step does not grow with their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["chunks", "sample_evenly"]
 
-# Rows at once where nobody says otherwise.
+# Default number of rows at once.
 _CHUNK = 4096
 
 
@@ -19,5 +19,5 @@ def chunks(n_rows: int, size: int = _CHUNK) -> Iterator[slice]:
 
 
 def sample_evenly(n_rows: int, most: int) -> np.ndarray:
-    """Positions of at most so many of the rows, at even distances."""
+    """Positions of at most `most` of the rows, at even distances."""
     return np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(int)

@@ -1,9 +1,9 @@
-"""Where the rows of a table are: in memory here, in partitions of a cluster elsewhere.
+"""The executor of a fit: in memory here, on the partitions of a cluster in `dask`.
 
-A fit is a walk of two kinds of steps: what is computed for every row by itself, and
-sums over all rows. Written as such it runs on rows that are in one place and on rows
-that are in many, which only send their sums. Columns of a table, and values computed
-from all of it, are handles: here the arrays themselves.
+A fit has two kinds of steps: columns that are computed row by row, and sums over all
+rows. Written with these, it runs on a table in memory and on one in partitions, which
+only send their sums. Columns of a table, and values computed from all of it, are passed
+on as handles. In memory, a handle is the array itself.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["IN_MEMORY", "Executor"]
 
 
 class Executor:
-    """Rows in memory, in one part: every handle is the value itself.
+    """Computes on a table in memory, in one part: every handle is the value itself.
 
-    The arguments of a function are handles of columns (of which it is given the rows of
-    one part), handles of values, and constants. It must not write to them.
+    The arguments of a function are handles of columns (it gets their rows of one part),
+    handles of values, and constants. It must not write to them.
     """
 
     def map(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -55,12 +55,12 @@ class Executor:
         return count
 
     def take(self, column: Any, rows: np.ndarray) -> np.ndarray:
-        """Fetch some rows by their numbers, in this order: few, they are gathered."""
+        """Fetch a few rows by their numbers, in this order."""
         taken: np.ndarray = column[rows]
         return taken
 
     def threads(self, n_jobs: int | None) -> int | None:
-        """Threads for what need not be done one after the other."""
+        """Number of threads for steps that do not depend on each other."""
         return n_jobs
 
     def gather(

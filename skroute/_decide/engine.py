@@ -1,8 +1,9 @@
-"""How a rule is met: the shadow price that it leads to, and decisions at that price.
+"""How a rule is met: find its shadow price, then decide queries at that price.
 
-`settle` turns a :class:`~skroute._decide.rule.Rule` into a :class:`Settled`, once, on
-the trade-off of training queries. `Settled.decide` then decides queries from their
-estimates. A decider settles its rule in `fit`, a router settles one for every call.
+`settle` finds the price of a :class:`~skroute._decide.rule.Rule` once, on the trade-off
+of training queries, and returns both as a :class:`Settled`. `Settled.decide` then
+decides queries from their estimates. A decider does the first in `fit`, a router in
+every call.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["Settled", "settle"]
 
 @dataclass(frozen=True)
 class Settled:
-    """A rule, and how it is met.
+    """A rule and the shadow price that meets it; decides queries.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class Settled:
     averages: Averages | None = None
 
     def settle_again(self, rule: Rule) -> Settled:
-        """Settle another rule on the same path, if the path can answer it."""
+        """Find the price of another rule on the same path, if that can answer it."""
         rule.check().check_same_candidates(self.rule)
         return settle(rule, self.path, self.best_single_quality, self.averages)
 
@@ -99,6 +100,7 @@ class Settled:
         if choice is None:
             choice = choose_each(quality, cost, shadow_prices, allowed)
         if preferred is not None:
+            # A preferred model that is not allowed for a query is passed over.
             every = np.broadcast_to(allowed, quality.shape)
             may_be = (preferred >= 0) & every[np.arange(len(quality)), preferred]
             choice = np.where(may_be, preferred, choice)
@@ -144,7 +146,11 @@ class Settled:
     def _solve_batch(
         self, quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray
     ) -> tuple[ShadowPrice, np.ndarray | None]:
-        """Find the price on the rows of the call; a total also gives the choices."""
+        """Find the price on the rows of the call.
+
+        A total budget also gives the choices: it may pay for a step of one query that
+        no price tells from that of another.
+        """
         try:
             if self.rule.has_batch_budget:
                 total = float(self.rule.budget)
@@ -196,7 +202,8 @@ def settle(
 ) -> Settled:
     """Find the price on a path that meets a rule.
 
-    Raises an ``InfeasibleBudgetError`` if none does, and the rule says so.
+    If none does, raises an ``InfeasibleBudgetError`` or, if the rule says so, takes the
+    price of the cheapest decisions (for a quality target: of the best).
     """
     target = rule.quality_target(best_single_quality)
     price = ShadowPrice(0.0 if rule.price is None else float(rule.price))

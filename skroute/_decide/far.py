@@ -1,7 +1,7 @@
-"""Queries far from training: all that is known of them are averages.
+"""Queries far from all training queries, of which only the averages are known.
 
-Such queries have identical estimates. They are decided by the averages alone, because a
-price that was found by telling queries apart says nothing about them.
+Their estimates are identical. A price that was found on queries of different estimates
+would send all of them to one model, so they are decided by the averages alone.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def price_far_queries(
     cost: np.ndarray,
     allowed: np.ndarray,
 ) -> np.ndarray:
-    """Price far queries so that together they spend the mean budget of the rule.
+    """Find the prices, (n_queries,), at which far queries spend the mean budget.
 
     Estimates and allowed models are those of the far queries, (n_queries, n_models).
-    Their prices are two neighbouring ones, where no model costs the budget.
+    Where no single model costs the budget, two neighbouring prices are mixed.
     """
-    # Two rows step at once, so the path knows that it has to split them.
+    # A path splits only steps that several queries take together, hence two rows.
     means, costs = (np.tile(average, (2, 1)) for average in averages)
     path = PricePath.from_estimates(means, costs, allowed=rule.candidates(means, costs))
     try:

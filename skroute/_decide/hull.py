@@ -31,11 +31,11 @@ def choose(
         gain = quality - price * cost
     if allowed.all():
         top = np.maximum.reduce(gain, axis=1, keepdims=True)
-        # Ties are rare: mostly there is one best for each query.
+        # Ties are rare: usually each query has one best model.
         if np.count_nonzero(gain == top) == len(gain):
             return gain.argmax(axis=1)
     gain = np.where(allowed, gain, -np.inf)
-    # Where a price overflows, all that is left to tell apart is what is allowed.
+    # Where a price overflows, all allowed models have a gain of minus infinity.
     ties = allowed & (gain == np.maximum.reduce(gain, axis=1, keepdims=True))
     spend = np.where(ties, cost, np.inf)
     ties &= spend == np.minimum.reduce(spend, axis=1, keepdims=True)

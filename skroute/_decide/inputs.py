@@ -25,7 +25,7 @@ __all__ = ["check_observed", "infer_model_names", "read_estimates", "split_estim
 def read_estimates(
     decider: BaseEstimator, Z: Any, *, reset: bool, least: int = 1
 ) -> np.ndarray:
-    """Check the table that a decider is given, of at least so many queries.
+    """Check the table that a decider is given, of `least` or more queries.
 
     Columns that are named as a router's transform names them are put in its order.
     """

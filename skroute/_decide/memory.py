@@ -1,4 +1,4 @@
-"""What a router remembers of its training queries, to settle rules on."""
+"""What a router remembers of its training queries: the trade-off they offer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
 
 __all__ = ["TrainingTradeOff"]
 
-# Training queries kept to settle a budget among fewer models than all.
+# Training queries that are kept, for rules that leave some models out.
 _N_KEPT = 4096
-# Queries at whose steps a path is drawn, where not all are in one place.
+# Queries whose steps make the levels of a path, where the table is on a cluster.
 _N_WALKED = 16384
 
 
 @dataclass(frozen=True)
 class TrainingTradeOff:
-    """What a router remembers of its training queries.
+    """Mean spend and quality of the training queries, to find prices on.
 
     Attributes
     ----------
@@ -36,9 +36,9 @@ class TrainingTradeOff:
     best_single_quality : float
         Its mean quality.
     kept : tuple of ndarray
-        Estimated quality and cost, what calls count for in a mean quality, and true
-        cost, of at most 4,096 queries at even distances; enough where a cap or a
-        tolerance changes the path.
+        For at most 4,096 queries at even distances: estimated quality and cost, doubly
+        robust quality, and true cost. The path is drawn anew on these where a cap or a
+        tolerance leaves models out.
     """
 
     path: PricePath
@@ -83,11 +83,11 @@ class TrainingTradeOff:
         weight : ndarray of shape (n_queries, n_models), default=None
             Weight of every outcome.
         executor : Executor, default=IN_MEMORY
-            Where the queries are. Elsewhere the arrays are handles of columns, and the
-            prices of the path are those at which a sample of the queries steps.
+            Where the queries are. On a cluster the arrays are handles of columns, and
+            the path has the prices at which a sample of the queries steps.
         estimates_for_quality : ndarray of shape (n_queries, 2 * n_models), default=None
-            Estimates whose decisions tell the quality at a price; ``None`` is
-            `estimates`, whose decisions tell what is spent.
+            Estimates on which the quality at a price is judged; by default `estimates`,
+            on which the spend is.
         """
         n_queries = executor.count(estimates)
         sums = executor.get(executor.total(weighted_sums, true_quality, weight))
@@ -124,7 +124,11 @@ class TrainingTradeOff:
         yields_to_single: bool = True,
         averages: Averages | None = None,
     ) -> Settled:
-        """Settle a rule; `yields_to_single` lets one model win over routing."""
+        """Find the price of a rule.
+
+        `yields_to_single` lets a single model answer all queries where that is better
+        than routing.
+        """
         path = self.path
         if rule.narrows and rule.needs_training_path:
             quality, cost, true_quality, true_cost = self.kept
@@ -146,5 +150,5 @@ def _correct(
     weight: np.ndarray | None,
     per_mass: np.ndarray,
 ) -> np.ndarray:
-    """Count each call in a mean of qualities, (n_queries, n_models)."""
+    """Find the doubly robust quality of each call, (n_queries, n_models)."""
     return doubly_robust(truth, np.hsplit(estimates, 2)[0], weight, per_mass)

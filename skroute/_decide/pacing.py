@@ -2,7 +2,7 @@ r"""Pacing: moving the shadow price while the traffic drifts.
 
 A price that was tuned on training queries spends a mean budget as long as the traffic
 looks like them. :class:`Pace` keeps the bill of a running stream and says at which
-place of the recent trade-off the next queries belong.
+price the next queries are to be decided.
 
 With budget :math:`B`, realised costs :math:`c_i`, horizon :math:`H` and the recent
 queries :math:`W`, one update is
@@ -47,9 +47,9 @@ _HORIZON = 250
 # Queries over which the ratio of realised to expected cost is averaged; at least two
 # updates, or it swings with the models that each of them called.
 _MEMORY = 500
-# Queries' worth of a budget on which the estimates are believed to begin with.
+# The expected costs count as right for the spend of this many queries at the start.
 _PRIOR = 100
-# New queries after which the trade-off is computed anew.
+# New queries after which the trade-off is computed again.
 _STALE = 50
 
 
@@ -146,7 +146,7 @@ class Pace:
 
     def _refresh(self, rule: Rule) -> Pace:
         """Compute the trade-off of the recent queries, if it is time."""
-        # Few recent queries say less about the traffic than those of fit do.
+        # The queries of fit say more about the traffic than a few recent ones.
         growing = len(self.quality) < _WINDOW[0]
         if (growing and not self.own) or not (growing or self.fresh >= _STALE):
             return self
@@ -157,10 +157,9 @@ class Pace:
     def _write_off(self, budget: float, n_queries: int) -> Pace:
         """Forget money that the recent queries could not spend, or had to.
 
-        Savings that the best models would not take move no price now, and would be
-        squandered once they could; overspending is held against as many queries as two
-        horizons of cheapest models pay back, and not at all where these are too
-        expensive.
+        Savings that even the best models do not use up change no price now, and would
+        later be spent at once. Overspending is kept up to what the cheapest models pay
+        back in two horizons, which is nothing where these are too expensive.
         """
         horizon = max(_HORIZON, n_queries)
         cheapest, best = self._cost_ratio(budget) * self.path.cost[[0, -1]]

@@ -3,9 +3,9 @@ r"""The shadow price of a budget: its Lagrange multiplier, and where it is found
 Maximising the mean quality under a mean budget separates, for a given shadow price
 :math:`\lambda \ge 0`, into one decision per query: the model with the largest
 ``quality - price * cost``. As the price falls, each query climbs the upper concave hull
-of its (cost, quality) points, from its cheapest model to its best. All such climbs of
-all queries, sorted by slope, are the whole trade-off: every budget, quality target or
-batch is a place on that walk.
+of its (cost, quality) points, from its cheapest model to its best. The climbs of all
+queries, sorted by slope, are the whole trade-off: a budget or a quality target is a
+place on that walk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 _MAX_LEVELS = 2048
 # Part of a budget that may stay unspent before a block of queries is split.
 _NEGLIGIBLE = 0.005
-# Part of a mean quality that sums in another order may change.
+# Relative rounding of mean qualities, which are sums in any order.
 _ROUNDING = 1e-9
 
 
@@ -75,9 +75,9 @@ def assign_shadow_prices(
     """Find the price at which each query is decided, (n_queries,).
 
     Where the two prices of a mixture disagree, the queries are put in one evenly spread
-    order, and as many of the first as the share allows are decided at the lower one: a
-    systematic sample without chance, and a larger share only adds to it. A query alone
-    goes with the larger share. `allowed` leaves each query one model at least.
+    order, and the first of them, up to the share, are decided at the lower one. This is
+    a systematic sample: nothing is drawn, and a larger share only adds queries. A lone
+    query takes the larger share. `allowed` leaves each query one model at least.
     """
     prices = np.full(len(quality), price.high)
     if price.low is None:
@@ -111,7 +111,7 @@ def choose_each(
     `prices`, (n_queries,), hold few different ones: each is decided in one go.
     """
     if len(prices) == 1 or (len(prices) and (prices == prices[0]).all()):
-        # Nothing is copied where there is only one price.
+        # With one price for all, nothing need be copied.
         choice = choose(quality, cost, prices[0], allowed)
     else:
         choice = np.full(len(quality), -1)
@@ -327,7 +327,7 @@ class PricePath:
         if self.single_quality is None or self.single_cost is None:
             return price
         better = quality + _ROUNDING * abs(quality)
-        # Mostly routing is better, and a request should not wait for more than that.
+        # Usually routing is better; this returns before the slower search.
         if self.single_quality.max() <= better:
             return price
         affordable = self.single_cost <= add_slack(budget)
@@ -363,7 +363,7 @@ def _sum_decisions(
     """Sum money, quality and steps taken over some queries, at falling prices."""
     quality, cost = np.hsplit(estimates, 2)
     steps = climb_hulls(quality, cost)
-    # At no price at all every step is taken, however flat it is.
+    # At a price of 0 every step is taken, however small its gain.
     n_steps = np.where(
         prices > 0,
         np.searchsorted(-steps.price, -prices, side="left"),

@@ -1,7 +1,7 @@
-"""What is asked of a decision: a budget, a target or a price, and its limits.
+"""The rule of a decision: a budget, a quality target or a price, and its limits.
 
 :class:`Rule` holds the arguments that :class:`~skroute.BudgetDecider` documents, and
-says what follows from them alone. How a rule is met is in `engine`.
+checks them, and says which models are candidates. `engine` finds the price.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCOPES = ("mean", "query", "batch")
 
 @dataclass(frozen=True)
 class Rule:
-    """What is asked; the fields are the parameters of `BudgetDecider`.
+    """The parameters of `BudgetDecider`, as one value.
 
     A field that is added later needs a default, so that files without it still load.
     """
@@ -127,7 +127,7 @@ class Rule:
         *,
         as_fallback: bool = False,
     ) -> np.ndarray:
-        """Models in play: available, under the cap, within the tolerance.
+        """Find the candidates: available, under the cap, within the tolerance.
 
         `available` is a mask of models, (1 or n_queries, n_models); all by default. As
         fallbacks, a query may have no candidate left.
@@ -161,7 +161,7 @@ class Rule:
         return _parse_percentage(self.min_quality) * best_single
 
     def is_same(self, other: Rule) -> bool:
-        """Whether both ask the same; of two arrays of caps it is not known."""
+        """Whether both are equal; two different arrays of caps never are."""
         ours, others = (
             [getattr(rule, name) for name in _NAMES] for rule in (self, other)
         )
@@ -172,7 +172,7 @@ class Rule:
             return False
 
     def check_same_candidates(self, settled: Rule) -> None:
-        """Raise if the path of a settled rule is drawn among other models than ours."""
+        """Raise if a settled rule found its price among other candidates than ours."""
         before, after = settled._describe_candidates(), self._describe_candidates()
         if self.needs_training_path and before != after:
             raise ValueError(
@@ -182,7 +182,7 @@ class Rule:
             )
 
     def _describe_candidates(self) -> str:
-        """Say among which models the path is drawn."""
+        """Describe the models among which a price is found on training queries."""
         if not self.needs_training_path:
             return "tolerance=0"
         cap = ""

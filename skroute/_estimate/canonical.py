@@ -1,8 +1,8 @@
 """The canonical order and unit: what is estimated inside, whatever the caller's table.
 
 Models are put in an order of their own, so that the order of the columns of y changes
-no decision, and qualities are scaled to [0, 1], the range seen in training. Both happen
-at the door only, on the way in and on the way back.
+no decision, and qualities are scaled to [0, 1], the range seen in training. Tables are
+converted once before a fit, and estimates back before they are returned.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Canonical:
     ) -> Canonical:
         """Find order and unit for a table of qualities, and mean costs of its models.
 
-        The order is by mean quality, then by cost; models that are equal in both are
-        told apart by which rows they did well on.
+        The order is by mean quality, then by cost; where both
+        are equal, the rows decide on which a model did well.
         """
         fingerprint = executor.total(
             _model_fingerprint, quality, executor.numbers(quality)
@@ -106,7 +106,7 @@ def take_columns(table: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _model_fingerprint(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Sums that tell models apart: of qualities, of outcomes, and by row numbers."""
+    """Sum qualities, outcomes, and qualities times row numbers, to sort models by."""
     known = np.where(np.isnan(quality), -1.0, quality)
     return np.vstack([weighted_sums(quality), (numbers + 1.0) @ known])
 

@@ -27,12 +27,12 @@ from skroute._table.duplicates import Duplicates
 
 __all__ = ["QueryViews", "fit_views"]
 
-# How softly a query belongs to clusters, as a part of their mean squared radius: nearly
-# all to the next one. Softer profiles are smoother kernels, of which there are two.
+# How softly a query belongs to clusters, as a part of their mean squared radius: almost
+# wholly to the nearest one. Softer profiles would be like the kernels.
 _SOFTNESS = 0.1
 # Queries on which directions and centres are found, at most.
 _N_SAMPLED = 8192
-# Wider embeddings are projected on so many of their leading directions.
+# Wider embeddings are projected on this number of leading directions.
 _MAX_WIDTH = 512
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -201,7 +201,7 @@ def fit_views(
     counted = np.flatnonzero(duplicates.counted)
     centre, scale, basis, sample, sampled = _fit_scaling(X, rng, counted, executor)
     every = len(sample) == len(counted)
-    # A block of identical queries is worth one landmark.
+    # Identical queries make one landmark.
     _, different = np.unique(duplicates.first[sampled], return_index=True)
     centres = [_find_landmarks(sample[different], n_landmarks, rng)]
     softness, pulls = [], []

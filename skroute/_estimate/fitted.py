@@ -46,7 +46,7 @@ class FittedRouter:
         Prices, or regressions of cost.
     ranker : PairRanker or None
         Corrects the order of the models; ``None`` where it has not shown to help. It
-        knows a model only by what the regressions say of it, so it serves any pool.
+        knows a model only by its estimates, so it serves any pool.
     rank_weight : float
         Its share in the differences between models.
     """
@@ -95,7 +95,9 @@ class FittedRouter:
         n_folds: int,
         options: Options = OPTIONS,
     ) -> tuple[FittedRouter, Estimates]:
-        """Add a model, as the last one; also honest estimates of all models on X.
+        """Add a model, as the last one; also estimates of all models on X.
+
+        Those of the new model are out of fold.
 
         `y` are its outcomes (n_queries,), ``NaN`` where unknown, and `costs` its price,
         or what its calls have cost.
@@ -126,6 +128,7 @@ class FittedRouter:
         )
 
     def _scores(self, pairs: PairEstimates) -> np.ndarray | None:
+        """Rank scores: those of the regressions, corrected by the ranker."""
         if self.ranker is None:
             return None
         return log_odds(pairs.quality) + self.ranker.predict(pairs.features)

@@ -12,7 +12,7 @@ __all__ = ["OPTIONS", "Options"]
 
 @dataclass(frozen=True)
 class Options:
-    """What is estimated, and when a ranker is followed.
+    """What is estimated, and when a ranker is used.
 
     Attributes
     ----------
@@ -28,13 +28,13 @@ class Options:
     n_hidden : int
         How many of these strengths, at either end, the ranker does not see.
     two_weights : bool
-        Weigh what the models of a query share apart from what separates them.
+        Weigh the level of a query and the differences of its models separately.
     trust : bool
         Shrink estimates of queries far from the training data to the models' means.
     min_ranked : int
-        Queries on which models differ that a ranker needs; fewer teach it noise.
+        Least number of queries on which models differ; fewer teach a ranker noise.
     doubt : float
-        Standard errors by which a ranker has to help.
+        Standard errors by which the gain of a ranker must exceed 0.
     """
 
     gammas: tuple[float, ...] = (1.0, 2.0)

@@ -84,7 +84,7 @@ class RidgeFit:
 
 
 class _Sums:
-    """What ridge needs to know of some rows: sums, cross products and their count."""
+    """Sums and cross products of some rows: all that a ridge needs."""
 
     def __init__(self, n_features: int, n_outputs: int) -> None:
         self.n_rows = 0
@@ -96,6 +96,7 @@ class _Sums:
         self.yy = np.zeros((n_outputs, n_outputs))
 
     def add(self, Phi: np.ndarray, Y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Add rows of features, targets and weights."""
         self.n_rows += len(Phi)
         # A product with its own transpose takes half the time.
         weighed = Phi if weight is None else Phi * weight[:, None]
@@ -119,7 +120,9 @@ class _Sums:
         return result
 
     def solve(self, basis: np.ndarray | None) -> RidgeFit | None:
-        """Ridge with an unpenalised intercept, at all strengths; None without two rows.
+        """Solve a ridge at all strengths; ``None`` if there are fewer than two rows.
+
+        The intercept is not penalised.
 
         Coefficients are penalised under the map `basis`, and returned without it.
         """
@@ -129,6 +132,7 @@ class _Sums:
         xx, xy = self.xx - self.n * np.outer(x, x), self.xy - self.n * np.outer(x, y)
         if basis is not None:
             xx, xy = basis.T @ xx @ basis, basis.T @ xy
+        # One eigendecomposition serves all strengths.
         values, vectors = eigh(xx, check_finite=False)
         shrunk = (vectors.T @ xy)[:, :, None] / (
             np.maximum(values, 0.0)[:, None, None] + ALPHAS[None, None, :]
@@ -211,8 +215,8 @@ def fit_ridges(
         features, so that no row is multiplied.
     differences : bool, default=False
         Judge a strength by its error on the differences between the outputs of a row,
-        and not on their common level: decisions compare outputs, and what separates
-        them is fainter than what they share, so it wants a smoother fit.
+        and not on their common level. Decisions compare outputs, and the differences
+        are smaller than the level, so they need a smoother fit.
     offsets : tuple of int, default=(0,)
         Strengths to keep, as steps on the grid from the one with the least error.
     weight : ndarray of shape (n_queries, n_outputs), default=None
@@ -260,7 +264,8 @@ def fit_ridges(
     if position is not None:
         positions = [position] * len(bases)
     elif differences and len(groups) > 1:
-        # The mean of a row that is known in part is no combination of sums.
+        # Where outputs are known on different rows, the mean of a row that is taken off
+        # does not follow from sums: this needs another pass over the rows.
         errors = executor.total(_error_of_rows, *data, paths, scale)
         positions = executor.get(errors).argmin(axis=1).tolist()
     else:
@@ -301,7 +306,7 @@ class _Outline:
     """What is known of some rows before they are regressed; adds up over parts.
 
     The number of folds, the sums of every output over its known rows, and which outputs
-    are known on the same rows at the same weights, (n_outputs, n_outputs).
+    are known on the same rows at the same weights, bool (n_outputs, n_outputs).
     """
 
     n_folds: int

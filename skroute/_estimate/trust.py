@@ -1,8 +1,8 @@
-"""Trust: how far the estimates of a query are believed, by its distance from training.
+"""Trust in the estimates of a query, by its distance from the training queries.
 
-Estimates are believed (1) where most training queries lie, measured by the distance
-from the nearest landmark. Beyond nearly all training queries (0) regressions only
-extrapolate, and the means of the models are all that is known.
+It is 1 up to the distance from the nearest landmark within which most training queries
+lie. It is 0 beyond nearly all of them: regressions only extrapolate there, so the means
+of the models are served.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def shrink_to_mean(
 
 
 def pull_factors(sizes: np.ndarray) -> np.ndarray:
-    """Factors by which queries would be farther from the centre of their cluster.
+    """Find by what factor squared distances grow if a query leaves its cluster.
 
-    Each pulled the centre towards itself: squared distances would grow by this factor,
-    had it not (J. A. Hartigan, "Clustering Algorithms", 1975).
+    Each query of a cluster of this size has pulled the centre towards itself (J. A.
+    Hartigan, "Clustering Algorithms", 1975).
     """
     return (sizes / np.maximum(sizes - 1, 1)) ** 2
 
@@ -61,13 +61,14 @@ def find_trust(
 ) -> tuple[tuple[float, float], Any]:
     """Find the limits of trust, and the trust in the training queries (a column).
 
-    Training queries are judged as queries to come will be: one that `pulled` its
-    landmark at the distance it would have without, one that is a landmark itself by the
-    next one. Duplicates of a prompt make it no better known to other queries; only
-    prompts of a block will be asked again.
+    Training queries are judged as new queries will be. Where they `pulled` the centres
+    that are the landmarks, their distance is what it would be without the pull; a query
+    that is a landmark by itself is judged by the next landmark. Rows of a block keep
+    their distance, because their embedding will come again.
     """
     column = executor.map(_find_nearest, to_landmarks, X, pulled)
     own, *rest = executor.gather(column).T
+    # Each prompt counts once in the quantiles.
     different = duplicates.first == np.arange(len(own))
     if pulled:
         second, nearest = rest[0], rest[1].astype(int)

@@ -44,7 +44,7 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
         )
     utility = np.empty_like(p)
     for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
-        # Of very many models, even the pairs of one query are too many at once.
+        # With very many models, even the pairs of one query are too many at once.
         for some in chunks(n_models, max(1, _MAX_PAIRS // n_models)):
             utility[part, some] = _advantage(
                 scores[part, some, None],
@@ -64,12 +64,13 @@ def blend(p: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
 def _advantage(
     my_score: np.ndarray, score: np.ndarray, mine: np.ndarray, other: np.ndarray
 ) -> np.ndarray:
-    """Mean advantage of some models over each other one."""
+    """Average the advantage of some models over the others."""
     differ = mine + other - 2.0 * mine * other
     advantage = differ * np.tanh((my_score - score) / 2.0)
     return np.add.reduce(advantage, axis=2) / score.shape[2]
 
 
 def _uncertain(p: np.ndarray) -> np.ndarray:
+    """Keep probabilities away from 0 and 1."""
     # np.clip takes several times as long on the few numbers of a query.
     return np.minimum(np.maximum(p, _MARGIN), 1.0 - _MARGIN)

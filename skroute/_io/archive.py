@@ -3,8 +3,11 @@
 Its members are ``router.json``, ``arrays/<n>.npy`` and ``texts/<n>.txt``, all stored as
 they are: arrays and texts unfold into no more than the file's own size. What its JSON
 becomes is counted before it is read. So the size of the file bounds the memory it
-takes. The zip comment is the SHA-256 of every byte before it. It tells damage, not who
-wrote the file: anyone can compute it.
+takes. The zip comment is the SHA-256 of every byte before it. It shows damage, but not
+who wrote the file: anyone can compute it.
+
+This module checks the file as a whole; `registry.check_object_state` then checks each
+object before it is made.
 """
 
 from __future__ import annotations
@@ -82,6 +85,7 @@ def _make_member(name: str) -> zipfile.ZipInfo:
 
 
 def _check_main_size(size: int, max_bytes: int) -> None:
+    """Refuse a ``router.json`` that is too large a part of the largest file."""
     if size > max_bytes // _JSON_SHARE:
         raise ValueError(
             f"its names and numbers take {size:,} bytes, more than max_bytes / "
@@ -95,6 +99,7 @@ def _compute_room(size: int) -> int:
 
 
 def _check_value_count(encoded: bytes, room: int) -> None:
+    """Refuse JSON whose values would take more memory than there is room for."""
     if sum(encoded.count(mark) * size for mark, size in _MARKS.items()) > room:
         raise ValueError("its JSON has too many values for the size of the file")
 
@@ -112,8 +117,44 @@ def _check_end_record(content: bytes) -> None:
         raise ValueError("it has too many members")
 
 
+def _read_intact(file: Path, max_bytes: int) -> bytes:
+    """Read the file, if its size is allowed and its digest is that of its bytes."""
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > max_bytes:
+            raise ValueError(
+                f"it has {size:,} bytes, more than max_bytes={max_bytes:,}"
+            )
+        content = stream.read(size)
+    if not content.startswith(_MAGIC):
+        raise ValueError("it is something else, or it lost its beginning")
+    digest = content[-_N_DIGEST:]
+    if not digest.startswith(_DIGEST):
+        raise ValueError("it was cut off, or it was never a router's file")
+    actual = hashlib.sha256(memoryview(content)[:-_N_DIGEST]).hexdigest()
+    if digest != _DIGEST + actual.encode():
+        raise ValueError("it was altered since it was saved: its digest differs")
+    return content
+
+
+def _open_checked(content: bytes) -> zipfile.ZipFile:
+    """Open the archive after checks of what it says of its members."""
+    _check_end_record(content)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except Exception as error:
+        # zipfile trusts the fields, so a crafted one raises any exception.
+        raise ValueError(f"it is no readable archive ({error})") from None
+    members = archive.infolist()
+    if len({member.filename for member in members}) < len(members):
+        raise ValueError("it has two members of one name")
+    if sum(member.file_size for member in members) > len(content):
+        raise ValueError("its members are together larger than the file")
+    return archive
+
+
 class CheckedArchive:
-    """A router's file, read and checked as a whole before anything in it is believed.
+    """A saved file, checked as a whole when it is opened; gives its parts one by one.
 
     `main` is what ``router.json`` holds, and `room` the bytes that its objects may
     take. A file that is too large, truncated, altered or something else is a
@@ -121,20 +162,9 @@ class CheckedArchive:
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        content = self._read_intact(file)
-        _check_end_record(content)
-        try:
-            self._zip = zipfile.ZipFile(io.BytesIO(content))
-        except Exception as error:
-            # zipfile trusts the fields, so a crafted one raises any exception.
-            raise ValueError(f"it is no readable archive ({error})") from None
-        members = self._zip.infolist()
-        self._members = {member.filename: member for member in members}
-        if len(self._members) < len(members):
-            raise ValueError("it has two members of one name")
-        if sum(member.file_size for member in members) > len(content):
-            raise ValueError("its members are together larger than the file")
+        content = _read_intact(file, max_bytes)
+        self._zip = _open_checked(content)
+        self._members = {member.filename: member for member in self._zip.infolist()}
         _check_main_size(self._find_size(_MAIN), max_bytes)
         self.room = _compute_room(len(content))
         self.main = self._read_json(self._read_content(_MAIN))
@@ -154,30 +184,13 @@ class CheckedArchive:
             "utf-8", "surrogatepass"
         )
 
-    def _read_intact(self, file: Path) -> bytes:
-        with file.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size > self._max_bytes:
-                raise ValueError(
-                    f"it has {size:,} bytes, more than max_bytes={self._max_bytes:,}"
-                )
-            content = stream.read(size)
-        if not content.startswith(_MAGIC):
-            raise ValueError("it is something else, or it lost its beginning")
-        digest = content[-_N_DIGEST:]
-        if not digest.startswith(_DIGEST):
-            raise ValueError("it was cut off, or it was never a router's file")
-        actual = hashlib.sha256(memoryview(content)[:-_N_DIGEST]).hexdigest()
-        if digest != _DIGEST + actual.encode():
-            raise ValueError("it was altered since it was saved: its digest differs")
-        return content
-
     def _find_size(self, name: str) -> int:
         if name not in self._members:
             raise ValueError(f"it has no member {name}")
         return self._members[name].file_size
 
     def _read_content(self, name: str) -> bytes:
+        """Read a member, which must be stored as it is and as long as it says."""
         size = self._find_size(name)
         member = self._members[name]
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:

@@ -1,7 +1,8 @@
 """What a router file may hold: one table of classes, and what is checked of each.
 
 Files name a class by its tag, never by a place in the code, so modules can be renamed.
-Whoever adds a class to a fitted router adds it here; `save` names it until then. The
+Whoever adds a class to a fitted router adds it here; until then `save` refuses it by
+name. The
 classes of scikit-learn are those that stand around routers and hold nothing but numbers
 and text. Each was read for what a crafted state could do: the checks refuse what would
 reach past an array, call a function or open a file. They hold for saving too, so that
@@ -87,7 +88,7 @@ def find_tag(kind: type) -> str | None:
 def check_object_state(tag: str, state: dict[str, Any]) -> None:
     """Check the attributes of an object before it is saved, or made from a file.
 
-    If it could do more than compute, the error says what it would have to be.
+    Raises a ``ValueError`` if they could make it do more than compute.
     """
     for name in ("n_jobs", "n_threads"):
         number = state.get(name)

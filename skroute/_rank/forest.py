@@ -19,16 +19,16 @@ from skroute._rank.model_text import MOST_TREES, read_model
 __all__ = ["PairRanker"]
 
 _MOST_LEAVES = 131_072  # LightGBM's own limit
-# Leaves add up to something finite, and LightGBM writes this in place of infinity.
+# Limit that keeps sums of leaves finite; LightGBM writes it in place of infinity.
 _LARGEST = 1e300
-# Leaves of trees whose leaves are the bits of a byte.
+# Most leaves of a tree that fit the bits of a byte.
 _N_BITS = 8
-# The first leaf that is left, of leaves that are crossed out: never the last of them.
+# For each byte of crossed-out leaves, the first that is left; the last always is.
 _FIRST_LEFT = np.array(
     [(~code & (code + 1)).bit_length() - 1 for code in range(1 << _N_BITS - 1)]
 )
-# Pairs times trees at once: few enough for the cache, and so many that threads seldom
-# take turns. Memory does not grow with the number of trees beyond that of the trees.
+# Pairs times trees at once: few enough for the cache, and enough that threads seldom
+# wait for the interpreter's lock. It bounds the memory whatever the number of trees.
 _AT_ONCE = 100 * 1024
 
 
@@ -172,6 +172,7 @@ class _Walk:
         first_node = first_leaf - np.arange(len(first_leaf))
 
         def absolute(child: np.ndarray) -> np.ndarray:
+            # From numbers within a tree to places among all nodes, then all leaves.
             inner = child + first_node[tree]
             return np.where(child >= 0, inner, nodes + ~child + first_leaf[tree])
 

@@ -1,8 +1,8 @@
 """Read a ranking model in LightGBM's text format, into plain arrays of numbers.
 
 Models come in this text from LightGBM after training, and from files of formats 1 and
-2. LightGBM trusts it: a child outside of its tree ends the process. Here its numbers
-are taken, and `PairRanker` checks that they make trees.
+2. LightGBM does not check it: a child outside of its tree ends the process. Here only
+its numbers are read, and `PairRanker` checks that they make trees.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _are_plain(line: str, size: int) -> bool:
 
 
 def _extend(found: array, line: str, size: int) -> bool:
-    """Add the numbers of a line; whether it holds so many."""
+    """Add the numbers of a line; returns whether there are `size` of them."""
     # Words take far more memory than their line: none outlives this call.
     words = line.split()
     if len(words) != size or max(map(len, words), default=0) > _LONGEST:

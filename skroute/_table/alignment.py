@@ -1,8 +1,11 @@
 """Alignment: put the tables that come with `y` in one order of models and rows.
 
-Every function that takes two tables reads them here. Columns with names are matched by
-name. Columns without names are in the order of the columns of `y`. Rows are matched by
-position, and their labels must agree (see :func:`skroute._table.names.check_rows`).
+Scores, metrics, reports and deciders read their tables here. A fit of a router has no
+estimates and no given order of models, so it checks `y` first and then aligns its costs
+with :func:`skroute._table.costs.align_costs`, as `align` does. In both, columns with
+names are matched by name, columns without names are in the order of the columns of `y`,
+and rows are matched by position, where their labels must agree (see
+:func:`skroute._table.names.check_rows`).
 """
 
 from __future__ import annotations
@@ -51,13 +54,13 @@ def align(
 ) -> Aligned:
     """Check the tables that describe the same queries, and align them.
 
-    They come out in the order of `models`, if given, else in that of the columns of
-    `y`; a `y` without names is taken to be in this order already. Columns of estimates
-    may be named as ``router.transform`` names them. Costs may be per model, also by
-    name, unless `per_query`. Whatever else has a row for each query goes to `beside`:
-    only its row labels are looked at.
+    They are returned in the order of `models`, if given, else in that of the columns
+    of `y`. A `y` without names is taken to be in this order already. Columns of
+    estimates may be named as ``router.transform`` names them. Costs may be per model,
+    also by name, unless `per_query`. `beside` is whatever else has a row for each
+    query; only its row labels are checked.
     """
-    check_rows(  # y is the first: the others are to follow it
+    check_rows(  # y comes first, so errors ask to reorder the others
         y=y,
         costs=costs if getattr(costs, "ndim", 0) == 2 else None,
         quality=quality,
@@ -85,6 +88,7 @@ def align(
     )
     if own is None or wanted is None:
         return aligned
+    # So far all are in the order of y, which has names, and `models` asks for another.
     turned = {
         field: reorder_columns(table, own, wanted, "y")
         for field, table in aligned._asdict().items()
@@ -152,7 +156,7 @@ def _find_agreed_names(**tables: Any) -> np.ndarray | None:
 
 
 def check_given(**tables: Any) -> None:
-    """Refuse to judge where a table is absent."""
+    """Raise a ``ValueError`` if one of these tables is ``None``."""
     for name, table in tables.items():
         if table is None:
             raise ValueError(

@@ -52,9 +52,10 @@ def round_up(money: float) -> float:
 def align_costs(
     costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
 ) -> np.ndarray:
-    """Check per-query costs of the given shape, ``NaN`` where unknown.
+    """Check per-query costs, and put their columns in the order of `models`.
 
-    Columns that have names are put in the order of `models` (n_models,).
+    They must have the given shape, that of y; ``NaN`` is unknown. Columns without names
+    are in the order of `models` (n_models,) already.
     """
     if isinstance(costs, Mapping):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 Logs hold a prompt many times, evaluations draw several answers per prompt, and hosted
 encoders return the same prompt with differences of up to 1e-4 in every feature. Rows
-of one prompt must be held out together, and count once where a fit weighs evidence.
+of one prompt must be held out together, and count as one query in a fit.
 
 Two rows are one prompt if their distance is below 2% of the spread of the queries, the
 root mean squared distance from their centre. Copies with noise of 1e-4 in each of 3,072
@@ -33,17 +33,17 @@ __all__ = [
     "number_equal",
 ]
 
-# Rows from which a prompt is a block, which is decided as one. In small tables it is a
-# tenth of the rows, but at least `_SMALLEST_BLOCK`.
+# Number of rows from which a prompt is a block. In small tables it is a tenth of the
+# rows, but at least `_SMALLEST_BLOCK`.
 BLOCK = 50
 _SMALLEST_BLOCK = 10
 # Largest distance of two rows of one prompt, in units of the spread of the queries.
 _NEAR = 0.02
-# Random directions that queries are projected on: 8 numbers of each are compared,
-# whatever its width.
+# Number of random directions that queries are projected on. Distances are compared in
+# these few numbers, whatever the width of the embeddings.
 _N_DIRECTIONS = 8
 # In few dimensions different queries are near each other by chance. The limit is
-# lowered until that is expected of one query in a hundred.
+# lowered until this is expected for one query in a hundred.
 _BY_CHANCE = 0.01
 # Width of the grid cells in which rows are compared, in units of the limit. A pair
 # that a border separates shares a cell of another, shifted, grid.
@@ -63,7 +63,7 @@ _KEPT, _LEFT_OUT, _AVERAGED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Which rows are of one prompt.
+    """Which rows are duplicates of one prompt.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Duplicates:
     group : ndarray of int of shape (n_queries,) or None
         Groups that the user wants to be held out together.
     has_blocks : bool
-        Whether large prompts are blocks.
+        Whether prompts of very many rows are blocks.
     """
 
     first: np.ndarray
@@ -86,8 +86,8 @@ class Duplicates:
     def block(self) -> np.ndarray:
         """Whether rows are of a prompt that is a large part of the table.
 
-        An encoder that truncates long prompts makes such blocks. Their rows are not
-        one question that was asked again: each counts by itself.
+        An encoder that truncates long prompts makes such blocks. Their rows are
+        different prompts, so each counts by itself.
         """
         n_rows = len(self.count)
         large = self.count >= min(BLOCK, max(_SMALLEST_BLOCK, n_rows // 10))
@@ -106,8 +106,9 @@ class Duplicates:
     def units(self) -> np.ndarray:
         """Number the sets of rows that folds must not separate, (n_queries,).
 
-        Rows of one prompt, or of one group, share a number. Rows of a block are apart:
-        kept together they would be all of what a fold knows, or nothing.
+        Rows of one prompt, or of one group, share a number. Rows of a block each have
+        their own: in one fold they would be unknown to the router that is tested on
+        them, although the served router knows them.
         """
         rows = np.arange(len(self.first))
         unit = np.where(self.block, rows, self.first)
@@ -197,6 +198,7 @@ def _match_points(points: np.ndarray) -> np.ndarray:
     n_points, n_dimensions = points.shape
     near = min(_NEAR, (_BY_CHANCE / n_points) ** (1.0 / n_dimensions))
     rng = np.random.default_rng(0)
+    # Cells are hashed: an odd factor for each dimension, summed modulo 2**64.
     odd = 2 * rng.integers(2**62, size=n_dimensions, dtype=np.int64) + 1
     first = np.arange(n_points)
     roots = first
@@ -207,6 +209,7 @@ def _match_points(points: np.ndarray) -> np.ndarray:
         code = np.clip(cell, -(2.0**62), 2.0**62).astype(np.int64) @ odd
         _join_in_cells(points, roots, code, near, first)
         roots = roots[first[roots] == roots]
+    # A row that stands for others may have been joined to another in a later grid.
     while (first[first] != first).any():
         first = first[first]
     return first
@@ -233,6 +236,7 @@ def _join_in_cells(
         apart = ((points[left] - points[leader]) ** 2).sum(axis=1)
         joins = apart <= near**2
         first[left[joins]] = leader[joins]
+        # The others may be near each other: they take the next leader of their cell.
         left, code = left[~joins], code[~joins]
 
 
@@ -283,7 +287,7 @@ def average_duplicates(
 def _replace_rows(
     table: np.ndarray, place: np.ndarray, averages: np.ndarray, left_out: float
 ) -> np.ndarray:
-    """Rows as they are, as averages, or without anything."""
+    """Replace the first row of each prompt by its averages, and empty its others."""
     table = np.array(table)
     table[place == _LEFT_OUT] = left_out
     averaged = place >= _AVERAGED

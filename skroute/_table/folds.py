@@ -17,9 +17,10 @@ def draw_folds(
 ) -> np.ndarray:
     """Draw the fold (n_queries,) of each query; duplicates stay together.
 
-    A query whose copy is in the training folds is not held out. Only the rows of blocks
-    (see `Duplicates.block`) are spread over the folds: kept together they would be all
-    of what a fold knows, or none of it. There are never more folds than prompts.
+    A query whose duplicate is in the training folds is not held out. Rows of blocks
+    (see `Duplicates.block`) are spread over the folds: in one fold they would be
+    unknown to the router that is tested on them, although the served router knows them.
+    There are never more folds than prompts.
     """
     rng = check_random_state(random_state)
     duplicates = (
