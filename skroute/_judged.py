@@ -96,6 +96,7 @@ def observe(
     y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
     if models is None:
         models = default_names(y.shape[1])
+    # A router of a third party may know no prices.
     known = getattr(_find_router(estimator), "_known_prices", None)
     if spend is None:
         prices = None if known is None else known(user)

@@ -297,6 +297,7 @@ class BaseRouter(
         groups = check_groups(groups, len(quality))
         duplicates = find_duplicates(check_queries(self, X), groups)
         fold = draw_folds(duplicates, n_folds=5, random_state=0)
+        # Each fold is estimated by a clone that is fitted on the others.
         for k in range(fold.max() + 1):
             train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
             known = {} if costs is None else {"costs": _safe_indexing(costs, train)}
@@ -355,6 +356,7 @@ class BaseRouter(
             X=X,
             sample_weight=sample_weight,
         )
+        # Prices that the router was fitted on hold for any query.
         if spend is None:
             spend = self._known_prices()
         return normalized_auc(quality, spend, *estimates, sample_weight=sample_weight)
@@ -406,6 +408,7 @@ class BaseRouter(
         check_rows(X=X, available=available, budget=rule.budget)
         rule.check()
         trade_off = getattr(self, "_training", None)
+        # Other tables may have names or lack a cheap slice, and are decided at once.
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if trade_off is not None and plain and len(X) > _AT_ONCE:
             settled = self._settle(rule, trade_off)

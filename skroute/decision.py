@@ -259,6 +259,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         running = self._pace if fitted else None
         known = running is not None and running.is_too_little(self._settled.rule.budget)
         if fitted:
+            # The first update of a fitted decider starts on the path of fit.
             pace = running or Pace.begin(self.price_path_, len(self.models_), budget)
             self._pace = pace
             self._settled = self._settle_changes()
@@ -269,6 +270,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             columns = getattr(self, "feature_names_in_", None)
             self.models_ = infer_model_names(columns, None, None, quality.shape[1])
             pace = Pace.begin(None, quality.shape[1], budget)
+            # Nothing is known of the traffic yet: the first queries get the best
+            # models.
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
         choice = self._settled.decide(quality, cost).choice[:, 0]
         expected = cost[np.arange(len(choice)), choice]
@@ -425,6 +428,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             return self._settled
         if self._pace is None or not rule.has_mean_budget:
             return self._settled.settle_again(rule)
+        # A running stream keeps its account, and needs only another price.
         rule.check().check_same_candidates(self._settled.rule)
         price = self._pace.find_shadow_price(float(rule.budget))
         return replace(self._settled, rule=rule, price=price, target=None)

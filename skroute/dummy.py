@@ -89,6 +89,7 @@ class DummyRouter(CrossFittedRouter):
         return np.tile(self.costs_, (len(X), 1))
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
+        """Learn the means of the models; returns estimates, which are constants."""
         if self.strategy not in _STRATEGIES:
             raise ValueError(
                 f"strategy must be one of {_STRATEGIES}; got {self.strategy!r}."

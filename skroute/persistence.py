@@ -155,6 +155,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
         router = decoder.decode(archive.main["router"])
         if not isinstance(router, _HOLDS):
             raise ValueError("it holds no router")
+    # These are no fault of the file, or the caller made warnings errors.
     except (OSError, MemoryError, Warning):
         raise
     except Exception as error:

@@ -135,6 +135,7 @@ class PointwiseRouter(CrossFittedRouter):
         if self.cost_estimator is not None:
             cost_estimator = self.cost_estimator
             _check_regressor(cost_estimator, "cost_estimator")
+        # For models without an outcome in the folds that are fitted.
         self._mean_quality = np.nanmean(quality, axis=0)
         self._quality_range = float(np.nanmin(quality)), float(np.nanmax(quality))
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
@@ -193,6 +194,7 @@ def _fit_columns(estimator: BaseEstimator, X: np.ndarray, table: np.ndarray) -> 
     known = np.isfinite(table)
     patterns, group = np.unique(known, axis=1, return_inverse=True)
     group = group.ravel()
+    # A regressor of one output is fitted for each model by itself.
     only_tables = _needs_table(estimator)
     if not (only_tables or get_tags(estimator).target_tags.multi_output):
         patterns, group = known, np.arange(table.shape[1])

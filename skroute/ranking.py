@@ -416,6 +416,7 @@ class RankingRouter(CrossFittedRouter):
         costs = self._check_new_costs(costs, len(X))
         with single_threaded():
             fitted, estimates = self._fitted.with_model(X, y, costs, self.cv)
+        # What the model costs on average, however it was given.
         price = float(np.nanmean(costs))
         router = self._with_pool(
             np.append(self.models_, name),
@@ -474,9 +475,13 @@ class RankingRouter(CrossFittedRouter):
             _drop_price(as_mapping(self.costs, self.models_), gone, name),
         )
         models, training = self.models_, self._training
+        # Back within the fitted pool: its own trade-off is better than that of a few
+        # queries.
         if self._first_pool and set(router.models_) <= set(self._first_pool[0]):
             models, training = self._first_pool
         if len(models) > len(router.models_):
+            # The trade-off among fewer models is drawn again, on the queries that are
+            # kept.
             left = [int(np.flatnonzero(models == m)[0]) for m in router.models_]
             training = TrainingTradeOff.from_estimates(
                 *(table[:, left] for table in training.kept)
@@ -559,6 +564,7 @@ class RankingRouter(CrossFittedRouter):
         )
         table = _average_table(table, duplicates, executor)
 
+        # From here on models are in the canonical order, and qualities in [0, 1].
         canonical = Canonical.fit(table.quality, self.costs_, executor)
         order = canonical.order
         quality = executor.map(canonical.to_canonical, table.quality)
@@ -568,6 +574,7 @@ class RankingRouter(CrossFittedRouter):
         # The same numbers twice: here as an array, and as a column beside the queries.
         fold_array = draw_folds(duplicates, self.cv, rng)
         fold = executor.split(fold_array, table.X)
+        # Drawn here, so that the views do not change the seed of the trees.
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)

@@ -122,6 +122,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         texts = _check_texts(X)
         batch_size = check_integer(self.batch_size, "batch_size", low=1)
         model = self._load()
+        # An empty table still has the width of the model.
         if not texts:
             return np.empty((0, self._width()), dtype=np.float32)
         vectors = model.encode(

@@ -49,6 +49,7 @@ class FitsOnDraft:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # Only methods that this class defines: inherited ones are wrapped already.
         wrappers = dict.fromkeys(_FITS, _on_draft) | dict.fromkeys(_READS, _on_snapshot)
         for name, wrapper in wrappers.items():
             method = vars(cls).get(name)
@@ -87,6 +88,7 @@ def _copy(estimator: _Estimator, state: dict[str, Any]) -> _Estimator:
 
 def _swap_in(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
     """Change what a fit changed, and keep what others set in the meantime."""
+    # Attributes that the fit deleted.
     gone = before.keys() - after.keys()
     changed = {
         name: value
@@ -106,6 +108,7 @@ def _on_draft(method: Callable[..., Any]) -> Callable[..., Any]:
     def fit(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         with drafted(self) as draft:
             result = method(draft, *args, **kwargs)
+        # `fit` returns self, which is the draft here.
         return self if result is draft else result
 
     return fit

@@ -74,6 +74,7 @@ def single_threaded() -> Iterator[None]:
 
 def _enter() -> None:
     global _inside, _owner, _limits
+    # The count of blocks and the limit change together.
     with lock_of(single_threaded):
         if _inside == 0:
             _owner = ThreadPoolExecutor(1, thread_name_prefix="skroute-blas")

@@ -34,10 +34,12 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
     if available is None:
         return np.ones((1, n_models), dtype=bool)
     refuse_masked(available, "available")
+    # Names of columns of a DataFrame, which may be in another order.
     columns = model_names(available, "available")
     mask = _match_by_name(available, models)
     if mask.shape == (0,):
         raise ValueError("available leaves no model for every query: it is empty.")
+    # One list of names for all queries, then a list for each query.
     if mask.ndim <= 1 and _holds_names(mask, n_models):
         mask = _mark_named(mask, models)
     elif mask.dtype.kind in "OUS" and columns is None:
@@ -65,6 +67,7 @@ def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.nd
 def _match_by_name(available: Any, models: np.ndarray) -> np.ndarray:
     """Turn sets into lists of names, and masks by name into masks by position."""
     if isinstance(available, Set):
+        # numpy makes a set one object.
         available = sorted(available, key=str)
     named = available
     if getattr(getattr(available, "dtype", None), "kind", "b") == "b":
@@ -120,6 +123,7 @@ def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
         caps = np.asarray(budget)
     except ValueError:  # lists of unequal lengths
         caps = np.asarray(budget, dtype=object)
+    # An array of objects may hold numbers, such as fractions.
     if caps.dtype.kind == "O" and all(
         isinstance(cap, Real) and not isinstance(cap, bool) for cap in caps.flat
     ):
@@ -157,6 +161,7 @@ def under_cap(
     stuck = np.logical_not(affordable.any(axis=1))
     if on_stuck == "leave" or not stuck.any():
         return affordable
+    # The cheapest candidate of each query.
     floor = np.where(candidates, cost, np.inf).min(axis=1)
     if on_stuck == "raise":
         raise _describe_stuck(budget, floor, np.flatnonzero(stuck))
@@ -169,6 +174,7 @@ def within_tolerance(
     """Models that cost no more than the cheapest within `tolerance` of the best."""
     best = np.where(candidates, quality, -np.inf).max(axis=1, keepdims=True)
     enough = candidates & (quality >= best - tolerance)
+    # All that cost no more stay candidates, so a price can still choose among them.
     limit = np.where(enough, cost, np.inf).min(axis=1, keepdims=True)
     return candidates & (cost <= limit)
 

@@ -92,6 +92,7 @@ class Settled:
         shadow_prices = assign_shadow_prices(quality, cost, price, allowed)
         preferred = None
         if price.single is not None:
+            # One model does better than routing, so it is called for all.
             preferred = np.full(len(quality), price.single)
         elif self.averages is not None and self.rule.needs_training_path:
             shadow_prices, preferred = self._price_far_queries(
@@ -121,6 +122,8 @@ class Settled:
         far_estimates: list[tuple[np.ndarray, np.ndarray]] = []
         start = 0
         for quality, cost in estimates:
+            # Far queries are decided here too, and again below with those of other
+            # parts.
             choices.append(self.decide(quality, cost, top_k=top_k).choice)
             if self.rule.has_mean_budget:
                 far = self._find_far(quality)
@@ -162,6 +165,7 @@ class Settled:
         except InfeasibleBudgetError:
             if self.rule.on_infeasible == "raise":
                 raise
+            # The cheapest models, or for a target the best.
             return ShadowPrice(np.inf if self.rule.has_batch_budget else 0.0), None
         return self.price, None
 
@@ -206,12 +210,14 @@ def settle(
     price of the cheapest decisions (for a quality target: of the best).
     """
     target = rule.quality_target(best_single_quality)
+    # Without a price, a mean budget or a target, only quality counts.
     price = ShadowPrice(0.0 if rule.price is None else float(rule.price))
     try:
         if target is not None and rule.scope != "batch":
             price = path.price_for_quality(target)
         elif rule.has_mean_budget:
             price = path.price_for_budget(rule.budget)
+        # With a cap or a tolerance, one model for all may not be a candidate.
         elif rule.price is None and rule.budget is None and not rule.tolerance:
             price = path.price_for_best()
     except InfeasibleBudgetError:

@@ -46,12 +46,14 @@ def rank_fallbacks(
     choice = np.full((len(first), top_k), -1)
     choice[:, 0] = first
     rows = np.arange(len(first))
+    # A copy, from which the models already named are removed.
     left = np.array(np.broadcast_to(available, quality.shape))
     for place in range(1, top_k):
         # Where no model is left, the choice is -1, and the last column is False anyway.
         left[rows, choice[:, place - 1]] = False
         allowed = rule.candidates(quality, cost, left, as_fallback=True)
         if rule.has_batch_budget:
+            # A cheaper fallback keeps the total; others follow when none is left.
             held = allowed & (cost <= cost[rows, first][:, None])
             allowed = np.where(held.any(axis=1, keepdims=True), held, allowed)
         choice[:, place] = choose_each(quality, cost, prices, allowed)

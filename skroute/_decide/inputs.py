@@ -29,9 +29,11 @@ def read_estimates(
 
     Columns that are named as a router's transform names them are put in its order.
     """
+    # scikit-learn would read what is under the mask.
     refuse_masked(Z, "Z")
     table: np.ndarray = validate_data(
         decider,
+        # Before the check of feature names, which refuses another order.
         _reorder_columns(Z, None if reset else getattr(decider, "models_", None)),
         dtype=np.float64,
         order="C",
@@ -68,6 +70,7 @@ def _models_in(columns: np.ndarray | None) -> np.ndarray | None:
     models, priced = (_strip_prefix(kind, columns) for kind in ("quality__", "cost__"))
     if not len(models) + len(priced):
         return None
+    # Qualities of all models, then their costs, in the same order.
     expected = estimate_names(models)
     if len(set(models)) < len(models) or list(columns) != list(expected):
         missing = set(estimate_names(np.union1d(models, priced))) - set(columns)

@@ -55,6 +55,7 @@ def solve_batch(
     unpaid = steps.price[n_steps : n_steps + 1]
     price = float(unpaid[0]) * (1 + 1e-9) if len(unpaid) else 0.0
     left = budget - cost[rows, choice].sum()
+    # What changing one query to any of its models would cost and gain.
     extra = cost - cost[rows, choice][:, None]
     gain = quality - quality[rows, choice][:, None]
     fits = allowed & (extra <= left) & (gain > 0)

@@ -91,6 +91,7 @@ class TrainingTradeOff:
         """
         n_queries = executor.count(estimates)
         sums = executor.get(executor.total(weighted_sums, true_quality, weight))
+        # How many queries one observed outcome stands for.
         per_mass = rows_per_mass(sums[1], n_queries)
         counted = executor.map(_correct, true_quality, estimates, weight, per_mass)
         known = estimates, counted, true_cost
@@ -100,6 +101,7 @@ class TrainingTradeOff:
             some, *truth = (executor.take(column, kept) for column in known)
             return (*np.hsplit(some, 2), *truth)
 
+        # On a cluster the levels come from a sample, and their sums from all queries.
         everything = executor is IN_MEMORY
         some = at_even_distances(n_queries if everything else _N_WALKED)
         path = PricePath.from_estimates(
@@ -130,6 +132,7 @@ class TrainingTradeOff:
         than routing.
         """
         path = self.path
+        # The path is that of all models; among fewer it is another one.
         if rule.narrows and rule.needs_training_path:
             quality, cost, true_quality, true_cost = self.kept
             path = PricePath.from_estimates(

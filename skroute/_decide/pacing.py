@@ -92,6 +92,7 @@ class Pace:
     def begin(cls, path: PricePath | None, n_models: int, budget: float) -> Pace:
         """Begin a stream on the path of `fit`, or on none."""
         none = np.empty((0, n_models))
+        # Without a path of fit, one that spends nothing until there are estimates.
         own = path is None
         if path is None:
             zero = np.zeros(1)
@@ -116,6 +117,7 @@ class Pace:
         n_queries = len(spent)
         n_kept = min(max(_WINDOW[0], n_queries), _WINDOW[1])
         account = self.account + float(spent.sum() - n_queries * budget)
+        # Weights that fall by a factor of e over the memory; the newest counts 1.
         memory = max(_MEMORY, 2 * n_queries)
         fading = np.exp(-np.arange(n_queries, -1, -1) / memory)
         old, weight = fading[0], fading[1:]
@@ -137,6 +139,7 @@ class Pace:
         It is a mixture where many recent queries step at once, and infinite while even
         the cheapest models are too expensive.
         """
+        # The account is paid back over the horizon; at worst nothing is spent.
         target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
         ratio = self._cost_ratio(budget)
         try:

@@ -86,14 +86,17 @@ def assign_shadow_prices(
     other = choose(quality, cost, price.low, allowed)
     rows = np.flatnonzero(choice != other)
     gain = quality[rows, other[rows]] - quality[rows, choice[rows]]
+    # What deciding at the lower price adds for each of these queries.
     extra = cost[rows, other[rows]] - cost[rows, choice[rows]]
     if len(rows) == 1:
         sampled = rows[: int(price.share >= 0.5)]
     else:
+        # First by cost, so that an even spread over places is one over costs.
         order = np.lexsort((gain, extra))
         order = order[np.argsort(_spread_evenly(len(order)), kind="stable")]
         weight = np.r_[0.0, np.cumsum(extra[order], dtype=np.float64)]
         if price.reach:
+            # The smallest number that reaches the share; the margin is for rounding.
             count = np.searchsorted(weight, price.share * weight[-1] * (1 - 1e-12))
         else:
             most = price.share * weight[-1] * (1 + 1e-12)
@@ -190,10 +193,12 @@ class PricePath:
         if true_quality is not None:
             quality = doubly_robust(true_quality, quality)
         gained = steps.walk(quality)
+        # A level for each price at which decisions differ.
         levels, price = steps.levels()
         sums = np.stack([spent[levels], gained[levels], levels])
         singles = np.stack([quality.sum(axis=0), cost.sum(axis=0)])
         if allowed is not None:
+            # A model that is no candidate of some query cannot answer all of them.
             singles[0, ~allowed.all(axis=0)] = -np.inf
         path = cls._from_sums(price, sums, singles, len(quality))
         if len(price) <= _MAX_LEVELS:
@@ -274,6 +279,7 @@ class PricePath:
         if level < len(self.cost) - 1 and self._worth_splitting(
             level + 1, unspent / budget if budget else 0.0
         ):
+            # The share of the step that the rest of the budget pays for.
             share = unspent / (self.cost[level + 1] - self.cost[level])
             price = self._mix_levels(level, share)
             quality += share * (self.quality[level + 1] - quality)
@@ -302,6 +308,7 @@ class PricePath:
         if level:
             jump = self.quality[level] - self.quality[level - 1]
             share = (target - self.quality[level - 1]) / jump
+            # What is saved by not deciding all of the block at the better level.
             saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
             if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
                 price = self._mix_levels(level - 1, share, reach=True)

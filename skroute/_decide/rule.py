@@ -62,6 +62,7 @@ class Rule:
         elif self.min_quality is not None:
             check_number(self.min_quality, "min_quality")
         fixed = {
+            # A cap leaves the price free.
             "budget": self.budget is not None and self.scope != "query",
             "min_quality": self.min_quality is not None,
             "price": self.price is not None,
@@ -135,6 +136,8 @@ class Rule:
         if available is None:
             available = np.ones((1, quality.shape[1]), dtype=bool)
         if self.has_cap:
+            # A fallback above the cap is worse than none, unless the rule says
+            # cheapest.
             may_be_none = as_fallback and self.on_infeasible == "raise"
             on_stuck = "leave" if may_be_none else self.on_infeasible
             available = under_cap(cost, available, self.budget, on_stuck)

@@ -52,6 +52,7 @@ class Canonical:
             _model_fingerprint, quality, executor.numbers(quality)
         )
         sums = executor.get(fingerprint)
+        # The last key of lexsort is the first to sort by.
         order = np.lexsort((sums[2], costs, means_from_sums(sums[:2])))
         ends = executor.get(executor.total(_quality_range, quality, combine=np.fmax))
         worst = -float(ends[0])
@@ -96,6 +97,7 @@ class Canonical:
 
     def without_model(self, position: int) -> Canonical:
         """Leave out a model, given by its position in ``models_``."""
+        # Later places move up by one.
         place = np.delete(self.place, position)
         return replace(self, place=place - (place > self.place[position]))
 

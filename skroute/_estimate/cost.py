@@ -59,6 +59,7 @@ class CostModel:
         # power of two changes no digit.
         unit = np.ldexp(1.0, np.frexp(high)[1] - 1)
         divided = executor.map(np.divide, costs, unit)
+        # Columns are scaled, so that one model's high costs do not choose the strength.
         fits, out_of_fold, _ = fit_ridges(
             X,
             divided,
@@ -76,6 +77,7 @@ class CostModel:
         """Costs (n_queries, n_models) of scaled queries, within the range seen."""
         if self.fit is None:
             return np.tile(self.prices, (len(scaled), 1))
+        # Of the one strength that is kept.
         cost = self.fit.predict(scaled)[:, :, 0]
         return np.minimum(np.maximum(cost, self.low), self.high)
 
@@ -99,6 +101,7 @@ class CostModel:
             )
         fit = None
         if self.fit is not None or own.fit is not None:
+            # Prices and regressions are joined as regressions: a price has slopes of 0.
             width = scaled.shape[1]
             fit = self._regression(width).with_outputs(own._regression(width))
         model = CostModel(

@@ -28,7 +28,7 @@ from skroute._table.duplicates import Duplicates
 __all__ = ["QueryViews", "fit_views"]
 
 # How softly a query belongs to clusters, as a part of their mean squared radius: almost
-# wholly to the nearest one. Softer profiles would be like the kernels.
+# only to the nearest one. Softer profiles would be like the kernels.
 _SOFTNESS = 0.1
 # Queries on which directions and centres are found, at most.
 _N_SAMPLED = 8192

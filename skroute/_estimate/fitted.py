@@ -75,6 +75,8 @@ class FittedRouter:
         """
         quality = pairs.quality
         if scores is not None:
+            # The level stays that of the regressions; the ranker changes differences
+            # only.
             quality = blend(quality, scores, self.rank_weight)
         return self.canonical.from_canonical(
             shrink_to_mean(self.quality.means, quality, pairs.trust),
@@ -103,9 +105,11 @@ class FittedRouter:
         or what its calls have cost.
         """
         price = float(np.nanmean(costs))
+        # The folds are drawn anew: these need not be the training queries.
         duplicates = find_duplicates(X)
         fold = draw_folds(duplicates, n_folds, random_state=0)
         scaled_y = self.canonical.to_unit(y)
+        # One price is not a cost per call, and needs no regression.
         paid = None if np.ndim(costs) == 0 else np.asarray(costs)[:, None]
         once, paid, _ = average_duplicates(scaled_y[:, None], paid, None, duplicates)
         scaled = self.quality.views.scaled(X)
@@ -113,12 +117,14 @@ class FittedRouter:
         cost, expense = self.cost.with_model(
             scaled, price if paid is None else paid[:, 0], price, fold
         )
+        # The range of qualities may widen, but the unit stays: others need no new fit.
         canonical = self.canonical.with_model(scaled_y)
         grown = replace(self, canonical=canonical, quality=quality, cost=cost)
         return grown, grown.compose(pairs, grown._scores(pairs), expense)
 
     def without_model(self, position: int) -> FittedRouter:
         """Leave out a model, given by its position in ``models_``."""
+        # Models are removed by their place in the canonical order.
         inside = int(self.canonical.place[position])
         return replace(
             self,

@@ -22,10 +22,10 @@ from skroute._estimate.feature_maps import QueryViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
 from skroute._estimate.stacking import (
-    add_combination,
-    add_newcomer_combination,
+    append_newcomer_part,
+    append_weighted_part,
+    combine_regressions,
     find_weights,
-    sum_combinations,
 )
 from skroute._table.averages import means_from_sums, weighted_sums
 from skroute._table.duplicates import Duplicates
@@ -81,7 +81,7 @@ class HeldOutPairs:
     options: Options
 
     @classmethod
-    def of(
+    def combine(
         cls,
         model: QualityModel,
         trust: np.ndarray,
@@ -101,7 +101,7 @@ class HeldOutPairs:
         Features of all queries at once would be the largest table of a fit.
         """
         outputs = [
-            add_combination(
+            append_weighted_part(
                 prediction[rows],
                 self.model.weights[:, view],
                 self.options.shown,
@@ -193,9 +193,11 @@ class QualityModel:
         means = means_from_sums(
             executor.get(executor.total(weighted_sums, quality, weight))
         )
+        # Views of training queries correct for the pull of each query on its centres.
         views, training_views, trust = fit_views(
             X, n_landmarks, rng, duplicates, options, executor
         )
+        # Every view, fold and strength at once; `bases` keep the kernels' own penalty.
         fits, predictions, positions = fit_ridges(
             X,
             quality,
@@ -218,15 +220,17 @@ class QualityModel:
         # more output of it: serving need not weigh anything.
         combined = [
             RidgeFit(
-                add_combination(fit.coef, weights[:, view], options.shown),
-                add_combination(fit.intercept, weights[:, view], options.shown, means),
+                append_weighted_part(fit.coef, weights[:, view], options.shown),
+                append_weighted_part(
+                    fit.intercept, weights[:, view], options.shown, means
+                ),
             )
             for view, fit in enumerate(fits)
         ]
         common = [_pool_average(fit, means) for fit in fits]
         model = cls(views, means, combined, weights, common, positions)
         held_out = executor.map(
-            HeldOutPairs.of, executor.share(model), trust, predictions, options
+            HeldOutPairs.combine, executor.share(model), trust, predictions, options
         )
         return model, held_out
 
@@ -270,7 +274,7 @@ class QualityModel:
 
         These are (n_views, n_queries, n_models, n_shown + 1).
         """
-        quality = sum_combinations(outputs, self.means)
+        quality = combine_regressions(outputs, self.means)
         level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
         n_views, n_shown = len(outputs), outputs.shape[3] - 1
         first = n_shown * n_views
@@ -303,6 +307,7 @@ class QualityModel:
             Phi @ common.coef + common.intercept
             for Phi, common in zip(seen, self.common, strict=True)
         ]
+        # The level of each query, as the regressions of the pool expect it.
         level = sum(e @ w for e, w in zip(expected, self.weights[0], strict=True))
         centre, mean = _newcomer_mean(quality - level, self.means)
         bases, n_strengths = self.views.bases(), len(options.offsets)
@@ -323,11 +328,11 @@ class QualityModel:
                 basis=bases[view],
             )
             how = self.weights[:, view], options.shown
-            coef = add_newcomer_combination(fit.coef[:, own, own], common.coef, *how)
-            intercept = add_newcomer_combination(
+            coef = append_newcomer_part(fit.coef[:, own, own], common.coef, *how)
+            intercept = append_newcomer_part(
                 fit.intercept[own, own], common.intercept, *how, mean
             )
-            column = add_newcomer_combination(
+            column = append_newcomer_part(
                 apart[:, own, own], expected[view], *how, mean
             )
             fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
@@ -362,5 +367,6 @@ def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
     observed, centre = float(apart.mean()), float(means.mean())
     noise = float(apart.var()) / len(apart)
     between = max(float(means.var()), _LEAST_SPREAD**2)
+    # The classical shrinkage of one mean among many.
     reliable = between / (between + noise)
     return observed, centre + reliable * (observed - centre)

@@ -150,6 +150,7 @@ class _Sums:
         coef = np.einsum("fms,mj->sfj", fit.coef, outputs)
         intercept = np.einsum("ms,mj->sj", fit.intercept, outputs)
         y, xy = self.y @ outputs, self.xy @ outputs
+        # Sum of squares of targets minus predictions, multiplied out.
         square = np.einsum("mj,mn,nj->", outputs, self.yy, outputs)
         products = np.einsum("sfj,fj->s", coef, xy) + intercept @ y
         shift = np.einsum("sj,sj->s", self.x @ coef, intercept)
@@ -239,6 +240,7 @@ def fit_ridges(
         Position on the grid of the best strength of each regression.
     """
     if weight is not None:
+        # A weight of 0 is as an unknown target.
         Y = executor.map(_drop_weightless, Y, weight)
     differences = differences and len(scale) > 1
     outline = executor.get(executor.total(_Outline.of, Y, fold, weight))
@@ -248,6 +250,7 @@ def fit_ridges(
     groups = [np.flatnonzero(first == g) for g in np.unique(first)]
     combined = np.diag(1.0 / scale)
     if differences:
+        # Subtracts the mean over the outputs.
         combined = combined @ (np.eye(len(scale)) - 1.0 / len(scale))
 
     data = X, Y, fold, weight, compute_views
@@ -258,6 +261,7 @@ def fit_ridges(
         )
         solve = partial(_solve_on, executor, sums, groups[some], means, combined, bases)
         solved.append(in_threads(solve, range(len(bases)), executor.threads(n_jobs)))
+        # The sums are the largest of a fit: free them before those of the next outputs.
         del sums, solve
     by_view = [list(fits) for fits in zip(*solved, strict=True)]
     paths = [executor.apply(_join_outputs, fits) for fits in by_view]
@@ -368,6 +372,7 @@ def _fold_sums(
         views = compute_views(X[part])
         mass = outcome_mass(Y[part], None if weight is None else weight[part])
         pieces = []
+        # All outputs of a group have the same mass, so the first stands for them.
         for g, outputs in enumerate(groups):
             pattern = mass[:, outputs[0]]
             for k in range(n_folds):
@@ -381,6 +386,7 @@ def _fold_sums(
             for g, k, at, target, weighed in pieces:
                 sums[i][g][k].add(views[i][at], target, weighed)
 
+        # Each thread adds to the sums of its own regressions.
         in_threads(add, range(len(views)), n_jobs)
     return sums
 
@@ -422,10 +428,12 @@ def _solve(
         total = sum(by_fold[1:], by_fold[0])
         # Without enough rows an output is expected to be average.
         average = np.repeat(means[outputs, None], len(ALPHAS), axis=1)
+        # Such a fit has slopes of 0.
         constant = RidgeFit(np.zeros((len(total.x), *average.shape)), average)
         paths = [(total - held_out).solve(basis) or constant for held_out in by_fold]
         for held_out, path in zip(by_fold, paths, strict=True):
             error += held_out.error(path, combined[outputs])
+        # The fit on all rows comes last.
         fits.append([*paths, total.solve(basis) or constant])
     return _Solved(groups, fits, error)
 
@@ -434,6 +442,7 @@ def _join_outputs(solved: list[_Solved]) -> list[RidgeFit]:
     """Fits of all outputs, in their order."""
     groups = [outputs for some in solved for outputs in some.outputs]
     by_group = [fits for some in solved for fits in some.fits]
+    # Groups list their outputs; this undoes it.
     order = np.argsort(np.concatenate(groups))
     return [
         RidgeFit(
@@ -465,6 +474,7 @@ def _error_of_rows(
         known = mass > 0
         residual = predicted - target[:, :, None]
         residual = np.where(known, residual / scale[:, None], 0)
+        # The level of a row is taken off: only differences are judged.
         residual = np.where(known, residual - _row_mean(residual, mass), 0)
         error[i] += (mass * residual**2).sum(axis=(0, 1))
     return error

@@ -1,8 +1,8 @@
 """Stacking: combine the regressions, by weights that their out-of-fold errors tell.
 
 The combination is linear, as the regressions are. So the part of each regression in it
-is one more output of that regression (`add_combination`), and an estimate is the sum of
-these parts over the regressions (`sum_combinations`).
+is one more output of that regression (`append_weighted_part`), and an estimate is the
+sum of these parts over the regressions (`combine_regressions`).
 
 References
 ----------
@@ -23,10 +23,10 @@ from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import outcome_mass
 
 __all__ = [
-    "add_combination",
-    "add_newcomer_combination",
+    "append_newcomer_part",
+    "append_weighted_part",
+    "combine_regressions",
     "find_weights",
-    "sum_combinations",
 ]
 
 # Part of the largest square that is taken for rounding.
@@ -74,7 +74,7 @@ def find_weights(
     return _nnls_of(squares).reshape(2, -1)
 
 
-def add_combination(
+def append_weighted_part(
     outputs: np.ndarray,
     weights: np.ndarray,
     shown: slice,
@@ -94,14 +94,14 @@ def add_combination(
     return np.concatenate([outputs[..., shown], part[..., None]], axis=-1)
 
 
-def add_newcomer_combination(
+def append_newcomer_part(
     apart: np.ndarray,
     common: np.ndarray,
     weights: np.ndarray,
     shown: slice,
     mean: float = 0.0,
 ) -> np.ndarray:
-    """Do what `add_combination` does for one model that joins a pool.
+    """Do what `append_weighted_part` does for one model that joins a pool.
 
     `common` is what the pool has in common, `apart` what the model does besides; both
     are estimates (..., n_strengths), or coefficients.
@@ -113,8 +113,8 @@ def add_newcomer_combination(
     )
 
 
-def sum_combinations(outputs: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Sum the parts of all regressions: the estimates (n_queries, n_models)."""
+def combine_regressions(outputs: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Combine all regressions: sum their parts, (n_queries, n_models)."""
     quality: np.ndarray = means + np.add.reduce(outputs[..., -1], axis=0)
     return quality
 
@@ -133,6 +133,7 @@ def _cross_products(
         deviation = np.concatenate([estimate[part] for estimate in estimates], axis=2)
         deviation -= means[:, None]
         target = quality[part] - means
+        # A regression at one strength makes two columns: its level and its differences.
         common = deviation.mean(axis=1, keepdims=True)
         common = np.broadcast_to(common, deviation.shape)
         table = np.concatenate([common, deviation - common, target[:, :, None]], axis=2)
@@ -141,7 +142,9 @@ def _cross_products(
         table = np.where(known[:, :, None], table, 0.0)
         total = mass.sum(axis=1)
         mean = np.einsum("nm,nmr->nr", mass, table) / np.where(total, total, 1)[:, None]
+        # Outcomes of one query share an error; see `_taken_off`.
         table -= (taken_off[known.sum(axis=1)][:, None] * mean)[:, None]
+        # Weighted least squares: products then count each outcome by its weight.
         table *= np.sqrt(mass)[:, :, None]
         table = table.reshape(-1, n_columns)
         squares += table.T @ table
@@ -155,6 +158,7 @@ def _moments(quality: np.ndarray, means: np.ndarray) -> np.ndarray:
     values = np.where(known, target, 0.0)
     count = known.sum(axis=1)
     squares = (values**2).sum()
+    # Products of different outcomes of a query: the square of the sum less the squares.
     products = (values.sum(axis=1) ** 2).sum() - squares
     return np.array([count.sum(), (count * (count - 1)).sum(), squares, products])
 
@@ -168,6 +172,7 @@ def _taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
     n_outcomes, pairs, squares, products = moments
     shared = 0.0
     if pairs and squares:
+        # At most 0.99: with all error shared, nothing but differences would count.
         shared = float(np.clip(products / pairs / (squares / n_outcomes), 0.0, 0.99))
     counts = np.arange(n_models + 1)
     return 1.0 - np.sqrt((1.0 - shared) / (1.0 - shared + counts * shared))
@@ -182,6 +187,7 @@ def _nnls_of(squares: np.ndarray) -> np.ndarray:
     kept_columns = np.flatnonzero(sizes > sizes.max() * _NEGLIGIBLE)
     if not len(kept_columns):
         return weights
+    # nnls needs a matrix, not cross products: their root is one with these products.
     values, vectors = eigh(squares[np.ix_(kept_columns, kept_columns)])
     kept = values > values[-1] * _NEGLIGIBLE
     root = np.sqrt(values[kept])

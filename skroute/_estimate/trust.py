@@ -73,8 +73,10 @@ def find_trust(
     if pulled:
         second, nearest = rest[0], rest[1].astype(int)
         size = np.bincount(nearest[different], minlength=nearest.max() + 1)[nearest]
+        # A cluster of one query has no centre without it.
         off = np.where(size > 1, own * pull_factors(size), second)
         own = np.where(duplicates.block, own, np.minimum(off, second))
+    # The limits never lie within the noise of the distances; see `_LEAST`.
     median, *limits = np.quantile(own[different], (0.5, *_KNOWN))
     near, far = np.maximum(limits, median * np.array(_LEAST))
     limits = float(near), float(far)

@@ -75,6 +75,7 @@ def pack(
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes; max_bytes is {max_bytes:,}")
     _check_value_count(encoded, _compute_room(len(content)))
+    # The digest covers all bytes before the comment that holds it.
     content[-64:] = hashlib.sha256(content[:-_N_DIGEST]).hexdigest().encode()
     return bytes(content)
 
@@ -148,6 +149,7 @@ def _open_checked(content: bytes) -> zipfile.ZipFile:
     members = archive.infolist()
     if len({member.filename for member in members}) < len(members):
         raise ValueError("it has two members of one name")
+    # Overlapping members would unfold into more than the file.
     if sum(member.file_size for member in members) > len(content):
         raise ValueError("its members are together larger than the file")
     return archive
@@ -196,6 +198,7 @@ class CheckedArchive:
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:
             raise ValueError(f"its member {name} is compressed; nothing in it should")
         with self._zip.open(member) as stream:
+            # One byte more would show that it is longer than it says.
             content = stream.read(size + 1)
         if len(content) != size:
             raise ValueError(f"its member {name} is not as long as it says")

@@ -101,6 +101,7 @@ class Encoder:
         return {"$": "scalar", "dtype": name, "value": self.encode(value.item(), where)}
 
     def _encode_array(self, array: np.ndarray, where: str) -> Any:
+        """Encode an array of names as a list; hand one of numbers out as a member."""
         if array.dtype.kind in "OU":
             items = array.ravel().tolist()
             if all(item is None or isinstance(item, str) for item in items):
@@ -110,15 +111,18 @@ class Encoder:
                 f"{where} is an array of {array.dtype}, and no router file holds other "
                 "arrays than of numbers or names. Save it with joblib.dump instead."
             )
+        # An array that is shared is written once, and shared again when it is read.
         if id(array) not in self._numbers:
             self._numbers[id(array)] = len(self.arrays)
             self.arrays.append(array)
         return {"$": "array", "member": self._numbers[id(array)]}
 
     def _encode_dict(self, value: dict, where: str, depth: int) -> Any:
+        """Encode a dict as a list of pairs, because JSON turns keys into text."""
         numbers = 0
         items = []
         for key, item in value.items():
+            # JSON has no numpy numbers.
             if isinstance(key, np.generic):
                 key = key.item()
             if not isinstance(key, str | int):
@@ -134,6 +138,7 @@ class Encoder:
         return {"$": "dict", "items": items}
 
     def _encode_object(self, value: Any, where: str, depth: int) -> Any:
+        """Encode an object of a class in the registry: its tag and its attributes."""
         kind = type(value)
         tag = find_tag(kind)
         if tag is None:
@@ -234,8 +239,10 @@ class Decoder:
         return slice(*ends)
 
     def _read_dict(self, value: dict, depth: int) -> dict:
+        """Read a dict of names, or of whole numbers, each key once."""
         items: dict[str | int, Any] = {}
         numbers, left = 0, _check_list(value["items"])
+        # Items are dropped as they are read, so that both forms do not coexist.
         left.reverse()
         while left:
             key, item = left.pop()
@@ -259,6 +266,7 @@ class Decoder:
 
     def _read_text(self, value: dict, depth: int) -> str:
         number = _check_index(value["member"])
+        # Else a small file could unfold into many copies.
         if number in self._texts:
             raise ValueError(f"it uses the text {number} twice")
         self._texts.add(number)
@@ -284,6 +292,7 @@ class Decoder:
         return array.reshape(shape)
 
     def _read_RandomState(self, value: dict, depth: int) -> np.random.RandomState:
+        """Read a random generator whose state is one that numpy can have."""
         state = self.decode(value["state"], depth)
         inner = state["state"]
         key, place = inner["key"], inner["pos"]
@@ -301,8 +310,10 @@ class Decoder:
         return random
 
     def _read_object(self, value: dict, depth: int) -> Any:
+        """Make an object of a class in the registry, after checks of its attributes."""
         tag = value["class"]
         if isinstance(tag, str):
+            # Older formats call some classes otherwise.
             tag = name_today(tag, self._written)
         kind = find_class(tag) if isinstance(tag, str) else None
         if kind is None:
@@ -314,9 +325,11 @@ class Decoder:
         }
         if not all(name.isidentifier() for name in state):
             raise ValueError("it has an attribute that is no name")
+        # Checked after it is upgraded: the checks know today's attributes.
         state = upgrade(tag, state, self._written)
         check_object_state(tag, state)
         make: Any = kind
+        # No constructor runs: it might compute, or open a file.
         made = make.__new__(make)
         if hasattr(kind, "__setstate__") and not kind.__module__.startswith("skroute."):
             made.__setstate__(state)  # scikit-learn's, which compares versions

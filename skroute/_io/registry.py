@@ -119,6 +119,7 @@ def _require(holds: bool, what: str) -> None:
 
 
 def _check_neighbors(state: dict[str, Any]) -> None:
+    """Check a KNeighborsRegressor: a brute search over rows as it describes them."""
     _require(
         isinstance(state.get("metric"), str) and state["metric"] in _METRICS,
         f"its metric must be one of {', '.join(sorted(_METRICS))}",
@@ -164,6 +165,7 @@ def _check_pipeline(state: dict[str, Any]) -> None:
 
 
 def _check_vectorizer(state: dict[str, Any]) -> None:
+    """Check a TfidfVectorizer: words by its own rule, numbered from 0."""
     _require(state.get("input") == "content", "it must read text: input='content'")
     _require(
         state.get("token_pattern") == _WORDS and state.get("analyzer") == "word",
@@ -203,6 +205,7 @@ def _check_finite(state: dict[str, Any]) -> None:
 
 
 def _check_views(state: dict[str, Any]) -> None:
+    """Check QueryViews: finite numbers, and parts that add up to the centres."""
     _check_finite(state)
     # They are the widths of what is made for every query.
     sizes, centres = state.get("sizes"), state.get("centres")

@@ -40,6 +40,7 @@ def _name_what_was_settled(state: State) -> State:
     if "models_" not in state:
         return state
     state = dict(state)
+    # It is a property since.
     state.pop("price_")
     return {
         "_pace": None,
@@ -110,10 +111,12 @@ def _gather_what_was_fitted(state: State) -> State:
         return state
     state = dict(state)
     place, costs = state.pop("_place"), state["costs_"]
+    # Costs were in the caller's order, and are in the canonical one since.
     order = np.argsort(place)
     unit = state.pop("_worst"), state.pop("_range"), state.pop("_seen", (0.0, 1.0))
     regression = state.pop("_cost_fit")
     low, high = state.pop("_cost_range", (costs, costs))
+    # Prices have no range.
     if regression is None:
         low = high = costs
     weight, ranker = state.pop("rank_weight_"), state.pop("ranker_")
@@ -125,6 +128,7 @@ def _gather_what_was_fitted(state: State) -> State:
         canonical(place, *unit),
         state.pop("_pairs"),
         cost(costs[order], regression, low[order], high[order]),
+        # A ranker that is not followed is no longer kept.
         ranker if weight > 0 else None,
         weight,
     )

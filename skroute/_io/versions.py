@@ -40,6 +40,7 @@ class VersionStamped:
         return {**(state or {}), _STAMP: __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle; warns if another version wrote it."""
         state = dict(state)
         written = state.pop(_STAMP, "an unknown version")
         if written != __version__:

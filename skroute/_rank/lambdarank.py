@@ -92,6 +92,7 @@ class LambdaRankData:
         return {
             "data": _take_observed(self.features, self.observed),
             "label": self.labels[self.observed],
+            # A query without an observed pair is no group.
             "group": group[group > 0],
             "init_score": self.start[self.observed],
         }
@@ -122,6 +123,7 @@ class LambdaRankTrainer:
             **params,
             "seed": seed,
             "num_threads": n_threads,
+            # The same fit at any number of threads.
             "deterministic": True,
             "force_col_wise": True,
             "verbosity": -1,
@@ -143,6 +145,7 @@ class LambdaRankTrainer:
 
         data, rows = self._data, self._fold != without
         if not rows.all():
+            # The bins of all pairs are kept, so binning is done once.
             data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
         # LightGBM keeps the gains of the labels in a global table while it trains.
         with lock_of(LambdaRankTrainer):

@@ -96,6 +96,7 @@ def fit_ranker(
     if len(differing) * len(costs) > _MANY_RANKED:
         fold_array = fold_array % 2
         fold = executor.split(fold_array, fold)
+    # As a mask, which is split like any column.
     shown = np.zeros(len(fold_array), dtype=bool)
     shown[differing] = True
     scores = executor.map(_starting_scores, pairs)
@@ -148,6 +149,7 @@ def rank_weight(
     if size == 0:
         return 0.0
     share = gain / size
+    # The sum over queries of (gain - share * size) ** 2, multiplied out.
     missed = gain2 - 2 * share * both + share**2 * size2
     error = np.sqrt(max(missed, 0.0)) / size
     return float(np.clip(share - doubt * error, 0.0, 1.0))

@@ -67,9 +67,11 @@ def align(
         cost=cost,
         **beside,
     )
+    # `own` names the columns of y, `wanted` the models in the order of the result.
     own = model_names(y)
     observed = check_quality(y)
     wanted = _check_wanted(models, observed.shape[1])
+    # All are put in the order of y first, where checks and errors refer to it.
     names = own if own is not None else wanted
     if names is None:
         names = _find_agreed_names(costs=costs, quality=quality, cost=cost)
@@ -129,6 +131,7 @@ def _name_columns(
     table: Any, name: str, models: np.ndarray | None
 ) -> np.ndarray | None:
     """Names of the columns of estimates, without the prefix of `transform`."""
+    # Estimates of `transform` are named quality__<model>.
     columns, prefix = model_names(table, name), f"{name}__"
     if columns is None or (models is not None and set(columns) == set(models)):
         return columns

@@ -74,9 +74,11 @@ def doubly_robust(
     mass = outcome_mass(truth, weight)
     if per_mass is None:
         per_mass = rows_per_mass(mass.sum(axis=0), len(truth))
+    # An outcome counts for the hidden ones beside it.
     stands_for = np.minimum(mass * per_mass, _MOST_ROWS)
     missed = np.where(mass > 0, truth, estimate) - estimate
     corrected: np.ndarray = estimate + stands_for * missed
+    # Exactly the truth, which a sum of differences would round.
     return np.where(stands_for == 1, truth, corrected)
 
 

@@ -63,6 +63,7 @@ def align_costs(
             "a dict. Prices per model belong in the constructor: costs=...; of columns "
             "by model make a table: pandas.DataFrame(...)."
         )
+    # Before the numbers are read: arrays have no names.
     columns = model_names(costs, name)
     table = read_numbers(costs, name)
     if table.shape != tuple(shape):
@@ -79,6 +80,7 @@ def align_costs(
             f"{table.shape}. {way_out}"
         )
     table = reorder_columns(table, columns, models, name)
+    # NaN is not below 0, and passes.
     negative = (table < 0).any(axis=0)
     if negative.any():
         raise ValueError(
@@ -118,6 +120,7 @@ def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.nda
             )
         prices = [prices[model] for model in models]
     try:
+        # A masked price is unknown.
         vector = np.asarray(fill_masked(prices), dtype=np.float64)
     except OverflowError:
         raise ValueError(f"{name} must be finite; one is too large a number.") from None
@@ -151,11 +154,14 @@ def check_same_prices(state: Mapping[str, Any]) -> None:
 
 
 def _are_same(one: Any, other: Any) -> bool:
+    """Whether two values of the `costs` parameter are the same prices."""
     try:
+        # Fails for arrays, which are compared below.
         if bool(one == other):
             return True
     except (TypeError, ValueError):  # arrays
         pass
+    # By name, so that another order of the names is no change.
     one, other = as_mapping(one), as_mapping(other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         if one.keys() != other.keys():
@@ -214,6 +220,7 @@ def check_spend(
             f"costs must have shape ({shape[1]},) or {tuple(shape)}; got {table.shape}."
         )
     check_not_negative(table, "costs")
+    # Prices become a row for each query.
     table = np.broadcast_to(table, shape)
     return reorder_columns(table, model_names(costs, "costs"), models, "costs")
 

@@ -142,11 +142,13 @@ def find_duplicates(
     centre, scale = _find_centre_and_scale(np.asarray(sample, dtype=np.float64))
     n_features = sample.shape[1]
     directions = None
+    # Random projections keep distances on average.
     if n_features > _N_DIRECTIONS:
         rng = np.random.default_rng(0)
         directions = rng.standard_normal((n_features, _N_DIRECTIONS))
         directions /= np.sqrt(_N_DIRECTIONS)
     points = executor.gather(executor.map(_project, X, centre, scale, directions))
+    # All points are compared in one place: few numbers for each query.
     first = _match_points(points)
     group = None if groups is None else np.unique(groups, return_inverse=True)[1]
     return Duplicates(first, np.bincount(first, minlength=n_queries)[first], group)
@@ -256,11 +258,13 @@ def average_duplicates(
     several = np.flatnonzero((duplicates.count > 1) & ~duplicates.block)
     if not len(several):
         return quality, costs, weight
+    # The row that stands for each prompt, and the prompt of each row.
     prompts, which = np.unique(duplicates.first[several], return_inverse=True)
     place = np.full(len(duplicates.first), _KEPT)
     place[several] = _LEFT_OUT
     place[prompts] = _AVERAGED + np.arange(len(prompts))
     place = executor.split(place, quality)
+    # Sums over the rows of each prompt, as a sparse product.
     of_prompt = csr_array(
         (np.ones(len(several)), (which, np.arange(len(several)))),
         shape=(len(prompts), len(several)),

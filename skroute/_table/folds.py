@@ -28,6 +28,7 @@ def draw_folds(
     )
     unit = duplicates.units()
     n_units = int(unit.max()) + 1
+    # Folds of equal numbers of units, in a random order.
     return (rng.permutation(n_units) % min(n_folds, n_units))[unit]
 
 

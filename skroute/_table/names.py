@@ -29,6 +29,7 @@ def model_names(table: Any, name: str = "y") -> np.ndarray | None:
     columns = getattr(table, "columns", None)
     if columns is None:
         return None
+    # A pandas MultiIndex gives tuples.
     levels = [column for column in columns if isinstance(column, tuple)]
     if levels:
         raise ValueError(
@@ -99,6 +100,7 @@ def as_mapping(prices: Any, models: Any = None) -> Any:
     if index is None or callable(index) or getattr(prices, "ndim", 0) != 1:
         return prices
     labels = [str(label) for label in index]
+    # 0, 1, 2... may still be the names of models that are called by numbers.
     if _is_numbered(index) and (models is None or set(labels) != set(models)):
         return prices
     named = dict(zip(labels, prices.tolist(), strict=True))
@@ -126,6 +128,7 @@ def check_rows(**tables: Any) -> None:
         for name, table in _each_table(tables)
         if hasattr(table, "index") and hasattr(table.index, "equals")
     }
+    # Every pair, because labels that are numbers agree with anything.
     for (one, known), (other, found) in combinations(labels.items(), 2):
         if len(known) != len(found):
             continue  # the check of shapes says it better
@@ -163,6 +166,7 @@ def is_mismatch(known: Any, found: Any) -> bool:
     """
     if known.equals(found) or not (known.is_unique and found.is_unique):
         return False
+    # Labels that are numbers do not name rows, unless they are a permutation.
     numbers = {"integer", "floating"} & {known.inferred_type, found.inferred_type}
     return not numbers or bool(found.isin(known).all())
 
@@ -187,6 +191,7 @@ def reorder_columns(
             f"them has {format_names(sorted(set(columns) ^ set(models)))}."
         )
     where = {column: i for i, column in enumerate(columns)}
+    # Contiguous, because sums must not depend on the layout.
     return np.ascontiguousarray(table[:, [where[model] for model in models]])
 
 

@@ -77,6 +77,7 @@ def read_numbers(values: Any, name: str, *, finite: Any = "allow-nan") -> np.nda
             input_name=name,
         )
     except (TypeError, ValueError) as error:
+        # scikit-learn's message already names the argument.
         if re.search(rf"\b{name}\b", str(error)):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -133,6 +134,7 @@ def check_sample_weight(sample_weight: Any, n_queries: int) -> np.ndarray:
     check_not_negative(weight, "sample_weight")
     if not weight.any():
         raise ValueError("sample_weight must be above 0 for some query; all are 0.")
+    # Scaled, so that sums of very large or small weights are finite.
     return weight / weight.max()
 
 

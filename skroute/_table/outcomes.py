@@ -91,6 +91,7 @@ def check_outcomes_of(
                 NoCostWarning,
                 stacklevel=caller_level(),
             )
+            # Equal costs: without a budget, routing is by quality alone.
             prices = np.ones(len(models))
         check_magnitude(prices, "costs", LARGEST_OUTCOME)
         if np.isnan(prices).any():
@@ -99,10 +100,12 @@ def check_outcomes_of(
                 f"{format_names(models[np.isnan(prices)])} and no per-query costs were "
                 "given to fit."
             )
+        # A view, which takes no memory for the repeated prices.
         table = executor.map(_fill_prices, quality, prices)
         return Outcomes(
             quality, table, False, _drop_even_weights(weight, executor), prices
         )
+    # Checked in each part: a cluster holds the costs in partitions.
     table = executor.map(_read_call_costs, costs, quality, weight, prices, models)
     known, paid = executor.get(
         executor.total(_find_known_and_paid, table, combine=np.logical_or)
@@ -112,6 +115,7 @@ def check_outcomes_of(
             f"costs has no known cost for the models {format_names(models[~known])}: "
             "their column is all NaN; give a price for them in the constructor."
         )
+    # A price of 0 says on purpose that a model is free.
     free = ~paid if prices is None else ~paid & (prices != 0)
     if free.any():
         warnings.warn(
@@ -167,6 +171,7 @@ def _read_call_costs(
     prices: np.ndarray | None,
     models: np.ndarray,
 ) -> np.ndarray:
+    """Check the costs of calls, and fill unknown ones with known prices."""
     table = align_costs(costs, quality.shape, models)
     check_magnitude(table, "costs", LARGEST_OUTCOME)
     if weight is not None:
@@ -204,6 +209,7 @@ def check_outcome_weight(
         )
     # Scaling by the largest keeps the squares of extreme weights finite.
     total, squares = executor.get(executor.total(_sum_weights, table, largest))
+    # Kish's effective number of outcomes is total**2 / squares.
     return executor.map(_scale_to_outcomes, table, largest, total / squares)
 
 
@@ -218,6 +224,7 @@ def _read_weight(
             f"{name} must have one weight per outcome, the shape of y, "
             f"{quality.shape}; got {table.shape}."
         )
+    # As costs, see `align_costs`.
     table = reorder_columns(table, columns, models, name)
     known = np.isfinite(quality)
     bad = known & ~(np.isfinite(table) & (table >= 0))

@@ -142,10 +142,12 @@ def check_routing_table(
 def _check_routing_table(
     router: BaseEstimator, X: Any, y: Any, costs: Any, outcome_weight: Any
 ) -> RoutingTable:
+    """Check the table on a draft of the router, which an error leaves unused."""
     check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
     models = model_names(y)
     quality = check_quality(y)
     check_magnitude(quality, "y", LARGEST_OUTCOME)
+    # Names come from y; costs with names are then matched to them.
     if models is None:
         models = default_names(quality.shape[1])
     outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
@@ -277,6 +279,7 @@ def check_quality(
             f"{name} must have shape (n_queries, n_models); got a scalar, {y!r}."
         )
     table = read_numbers(y, name)
+    # A vector becomes one column.
     table = table.reshape(len(table), -1)
     return reorder_columns(table, model_names(y, name), models, name)
 
