@@ -487,10 +487,7 @@ class BaseRouter(
 def explain_settled(
     router: BaseRouter, X: Any, settled: Settled, available: Any = None
 ) -> Any:
-    """Explain what a settled rule decides on a router's estimates, as `explain` does.
-
-    A decider behind the router has settled it, not the router itself.
-    """
+    """Explain the decisions of a rule that a decider behind the router has settled."""
     router = router._snapshot()
     quality, cost = router._estimates(X)
     trade_off = router._recall(quality, cost)

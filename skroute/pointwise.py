@@ -20,7 +20,7 @@ __all__ = ["PointwiseRouter"]
 
 
 class PointwiseRouter(CrossFittedRouter):
-    """Route by the scores of a regressor: the honest comparison.
+    """Route by the scores of a regressor, the usual baseline.
 
     One scikit-learn regressor learns the quality of every model from the embedding. Its
     objective is the error of a score, while the decision is a comparison of scores;

@@ -40,8 +40,8 @@ def tabulate_reasons(
         "runner_up_quality": second_quality,
         "runner_up_cost": second_cost,
         "margin": (expected_quality - second_quality)
-        + _value_of_money(second_cost - expected_cost, decisions.price),
-        "price": decisions.price,
+        + _value_of_money(second_cost - expected_cost, decisions.shadow_price),
+        "price": decisions.shadow_price,
         "saved": cost[:, best_single] - expected_cost,
     }
     try:
@@ -61,7 +61,7 @@ def tabulate_reasons(
     )
 
 
-def _value_of_money(money: np.ndarray, price: np.ndarray) -> np.ndarray:
+def _value_of_money(money: np.ndarray, shadow_price: np.ndarray) -> np.ndarray:
     """Turn money into quality; no money is worth nothing at an infinite price."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(money == 0, 0.0, price * money)
+        return np.where(money == 0, 0.0, shadow_price * money)

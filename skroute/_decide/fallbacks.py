@@ -19,17 +19,17 @@ class Decisions(NamedTuple):
     ----------
     choice : ndarray of int of shape (n_queries, top_k)
         The model that is called, then its fallbacks; -1 where no model is left.
-    price : ndarray of shape (n_queries,)
+    shadow_price : ndarray of shape (n_queries,)
         The shadow price at which each query was decided.
     """
 
     choice: np.ndarray
-    price: np.ndarray
+    shadow_price: np.ndarray
 
 
 def rank_fallbacks(
     first: np.ndarray,
-    prices: np.ndarray,
+    shadow_prices: np.ndarray,
     quality: np.ndarray,
     cost: np.ndarray,
     available: np.ndarray,
@@ -42,7 +42,7 @@ def rank_fallbacks(
     others: as long as only these are called, the total is kept.
     """
     if top_k == 1:
-        return Decisions(first[:, None], prices)
+        return Decisions(first[:, None], shadow_prices)
     choice = np.full((len(first), top_k), -1)
     choice[:, 0] = first
     rows = np.arange(len(first))
@@ -56,8 +56,8 @@ def rank_fallbacks(
             # A cheaper fallback keeps the total; others follow when none is left.
             held = allowed & (cost <= cost[rows, first][:, None])
             allowed = np.where(held.any(axis=1, keepdims=True), held, allowed)
-        choice[:, place] = choose_each(quality, cost, prices, allowed)
-    return Decisions(choice, prices)
+        choice[:, place] = choose_each(quality, cost, shadow_prices, allowed)
+    return Decisions(choice, shadow_prices)
 
 
 def names_of_choices(models: np.ndarray, choice: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Queries far from all training queries, of which only the averages are known.
+"""Queries far from all training queries: only the averages are known.
 
 Their estimates are identical. A price that was found on queries of different estimates
 would send all of them to one model, so they are decided by the averages alone.

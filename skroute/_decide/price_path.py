@@ -79,9 +79,9 @@ def assign_shadow_prices(
     a systematic sample: nothing is drawn, and a larger share only adds queries. A lone
     query takes the larger share. `allowed` leaves each query one model at least.
     """
-    prices = np.full(len(quality), price.high)
+    shadow_prices = np.full(len(quality), price.high)
     if price.low is None:
-        return prices
+        return shadow_prices
     choice = choose(quality, cost, price.high, allowed)
     other = choose(quality, cost, price.low, allowed)
     rows = np.flatnonzero(choice != other)
@@ -102,25 +102,31 @@ def assign_shadow_prices(
             most = price.share * weight[-1] * (1 + 1e-12)
             count = np.searchsorted(weight, most, side="right") - 1
         sampled = rows[order[:count]]
-    prices[sampled] = price.low
-    return prices
+    shadow_prices[sampled] = price.low
+    return shadow_prices
 
 
 def choose_each(
-    quality: np.ndarray, cost: np.ndarray, prices: np.ndarray, allowed: np.ndarray
+    quality: np.ndarray,
+    cost: np.ndarray,
+    shadow_prices: np.ndarray,
+    allowed: np.ndarray,
 ) -> np.ndarray:
     """Decide every query at a price of its own; -1 where no model is allowed.
 
-    `prices`, (n_queries,), hold few different ones: each is decided in one go.
+    `shadow_prices`, (n_queries,), hold few different values, and all queries of a value
+    are decided at once.
     """
-    if len(prices) == 1 or (len(prices) and (prices == prices[0]).all()):
+    if len(shadow_prices) == 1 or (
+        len(shadow_prices) and (shadow_prices == shadow_prices[0]).all()
+    ):
         # With one price for all, nothing need be copied.
-        choice = choose(quality, cost, prices[0], allowed)
+        choice = choose(quality, cost, shadow_prices[0], allowed)
     else:
         choice = np.full(len(quality), -1)
         every = np.broadcast_to(allowed, quality.shape)
-        for price in np.unique(prices):
-            rows = prices == price
+        for price in np.unique(shadow_prices):
+            rows = shadow_prices == price
             choice[rows] = choose(quality[rows], cost[rows], price, every[rows])
     if not allowed.all():
         choice[~np.broadcast_to(allowed, quality.shape).any(axis=1)] = -1

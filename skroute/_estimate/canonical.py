@@ -45,8 +45,8 @@ class Canonical:
     ) -> Canonical:
         """Find order and unit for a table of qualities, and mean costs of its models.
 
-        The order is by mean quality, then by cost; where both
-        are equal, the rows decide on which a model did well.
+        The order is by mean quality, then by cost. Models that are equal in both are
+        ordered by the rows on which they did well.
         """
         fingerprint = executor.total(
             _model_fingerprint, quality, executor.numbers(quality)

@@ -123,8 +123,8 @@ class QualityModel:
     means : ndarray of shape (n_models,)
         Mean quality of each model.
     fits : list of RidgeFit
-        The regression on each view, at the strengths that the ranker sees; and last
-        its part in the expected quality.
+        The regression on each view, at the strengths that the ranker sees. The last
+        strength is its part in the expected quality (see `append_weighted_part`).
     weights : ndarray of shape (2, n_views, n_strengths)
         Weights of the regressions, for the level of a query and for the differences
         between its models.

@@ -261,7 +261,7 @@ def fit_ridges(
         )
         solve = partial(_solve_on, executor, sums, groups[some], means, combined, bases)
         solved.append(in_threads(solve, range(len(bases)), executor.threads(n_jobs)))
-        # The sums are the largest of a fit: free them before those of the next outputs.
+        # Frees the sums, which are large, before those of the next outputs are made.
         del sums, solve
     by_view = [list(fits) for fits in zip(*solved, strict=True)]
     paths = [executor.apply(_join_outputs, fits) for fits in by_view]

@@ -54,16 +54,16 @@ def doubly_robust(
     weight: np.ndarray | None = None,
     per_mass: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Correct estimates so that their means are honest where most truth is hidden.
+    """Correct estimates so that their means are unbiased where most truth is hidden.
 
     Where the truth is known, the error of the estimate counts for all the rows that
-    the known one stands for [1]_. Estimates alone promise too much of decisions that
-    follow them: the largest of several is often one that is too large.
+    the known one stands for [1]_. Estimates alone promise too much of the decisions
+    they lead to: the largest of several estimates is often one that is too large.
 
     All tables are (n_rows, n_columns), the truth ``NaN`` where unknown. `per_mass`
     (n_columns,) are the rows that a known value of weight 1 stands for; by default
-    these rows are counted. A column of which all is known, and weighs the same, comes
-    out as the truth.
+    these rows are counted. A column that is known in every row, at equal weights, is
+    returned as the truth.
 
     References
     ----------
