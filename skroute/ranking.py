@@ -535,7 +535,7 @@ class RankingRouter(CrossFittedRouter):
 
     def _averages(self) -> tuple[np.ndarray, np.ndarray]:
         """Estimates of queries far from all training queries: means of the models."""
-        return self._fitted.averages()
+        return self._fitted.averages
 
     def _fit_table(self, table: RoutingTable, executor: Executor = IN_MEMORY) -> Any:
         self._check_parameters()

@@ -144,7 +144,10 @@ class Settled:
         """
         if self.averages is None:
             return np.empty(0, dtype=np.intp)
-        return np.flatnonzero((quality == self.averages[0]).all(axis=1))
+        average = self.averages[0]
+        far = np.flatnonzero(quality[:, 0] == average[0])
+        # Mostly no query has even the first of them.
+        return far[(quality[far] == average).all(axis=1)] if len(far) else far
 
     def _solve_batch(
         self, quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray

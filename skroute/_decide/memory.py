@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -129,8 +129,27 @@ class TrainingTradeOff:
         """Find the price of a rule.
 
         `yields_to_single` lets a single model answer all queries where that is better
-        than routing.
+        than routing. Most requests ask what the last one asked, so its answer is kept.
         """
+        last: tuple[Settled, bool] | None = vars(self).get("_last")
+        if (
+            last is not None
+            and last[1] == yields_to_single
+            and last[0].averages is averages
+            and last[0].rule.is_same(rule)
+        ):
+            return last[0]
+        settled = self._settle_now(rule, yields_to_single, averages)
+        # One step of the interpreter: no thread sees a half of it.
+        vars(self)["_last"] = settled, yields_to_single
+        return settled
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def _settle_now(
+        self, rule: Rule, yields_to_single: bool, averages: Averages | None
+    ) -> Settled:
         path = self.path
         # The path is that of all models; among fewer it is another one.
         if rule.narrows and rule.needs_training_path:

@@ -7,8 +7,9 @@ ranking router serves, and whatever it learns from its training queries, goes th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -83,11 +84,15 @@ class FittedRouter:
             shrink_to_mean(self.cost.prices, cost, pairs.trust),
         )
 
+    @cached_property
     def averages(self) -> Estimates:
         """Estimates (n_models,) of a query far from all training queries."""
         canonical = self.canonical
         quality = canonical.worst + canonical.extent * self.quality.means
         return quality[canonical.place], self.cost.prices[canonical.place]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def with_model(
         self,

@@ -65,9 +65,13 @@ def _advantage(
     my_score: np.ndarray, score: np.ndarray, mine: np.ndarray, other: np.ndarray
 ) -> np.ndarray:
     """Average the advantage of some models over the others."""
-    differ = mine + other - 2.0 * mine * other
-    advantage = differ * np.tanh((my_score - score) / 2.0)
-    return np.add.reduce(advantage, axis=2) / score.shape[2]
+    lead = np.tanh((my_score - score) / 2.0)
+    # The probability to differ is (1 - (2 p_i - 1) (2 p_j - 1)) / 2.
+    mine, other = 2.0 * mine - 1.0, 2.0 * other - 1.0
+    leads = np.add.reduce(lead, axis=2)
+    lead *= other
+    weighed = np.add.reduce(lead, axis=2)
+    return (leads - mine[:, :, 0] * weighed) / (2.0 * score.shape[2])
 
 
 def _uncertain(p: np.ndarray) -> np.ndarray:
