@@ -35,6 +35,8 @@ __all__ = ["app"]
 
 _EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
 _N_SHOWN = 8
+# Means of fewer test queries say little: one answer in fifty moves them by .02.
+_FEW_TESTED = 50
 
 
 class _Group(TyperGroup):
@@ -427,12 +429,21 @@ def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) ->
 
     from skroute.evaluation import compare_routers
 
-    incomplete = np.isnan(data.quality + data.costs).any(axis=1)
+    no_quality = np.isnan(data.quality).any(axis=1)
+    no_cost = np.isnan(data.costs + np.zeros(data.quality.shape)).any(axis=1)
+    complete = int((~(no_quality | no_cost)).sum())
     console.output.print(
-        f"{name}: {len(data.quality):,} queries, {len(data.models)} models, "
-        f"{int(incomplete.sum()):,} queries without every quality and cost (used in "
-        "training, left out of testing)."
+        f"{name}: {len(data.quality):,} queries, {len(data.models)} models. "
+        f"{int(no_quality.sum()):,} queries lack a quality, and "
+        f"{int((no_cost & ~no_quality).sum()):,} others a cost: they are used in "
+        f"training, and left out of testing. {complete:,} are complete, about "
+        f"{round(test_size * complete):,} of them are tested in each split."
     )
+    if test_size * complete < _FEW_TESTED:
+        console.note(
+            "figures of so few test queries are rough; more complete queries would "
+            "tell more than more splits of these."
+        )
     queries, encoder = take_queries(data, seed)
     with console.progress("Comparing routers") as progress:
         return compare_routers(

@@ -74,13 +74,15 @@ class Table:
         data = read_data(self.path, **self.options)
         n_again = count_duplicate_prompts(data.prompts)
         if data.n_repeats or n_again:
-            console.errors.print(
-                f"note: {data.n_repeats:,} rows were averaged with an earlier row; "
-                f"{n_again:,} of {len(data.quality):,} queries repeat the prompt of an "
-                "earlier one.",
-                style="yellow",
-                soft_wrap=True,
-            )
+            said = []
+            if data.n_repeats:
+                said.append(f"{data.n_repeats:,} rows were averaged with an earlier row")
+            if n_again:
+                said.append(
+                    f"{n_again:,} of {len(data.quality):,} queries repeat the prompt of "
+                    "an earlier one"
+                )
+            console.note(f"{'; '.join(said)}.")
         n_zero = 0 if data.costs.ndim == 1 else count_zeros(data.costs)
         if n_zero:
             console.note(

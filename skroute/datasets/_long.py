@@ -369,7 +369,8 @@ def _take_one_each(
         if texts[i] not in ("", text):
             raise ValueError(
                 f"query {queries[i]!r} has more than one {name!r}; calls of one query "
-                "must agree, or it is more than one query."
+                "must agree, or it is more than one query. If they are wordings of one "
+                f"query, keep one of them, or leave the column {name!r} out."
             )
         texts[i] = text
     return texts

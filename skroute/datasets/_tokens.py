@@ -124,9 +124,11 @@ def _find_prices(
     prices = {str(name): entry for name, entry in given.items()}
     absent = [n for n, new in renamed.items() if n not in prices and new not in prices]
     if absent:
+        unused = sorted(set(prices) - {*renamed, *renamed.values()})
         raise ValueError(
             f"token_prices must price every model of the table; without a price: "
-            f"{format_names(absent)}. Add them, as (per input token, per output "
+            f"{format_names(absent)}; priced, but not in the table: "
+            f"{format_names(unused)}. Add them, as (per input token, per output "
             "token), or leave the models out: models=[...]."
         )
     return {

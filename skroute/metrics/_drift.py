@@ -9,6 +9,8 @@ from scipy.stats import ks_2samp
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_random_state
 
+from skroute._table.duplicates import find_duplicates
+
 __all__ = ["Reference"]
 
 # Rows kept of the reference, and as many to find its components.
@@ -28,7 +30,8 @@ class Reference:
 
     One half of the sample gives the components and the other the distribution (at most
     2,000 rows each): rows lie nearer to components that were fitted to them, so fresh
-    rows would seem to have drifted.
+    rows would seem to have drifted. A prompt counts once: its copies would stand in
+    both halves, and make a small sample look like a large one.
     """
 
     def __init__(self, X: Any, random_state: Any) -> None:
@@ -39,6 +42,7 @@ class Reference:
                 f"with; got {len(X)}. Give more training queries, or reference=None "
                 "to leave drift unwatched."
             )
+        X = X[find_duplicates(X).counted]
         random = check_random_state(random_state)
         rows = random.permutation(len(X))[: 2 * _N_ROWS]
         fitted, kept = X[rows[1::2]], X[rows[::2]]
@@ -78,6 +82,7 @@ class Reference:
 
         The p-value is the smallest one times the number of coordinates (Bonferroni).
         """
+        rows = rows[find_duplicates(rows).counted]
         tests = [
             ks_2samp(known, new, method="asymp")
             for known, new in zip(self._sample.T, rows.T, strict=True)

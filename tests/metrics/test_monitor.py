@@ -298,6 +298,20 @@ def halves(X, seed):
     return X[order[: len(X) // 2]], X[order[len(X) // 2 :]]
 
 
+@pytest.mark.parametrize("n_copies", [1, 4])
+@pytest.mark.parametrize("where", ["reference", "traffic"])
+def test_duplicate_prompts_are_no_drift(where, n_copies, caplog):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        reference, X = rng.standard_normal((2, 400, 32))
+        if where == "reference":
+            reference = np.repeat(reference, n_copies, axis=0)
+            reference += 1e-3 * rng.standard_normal(reference.shape)
+        else:
+            X = np.repeat(X[:100], n_copies, axis=0)
+        assert drift_of(reference, X).alarms == ()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_held_out_digits_are_no_drift(digits, seed, caplog):
     seen = drift_of(*halves(digits.data, seed), random_state=seed)
