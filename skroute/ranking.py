@@ -401,6 +401,7 @@ class RankingRouter(CrossFittedRouter):
         ['model_0', 'model_1']
         """
         check_is_fitted(self)
+        self._check_parameters()
         check_rows(X=X, y=y, costs=costs)
         name = as_name(name)
         if not isinstance(name, str) or not name:
@@ -429,6 +430,9 @@ class RankingRouter(CrossFittedRouter):
         outcomes = np.full(estimates[0].shape, np.nan)
         outcomes[:, -1] = y
         router._training = TrainingTradeOff.from_estimates(*estimates, outcomes)
+        if router._first_pool and name in router._first_pool[0]:
+            # Another model under a name that was removed: the old outcomes are not its.
+            router._first_pool = self.models_, self._training
         return router
 
     def remove_model(self, name: str) -> Self:
@@ -479,7 +483,7 @@ class RankingRouter(CrossFittedRouter):
         # queries.
         if self._first_pool and set(router.models_) <= set(self._first_pool[0]):
             models, training = self._first_pool
-        if len(models) > len(router.models_):
+        if models.tolist() != router.models_.tolist():
             # The trade-off among fewer models is drawn again, on the queries that are
             # kept.
             left = [int(np.flatnonzero(models == m)[0]) for m in router.models_]
@@ -531,7 +535,7 @@ class RankingRouter(CrossFittedRouter):
     @property
     def _yields_to_single(self) -> bool:
         # A larger gain gives up quality for money on purpose.
-        return bool(self.tie_gain < _GIVES_UP_QUALITY)
+        return check_number(self.tie_gain, "tie_gain", low=0.0) < _GIVES_UP_QUALITY
 
     def _averages(self) -> tuple[np.ndarray, np.ndarray]:
         """Estimates of queries far from all training queries: means of the models."""

@@ -200,7 +200,8 @@ def _check_vectorizer(state: dict[str, Any]) -> None:
 def _check_finite(state: dict[str, Any]) -> None:
     # With NaN estimates, every query would get the first model.
     for name, value in state.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        numbers = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if numbers or isinstance(value, float):
             _require(bool(np.isfinite(value).all()), f"{name} must hold finite numbers")
 
 
@@ -219,7 +220,9 @@ def _check_views(state: dict[str, Any]) -> None:
 
 
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "Canonical": _check_finite,
     "CostModel": _check_finite,
+    "FittedRouter": _check_finite,
     "QualityModel": _check_finite,
     "QueryViews": _check_views,
     "RidgeFit": _check_finite,

@@ -84,6 +84,11 @@ class PairRanker:
         `features` are those of pairs, (n_queries, n_models, n_features).
         """
         n_queries, n_models, n_features = features.shape
+        if n_features != self.n_features:
+            raise ValueError(
+                f"the ranker knows {self.n_features} features of a pair; got "
+                f"{n_features}."
+            )
         pairs = features.reshape(n_queries * n_models, n_features)
         total = np.empty(len(pairs))
         at_once = max(1, _AT_ONCE // max(1, len(self.n_leaves)))
@@ -222,11 +227,12 @@ def _check_arrays(trees: PairRanker) -> None:
     if type(arrays.pop("n_features")) is not int:
         raise ValueError("its trees have no number of features")
     for name, numbers in arrays.items():
-        kind = "f" if name in ("threshold", "value") else "i"
+        # Sums of narrower numbers would overflow.
+        types = ["f8"] if name in ("threshold", "value") else ["i4", "i8"]
         if not (
             isinstance(numbers, np.ndarray)
             and numbers.ndim == 1
-            and numbers.dtype.kind == kind
+            and numbers.dtype.newbyteorder("=") in types
         ):
             raise ValueError(f"the {name} of its trees is not a list of numbers")
     n_leaves = trees.n_leaves

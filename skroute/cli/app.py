@@ -439,14 +439,9 @@ def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) ->
         f"training, and left out of testing. {complete:,} are complete, about "
         f"{round(test_size * complete):,} of them are tested in each split."
     )
-    if test_size * complete < _FEW_TESTED:
-        console.note(
-            "figures of so few test queries are rough; more complete queries would "
-            "tell more than more splits of these."
-        )
     queries, encoder = take_queries(data, seed)
     with console.progress("Comparing routers") as progress:
-        return compare_routers(
+        comparison = compare_routers(
             queries,
             data.quality,
             data.costs,
@@ -457,6 +452,12 @@ def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) ->
             seeds=range(seed, seed + seeds),
             progress=progress,
         )
+    if test_size * complete < _FEW_TESTED:
+        console.note(
+            "figures of so few test queries are rough; more complete queries would "
+            "tell more than more splits of these."
+        )
+    return comparison
 
 
 def _save(fitted: Any, out: Path) -> None:

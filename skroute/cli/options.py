@@ -74,14 +74,13 @@ class Table:
         data = read_data(self.path, **self.options)
         n_again = count_duplicate_prompts(data.prompts)
         if data.n_repeats or n_again:
-            said = []
+            n_queries, said = len(data.quality), []
             if data.n_repeats:
-                said.append(f"{data.n_repeats:,} rows were averaged with an earlier row")
-            if n_again:
                 said.append(
-                    f"{n_again:,} of {len(data.quality):,} queries repeat the prompt of "
-                    "an earlier one"
+                    f"{data.n_repeats:,} rows were averaged with an earlier one"
                 )
+            if n_again:
+                said.append(f"{n_again:,} of {n_queries:,} queries repeat a prompt")
             console.note(f"{'; '.join(said)}.")
         n_zero = 0 if data.costs.ndim == 1 else count_zeros(data.costs)
         if n_zero:

@@ -116,7 +116,7 @@ def test_group_prompts_are_noted_and_averaged(tmp_path, read):
     file.write_text("\n".join(["prompt,m,m|total_cost", *rows]))
     table, output = read(file)
     assert len(table.quality) == 3
-    assert "1 of 3 queries repeat the prompt of an earlier one" in output
+    assert "1 of 3 queries repeat a prompt" in output
     table, output = read(file, "--duplicates", "mean")
     assert table.quality.tolist() == [[0.5], [0.0]]
     assert "1 rows were averaged" in output

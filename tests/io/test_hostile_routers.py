@@ -375,6 +375,16 @@ def test_estimates_that_are_no_numbers_are_refused(ranking, tmp_path):
     refused(tmp_path, forged(ranking, blind), "coef must hold finite numbers")
 
 
+@pytest.mark.parametrize("place", ["rank_weight", "extent"])
+def test_single_numbers_that_are_none_are_refused(ranking, tmp_path, place):
+    def blind(main: Any) -> None:
+        fitted = state_of(main)["_fitted"]["state"]
+        held = fitted if place in fitted else fitted["canonical"]["state"]
+        held[place] = {"$": "float", "value": "nan"}
+
+    refused(tmp_path, forged_main(ranking, blind), f"{place} must hold finite numbers")
+
+
 def with_text(text: str) -> bytes:
     """A file of format 1, whose ranker is a model in LightGBM's text format."""
     content = (HERE / "data" / "routers" / "format_1" / "ranking.skroute").read_bytes()

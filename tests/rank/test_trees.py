@@ -101,6 +101,8 @@ def test_crafted_trees_are_refused(pattern, by):
         {"feature": np.array([[0, 1, 2]])},
         {"threshold": np.array([0.0, np.nan, 0.0])},
         {"value": np.array([0.0, 1.0, 2.0, np.inf])},
+        {"value": np.array([0.0, 1.0, 2.0, np.inf], dtype=np.float32)},
+        {"left": np.array([1, 2, -1], dtype=np.int8)},
         {"value": np.zeros(5)},
         {"n_leaves": np.array([5])},
         {"n_leaves": np.array([4, 0])},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -138,6 +139,45 @@ def test_what_is_added_and_removed_leaves_the_decisions(
         )
     np.testing.assert_allclose(back.transform(data.data), router.transform(data.data))
     np.testing.assert_array_equal(back.price_path_.cost, router.price_path_.cost)
+
+
+def test_another_model_under_a_removed_name_is_not_the_old_one() -> None:
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((120, 5))
+    y = (rng.random((120, 3)) < [0.62, 0.55, 0.3]).astype(float)
+    router = RankingRouter(costs=[3.0, 2.0, 1.0], random_state=0).fit(X, y)
+    without = router.remove_model("model_0")
+    # Now it always fails, and what it did before must not count.
+    useless = without.add_model("model_0", 0 * y[:, 0], X=X, costs=3.0)
+    assert set(useless.remove_model("model_2").route(X)) == {"model_1"}
+    assert useless.remove_model("model_2").remove_model("model_0").route(X)[0] == (
+        "model_1"
+    )
+
+
+def test_a_pool_in_another_order_keeps_its_trade_off() -> None:
+    data = make_routing(300, n_models=4, random_state=0)
+    X, y, costs = data.data, data.quality, data.costs.mean(axis=0)
+    router = RankingRouter(costs=costs, random_state=0).fit(X, y)
+    turned = router.remove_model("model_0")
+    turned = turned.add_model("model_0", y[:, 0], X=X, costs=costs[0])
+    turned = turned.add_model("x", y[:, 1], X=X, costs=5.0).remove_model("x")
+    assert turned.models_.tolist() == ["model_1", "model_2", "model_3", "model_0"]
+    best = turned.models_[int(turned.predict_quality(X).mean(axis=0).argmax())]
+    saved = turned.explain(X)
+    to_best = saved["chosen"] == best
+    assert to_best.any()
+    np.testing.assert_allclose(saved["saved"][to_best], 0.0, atol=1e-12)
+
+
+def test_parameters_are_checked_before_a_model_is_added(
+    data: Any, router: RankingRouter
+) -> None:
+    other = copy.deepcopy(router).set_params(cv=1)
+    with pytest.raises(ValueError, match="cv must be at least 2"):
+        other.add_model("new", data.quality[:, 3], X=data.data, costs=0.5)
+    with pytest.raises(ValueError, match="tie_gain must be a number"):
+        other.set_params(tie_gain="x").route(data.data)
 
 
 @pytest.mark.parametrize("scope", ["mean", "query", "batch"])
