@@ -37,6 +37,12 @@ VARIANTS = {
 Setting = tuple[dict[str, Any], Options]
 
 
+# From so many tables on, a summary over them says something.
+_MANY_TABLES = 6
+# Cost at parity, as a part of the best single model's, that is as good as none.
+_NEGLIGIBLE = 0.01
+
+
 def settings() -> dict[str, Setting]:
     """Parameters of the router, and options of what is in it."""
     kernels, profiles = {"gammas": ()}, {"profiles": ()}
@@ -94,6 +100,43 @@ def measure(name: str, table: Bunch, split: Split, variant: str) -> dict[str, An
     }
 
 
+def summary(records: list[dict[str, Any]]) -> Iterator[str]:
+    """One line a variant: changes over all tables of the 70/30 splits."""
+    means: dict[str, dict[str, list[list[float]]]] = {}
+    for r in records:
+        if r["protocol"] == "70/30":
+            of_table = means.setdefault(r["variant"], {}).setdefault(r["table"], [])
+            of_table.append([r["nauc"], r["qnc"], r["error"]])
+    if len(means.get(WHOLE, {})) < _MANY_TABLES:
+        return
+    whole = {table: np.mean(some, axis=0) for table, some in means.pop(WHOLE).items()}
+    yield f"## All {len(whole)} tables, 70/30\n"
+    yield (
+        "Mean change of nAUC and of the error, and geometric mean of QNC as a part of "
+        "the whole router's; intervals by bootstrap over the tables.\n"
+    )
+    yield "| taken out | change of nAUC | QNC | change of the error |"
+    yield "|---|---|---|---|"
+    for variant in [name for name in settings() if name in means]:
+        scores = {t: np.mean(some, axis=0) for t, some in means[variant].items()}
+        change = np.array([scores[table] - whole[table] for table in whole])
+        # A table on which quality comes free has a cost near 0 either way.
+        ratio = np.log(
+            [(scores[t][1] + _NEGLIGIBLE) / (whole[t][1] + _NEGLIGIBLE) for t in whole]
+        )
+        cells = []
+        for column, sign, turn in (
+            (change[:, 0], "+", float),
+            (ratio, "", np.exp),
+            (change[:, 2], "+", float),
+        ):
+            ends = (column.mean(), *interval(column))
+            mean, low, high = (f"{turn(end):{sign}.4f}" for end in ends)
+            cells.append(f"{mean} [{low}, {high}]")
+        yield f"| {variant} | " + " | ".join(cells) + " |"
+    yield ""
+
+
 def report(records: list[dict[str, Any]]) -> Iterator[str]:
     """Lines of the Markdown report."""
     yield "# What each part of RankingRouter is worth\n"
@@ -103,6 +146,7 @@ def report(records: list[dict[str, Any]]) -> Iterator[str]:
         "or the error rises (squared, of the expected quality). Out of domain each "
         "task is left out in turn, and scores are means over the tasks.\n"
     )
+    yield from summary(records)
     for table, protocol in dict.fromkeys((r["table"], r["protocol"]) for r in records):
         parts: dict[str, dict[int, list[list[float]]]] = {}
         for r in records:
@@ -144,6 +188,7 @@ def main() -> None:
         default=["70/30", "learning curve", "out of domain"],
         choices=PROTOCOLS,
     )
+    parser.add_argument("--variants", nargs="+", choices=[*settings()])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "ablation")
@@ -155,7 +200,7 @@ def main() -> None:
         for name, table in found
         for protocol in arguments.protocols
         for split in splits(table, protocol, seed)
-        for variant in VARIANTS.get(protocol, settings())
+        for variant in arguments.variants or VARIANTS.get(protocol, settings())
     )
     print(save(arguments.out, records, report(records)).read_text())
 

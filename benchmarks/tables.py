@@ -16,6 +16,7 @@ from skroute.datasets import load_digits_pool, make_routing, read_routerbench
 
 __all__ = [
     "BUNDLED",
+    "MORE",
     "PROTOCOLS",
     "REAL",
     "Split",
@@ -27,6 +28,18 @@ __all__ = [
 
 #: Tables that are read from a folder.
 REAL = ("pool9", "routerbench3", "mistral7")
+#: More of them, for questions that three tables are too few for.
+MORE = (
+    "bfcl",
+    "confidence",
+    "livecodebench",
+    "llmdrift",
+    "mathvista21",
+    "mmlu_pro",
+    "niagara",
+    "paretobandit",
+    "zeroeval",
+)
 #: Tables that ship with the package, or are made.
 BUNDLED: dict[str, Callable[[], Bunch]] = {
     "digits": load_digits_pool,
@@ -80,8 +93,8 @@ def tables(
     for name in (*REAL, *BUNDLED) if names is None else names:
         if name in BUNDLED:
             yield name, BUNDLED[name]()
-        elif name not in REAL:
-            raise ValueError(f"{name!r} is none of {(*REAL, *BUNDLED)}.")
+        elif name not in (*REAL, *MORE):
+            raise ValueError(f"{name!r} is none of {(*REAL, *MORE, *BUNDLED)}.")
         elif folder is not None and (folder / f"{name}.csv.gz").exists():
             yield name, _sample(_read(folder, name), limit)
         else:
