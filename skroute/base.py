@@ -26,7 +26,7 @@ from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import check_rows, estimate_names
 from skroute._table.tables import (
-    FitsTable,
+    KeepsTable,
     check_estimates,
     check_input_features,
     check_quality,
@@ -44,7 +44,7 @@ _ENOUGH = 100
 
 
 class BaseRouter(
-    FitsOnDraft, FitsTable, VersionStamped, TransformerMixin, BaseEstimator
+    FitsOnDraft, KeepsTable, VersionStamped, TransformerMixin, BaseEstimator
 ):
     """Base of all routers, also of those that others write.
 
@@ -252,7 +252,7 @@ class BaseRouter(
         rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible).check()
         check_rows(X=X, available=available, budget=budget)
         quality, cost = self._estimates(X)
-        settled, trade_off = self._settle_call(rule, quality, cost)
+        settled, trade_off = self._settle_for_call(rule, quality, cost)
         return _explain(self, X, quality, cost, settled, trade_off, available)
 
     def transform(self, X: Any) -> np.ndarray:
@@ -412,12 +412,12 @@ class BaseRouter(
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if trade_off is not None and plain and len(X) > _AT_ONCE:
             settled = self._settle(rule, trade_off)
-            if settled.decides_in_parts:
+            if settled.can_decide_in_parts:
                 n_places = check_top_k(top_k, len(self.models_))
                 parts = (self._estimates(X[part]) for part in chunks(len(X), _AT_ONCE))
                 return settled.decide_in_parts(parts, n_places)
         quality, cost = self._estimates(X)
-        settled, _ = self._settle_call(rule, quality, cost)
+        settled, _ = self._settle_for_call(rule, quality, cost)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
         return settled.decide(quality, cost, mask, n_places).choice
@@ -427,7 +427,7 @@ class BaseRouter(
             rule, yields_to_single=self._yields_to_single, averages=self._averages()
         )
 
-    def _settle_call(
+    def _settle_for_call(
         self, rule: Rule, quality: np.ndarray, cost: np.ndarray
     ) -> tuple[Settled, TrainingTradeOff]:
         """Find the price of a rule on the training queries, or those of this call.
@@ -438,18 +438,19 @@ class BaseRouter(
         if rule.needs_training_path and not known and 0 < len(quality) < _ENOUGH:
             raise ValueError(
                 f"a mean budget or min_quality cannot be settled on {len(quality)} "
-                f"rows, each would be held to it alone: this {type(self).__name__} "
-                "keeps no cross-fitted estimates of its training queries. Fit it "
-                "with fit_transform, derive it from CrossFittedRouter, give a "
-                f"price=..., or scope='batch'. {_ENOUGH} rows are enough."
+                f"rows: it would bind these rows, and not an average over traffic. "
+                f"This {type(self).__name__} keeps no cross-fitted estimates of its "
+                "training queries. Fit it with fit_transform, derive it from "
+                "CrossFittedRouter, give a price=..., or scope='batch'. "
+                f"{_ENOUGH} rows are enough."
             )
-        trade_off = self._recall(quality, cost)
+        trade_off = self._trade_off_for(quality, cost)
         if not (known or len(quality)):
             # No queries: there is nothing to find a price on, and nothing to decide.
             rule = Rule()
         return self._settle(rule, trade_off), trade_off
 
-    def _recall(self, quality: np.ndarray, cost: np.ndarray) -> TrainingTradeOff:
+    def _trade_off_for(self, quality: np.ndarray, cost: np.ndarray) -> TrainingTradeOff:
         """Return the trade-off of the training queries, or else that of a call."""
         trade_off: TrainingTradeOff | None = getattr(self, "_training", None)
         if trade_off is None:
@@ -490,7 +491,7 @@ def explain_settled(
     """Explain the decisions of a rule that a decider behind the router has settled."""
     router = router._snapshot()
     quality, cost = router._estimates(X)
-    trade_off = router._recall(quality, cost)
+    trade_off = router._trade_off_for(quality, cost)
     return _explain(router, X, quality, cost, settled, trade_off, available)
 
 

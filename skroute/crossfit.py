@@ -19,8 +19,8 @@ from skroute.base import BaseRouter
 
 __all__ = ["CrossFittedRouter"]
 
-# Size from which the quality of a block is judged as it is served. By its own outcomes
-# a smaller block looks better than it is, so its quality is judged out of fold.
+# Rows of a block are served by a fit that saw their outcomes. Below this size that
+# flatters the block, so its quality is judged out of fold.
 _JUDGED_AS_SERVED = 200
 
 
@@ -98,7 +98,7 @@ class CrossFittedRouter(BaseRouter):
     ) -> np.ndarray:
         """Check the table, fit on it, and return out-of-fold estimates of its rows.
 
-        In the estimates that are returned, blocks are as served.
+        Those of blocks are not out of fold, but as they are served.
         """
         table = check_routing_table(self, X, y, costs, outcome_weight)
         check_rows(X=X, y=y, groups=groups)

@@ -236,7 +236,7 @@ class RankingRouter(CrossFittedRouter):
         share of the ranker. The ranker itself compares the known outcomes of a query
         without weights. The weights of a model are scaled to its effective number of
         outcomes (the number of equally weighed ones that give its mean as precisely),
-        so a model of few and uneven outcomes is smoothed more.
+        so a model of few outcomes, or of unevenly weighed ones, is smoothed more.
 
         References
         ----------

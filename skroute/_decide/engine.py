@@ -61,7 +61,7 @@ class Settled:
         return settle(rule, self.path, self.best_single_quality, self.averages)
 
     @property
-    def decides_in_parts(self) -> bool:
+    def can_decide_in_parts(self) -> bool:
         """Whether `decide_in_parts` decides as `decide` does on all queries at once.
 
         Queries depend on each other where a batch is solved, or where a mixture of two
@@ -95,7 +95,7 @@ class Settled:
             # One model does better than routing, so it is called for all.
             preferred = np.full(len(quality), price.single)
         elif self.averages is not None and self.rule.needs_training_path:
-            shadow_prices, preferred = self._price_far_queries(
+            shadow_prices, preferred = self._decide_far_queries(
                 self.averages, quality, cost, shadow_prices, allowed
             )
         if choice is None:
@@ -154,8 +154,8 @@ class Settled:
     ) -> tuple[ShadowPrice, np.ndarray | None]:
         """Find the price on the rows of the call.
 
-        A total budget also gives the choices: it may pay for a step of one query that
-        no price tells from that of another.
+        A total budget also gives the choices. Two queries may step at the same price
+        where the total pays for only one, and a price cannot say which.
         """
         try:
             if self.rule.has_batch_budget:
@@ -172,7 +172,7 @@ class Settled:
             return ShadowPrice(np.inf if self.rule.has_batch_budget else 0.0), None
         return self.price, None
 
-    def _price_far_queries(
+    def _decide_far_queries(
         self,
         averages: Averages,
         quality: np.ndarray,

@@ -37,8 +37,8 @@ class TrainingTradeOff:
         Its mean quality.
     kept : tuple of ndarray
         For at most 4,096 queries at even distances: estimated quality and cost, doubly
-        robust quality, and true cost. The path is drawn anew on these where a cap or a
-        tolerance leaves models out.
+        robust quality, and true cost. Where a cap or a tolerance leaves models out, the
+        path is computed again on these.
     """
 
     path: PricePath
@@ -139,7 +139,7 @@ class TrainingTradeOff:
             and last[0].rule.is_same(rule)
         ):
             return last[0]
-        settled = self._settle_now(rule, yields_to_single, averages)
+        settled = self._find_settled(rule, yields_to_single, averages)
         # One step of the interpreter: no thread sees a half of it.
         vars(self)["_last"] = settled, yields_to_single
         return settled
@@ -147,7 +147,7 @@ class TrainingTradeOff:
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def _settle_now(
+    def _find_settled(
         self, rule: Rule, yields_to_single: bool, averages: Averages | None
     ) -> Settled:
         path = self.path

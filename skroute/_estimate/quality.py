@@ -123,8 +123,9 @@ class QualityModel:
     means : ndarray of shape (n_models,)
         Mean quality of each model.
     fits : list of RidgeFit
-        The regression on each view, at the strengths that the ranker sees. The last
-        strength is its part in the expected quality (see `append_weighted_part`).
+        The regression on each view, at the strengths that the ranker sees. Behind
+        these outputs stands one more, its part in the expected quality (see
+        `append_weighted_part`).
     weights : ndarray of shape (2, n_views, n_strengths)
         Weights of the regressions, for the level of a query and for the differences
         between its models.
@@ -216,8 +217,8 @@ class QualityModel:
             # Those of the differences, which decide.
             weights = np.repeat(weights[1:], 2, axis=0)
         weights = weights.reshape(2, len(fits), len(options.offsets))
-        # Regressions are linear, so the weighted sum over the strengths of one is one
-        # more output of it: serving need not weigh anything.
+        # Each regression gets one more output, behind those of its strengths: their
+        # weighted sum. So serving need not weigh anything.
         combined = [
             RidgeFit(
                 append_weighted_part(fit.coef, weights[:, view], options.shown),

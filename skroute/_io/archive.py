@@ -118,7 +118,7 @@ def _check_end_record(content: bytes) -> None:
         raise ValueError("it has too many members")
 
 
-def _read_intact(file: Path, max_bytes: int) -> bytes:
+def _check_digest(file: Path, max_bytes: int) -> bytes:
     """Read the file, if its size is allowed and its digest is that of its bytes."""
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -138,7 +138,7 @@ def _read_intact(file: Path, max_bytes: int) -> bytes:
     return content
 
 
-def _open_checked(content: bytes) -> zipfile.ZipFile:
+def _check_members(content: bytes) -> zipfile.ZipFile:
     """Open the archive after checks of what it says of its members."""
     _check_end_record(content)
     try:
@@ -164,8 +164,8 @@ class CheckedArchive:
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
-        content = _read_intact(file, max_bytes)
-        self._zip = _open_checked(content)
+        content = _check_digest(file, max_bytes)
+        self._zip = _check_members(content)
         self._members = {member.filename: member for member in self._zip.infolist()}
         _check_main_size(self._find_size(_MAIN), max_bytes)
         self.room = _compute_room(len(content))

@@ -192,8 +192,8 @@ def check_outcome_weight(
     """Check weights of outcomes (n_queries, n_models), and scale those of every model.
 
     They are in any unit, and are not read where the quality is unknown: there they
-    become 0. Those of a model then sum to as many equally weighed outcomes as would
-    tell its mean as well [1]_.
+    become 0. Those of a model then sum to Kish's effective number of outcomes,
+    ``sum(w) ** 2 / sum(w ** 2)`` [1]_.
 
     References
     ----------

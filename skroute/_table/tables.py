@@ -39,9 +39,8 @@ from skroute._table.numbers import (
 from skroute._table.outcomes import Outcomes, check_outcomes_of
 
 __all__ = [
-    "FitsTable",
+    "KeepsTable",
     "RoutingTable",
-    "adopt_table",
     "check_choice",
     "check_estimate",
     "check_estimates",
@@ -51,6 +50,7 @@ __all__ = [
     "check_queries",
     "check_routing_table",
     "check_vectors",
+    "keep_table",
 ]
 
 # Embeddings keep their precision; anything else becomes float64.
@@ -84,7 +84,7 @@ class RoutingTable(NamedTuple):
     duplicates: Duplicates | None = None
 
 
-class FitsTable:
+class KeepsTable:
     """Base of routers: what they keep of the table that they are fitted on."""
 
     def _keep_table(self, models: np.ndarray, outcomes: Outcomes) -> None:
@@ -153,15 +153,15 @@ def _check_routing_table(
     outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
     X = check_vectors(router, X, reset=True)
     check_consistent_length(X, quality)
-    return adopt_table(router, models, X, outcomes)
+    return keep_table(router, models, X, outcomes)
 
 
-def adopt_table(
+def keep_table(
     router: Any, models: np.ndarray, X: Any, outcomes: Outcomes
 ) -> RoutingTable:
-    """Let a router keep what follows from a checked table, and put that together."""
+    """Set names and costs of the models on a router, and return its checked table."""
     # Unbound, because the router need not be a `BaseRouter`.
-    FitsTable._keep_table(router, models, outcomes)
+    KeepsTable._keep_table(router, models, outcomes)
     return RoutingTable(
         X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
     )

@@ -16,9 +16,9 @@ from skroute._table.names import default_names, format_names, is_mismatch, model
 from skroute._table.outcomes import check_outcomes_of
 from skroute._table.tables import (
     RoutingTable,
-    adopt_table,
     check_quality,
     check_vectors,
+    keep_table,
 )
 from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.exceptions import caller_level
@@ -145,7 +145,7 @@ def check_partitioned_table(
     head = rows.get(rows.apply(_head, columns["X"].parts[0]))
     check_vectors(router, head, reset=True)
     queries = rows.map(_check_embeddings, columns["X"], n_rows, _announced_columns(X))
-    return adopt_table(router, models, queries, outcomes), rows
+    return keep_table(router, models, queries, outcomes), rows
 
 
 def _check_collection(table: Any, name: str) -> None:
