@@ -150,7 +150,7 @@ def test_evaluate_with_embeddings(tmp_path):
         *("evaluate", table, "--embeddings", tmp_path / "e.npy"),
         *("--seeds", 2, "--seed", 3, "--test-size", 0.4, "--json", out),
     )
-    assert "160 queries, 3 models, 0 queries without" in stdout
+    assert "160 queries, 3 models. 0 queries lack" in stdout
     assert "asked" in stdout
     assert all(f"\n{name} " in stdout for name in ROWS)
     assert "TF-IDF" not in stdout
@@ -360,7 +360,7 @@ def test_a_table_of_calls_is_compared_like_a_wide_one(tmp_path):
     for name in (file, wide):
         out = tmp_path / "o.json"
         e = ("--embeddings", tmp_path / "e.npy", "--seeds", 1, "--json", out)
-        assert "160 queries, 3 models, 0 queries" in succeed("evaluate", name, *e)
+        assert "160 queries, 3 models. 0 queries" in succeed("evaluate", name, *e)
         numbers.append(json.loads(out.read_text()))
     for router in (r for n in numbers for r in n["routers"].values()):
         del router["fit_seconds"]
