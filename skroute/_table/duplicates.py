@@ -115,9 +115,11 @@ class Duplicates:
         if self.group is not None:
             # Rows that share a prompt or a group, directly or through other rows.
             first_of_group = np.unique(self.group, return_index=True)[1]
-            ends = np.r_[unit, first_of_group[self.group]]
+            # Older versions of SciPy search only graphs with 32-bit indices.
+            starts = np.r_[rows, rows].astype(np.int32)
+            ends = np.r_[unit, first_of_group[self.group]].astype(np.int32)
             links = coo_array(
-                (np.ones(len(ends), dtype=bool), (np.r_[rows, rows], ends)),
+                (np.ones(len(ends), dtype=bool), (starts, ends)),
                 shape=(len(rows), len(rows)),
             )
             unit = connected_components(links, directed=False)[1]
