@@ -58,7 +58,7 @@ figure.show()
 # %%
 # Numbers. The collapse index is taken at the largest budget (lower is better). Read it
 # beside the area under quality against cost (higher is better) and the cost of parity
-# with the best single model (lower is better): a router may hardly call the strongest
+# with the best single model (lower is better): a router may rarely call the strongest
 # model and yet be worse.
 
 import pandas as pd

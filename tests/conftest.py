@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sklearn
+
+import skroute
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +24,24 @@ def shared_data() -> Path:
     if not (folder / "routerbench3.csv.gz").exists():
         pytest.skip(f"no real routing tables in {folder}; set SKROUTE_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_strictly() -> Callable[[str], str]:
+    """Run code in a new process, with warnings as errors; returns what it prints."""
+
+    def run(code: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(skroute.__file__).parents[1])},
+            timeout=240,
+            check=True,
+        )
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

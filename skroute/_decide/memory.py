@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.engine import Settled, settle
@@ -24,7 +25,7 @@ _N_WALKED = 16384
 
 
 @dataclass(frozen=True)
-class TrainingTradeOff:
+class TrainingTradeOff(SavesFields):
     """Mean spend and quality of the training queries, to find prices on.
 
     Attributes
@@ -143,9 +144,6 @@ class TrainingTradeOff:
         # One step of the interpreter: no thread sees a half of it.
         vars(self)["_last"] = settled, yields_to_single
         return settled
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _find_settled(
         self, rule: Rule, yields_to_single: bool, averages: Averages | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.products import multiply
@@ -40,7 +41,7 @@ Pulls = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
-class QueryViews:
+class QueryViews(SavesFields):
     """What the regressions see of a query.
 
     Attributes
@@ -96,9 +97,6 @@ class QueryViews:
         """Where the landmarks, and those of each profile, are among the centres."""
         ends = itertools.accumulate(self.sizes, initial=0)
         return [slice(*pair) for pair in itertools.pairwise(ends)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def landmarks(self) -> np.ndarray:

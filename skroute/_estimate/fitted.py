@@ -7,12 +7,13 @@ ranking router serves, and whatever it learns from its training queries, goes th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from skroute._compute.cached import SavesFields
 from skroute._estimate.canonical import Canonical
 from skroute._estimate.cost import CostModel
 from skroute._estimate.options import OPTIONS, Options
@@ -34,7 +35,7 @@ class ScoresPairs(Protocol):
 
 
 @dataclass(frozen=True)
-class FittedRouter:
+class FittedRouter(SavesFields):
     """All that a ranking router estimates with; it is swapped in as a whole.
 
     Attributes
@@ -87,12 +88,10 @@ class FittedRouter:
     @cached_property
     def averages(self) -> Estimates:
         """Estimates (n_models,) of a query far from all training queries."""
-        canonical = self.canonical
-        quality = canonical.worst + canonical.extent * self.quality.means
-        return quality[canonical.place], self.cost.prices[canonical.place]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        quality, cost = self.canonical.from_canonical(
+            self.quality.means[None], self.cost.prices[None]
+        )
+        return quality[0], cost[0]
 
     def with_model(
         self,

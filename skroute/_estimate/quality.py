@@ -9,12 +9,13 @@ added without retraining the ranker. Nothing stored grows with the training quer
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.products import multiply
@@ -113,7 +114,7 @@ class HeldOutPairs:
 
 
 @dataclass(frozen=True)
-class QualityModel:
+class QualityModel(SavesFields):
     """Expected quality of every model, in the canonical order and unit.
 
     Attributes
@@ -265,10 +266,6 @@ class QualityModel:
             fits=[fit.in_precision(np.float32) for fit in self.fits],
             means=self.means.astype(np.float32),
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A cached property can be computed again, so it is not saved.
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def build_pairs(self, outputs: np.ndarray, trust: np.ndarray) -> PairEstimates:
         """Build estimates and features of pairs from the outputs of all regressions.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks
 from skroute._rank.model_text import MOST_TREES, read_model
 
@@ -33,7 +34,7 @@ _AT_ONCE = 100 * 1024
 
 
 @dataclass(frozen=True, eq=False)
-class PairRanker:
+class PairRanker(SavesFields):
     """A trained LambdaRank model: from features of pairs to corrections of scores.
 
     A pair goes left where its feature is at most the threshold. Nodes and leaves stand
@@ -110,9 +111,6 @@ class PairRanker:
             node = leaf - number
             yield slice(node, node + n_leaves - 1), slice(leaf, leaf + n_leaves)
             leaf += n_leaves
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

@@ -430,7 +430,7 @@ def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) ->
     from skroute.evaluation import compare_routers
 
     no_quality = np.isnan(data.quality).any(axis=1)
-    no_cost = np.isnan(data.costs + np.zeros(data.quality.shape)).any(axis=1)
+    no_cost = np.isnan(np.broadcast_to(data.costs, data.quality.shape)).any(axis=1)
     complete = int((~(no_quality | no_cost)).sum())
     console.output.print(
         f"{name}: {len(data.quality):,} queries, {len(data.models)} models. "

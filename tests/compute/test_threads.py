@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
+from third_party import MeanRouter
 
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
-from skroute._table.tables import check_queries, check_routing_table
-from skroute.base import BaseRouter
 from skroute.datasets import make_routing
 
 DATA = make_routing(120, n_features=4, n_models=3, random_state=0)
@@ -29,27 +28,6 @@ TABLES = [(X, NAMED, C), (X[::-1], NAMED.iloc[:, :2], C[::-1, :2])]
 Z = np.hstack([Y, C])
 # Estimates with names of columns, and fewer models without.
 ESTIMATES = [Z, np.hstack([Y[:, :2], C[:, :2]])]
-
-
-class MeanRouter(BaseRouter):
-    """A router of a third party, which knows nothing of threads."""
-
-    def __init__(self, costs=None):
-        self.costs = costs
-
-    def fit(self, X, y, *, costs=None):
-        table = check_routing_table(self, X, y, costs)
-        self.means_ = np.nanmean(table.quality, axis=0)
-        return self
-
-    def decision_function(self, X):
-        return self.predict_quality(X)
-
-    def predict_quality(self, X):
-        return np.tile(self.means_, (len(check_queries(self, X)), 1))
-
-    def predict_cost(self, X):
-        return np.tile(self.costs_, (len(check_queries(self, X)), 1))
 
 
 @pytest.fixture(autouse=True)

@@ -401,7 +401,7 @@ def test_weights_that_leave_nothing_to_count_are_named():
         routing_curve(Y, PRICES, Y, ESTIMATED_COST, sample_weight=[1.0, 1.0, 1.0])
 
 
-# Tables with hardly anything in them
+# Tables with almost nothing in them
 
 
 @pytest.mark.parametrize("name", CURVE_METRICS)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -238,8 +235,10 @@ def test_a_public_name_is_importable_from_the_top() -> None:
 
 
 @pytest.mark.slow
-def test_the_core_works_without_any_extra() -> None:
-    code = textwrap.dedent(
+def test_the_core_works_without_any_extra(
+    run_strictly: Callable[[str], str],
+) -> None:
+    printed = run_strictly(
         """
         import sys
 
@@ -258,15 +257,7 @@ def test_the_core_works_without_any_extra() -> None:
         print(*router.route(data.data[:3], min_quality="90%"))
         """
     )
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(skroute.__file__).parents[1])},
-        timeout=240,
-        check=True,
-    )
-    assert len(result.stdout.split()) == 3
+    assert len(printed.split()) == 3
 
 
 def test_prices_go_by_name_where_they_have_names() -> None:

@@ -190,7 +190,7 @@ def test_more_quality_is_never_cheaper(rule, seed, less, more):
 @pytest.mark.parametrize("rule", ["price", "tolerance"])
 @quick
 @given(SEEDS, SHARES, SHARES)
-def test_dearer_money_and_more_patience_never_spend_more(rule, seed, less, more):
+def test_a_higher_price_and_more_tolerance_never_spend_more(rule, seed, less, more):
     quality, cost = table(seed)
     less, more = sorted([less, more])
     low, high = (

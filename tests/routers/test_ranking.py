@@ -203,7 +203,7 @@ def test_a_ranker_is_weighed_by_what_it_shows_to_know() -> None:
         # Where nothing is changed, or nothing is known, there is nothing to trust.
         assert rank_weight(pairs, log_odds(pairs.quality), quality, None) == 0.0
         assert rank_weight(pairs, noise, np.full(quality.shape, np.nan), None) == 0.0
-    # Two standard errors: some 2 in 100 are believed by chance, and then hardly.
+    # Two standard errors: some 2 in 100 are believed by chance, and then a little.
     assert np.count_nonzero(trusted) <= 4
     assert max(trusted) < 0.15
 
@@ -541,7 +541,7 @@ def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> Non
         find_duplicates(data.data[:500]),
     )
     trust, _ = views.transform(views.scaled(data.data[500:]))
-    # Learned on the training queries, it holds for others: nine in ten are wholly
+    # Learned on the training queries, it holds for others: nine in ten are fully
     # trusted, one in a hundred not at all.
     assert 0.8 < (trust == 1.0).mean() < 0.95
     assert (trust == 0.0).mean() < 0.03

@@ -13,6 +13,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
+from third_party import MeanRouter
 
 from skroute import (
     BudgetDecider,
@@ -23,10 +24,8 @@ from skroute import (
     metrics,
 )
 from skroute._table.names import check_rows
-from skroute.base import BaseRouter
 from skroute.datasets import make_routing
 from skroute.metrics import make_routing_scorer
-from skroute.validation import check_queries, check_routing_table
 
 MODELS = ["small", "medium", "large"]
 N = 120
@@ -348,23 +347,6 @@ def test_no_queries_get_no_decisions(made) -> None:
 
 
 def test_no_queries_get_no_decisions_of_a_router_without_training_estimates() -> None:
-    class MeanRouter(BaseRouter):
-        def __init__(self, costs=None):
-            self.costs = costs
-
-        def fit(self, X, y, *, costs=None):
-            self.means_ = check_routing_table(self, X, y, costs).quality.mean(axis=0)
-            return self
-
-        def decision_function(self, X):
-            return self.predict_quality(X)
-
-        def predict_quality(self, X):
-            return np.tile(self.means_, (len(check_queries(self, X)), 1))
-
-        def predict_cost(self, X):
-            return np.tile(self.costs_, (len(check_queries(self, X)), 1))
-
     fitted = MeanRouter([1.0, 3.0, 9.0]).fit(X, QUALITY)
     assert fitted.route(X[:0], budget=4.0).shape == (0,)
     assert fitted.route(X[:0], min_quality="90%", top_k=2).shape == (0, 2)
