@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,17 +73,8 @@ EXTRAS = {
 }
 
 
-#: Knots that are left, as (test, module). To be emptied.
-KNOTS: set[tuple[str, str]] = set()
 #: Methods of the standard library whose names begin with an underscore.
 NAMED_TUPLE = {"_asdict", "_replace"}
-
-
-def _judge(test: str, name: tuple[str, ...], found: list[str]) -> None:
-    if (test, ".".join(name)) in KNOTS:
-        assert found, "this knot is gone: take it off the list"
-    else:
-        assert not found, found
 
 
 def _name(file: Path) -> tuple[str, ...]:
@@ -103,8 +95,13 @@ def _room(name: tuple[str, ...]) -> str:
     return "routers" if first in ROUTERS else first
 
 
+@cache
+def _parse(name: tuple[str, ...]) -> ast.Module:
+    return ast.parse(MODULES[name].read_text())
+
+
 def _nodes(name: tuple[str, ...]) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(MODULES[name].read_text()))
+    return ast.walk(_parse(name))
 
 
 def _imported(name: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -137,7 +134,7 @@ def test_imports_go_down(name: tuple[str, ...]) -> None:
         return
     allowed = GROUND | ALLOWED.get(room, set()) | {room}
     found = [".".join(t) for t in _imported(name) if _room(t) not in allowed]
-    _judge("down", name, found)
+    assert not found
 
 
 @every_module
@@ -147,7 +144,7 @@ def test_private_modules_are_imported_by_their_own_package(name) -> None:
         private = [i for i, part in enumerate(target) if i and part.startswith("_")]
         if private and target[: private[0]] != name[: private[0]]:
             found.append(".".join(target))
-    _judge("modules", name, found)
+    assert not found
 
 
 @every_module
@@ -170,7 +167,7 @@ def test_private_attributes_are_not_reached_for(name: tuple[str, ...]) -> None:
         and not node.attr.startswith("__")
         and node.attr not in own | NAMED_TUPLE
     ]
-    _judge("attributes", name, reached)
+    assert not reached
 
 
 def test_lightgbm_has_one_door() -> None:
@@ -189,12 +186,9 @@ def test_lightgbm_has_one_door() -> None:
 
 @every_module
 def test_extras_are_imported_in_their_rooms(name: tuple[str, ...]) -> None:
-    body = ast.parse(MODULES[name].read_text()).body
-    for library in _libraries(body):
+    for library in _libraries(_parse(name).body):
         assert _room(name) in EXTRAS.get(library, {_room(name)}), library
 
 
 def test_the_root_holds_doors_only() -> None:
-    assert len([name for name in MODULES if len(name) == 1]) <= MOST_ROOT_MODULES + len(
-        [path for path in PACKAGE.iterdir() if path.is_dir()]
-    )
+    assert len([*PACKAGE.glob("*.py")]) <= MOST_ROOT_MODULES

@@ -145,6 +145,7 @@ def test_a_batch_far_from_training_spends_the_budget(budget) -> None:
     assert spent(20_000) == pytest.approx(budget, rel=0.01)
 
 
+@pytest.mark.slow
 def test_far_queries_of_a_long_call_are_split_alike_however_they_are_given() -> None:
     # A long array is estimated and decided in parts, and a DataFrame at once.
     X, y = np.random.default_rng(0).standard_normal((400, 8)), np.zeros((400, 3))

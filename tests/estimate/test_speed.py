@@ -315,6 +315,7 @@ def test_rankers_of_longer_tables_see_part_of_them(
     assert part > whole - 0.01
 
 
+@pytest.mark.slow
 def test_threads_are_those_asked_for() -> None:
     assert openmp_threads(None) == 1
     assert openmp_threads(1) == 1

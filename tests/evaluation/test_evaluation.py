@@ -83,6 +83,7 @@ def test_learned_routers_beat_the_random_one(comparison):
         assert result.mean("normalized_auc") > random.mean("normalized_auc")
 
 
+@pytest.mark.slow
 def test_budgets_are_kept_roughly(comparison):
     spent = comparison.results["RankingRouter"].spent
     assert (spent <= 1.5 * comparison.budgets).all()
@@ -219,6 +220,7 @@ def test_progress_counts_every_fit(data):
     assert [step[0] for step in told] == ["best_single", "cheapest"] * 2
 
 
+@pytest.mark.slow
 def test_to_dict_is_json(comparison):
     plain = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert list(plain["routers"]) == ROWS
@@ -227,6 +229,7 @@ def test_to_dict_is_json(comparison):
     assert len(plain["routers"]["kNN"]["quality"]["splits"]) == 2
 
 
+@pytest.mark.slow
 def test_standard_error(comparison):
     result = comparison.results["ridge"]
     values = result.scores["quality"]

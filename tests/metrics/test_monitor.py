@@ -298,6 +298,7 @@ def halves(X, seed):
     return X[order[: len(X) // 2]], X[order[len(X) // 2 :]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_copies", [1, 4])
 @pytest.mark.parametrize("where", ["reference", "traffic"])
 def test_duplicate_prompts_are_no_drift(where, n_copies, caplog):

@@ -155,6 +155,7 @@ def test_another_model_under_a_removed_name_is_not_the_old_one() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_pool_in_another_order_keeps_its_trade_off() -> None:
     data = make_routing(300, n_models=4, random_state=0)
     X, y, costs = data.data, data.quality, data.costs.mean(axis=0)

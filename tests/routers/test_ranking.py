@@ -96,6 +96,7 @@ def test_expected_quality_is_calibrated_on_a_real_pool(ranked: Split) -> None:
     assert sum(error) < 0.04
 
 
+@pytest.mark.slow
 def test_calling_the_best_model_loses_nothing_to_the_best_single(
     pool9: Any, ranked: Split
 ) -> None:

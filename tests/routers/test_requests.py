@@ -70,6 +70,7 @@ def test_caps_of_requests_are_kept(served: Served) -> None:
         assert (cost.max(axis=1, where=called, initial=0.0) <= caps).all()
 
 
+@pytest.mark.slow
 def test_reasons_add_up(served: Served) -> None:
     budget = float(np.median(served.costs))
     why = served.router.explain(served.X, budget=budget)
