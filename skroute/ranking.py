@@ -523,6 +523,8 @@ class RankingRouter(CrossFittedRouter):
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Estimate quality and cost together: both need the views of a query."""
         X = check_queries(self, X)
+        if len(X) <= _SERVED:
+            return self._fitted.estimates(X)
         quality = np.empty((len(X), len(self.models_)))
         cost = np.empty(quality.shape)
 
