@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from skroute.datasets._digits import load_digits_pool
 from skroute.datasets._fetch import fetch_routerbench
-from skroute.datasets._long import from_long
-from skroute.datasets._read import read_table
-from skroute.datasets._routerbench import read_routerbench
+from skroute.datasets._read import from_long, from_wide, read_routerbench, read_table
 from skroute.datasets._synthetic import make_routing
-from skroute.datasets._wide import from_wide
 
 __all__ = [
     "fetch_routerbench",

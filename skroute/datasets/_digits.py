@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import lru_cache
 
 import numpy as np
@@ -112,32 +113,19 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
     >>> pool.models[pool.costs.mean(axis=0).argmin()]
     'stump'
     """
-    data, quality, costs, models, digits, rows = _fit_pool()
-    pool = Bunch(
-        data=data.copy(),
-        quality=quality.copy(),
-        costs=costs.copy(),
-        models=np.array(models, dtype=object),
-        task=np.array([f"digit-{digit}" for digit in digits], dtype=object),
-        prompts=np.array([f"handwritten digit no. {i}" for i in rows], dtype=object),
-        DESCR=_DESCR.format(
-            n_queries=len(rows), n_models=len(models), n_train=_N_TRAIN
-        ),
-    )
+    pool = deepcopy(_fit_pool())
     if as_frame:
         pandas = require("pandas", "load_digits_pool(as_frame=True)")
         names = [f"pixel_{i}_{j}" for i in range(_SIDE) for j in range(_SIDE)]
         pool.data = pandas.DataFrame(pool.data, columns=names)
-        pool.quality = pandas.DataFrame(pool.quality, columns=list(models))
-        pool.costs = pandas.DataFrame(pool.costs, columns=list(models))
+        pool.quality = pandas.DataFrame(pool.quality, columns=pool.models.tolist())
+        pool.costs = pandas.DataFrame(pool.costs, columns=pool.models.tolist())
     return pool
 
 
 @lru_cache(maxsize=1)
-def _fit_pool() -> tuple[
-    np.ndarray, np.ndarray, np.ndarray, tuple[str, ...], np.ndarray, np.ndarray
-]:
-    """Train the pool once; data, quality, costs, names, digits shown and their rows."""
+def _fit_pool() -> Bunch:
+    """Train the models, once in a process, and let them read the digits."""
     digits = load_digits()
     pixels, shown = digits.data / 16.0, digits.target
     train, rows = train_test_split(
@@ -156,13 +144,14 @@ def _fit_pool() -> tuple[
             model.fit(*(_add_shifts(X, y) if name == "svc" else (X, y)))
             quality.append(model.predict(queries) == shown[rows])
             costs.append(np.broadcast_to(_count_operations(model, queries), len(rows)))
-    return (
-        queries,
-        np.column_stack(quality).astype(np.float64),
-        np.column_stack(costs).astype(np.float64),
-        tuple(pool),
-        shown[rows],
-        rows,
+    return Bunch(
+        data=queries,
+        quality=np.column_stack(quality).astype(np.float64),
+        costs=np.column_stack(costs).astype(np.float64),
+        models=np.array(list(pool), dtype=object),
+        task=np.array([f"digit-{digit}" for digit in shown[rows]], dtype=object),
+        prompts=np.array([f"handwritten digit no. {i}" for i in rows], dtype=object),
+        DESCR=_DESCR.format(n_queries=len(rows), n_models=len(pool), n_train=_N_TRAIN),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -14,7 +15,7 @@ from sklearn.utils import Bunch
 from skroute._optional import require
 from skroute.datasets import _published
 from skroute.datasets._published import RemoteFile
-from skroute.datasets._routerbench import read_routerbench
+from skroute.datasets._read import read_routerbench
 
 __all__ = ["fetch_routerbench"]
 
@@ -88,7 +89,7 @@ def fetch_routerbench(
         retry_if_failed=remote.retries,
     )
     try:
-        cache.fetch(remote.name, downloader=_Downloader(remote))
+        cache.fetch(remote.name, downloader=partial(_download, remote))
     except (OSError, ValueError) as error:
         raise OSError(
             f"could not download {remote.url}: {str(error).rstrip('.')}. Nothing of it "
@@ -113,57 +114,53 @@ def _check_cached(pooch: Any, path: Path, remote: RemoteFile) -> None:
         )
 
 
-class _Downloader:
+def _download(remote: RemoteFile, url: str, output_file: str, pooch: Any) -> None:
     """Stream a file to disk, and stop once it is larger than it should be."""
+    import requests  # pooch needs it too
 
-    def __init__(self, remote: RemoteFile) -> None:
-        self.remote = remote
+    received, until = 0, time.monotonic() + remote.patience
+    with _open(requests, remote, url) as response, open(output_file, "wb") as file:
+        response.raise_for_status()
+        for chunk in _iterate(requests, response.raw):
+            received += len(chunk)
+            if received > remote.size:
+                # An OSError, unlike a ValueError, is not tried again.
+                raise OSError(
+                    f"the file is larger than the expected {remote.size} bytes"
+                )
+            if time.monotonic() > until:
+                raise OSError(
+                    f"{received} of {remote.size} bytes came in {remote.patience:g} "
+                    "seconds, which is too slow"
+                )
+            file.write(chunk)
+    if received < remote.size:
+        raise ValueError(f"the file ended at {received} of {remote.size} bytes")
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        """Download `url` to `output_file`, as pooch asks its downloaders to."""
-        import requests  # pooch needs it too
 
-        size, received = self.remote.size, 0
-        until = time.monotonic() + self.remote.patience
-        with self._open(requests, url) as response, open(output_file, "wb") as file:
-            response.raise_for_status()
-            for chunk in _iterate(requests, response.raw):
-                received += len(chunk)
-                if received > size:
-                    # An OSError, unlike a ValueError, is not tried again.
-                    raise OSError(f"the file is larger than the expected {size} bytes")
-                if time.monotonic() > until:
-                    raise OSError(
-                        f"{received} of {size} bytes came in {self.remote.patience:g} "
-                        "seconds, which is too slow"
-                    )
-                file.write(chunk)
-        if received < size:
-            raise ValueError(f"the file ended at {received} of {size} bytes")
+def _open(requests: Any, remote: RemoteFile, url: str) -> Any:
+    """Open a URL, and follow redirects, to other hosts too, but not to plain HTTP.
 
-    def _open(self, requests: Any, url: str) -> Any:
-        """Open a URL, and follow redirects, to other hosts too, but not to plain HTTP.
-
-        The host of the published file hands downloads on to others. Nothing is told to
-        them, and what they send is checked against the pinned hash.
-        """
-        schemes = {"https", urlsplit(url).scheme}
-        for _ in range(_MOST_REDIRECTS + 1):
-            response = requests.get(
-                url,
-                stream=True,
-                timeout=self.remote.timeout,
-                allow_redirects=False,
-                # Uncompressed, because the expected size is that of the file.
-                headers={"Accept-Encoding": "identity"},
-            )
-            if not response.is_redirect:
-                return response
-            response.close()
-            url = urljoin(url, response.headers["location"])
-            if urlsplit(url).scheme not in schemes:
-                raise OSError(f"it was redirected to {url}, which is not encrypted")
-        raise OSError(f"it was redirected more than {_MOST_REDIRECTS} times")
+    The host of the published file hands downloads on to others. Nothing is told to
+    them, and what they send is checked against the pinned hash.
+    """
+    schemes = {"https", urlsplit(url).scheme}
+    for _ in range(_MOST_REDIRECTS + 1):
+        response = requests.get(
+            url,
+            stream=True,
+            timeout=remote.timeout,
+            allow_redirects=False,
+            # Uncompressed, because the expected size is that of the file.
+            headers={"Accept-Encoding": "identity"},
+        )
+        if not response.is_redirect:
+            return response
+        response.close()
+        url = urljoin(url, response.headers["location"])
+        if urlsplit(url).scheme not in schemes:
+            raise OSError(f"it was redirected to {url}, which is not encrypted")
+    raise OSError(f"it was redirected more than {_MOST_REDIRECTS} times")
 
 
 def _iterate(requests: Any, raw: Any) -> Iterator[bytes]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -19,159 +16,20 @@ from skroute._table.texts import (
     read_text,
     write_whole,
 )
-from skroute.datasets._bunch import (
-    average_by_pair,
-    describe_columns,
-    is_missing,
-    make_bunch,
-    refuse_negative_costs,
-    to_numbers,
-)
-from skroute.datasets._formats import MAX_BYTES, open_table
-from skroute.datasets._in_memory import Columns, is_nested, object_array
-from skroute.datasets._nested import take_values
-from skroute.datasets._options import ReadOptions
-from skroute.datasets._schemas import (
-    COST_COLUMNS,
-    MODEL_COLUMNS,
-    PROMPT_COLUMNS,
-    TASK_COLUMNS,
-    find_first,
-    normalize,
-)
-from skroute.datasets._tokens import holds_tokens, long_token_costs
+from skroute.datasets._bunch import average_cells, make_bunch, refuse_negative_costs
+from skroute.datasets._columns import is_missing, is_nested, object_array, to_numbers
+from skroute.datasets._prices import holds_tokens, long_token_costs
+from skroute.datasets._raw import RawTable
+from skroute.datasets._schemas import COLUMNS, find_first, normalize
 from skroute.datasets._vectors import read_embeddings
 
-__all__ = ["LongNames", "find_prompts", "from_long", "make_long_bunch"]
+__all__ = ["LongNames", "find_prompts", "read_long"]
 
 _HINT = "Make the column numeric, or name another one."
 
 
-def from_long(
-    table: Any,
-    *,
-    query: str = "query",
-    model: str = "model",
-    quality: str = "quality",
-    cost: str | None = None,
-    prompt: str | None = None,
-    task: str | None = None,
-    models: Sequence[str] | None = None,
-    rename: Mapping[str, str] | None = None,
-    duplicates: Literal["raise", "mean"] = "raise",
-    prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
-    token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
-    embeddings: Any = None,
-    max_bytes: int = MAX_BYTES,
-) -> Bunch:
-    """Read a table with a row for each call: query, model, quality and cost.
-
-    This is what logs and evaluations usually look like. Calls of one query are brought
-    together in one row; a model that was not called on it has ``NaN`` there.
-
-    Parameters
-    ----------
-    table : pandas or polars DataFrame, dict of columns, list of records, or path
-        The table, or a file that :func:`read_table` reads. The index of a DataFrame is
-        ignored.
-    query : str, default="query"
-        Column that tells queries apart: numbers, texts, categories, or lists of chat
-        messages, of which every message counts. In a CSV file all are texts. Here and
-        in the next five, dots lead into objects and lists: ``"scores.accuracy"``,
-        ``"response.body.model"``.
-    model : str, default="model"
-        Column of the models' names.
-    quality : str, default="quality"
-        Column of the qualities, empty where unknown.
-    cost : str, default=None
-        Column of the money per call, empty where unknown; by default the first of
-        ``cost``, ``total_cost``, ``spend`` and ``response_cost`` that there is.
-    prompt : str, default=None
-        Column of the queries' texts; by default the first of ``prompt``, ``question``,
-        ``query`` and ``messages`` that there is and, in the place of `query` itself,
-        holds texts of more than one word. The text of a list of chat messages is the
-        last one of the user.
-    task : str, default=None
-        Column that says what kind of query it is; by default the first of
-        ``eval_name``, ``task`` and ``task_name`` that there is.
-    models : sequence of str, default=None
-        Models to read, as they are called after `rename`; calls of others are left
-        out. By default all.
-    rename : mapping from str to str, default=None
-        As in :func:`read_table`.
-    duplicates : {"raise", "mean"}, default="raise"
-        What to do where a model was called on a query more than once: refuse the
-        table, or take the means of the known qualities and of the known costs.
-    prices : mapping from model name to price, or path, default=None
-        As in :func:`read_table`.
-    token_prices : mapping from model name to (float, float), or path of a JSON file \
-            with one, default=None
-        Money per input token and per output token, such as ``(2.5e-6, 1e-5)``, or an
-        object with ``input_cost_per_token`` and ``output_cost_per_token``, as in
-        LiteLLM's price map. Costs are then computed from ``prompt_tokens`` and
-        ``completion_tokens`` (``input_tokens`` and ``output_tokens``), which may lie
-        in an object ``usage``, and a column of costs is not read.
-    embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
-            file, default=None
-        Embeddings of the queries: a column of vectors (lists, arrays, or JSON of
-        them), or an array in the order of `queries` below. A DataFrame whose index
-        holds the queries as texts, each once, is matched by label. float16 becomes
-        float32.
-    max_bytes : int, default=2**30
-        Largest size of the table, as a file, unpacked, and as a matrix of queries and
-        models.
-
-    Returns
-    -------
-    Bunch
-        As :func:`read_routerbench` gives it. Rows of `quality`, and `queries`, are in
-        the order in which queries first appear; columns, and `models`, are sorted by
-        name, so that two tables of one pool have them in the same order.
-
-    Raises
-    ------
-    TypeError
-        If `table` is nothing of the above.
-    ValueError
-        If a column is missing or holds what it should not, a query or a model has no
-        name, a pair occurs twice, a query has two prompts, or the table would take
-        more than `max_bytes`; names the first row.
-
-    See Also
-    --------
-    from_wide : For a table with a row for each query.
-    read_table : For a file, whichever of these layouts it has.
-
-    Examples
-    --------
-    >>> from skroute.datasets import from_long
-    >>> table = from_long(
-    ...     [
-    ...         {"query": 7, "model": "small", "quality": 0.0, "cost": 0.001},
-    ...         {"query": 7, "model": "large", "quality": 1.0, "cost": 0.030},
-    ...         {"query": 3, "model": "small", "quality": 1.0, "cost": 0.002},
-    ...     ]
-    ... )
-    >>> table.models
-    array(['large', 'small'], dtype=object)
-    >>> table.queries
-    array([7, 3], dtype=object)
-    >>> table.quality
-    array([[ 1.,  0.],
-           [nan,  1.]])
-    """
-    options = ReadOptions(
-        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
-    )
-    text = (*MODEL_COLUMNS, query, model, prompt, task)
-    source, columns = open_table(table, text, max_bytes)
-    names = LongNames(query, model, quality, cost, prompt, task)
-    return make_long_bunch(columns, source, names, options)
-
-
-@dataclass(frozen=True)
-class LongNames:
-    """Columns of a long table, or paths into them; see :func:`from_long`."""
+class LongNames(NamedTuple):
+    """Columns of a long table, or paths into them; see `from_long`."""
 
     query: str
     model: str
@@ -181,39 +39,33 @@ class LongNames:
     task: str | None = None
 
 
-def make_long_bunch(
-    columns: Columns, source: str, names: LongNames, options: ReadOptions
-) -> Bunch:
-    """Turn the columns of a long table into a Bunch; see :func:`from_long`."""
-    found = dict(columns)
-    has = describe_columns(columns)
-    for field in fields(names):
-        name = getattr(names, field.name)
-        if name is not None:
-            found[name] = take_values(found, name, field.name, source, has)
-    if len(found[names.query]) == 0:
-        raise ValueError(f"{source} has no rows; a routing table needs calls.")
-    called, found, renamed = _select_calls(found, names, options, source)
-    is_prompt = normalize(names.query) in PROMPT_COLUMNS
+def read_long(table: RawTable, names: LongNames) -> Bunch:
+    """Turn the calls of a long table into a Bunch; see `from_long`."""
+    table.take(**names._asdict())
+    if len(table.found[names.query]) == 0:
+        raise ValueError(f"{table.source} has no rows; a routing table needs calls.")
+    called, renamed = _select_calls(table, names)
+    found = table.found
+    is_prompt = normalize(names.query) in COLUMNS["prompt"]
     cells = _check_present(names.query, found[names.query], may_be_blank=is_prompt)
     row, queries = _number_queries(names.query, cells)
-    models = sorted(set(renamed))
-    where = {name: i for i, name in enumerate(models)}
-    column = np.array([where[name] for name in renamed])
-    options.check_size(len(queries), len(models), source)
+    models = sorted(set(renamed.values()))
+    where = {name: models.index(new) for name, new in renamed.items()}
+    table.check_size(len(queries), len(models))
     shape = (len(queries), len(models))
-    pair = row * len(models) + column
+    pair = row * len(models) + np.array([where[name] for name in called])
     n_pairs = len(np.unique(pair))
-    if options.duplicates == "raise" and n_pairs < len(pair):
-        _refuse_repeats(pair, cells, renamed)
-    cost, spent = _read_costs(found, names, called, renamed, options, source)
+    if table.options.duplicates == "raise" and n_pairs < len(pair):
+        _refuse_repeats(pair, cells, [renamed[name] for name in called])
+    cost, costs = _read_costs(table, names, called, renamed)
     prompt = names.prompt or find_prompts(found, names.query)
-    task = names.task or find_first(TASK_COLUMNS, found)
+    task = names.task or find_first(COLUMNS["task"], found)
     quality = to_numbers(names.quality, found[names.quality], _HINT)
+    used = {*names, cost, prompt, task, table.options.embeddings_column}
     return make_bunch(
-        source=source,
-        quality=average_by_pair(pair, quality, shape),
-        costs=None if spent is None else average_by_pair(pair, spent, shape),
+        table,
+        quality=average_cells(quality, pair, shape),
+        costs=None if costs is None else average_cells(costs, pair, shape),
         cost_column=cost,
         models=models,
         queries=object_array(
@@ -221,30 +73,19 @@ def make_long_bunch(
         ),
         prompts=_take_one_each(prompt, found, row, queries) if prompt else None,
         task=_take_one_each(task, found, row, queries) if task else None,
-        prices=options.prices,
-        data=read_embeddings(
-            *(options.embeddings, found, row, len(queries), source),
-            by_row=False,
-            labels=queries,
-        ),
+        data=read_embeddings(table, row, by_row=False, labels=queries),
         n_repeats=len(pair) - n_pairs,
-        left_out=_list_unused(
-            columns,
-            {*astuple(names), cost, prompt, task, options.embeddings_column},
-            options,
-        ),
+        left_out=_list_unused(table, {name for name in used if name is not None}),
     )
 
 
-def _list_unused(
-    columns: Columns, used: set[str | None], options: ReadOptions
-) -> list[str]:
+def _list_unused(table: RawTable, used: set[str]) -> list[str]:
     """Name the columns that nothing was read from, nor from inside of them."""
-    outer = {normalize(name.partition(".")[0]) for name in used if name is not None}
-    counts = options.token_prices is not None
+    outer = {normalize(name.partition(".")[0]) for name in used}
+    counts = table.options.token_prices is not None
     return [
         name
-        for name, _ in columns
+        for name, _ in table.columns
         if name not in used
         and normalize(name) not in outer
         and not (counts and holds_tokens(name))
@@ -252,53 +93,41 @@ def _list_unused(
 
 
 def _select_calls(
-    found: dict[str, np.ndarray], names: LongNames, options: ReadOptions, source: str
-) -> tuple[list[str], dict[str, np.ndarray], list[str]]:
-    """Keep the calls of the models that are read, with their old and new names."""
-    called = [
-        _write_name(name) for name in _check_present(names.model, found[names.model])
-    ]
+    table: RawTable, names: LongNames
+) -> tuple[list[str], dict[str, str]]:
+    """Keep the calls of models that are read: the model of each, and its new name."""
+    cells = _check_present(names.model, table.found[names.model])
+    # A whole number names a model without a fraction.
+    whole = [int(c) if isinstance(c, float) and c.is_integer() else c for c in cells]
+    called = [str(cell) for cell in whole]
     there = list(dict.fromkeys(called))
-    new = dict(zip(there, options.rename_models(there, source), strict=True))
-    check_model_names(new.values(), source)
-    options.check_all_there(
-        list(new.values()), source, f"the models {format_names(there)}"
-    )
-    kept = np.array([options.is_read(new[name]) for name in called])
-    if not kept.all():
-        called = [name for name, keep in zip(called, kept, strict=True) if keep]
-        found = {name: values[kept] for name, values in found.items()}
-    return called, found, [new[name] for name in called]
-
-
-def _write_name(cell: Any) -> str:
-    """Write a model's name; one that is a whole number without a fraction."""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell)
+    renamed = dict(zip(there, table.rename_models(there), strict=True))
+    check_model_names(renamed.values(), table.source)
+    table.check_all_there(list(renamed.values()), f"the models {format_names(there)}")
+    if wanted := table.options.wanted:
+        renamed = {name: new for name, new in renamed.items() if new in wanted}
+        kept = np.array([name in renamed for name in called])
+        called = [name for name in called if name in renamed]
+        table.found = {name: values[kept] for name, values in table.found.items()}
+    return called, renamed
 
 
 def _read_costs(
-    found: dict[str, np.ndarray],
-    names: LongNames,
-    called: list[str],
-    renamed: list[str],
-    options: ReadOptions,
-    source: str,
+    table: RawTable, names: LongNames, called: list[str], renamed: dict[str, str]
 ) -> tuple[str | None, np.ndarray | None]:
     """Read the money of each call, or compute it from tokens; which column had it."""
-    if options.token_prices is not None:
+    if table.options.token_prices is not None:
         if names.cost is not None:
             raise ValueError(
                 f"token_prices computes costs, but cost={names.cost!r} names a column "
                 "of them: give one of them."
             )
-        prices = options.token_prices
-        return None, long_token_costs(found, called, renamed, prices, source)
-    cost = names.cost or find_first(COST_COLUMNS, found)
+        return None, long_token_costs(table, renamed, called)
+    cost = names.cost or find_first(COLUMNS["cost"], table.found)
     if cost is None:
         return None, None
-    return cost, refuse_negative_costs(cost, to_numbers(cost, found[cost], _HINT))
+    costs = to_numbers(cost, table.found[cost], _HINT)
+    return cost, refuse_negative_costs(cost, costs)
 
 
 def _check_present(
@@ -345,8 +174,8 @@ def find_prompts(found: dict[str, np.ndarray], query: str) -> str | None:
         for name, cells in found.items()
         if name != query and not (is_nested(cells) and not _has_chats(cells))
     ]
-    beside = find_first(PROMPT_COLUMNS, others)
-    if beside is not None or not set(query.split(".")) & set(PROMPT_COLUMNS):
+    beside = find_first(COLUMNS["prompt"], others)
+    if beside is not None or not set(query.split(".")) & set(COLUMNS["prompt"]):
         return beside
     cells = found[query].tolist()
     worded = any(isinstance(c, str) and len(c.split(None, 1)) > 1 for c in cells)

@@ -1,33 +1,24 @@
-"""Reading a table file whose layout is not known before."""
+"""The readers of routing tables: files and tables in memory, in any known layout."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from sklearn.utils import Bunch
 
-from skroute.datasets._bunch import describe_columns
-from skroute.datasets._formats import MAX_BYTES, as_path, read_columns
-from skroute.datasets._in_memory import Columns
-from skroute.datasets._long import LongNames, make_long_bunch
-from skroute.datasets._nested import list_paths
-from skroute.datasets._options import ReadOptions
-from skroute.datasets._schemas import (
-    LONG_QUERY_COLUMNS,
-    MODEL_COLUMNS,
-    QUALITY_COLUMNS,
-    TEXT_COLUMNS,
-    find_first,
-    suggest,
-)
-from skroute.datasets._wide import make_wide_bunch
+from skroute.datasets._columns import MAX_BYTES, list_paths
+from skroute.datasets._files import as_path
+from skroute.datasets._long import LongNames, read_long
+from skroute.datasets._raw import RawTable, ReadOptions
+from skroute.datasets._schemas import COLUMNS, TEXT_COLUMNS, find_first, suggest
+from skroute.datasets._wide import read_wide
 
-__all__ = ["TABLE_TEXTS", "read_table"]
+__all__ = ["TABLE_TEXTS", "from_long", "from_wide", "read_routerbench", "read_table"]
 
 #: Columns of a file, of any layout, that hold text.
-TABLE_TEXTS = (*TEXT_COLUMNS, *MODEL_COLUMNS)
+TABLE_TEXTS = (*TEXT_COLUMNS, *COLUMNS["model"])
 
 
 def read_table(
@@ -93,16 +84,18 @@ def read_table(
         Money per call of every model, for a table without costs.
     token_prices : mapping from model name to (float, float), or path of a JSON file \
             with one, default=None
-        Money per input token and per output token, from which costs are computed; see
-        :func:`from_long`.
+        Money per input token and per output token, such as ``(2.5e-6, 1e-5)``, or an
+        object with ``input_cost_per_token`` and ``output_cost_per_token``, as in
+        LiteLLM's price map. Costs are then computed from tokens; see :func:`from_long`
+        and :func:`from_wide` for their columns.
     embeddings : str, array-like of shape (n_queries, n_features) or path of a .npy \
             file, default=None
         Embeddings of the queries: a column of vectors (lists, arrays, or JSON of
         them), or an array: row by row, of a long table in the order in which queries
         first appear. float16 becomes float32.
     max_bytes : int, default=2**30
-        Largest size of the table, unpacked if it is packed. Reading takes some multiple
-        of its size in memory.
+        Largest size of the table, as a file, unpacked, and in memory. Reading takes
+        some multiple of it.
 
     Returns
     -------
@@ -120,10 +113,6 @@ def read_table(
         If it is a pickle other than the published file.
     ImportError
         If pandas is not installed (JSON does without), or pyarrow for parquet.
-
-    See Also
-    --------
-    from_long, from_wide : For tables in memory, and columns of other names.
 
     Examples
     --------
@@ -143,46 +132,300 @@ def read_table(
     options = ReadOptions(
         models, rename, duplicates, prices, token_prices, embeddings, max_bytes
     )
-    file = as_path(path, "path")
-    texts = {name for name in (query, model, prompt, task) if name is not None}
-    columns = read_columns(file, {*TABLE_TEXTS, *texts}, max_bytes)
-    found = dict(columns)
+    texts = (*TABLE_TEXTS, query, model, prompt, task)
+    table = RawTable(as_path(path, "path"), options, texts)
     is_long = any(name is not None for name in (query, model, quality, cost))
-    model = model or find_first(MODEL_COLUMNS, found)
-    quality = quality or find_first(QUALITY_COLUMNS, found)
-    if not is_long and model is None and quality is None:
-        return make_wide_bunch(columns, file.name, options, prompt=prompt, task=task)
-    query = query or find_first(LONG_QUERY_COLUMNS, found)
-    if model is None or quality is None or query is None:
-        _refuse_calls(file.name, columns, model, quality, query)
-    names = LongNames(query, model, quality, cost, prompt, task)
-    return make_long_bunch(columns, file.name, names, options)
-
-
-def _refuse_calls(
-    source: str,
-    columns: Columns,
-    model: str | None,
-    quality: str | None,
-    query: str | None,
-) -> NoReturn:
-    """Say what a table with a row for each call lacks."""
-    wanted = next(
-        names
-        for names, name in (
-            (MODEL_COLUMNS, model),
-            (QUALITY_COLUMNS, quality),
-            (LONG_QUERY_COLUMNS, query),
+    # In the order in which an error would ask for them.
+    calls = {"model": model, "quality": quality, "query": query}
+    for kind, name in calls.items():
+        calls[kind] = name or find_first(COLUMNS[kind], table.found)
+    if not is_long and calls["model"] is None and calls["quality"] is None:
+        return read_wide(table, prompt, task)
+    names = {kind: name for kind, name in calls.items() if name is not None}
+    if len(names) < len(calls):
+        wanted = next(COLUMNS[kind] for kind in calls if kind not in names)
+        paths = list_paths(table.found)
+        inside = f", and in these {', '.join(paths[:12])}" if paths else ""
+        raise ValueError(
+            f"{table.source} has a column {next(iter(names.values()), None)!r}, as "
+            "tables with a row for each call have, but none called "
+            f"{' or '.join(wanted)}; it has {table.has}{inside}."
+            f"{suggest(wanted, [*table.found, *paths])} Name the columns by query=, "
+            "model= and quality= (--query, --model, --quality on the command line)."
         )
-        if name is None
+    return read_long(table, LongNames(**names, cost=cost, prompt=prompt, task=task))
+
+
+def from_long(
+    table: Any,
+    *,
+    query: str = "query",
+    model: str = "model",
+    quality: str = "quality",
+    cost: str | None = None,
+    prompt: str | None = None,
+    task: str | None = None,
+    models: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    duplicates: Literal["raise", "mean"] = "raise",
+    prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
+    token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
+) -> Bunch:
+    """Read a table with a row for each call: query, model, quality and cost.
+
+    This is what logs and evaluations usually look like. Calls of one query are brought
+    together in one row; a model that was not called on it has ``NaN`` there.
+
+    Parameters
+    ----------
+    table : pandas or polars DataFrame, dict of columns, list of records, or path
+        The table, or a file that :func:`read_table` reads. The index of a DataFrame is
+        ignored.
+    query : str, default="query"
+        Column that tells queries apart: numbers, texts, categories, or lists of chat
+        messages, of which every message counts. In a CSV file all are texts. Here and
+        in the next five, dots lead into objects and lists: ``"scores.accuracy"``.
+    model : str, default="model"
+        Column of the models' names.
+    quality : str, default="quality"
+        Column of the qualities, empty where unknown.
+    cost : str, default=None
+        Column of the money per call, empty where unknown; by default the first of
+        ``cost``, ``total_cost``, ``spend`` and ``response_cost`` that there is.
+    prompt : str, default=None
+        Column of the queries' texts; by default the first of ``prompt``, ``question``,
+        ``query`` and ``messages`` that there is and, in the place of `query` itself,
+        holds texts of more than one word. The text of a list of chat messages is the
+        last one of the user.
+    task : str, default=None
+        Column that says what kind of query it is; by default the first of
+        ``eval_name``, ``task`` and ``task_name`` that there is.
+    models : sequence of str, default=None
+        Models to read, as they are called after `rename`; calls of others are left
+        out. By default all.
+    rename : mapping from str to str, default=None
+        As in :func:`read_table`.
+    duplicates : {"raise", "mean"}, default="raise"
+        What to do where a model was called on a query more than once: refuse the
+        table, or take the means of the known qualities and of the known costs.
+    prices : mapping or path, default=None
+        As in :func:`read_table`.
+    token_prices : mapping or path, default=None
+        As in :func:`read_table`. Costs are computed from ``prompt_tokens`` and
+        ``completion_tokens`` (``input_tokens`` and ``output_tokens``), which may lie
+        in an object ``usage``, and a column of costs is not read.
+    embeddings : str, array-like of shape (n_queries, n_features) or path, default=None
+        As in :func:`read_table`; an array is in the order of `queries` below. A
+        DataFrame whose index holds the queries as texts, each once, is matched by
+        label.
+    max_bytes : int, default=2**30
+        As in :func:`read_table`.
+
+    Returns
+    -------
+    Bunch
+        As :func:`read_routerbench` gives it. Rows of `quality`, and `queries`, are in
+        the order in which queries first appear; columns, and `models`, are sorted by
+        name, so that two tables of one pool have them in the same order.
+
+    Raises
+    ------
+    TypeError
+        If `table` is nothing of the above.
+    ValueError
+        If a column is missing or holds what it should not, a query or a model has no
+        name, a pair occurs twice, a query has two prompts, or the table would take
+        more than `max_bytes`; names the first row.
+
+    Examples
+    --------
+    >>> from skroute.datasets import from_long
+    >>> table = from_long(
+    ...     [
+    ...         {"query": 7, "model": "small", "quality": 0.0, "cost": 0.001},
+    ...         {"query": 7, "model": "large", "quality": 1.0, "cost": 0.030},
+    ...         {"query": 3, "model": "small", "quality": 1.0, "cost": 0.002},
+    ...     ]
+    ... )
+    >>> table.models, table.queries
+    (array(['large', 'small'], dtype=object), array([7, 3], dtype=object))
+    >>> table.quality
+    array([[ 1.,  0.],
+           [nan,  1.]])
+    """
+    options = ReadOptions(
+        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
     )
-    found = dict(columns)
-    paths = list_paths(found)
-    inside = f", and in these {', '.join(paths[:12])}" if paths else ""
-    known = model or quality or query
-    raise ValueError(
-        f"{source} has a column {known!r}, as tables with a row for each call have, "
-        f"but none called {' or '.join(wanted)}; it has {describe_columns(columns)}"
-        f"{inside}.{suggest(wanted, [*found, *paths])} Name the columns by query=, "
-        "model= and quality= (--query, --model, --quality on the command line)."
+    raw = RawTable(table, options, (*COLUMNS["model"], query, model, prompt, task))
+    return read_long(raw, LongNames(query, model, quality, cost, prompt, task))
+
+
+def from_wide(
+    table: Any,
+    *,
+    models: Sequence[str] | None = None,
+    prompt: str | None = None,
+    task: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    duplicates: Literal["raise", "mean"] = "raise",
+    prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
+    token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
+) -> Bunch:
+    """Read a table with a row for each query and a column for each model.
+
+    Columns are RouterBench's: one of a model's name holds the quality, one called
+    ``<model>|total_cost`` (or ``<model>|cost``, ``<model>_cost``) the money that the
+    call cost. RouteLLM's tables, without costs and with answers in
+    ``<model>_response``, and LLMRouter's records of a ``question`` and ``scores`` by
+    model are read too.
+
+    Parameters
+    ----------
+    table : pandas or polars DataFrame, dict of columns, list of records, or path
+        As in :func:`from_long`.
+    models : sequence of str, default=None
+        Columns that hold the quality of a model, as they are called after `rename`;
+        all others, but for their costs, are then ignored. By default every column
+        that is not text, a cost or an answer, nor stands beside a model's as
+        ``<model>|<anything>``. Where there are costs, columns of text and columns that
+        are called as in logs (tokens, times, ids) are left out too; where there are
+        none, the latter and empty columns are refused.
+    prompt, task : str, default=None
+        As in :func:`from_long`.
+    rename : mapping from str to str, default=None
+        As in :func:`read_table`.
+    duplicates : {"raise", "mean"}, default="raise"
+        With ``"mean"``, rows of one prompt (of chats, of the same messages; without
+        prompts, of one name of the query) become one, with the means of the known
+        qualities and of the known costs, and so do models that `rename` makes one.
+        With ``"raise"`` rows are kept as they are, and such models are refused if both
+        were run on a query.
+    prices : mapping or path, default=None
+        As in :func:`read_table`.
+    token_prices : mapping or path, default=None
+        As in :func:`read_table`. Costs are computed from columns
+        ``<model>|prompt_tokens`` and ``<model>|completion_tokens`` (or
+        ``|input_tokens`` and ``|output_tokens``).
+    embeddings : str, array-like of shape (n_rows, n_features) or path, default=None
+        As in :func:`read_table`. A DataFrame is matched by label where its index holds
+        the index of `table`, or the names of its queries, as texts, each once.
+    max_bytes : int, default=2**30
+        As in :func:`read_table`.
+
+    Returns
+    -------
+    Bunch
+        As :func:`read_routerbench` gives it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`from_long`.
+
+    Examples
+    --------
+    >>> from skroute.datasets import from_wide
+    >>> table = from_wide(
+    ...     {
+    ...         "prompt": ["What is 2 + 2?", "Prove it."],
+    ...         "small": [True, False],
+    ...         "large": [True, None],
+    ...     },
+    ...     prices={"small": 0.1, "large": 3.0},
+    ... )
+    >>> table.quality
+    array([[ 1.,  1.],
+           [ 0., nan]])
+    >>> table.costs
+    array([0.1, 3. ])
+    """
+    options = ReadOptions(
+        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
     )
+    return read_wide(RawTable(table, options, (prompt, task)), prompt, task)
+
+
+def read_routerbench(
+    path: str | os.PathLike[str],
+    *,
+    prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
+    embeddings: Any = None,
+    max_bytes: int = MAX_BYTES,
+) -> Bunch:
+    """Read a routing table in RouterBench's wide format.
+
+    A row is a query. ``sample_id``, ``prompt`` and ``eval_name`` are text and may be
+    absent; for each model there is a column of its name with the quality and, unless
+    the table has no costs at all, a column ``<model>|total_cost`` with the cost of the
+    call in USD [1]_. Answers (``<model>|model_response``), other columns called
+    ``<model>|<anything>`` and the published oracle (``oracle_model_to_route_to``) are
+    left out, and in a table with costs columns of text; every other column has to be
+    a model's.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that :func:`read_table` reads.
+    prices, embeddings, max_bytes : object
+        As in :func:`read_table`.
+
+    Returns
+    -------
+    Bunch
+        With the attributes
+
+        data : ndarray of shape (n_queries, n_features) or None
+            The embeddings.
+        quality : ndarray of shape (n_queries, n_models)
+            Qualities, float64; ``NaN`` where a model was not run.
+        costs : ndarray of shape (n_queries, n_models) or (n_models,), or None
+            Money per call, from the table (``NaN`` where unknown) or from `prices`.
+        models : ndarray of shape (n_models,)
+            Names of the models, in the order of their quality columns.
+        queries : ndarray of shape (n_queries,) or None
+            ``sample_id``, what a query is called.
+        task : ndarray of shape (n_queries,) or None
+            ``eval_name``, the benchmark that a query comes from.
+        prompts : ndarray of shape (n_queries,) or None
+            The queries' texts. They may repeat: keep equal prompts on one side of a
+            split.
+        n_repeats : int
+            Rows that were averaged with an earlier one.
+        DESCR : str
+            Description of the table.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_table`, which also documents the other errors.
+
+    References
+    ----------
+    .. [1] Q. J. Hu et al., "RouterBench: A Benchmark for Multi-LLM Routing System",
+       arXiv:2403.12031, 2024.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skroute.datasets import read_routerbench
+    >>> text = '''prompt,small,big,small|total_cost,big|total_cost
+    ... What is 2 + 2?,1,1,0.001,0.03
+    ... Prove Fermat's last theorem.,0,,0.002,0.09
+    ... '''
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "table.csv")
+    ...     _ = path.write_text(text)
+    ...     table = read_routerbench(path)
+    >>> table.models
+    array(['small', 'big'], dtype=object)
+    >>> table.quality
+    array([[ 1.,  1.],
+           [ 0., nan]])
+    """
+    options = ReadOptions(prices=prices, embeddings=embeddings, max_bytes=max_bytes)
+    return read_wide(RawTable(as_path(path, "path"), options))

@@ -7,16 +7,10 @@ import re
 from collections.abc import Collection, Iterable
 
 __all__ = [
-    "COST_COLUMNS",
+    "COLUMNS",
     "COST_ENDING",
     "COST_ENDINGS",
-    "ID_COLUMNS",
-    "LONG_QUERY_COLUMNS",
-    "MODEL_COLUMNS",
-    "PROMPT_COLUMNS",
-    "QUALITY_COLUMNS",
     "ROW_INDEX",
-    "TASK_COLUMNS",
     "TEXT_COLUMNS",
     "find_first",
     "is_dropped",
@@ -25,23 +19,23 @@ __all__ = [
     "suggest",
 ]
 
-PROMPT_COLUMNS = ("prompt", "question", "query", "messages")
-TASK_COLUMNS = ("eval_name", "task", "task_name")
-ID_COLUMNS = ("sample_id", "query_id", "id")
+#: What a column of each kind may be called, the name that counts first at the front.
+COLUMNS = {
+    "prompt": ("prompt", "question", "query", "messages"),
+    "task": ("eval_name", "task", "task_name"),
+    "id": ("sample_id", "query_id", "id"),
+    # In a long table `id` often numbers the calls, so it is not taken for the query.
+    "query": ("query_id", "sample_id", "query", "question", "prompt", "messages"),
+    "model": ("model", "model_name"),
+    "quality": ("quality", "score", "performance"),
+    "cost": ("cost", "total_cost", "spend", "response_cost"),
+}
 #: Columns that hold text in a wide table; every other one is a model's.
-TEXT_COLUMNS = PROMPT_COLUMNS + TASK_COLUMNS + ID_COLUMNS
+TEXT_COLUMNS = COLUMNS["prompt"] + COLUMNS["task"] + COLUMNS["id"]
 #: End of the name of a wide table's cost columns.
 COST_ENDING = "|total_cost"
 #: Other ends under which the cost of a model stands beside its quality.
 COST_ENDINGS = (COST_ENDING, "|cost", "_total_cost", "_cost")
-
-# In a long table `id` often numbers the calls, so it is not taken for the query.
-LONG_QUERY_COLUMNS = (
-    *("query_id", "sample_id", "query", "question", "prompt", "messages"),
-)
-MODEL_COLUMNS = ("model", "model_name")
-QUALITY_COLUMNS = ("quality", "score", "performance")
-COST_COLUMNS = ("cost", "total_cost", "spend", "response_cost")
 
 #: Name that pandas gives the unnamed index column of a CSV file.
 ROW_INDEX = "Unnamed: 0"

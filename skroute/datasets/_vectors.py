@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from skroute._io.npy import read_npy
 from skroute._table.names import format_names
-from skroute.datasets._bunch import is_missing
-from skroute.datasets._formats import as_path
-from skroute.datasets._nested import find_values
+from skroute.datasets._columns import find_values, is_missing
+from skroute.datasets._files import as_path
+from skroute.datasets._raw import RawTable
 
 __all__ = ["read_embeddings"]
 
@@ -22,11 +22,8 @@ _NEAR = 0.015
 
 
 def read_embeddings(
-    embeddings: Any,
-    found: Mapping[str, np.ndarray],
+    table: RawTable,
     row: np.ndarray,
-    n_queries: int,
-    source: str,
     *,
     by_row: bool,
     labels: Sequence[Any] | None = None,
@@ -39,27 +36,26 @@ def read_embeddings(
     the first vector counts. Vectors of one query that differ by more than an encoder's
     noise, and numbers that are not finite, are refused.
     """
+    embeddings = table.options.embeddings
     if embeddings is None:
         return None
+    queries, first = np.unique(row, return_index=True)
     if isinstance(embeddings, str):
-        cells = find_values(found, embeddings)
+        cells = find_values(table.found, embeddings)
         if cells is not None:
             names = None if by_row else labels
-            vectors = _read_column(embeddings, cells, row, n_queries, names)
-            return _check_vectors(vectors, n_queries)
+            vectors = _read_column(embeddings, cells, row, len(queries), names)
+            return _check_vectors(vectors, len(queries))
     if isinstance(embeddings, str | os.PathLike):
-        embeddings = _read_file(embeddings, source)
+        embeddings = _read_file(embeddings, table.source)
     embeddings = _put_in_order(embeddings, labels)
     if not by_row:
-        return _check_vectors(embeddings, n_queries)
-    first = np.full(n_queries, len(row))
-    np.minimum.at(first, row, np.arange(len(row)))
-    table = _check_vectors(embeddings, len(row))
+        return _check_vectors(embeddings, len(queries))
+    vectors = _check_vectors(embeddings, len(row))
     for i in np.flatnonzero(first[row] != np.arange(len(row))).tolist():
-        query = int(row[i])
-        rows = int(first[query]), i
-        _check_agree("embeddings", table[rows[0]], table[i], rows, query, None)
-    return table[first]
+        rows = int(first[row[i]]), i
+        _check_agree("embeddings", vectors[rows[0]], vectors[i], rows)
+    return vectors[first]
 
 
 def _read_column(
@@ -67,39 +63,36 @@ def _read_column(
     cells: np.ndarray,
     row: np.ndarray,
     n_queries: int,
-    labels: Sequence[Any] | None = None,
+    labels: Sequence[Any] | None,
 ) -> np.ndarray:
-    """Stack the vectors of a column: lists, arrays, or texts of either.
-
-    Gives the first vector of each query; `labels` name the queries in errors.
-    """
-    origin = np.zeros(n_queries, dtype=int)
-    vectors: list[np.ndarray | None] = [None] * n_queries
-    expected: np.ndarray | None = None
+    """Stack the first vectors of each query; `labels` name the queries in errors."""
+    # The vector of each query, and the row that it comes from.
+    vectors: list[tuple[np.ndarray, int] | None] = [None] * n_queries
+    length: int | None = None
     for i, (query, cell) in enumerate(zip(row.tolist(), cells.tolist(), strict=True)):
-        if _is_empty(cell):
+        if not isinstance(cell, np.ndarray) and is_missing(cell):
             continue
         vector = _read_vector(name, cell, i)
-        earlier = vectors[query]
-        if expected is None:
-            expected = vector
-        if vector.shape != expected.shape:
+        length = length or len(vector)
+        if len(vector) != length:
             raise ValueError(
                 f"column {name!r} must hold vectors of one length; row {i} has "
-                f"{len(vector)} numbers where {len(expected)} are expected."
+                f"{len(vector)} numbers where {length} are expected."
             )
+        earlier = vectors[query]
         if earlier is None:
-            vectors[query], origin[query] = vector, i
+            vectors[query] = vector, i
         else:
-            whose = f"column {name!r}"
-            _check_agree(whose, earlier, vector, (int(origin[query]), i), query, labels)
+            whose = "one query" if labels is None else f"query {labels[query]!r}"
+            rows = earlier[1], i
+            _check_agree(f"column {name!r}", earlier[0], vector, rows, whose)
     absent = next((q for q, vector in enumerate(vectors) if vector is None), None)
     if absent is not None:
         raise ValueError(
             f"column {name!r} has no vector for the query of row "
             f"{int((row == absent).argmax())}. Drop the row, or embed it."
         )
-    return np.array(vectors)
+    return np.array([vector for vector, _ in filter(None, vectors)])
 
 
 def _put_in_order(embeddings: Any, labels: Sequence[Any] | None) -> Any:
@@ -132,27 +125,21 @@ def _are_names(labels: Sequence[Any]) -> bool:
 
 
 def _check_agree(
-    whose: str,
+    where: str,
     earlier: np.ndarray,
     vector: np.ndarray,
     rows: tuple[int, int],
-    query: int,
-    labels: Sequence[Any] | None,
+    whose: str = "one query",
 ) -> None:
     """Refuse two vectors of one query that are not one, but for noise."""
     apart = float(np.linalg.norm(vector - earlier))
     length = float(max(np.linalg.norm(vector), np.linalg.norm(earlier)))
     if apart > _NEAR * length:
-        of = "one query" if labels is None else f"query {labels[query]!r}"
         raise ValueError(
-            f"{whose} has different vectors for {of}, in rows {rows[0]} and {rows[1]}: "
-            f"they are {apart:.3g} apart and {length:.3g} long. Rows of one query must "
-            "agree, or it is more than one query."
+            f"{where} has different vectors for {whose}, in rows {rows[0]} and "
+            f"{rows[1]}: they are {apart:.3g} apart and {length:.3g} long. Rows of one "
+            "query must agree, or it is more than one query."
         )
-
-
-def _is_empty(cell: Any) -> bool:
-    return False if isinstance(cell, np.ndarray) else is_missing(cell)
 
 
 def _read_vector(name: str, cell: Any, i: int) -> np.ndarray:

@@ -10,18 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skroute._table.texts import clean_text, is_chat, read_text
-from skroute.datasets._bunch import describe_columns, is_missing
-from skroute.datasets._formats import read_columns, table_format
+from skroute.datasets._columns import is_missing
+from skroute.datasets._files import table_format
 from skroute.datasets._long import find_prompts
+from skroute.datasets._raw import RawTable, ReadOptions
 from skroute.datasets._read import TABLE_TEXTS, read_table
-from skroute.datasets._schemas import (
-    ID_COLUMNS,
-    LONG_QUERY_COLUMNS,
-    MODEL_COLUMNS,
-    PROMPT_COLUMNS,
-    QUALITY_COLUMNS,
-    find_first,
-)
+from skroute.datasets._schemas import COLUMNS, find_first
 from skroute.datasets._vectors import read_embeddings
 
 __all__ = ["Queries", "read_queries", "read_vectors", "table_format"]
@@ -43,22 +37,22 @@ def read_queries(path: Path) -> Queries:
 
     There is one a row, or one a query where the table has a row for each call.
     """
-    columns = read_columns(path, TABLE_TEXTS)
-    found = dict(columns)
-    identity, n_calls = find_first(ID_COLUMNS, found), None
+    raw = RawTable(path, ReadOptions(), TABLE_TEXTS)
+    found, n_calls = raw.found, None
+    identity = find_first(COLUMNS["id"], found)
     names = None if identity is None else found[identity]
     if _is_long(found):
-        n_calls = len(columns[0][1])
-        query = find_first(LONG_QUERY_COLUMNS, found)
+        n_calls = len(raw.columns[0][1])
+        query = find_first(COLUMNS["query"], found)
         table = read_table(path, duplicates="mean")
         is_text = query is None or find_prompts(found, query) == query
         names = None if is_text else table.queries
         found["prompt"] = table.prompts
-    name = find_first(PROMPT_COLUMNS, found)
+    name = find_first(COLUMNS["prompt"], found)
     if name is None or found[name] is None:
         raise ValueError(
-            f"{path.name} has no column called {', '.join(PROMPT_COLUMNS)} with texts; "
-            f"it has {describe_columns(columns)}."
+            f"{path.name} has no column called {', '.join(COLUMNS['prompt'])} with "
+            f"texts; it has {raw.has}."
         )
     prompts = found[name].tolist()
     for row, prompt in enumerate(prompts):
@@ -76,16 +70,15 @@ def read_queries(path: Path) -> Queries:
 
 def read_vectors(path: Path, name: str) -> np.ndarray:
     """Read a column of vectors, or a path into one, for each of `read_queries`."""
-    found = dict(read_columns(path, TABLE_TEXTS))
-    if _is_long(found):
+    raw = RawTable(path, ReadOptions(embeddings=name), TABLE_TEXTS)
+    if _is_long(raw.found):
         data = read_table(path, duplicates="mean", embeddings=name).data
-        return np.asarray(data)
-    row = np.arange(len(next(iter(found.values()), ())))
-    vectors = read_embeddings(name, found, row, len(row), path.name, by_row=True)
-    return np.asarray(vectors)
+    else:
+        row = np.arange(len(next(iter(raw.found.values()), ())))
+        data = read_embeddings(raw, row, by_row=True)
+    return np.asarray(data)
 
 
 def _is_long(found: Mapping[str, np.ndarray]) -> bool:
     """Tell whether a table has a row for each call, by the names of its columns."""
-    parts = (MODEL_COLUMNS, QUALITY_COLUMNS, LONG_QUERY_COLUMNS)
-    return all(find_first(names, found) for names in parts)
+    return all(find_first(COLUMNS[k], found) for k in ("model", "quality", "query"))

@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from skroute._optional import require
-from skroute.datasets._in_memory import (
+from skroute.datasets._columns import (
     MAX_BYTES,
     Columns,
     check_unique,
     pandas_columns,
     record_columns,
-    table_in_memory,
 )
 from skroute.datasets._published import read_published
 from skroute.datasets._schemas import ROW_INDEX, TEXT_COLUMNS, is_dropped, normalize
 from skroute.exceptions import UnsafePickleError
 
-__all__ = ["MAX_BYTES", "as_path", "open_table", "read_columns", "table_format"]
+__all__ = ["as_path", "read_columns", "table_format"]
 
 # Missing values in columns of numbers only: a prompt may read "NA".
 _MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
@@ -37,18 +36,11 @@ _SAMPLE = 1 << 16
 # Rows of a parquet file that are unpacked at once.
 _ROWS = 256
 _FORMATS = {
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".tsv": "csv",
-    ".tsv.gz": "csv",
+    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), "csv"),
     ".parquet": "parquet",
-    ".json": "json",
-    ".json.gz": "json",
-    ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson": "jsonl",
-    ".pkl": "pickle",
-    ".pickle": "pickle",
+    **dict.fromkeys((".json", ".json.gz"), "json"),
+    **dict.fromkeys((".jsonl", ".jsonl.gz", ".ndjson"), "jsonl"),
+    **dict.fromkeys((".pkl", ".pickle"), "pickle"),
 }
 
 
@@ -59,20 +51,6 @@ def as_path(path: Any, name: str) -> Path:
             f"{name} must be the path of a file; got {type(path).__name__}."
         )
     return Path(path).expanduser()
-
-
-def open_table(
-    table: Any, text: Collection[str | None], max_bytes: int
-) -> tuple[str, Columns]:
-    """Read the columns of a table in memory, or of a file; and what errors call it.
-
-    Those that `text` names hold text, as all that are called so usually do.
-    """
-    if isinstance(table, str | os.PathLike):
-        file = as_path(table, "table")
-        names = {*TEXT_COLUMNS, *(name for name in text if name)}
-        return file.name, read_columns(file, names, max_bytes)
-    return type(table).__name__, table_in_memory(table, "table", max_bytes)
 
 
 def read_columns(

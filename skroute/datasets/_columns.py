@@ -1,29 +1,34 @@
-"""Columns of tables in memory: DataFrames, dicts of columns, lists of records."""
+"""Columns of tables in memory, and the values that lie in their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from skroute._optional import require
-from skroute.datasets._schemas import (
-    MODEL_COLUMNS,
-    TEXT_COLUMNS,
-    find_first,
-    normalize,
-)
+from skroute._table.texts import parse_json, read_text
+from skroute.datasets._schemas import COLUMNS, TEXT_COLUMNS, find_first, normalize
 
 __all__ = [
     "MAX_BYTES",
     "Columns",
     "check_unique",
+    "find_values",
+    "is_missing",
     "is_nested",
+    "list_paths",
     "object_array",
     "pandas_columns",
     "record_columns",
     "table_in_memory",
+    "to_numbers",
+    "to_texts",
 ]
 
 #: Names and values, in the order of the table. Numbers are float64 or as stored; all
@@ -38,14 +43,12 @@ _BYTES = 8
 # The key of LLMRouter's and RouterDC's records under which each model has its quality.
 _SCORES = "scores"
 # If a record has one of these, its `scores` are by metric, not by model.
-_MODEL_KEYS = (*MODEL_COLUMNS, "model_id", "llm", "engine", "deployment", "provider")
+_MODEL_KEYS = (*COLUMNS["model"], "model_id", "llm", "engine", "deployment", "provider")
+_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
-def table_in_memory(table: Any, name: str, max_bytes: int = MAX_BYTES) -> Columns:
-    """Take the columns out of a table that is not a file; `name` is for errors.
-
-    Records must not become columns that take more than `max_bytes`.
-    """
+def table_in_memory(table: Any, max_bytes: int = MAX_BYTES) -> Columns:
+    """Take the columns out of a table that is not a file."""
     if hasattr(table, "iloc"):
         columns = pandas_columns(table)
     elif hasattr(table, "get_columns"):
@@ -56,7 +59,7 @@ def table_in_memory(table: Any, name: str, max_bytes: int = MAX_BYTES) -> Column
         columns = record_columns(table, max_bytes)
     else:
         raise TypeError(
-            f"{name} must be a pandas or polars DataFrame (collect a LazyFrame first), "
+            "table must be a pandas or polars DataFrame (collect a LazyFrame first), "
             "a dict of columns, a list of records, or the path of a file; got "
             f"{type(table).__name__}."
         )
@@ -64,7 +67,7 @@ def table_in_memory(table: Any, name: str, max_bytes: int = MAX_BYTES) -> Column
     for column, values in columns:
         if values.ndim != 1 or len(values) != len(columns[0][1]):
             raise ValueError(
-                f"column {column!r} of {name} has shape {values.shape}, but "
+                f"column {column!r} of table has shape {values.shape}, but "
                 f"{columns[0][0]!r} has {columns[0][1].shape}; every column needs one "
                 "value for each row."
             )
@@ -114,7 +117,7 @@ def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Column
     by_model = any(isinstance(score, Mapping) for score in scores)
     if not by_model or find_first(_MODEL_KEYS, [str(name) for name in names]):
         _check_room(len(records), len(names), max_bytes)
-        return [(str(n), object_array([r.get(n) for r in records])) for n in names]
+        return _gather(records, names)
     models: dict[str, None] = {}
     for row, score in enumerate(scores):
         if not isinstance(score, Mapping):
@@ -124,17 +127,17 @@ def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Column
             )
         models.update(dict.fromkeys(score))
     _check_room(len(records), len(models), max_bytes)
-    others = {n: object_array([r.get(n) for r in records]) for n in names}
-    del others[_SCORES]
+    del names[_SCORES]
     kept = [
-        (str(name), cells)
-        for name, cells in others.items()
-        if normalize(str(name)) in TEXT_COLUMNS or is_nested(cells)
+        (name, cells)
+        for name, cells in _gather(records, names)
+        if normalize(name) in TEXT_COLUMNS or is_nested(cells)
     ]
-    return [
-        *kept,
-        *((m, object_array([s.get(m) for s in scores])) for m in sorted(models)),
-    ]
+    return kept + _gather(scores, sorted(models))
+
+
+def _gather(records: Sequence[Any], names: Iterable[str]) -> Columns:
+    return [(str(n), object_array([r.get(n) for r in records])) for n in names]
 
 
 def _check_room(n_rows: int, n_columns: int, max_bytes: int) -> None:
@@ -187,3 +190,111 @@ def _read_polars(series: Any) -> np.ndarray:
     if series.dtype.is_numeric():
         return np.asarray(series.to_numpy(), dtype=np.float64)
     return object_array(series.to_list())
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell is empty: ``None``, ``NaN`` or an empty text."""
+    if isinstance(value, str):
+        return not value
+    return value is None or (isinstance(value, Real) and value != value)
+
+
+def to_numbers(name: str, values: np.ndarray, hint: str) -> np.ndarray:
+    """Turn a column into float64, ``NaN`` where a value is missing.
+
+    Booleans count as 1 and 0. Where the column holds text, the error gives the `hint`.
+    """
+    if values.dtype.kind in "biuf":
+        numbers = values.astype(np.float64)
+    else:
+        numbers = np.full(len(values), np.nan)
+        for i, value in enumerate(values.tolist()):
+            if is_missing(value):
+                continue
+            if not isinstance(value, Real | Decimal | np.bool_):
+                raise ValueError(
+                    f"column {name!r} must hold a model's numbers; row {i} has "
+                    f"{reprlib.repr(value)}. {_explain_cell(name, value) or hint}"
+                )
+            try:
+                numbers[i] = value
+            except OverflowError:  # a whole number of hundreds of digits
+                numbers[i] = np.inf
+    if np.isinf(numbers).any():
+        raise ValueError(
+            f"column {name!r} has an infinite value in row "
+            f"{int(np.isinf(numbers).argmax())}; leave it empty if it is not known."
+        )
+    return numbers
+
+
+def _explain_cell(name: str, value: Any) -> str:
+    """Say how a column of objects or of vectors is read, where a value is one."""
+    if isinstance(value, Mapping) and value:
+        return f"Name what lies in these objects, such as '{name}.{next(iter(value))}'."
+    is_vector = isinstance(value, list | tuple | np.ndarray)
+    if is_vector or (isinstance(value, str) and value.startswith("[")):
+        return f"If these are embeddings, read them by embeddings={name!r}."
+    if isinstance(value, str) and _POINT.fullmatch(value.strip()):
+        return (
+            "It is a text. In a CSV file that semicolons part, a number such as 0,5 in "
+            "another column makes the comma the decimal sign of all: write all numbers "
+            "with a point, or all with a comma. In JSON, write numbers without quotes."
+        )
+    return ""
+
+
+def to_texts(values: np.ndarray, read: Callable[[Any], str] = read_text) -> np.ndarray:
+    """Make every cell of a text column a string, empty where missing."""
+    texts = ["" if is_missing(cell) else read(cell) for cell in values.tolist()]
+    return np.array(texts, dtype=object)
+
+
+def find_values(found: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    """Find a column, or what lies in the cells of one; ``None`` if no row has it.
+
+    The keys of nested objects, and positions in lists, follow the name of the column
+    after dots, as in ``usage.prompt_tokens``. Rows that lack it have ``None``.
+    """
+    if name in found:
+        return found[name]
+    parts = name.split(".")
+    for n_outer in range(len(parts) - 1, 0, -1):
+        outer = ".".join(parts[:n_outer])
+        column = found.get(outer)
+        if column is None:
+            column = next((found[n] for n in found if normalize(n) == outer), None)
+        if column is None or column.dtype != object:
+            continue
+        cells = [_follow(cell, parts[n_outer:]) for cell in column.tolist()]
+        if any(cell is not None for cell in cells):
+            return object_array(cells)
+    return None
+
+
+def list_paths(found: Mapping[str, np.ndarray], most: int = 50) -> list[str]:
+    """Name what lies in the objects of the first row that has any, for errors."""
+    paths: list[str] = []
+    for name, column in found.items():
+        if column.dtype != object or len(paths) >= most:
+            continue
+        inside = next((c for c in column.tolist() if isinstance(c, Mapping)), {})
+        paths.extend(f"{name}.{key}" for key in inside)
+    return paths[:most]
+
+
+def _follow(cell: Any, parts: Sequence[str]) -> Any:
+    """Follow keys and positions into a cell; ``None`` where they lead nowhere."""
+    for part in parts:
+        inside = parse_json(cell)
+        if isinstance(inside, Mapping):
+            if part in inside:
+                cell = inside[part]
+                continue
+            cell = next((inside[k] for k in inside if normalize(str(k)) == part), None)
+        elif isinstance(inside, Sequence | np.ndarray) and not isinstance(inside, str):
+            reached = part.isdecimal() and int(part) < len(inside)
+            cell = inside[int(part)] if reached else None
+        else:
+            return None
+    return cell
