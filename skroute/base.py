@@ -13,10 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._compute.chunks import chunks
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
-from skroute._decide.engine import Settled
+from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
-from skroute._decide.far import Averages
 from skroute._decide.memory import TrainingTradeOff
 from skroute._decide.rule import Rule, check_top_k
 from skroute._io.versions import VersionStamped
@@ -50,9 +49,9 @@ class BaseRouter(
 
     A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,
     ``predict_quality`` and ``predict_cost``. Its `fit` calls
-    :func:`skroute.validation.check_routing_table`, which sets ``models_``, ``costs_``
-    and ``n_features_in_``. Everything else follows: `predict`, `route`, `transform`,
-    the cross-fitted `fit_transform`, `score`, names of columns, metadata routing.
+    :func:`skroute.validation.check_routing_table`, which sets the attributes below.
+    Everything else follows: `predict`, `route`, `transform`, the cross-fitted
+    `fit_transform`, `score`, names of columns, metadata routing.
 
     Attributes
     ----------
@@ -111,8 +110,7 @@ class BaseRouter(
         ndarray of int of shape (n_queries,)
             Index into ``models_`` of the model of the highest expected quality, ties to
             the cheaper: ``y[range(n), pred]`` is what the decisions give. Where
-            cross-fitting shows that one model does better than routing, that model is
-            called for every query.
+            cross-fitting shows that one model beats routing, it is called for all.
         """
         return self._choose(X, Rule(), None, None)[:, 0]
 
@@ -147,9 +145,7 @@ class BaseRouter(
         on_infeasible : {"raise", "cheapest"}, default="raise"
             As in :class:`~skroute.BudgetDecider`.
         top_k : int or None, default=None
-            Number of models to name per query, at most ``n_models``: the one to call,
-            then those to fall back on, as in :meth:`BudgetDecider.route`. ``None``
-            names one, in 1-D.
+            Number of models to name per query, as in :meth:`BudgetDecider.route`.
 
         Returns
         -------
@@ -160,8 +156,7 @@ class BaseRouter(
         Raises
         ------
         InfeasibleBudgetError
-            If the budget or the target cannot be met; it names the nearest feasible
-            one.
+            If the budget or the target cannot be met; names the nearest feasible one.
         NotFittedError
             If the router is not fitted.
         ValueError
@@ -174,10 +169,9 @@ class BaseRouter(
         cheapest model whose mean quality reaches it. A `DummyRouter` follows its
         strategy even where one model does better.
 
-        Every query is decided on its own. Exceptions: ``scope="batch"``; blocks (very
-        many training queries share one embedding); and, with a mean budget, queries far
-        from all training queries. Those of a call are split between two models; a lone
-        one takes the larger share.
+        Every query is decided on its own, except as `BudgetDecider` says, and except
+        queries far from all training queries with a mean budget. Those of a call are
+        split between two models; a lone one takes the larger share.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
@@ -218,42 +212,34 @@ class BaseRouter(
             numbers of the rows. The columns:
 
             - `chosen`, `runner_up`: names, as `route` gives them with ``top_k=2``.
-            - `expected_quality`, `expected_cost`: estimates of the chosen model.
-            - `runner_up_quality`, `runner_up_cost`: of the runner-up.
+            - `expected_quality`, `expected_cost`, `runner_up_quality`,
+              `runner_up_cost`: their estimates.
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price
-              decides: where one model is called for all queries because it does better
-              than routing, with a `tolerance`, with a batch budget (its rest buys one
-              more improvement, and a runner-up costs no more if there is such a one),
-              or where no model fits a cap and the cheapest is taken.
+              decides: one model is called for all queries because it does better than
+              routing; a `tolerance`; a batch budget, whose rest buys one more
+              improvement, and whose runner-up costs no more than the choice if it can;
+              or no model fits a cap and the cheapest is taken.
             - `price`: the shadow price at which the query was decided, in quality per
               unit of money.
-            - `saved`: expected money that is saved on this query against sending
-              it to the best single model in training, whether that is available or
-              not; below 0 where more is spent.
+            - `saved`: expected money that is saved against sending the query to the
+              best single model in training (without cross-fitted estimates from
+              training, see `route`: the best by the estimates of this call), whether
+              it is available or not; below 0 where more is spent.
 
             Where no other model is available, or under the cap, `runner_up` is ``None``
             and its numbers and the `margin` are ``NaN``.
 
         Raises
         ------
-        InfeasibleBudgetError
+        InfeasibleBudgetError, NotFittedError, ValueError
             As `route` does.
-        NotFittedError
-            If the router is not fitted.
-        ValueError
-            If an argument is not as described.
-
-        Notes
-        -----
-        Without cross-fitted estimates from training (see `route`), the best single
-        model is the best one by the estimates of the rows of this call.
         """
         rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible).check()
         check_rows(X=X, available=available, budget=budget)
         quality, cost = self._estimates(X)
-        settled, trade_off = self._settle_for_call(rule, quality, cost)
-        return _explain(self, X, quality, cost, settled, trade_off, available)
+        settled = self._settle_for_call(rule, quality, cost)
+        return _explain(self, X, quality, cost, settled, available)
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.
@@ -277,8 +263,7 @@ class BaseRouter(
 
         As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
         ``fit(X, y).transform(X)``: every query is estimated by a router that did not
-        see its outcomes, so a :class:`~skroute.BudgetDecider` behind it is not tuned on
-        estimates that know the answer.
+        see its outcomes, so a decider behind it is not tuned on known answers.
 
         Parameters
         ----------
@@ -327,11 +312,9 @@ class BaseRouter(
             Embeddings.
         y : array-like of shape (n_queries, n_models)
             Observed qualities. Queries with an unknown quality or cost are left out.
-            Columns with names are matched by name, those without are in the order of
-            `models_`.
+            Columns without names are in the order of `models_`.
         costs : array-like of shape (n_queries, n_models), default=None
-            Observed costs; without names, those of the columns of `y`. May be left out
-            only if the router was fitted on per-model
+            Observed costs. May be left out only if the router was fitted on per-model
             prices (or without costs): these then count.
         sample_weight : array-like of shape (n_queries,), default=None
             How much each query counts: one of weight 2 as two of weight 1.
@@ -348,13 +331,9 @@ class BaseRouter(
             one answer per query can be learned from, but not judged by.
         """
         estimates = self._estimates(X)
+        beside = {"X": X, "sample_weight": sample_weight}
         quality, spend, *_ = align(
-            y,
-            costs,
-            models=self.models_,
-            per_query=True,
-            X=X,
-            sample_weight=sample_weight,
+            y, costs, models=self.models_, per_query=True, **beside
         )
         # Prices that the router was fitted on hold for any query.
         if spend is None:
@@ -417,7 +396,7 @@ class BaseRouter(
                 parts = (self._estimates(X[part]) for part in chunks(len(X), _AT_ONCE))
                 return settled.decide_in_parts(parts, n_places)
         quality, cost = self._estimates(X)
-        settled, _ = self._settle_for_call(rule, quality, cost)
+        settled = self._settle_for_call(rule, quality, cost)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
         return settled.decide(quality, cost, mask, n_places).choice
@@ -429,11 +408,8 @@ class BaseRouter(
 
     def _settle_for_call(
         self, rule: Rule, quality: np.ndarray, cost: np.ndarray
-    ) -> tuple[Settled, TrainingTradeOff]:
-        """Find the price of a rule on the training queries, or those of this call.
-
-        Returns the settled rule, and the trade-off on which it was settled.
-        """
+    ) -> Settled:
+        """Find the price of a rule on the training queries, or those of this call."""
         known = hasattr(self, "_training")
         if rule.needs_training_path and not known and 0 < len(quality) < _ENOUGH:
             raise ValueError(
@@ -444,20 +420,18 @@ class BaseRouter(
                 "CrossFittedRouter, give a price=..., or scope='batch'. "
                 f"{_ENOUGH} rows are enough."
             )
-        trade_off = self._trade_off_for(quality, cost)
         if not (known or len(quality)):
             # No queries: there is nothing to find a price on, and nothing to decide.
             rule = Rule()
-        return self._settle(rule, trade_off), trade_off
+        return self._settle(rule, self._trade_off_for(quality, cost))
 
     def _trade_off_for(self, quality: np.ndarray, cost: np.ndarray) -> TrainingTradeOff:
         """Return the trade-off of the training queries, or else that of a call."""
-        trade_off: TrainingTradeOff | None = getattr(self, "_training", None)
-        if trade_off is None:
-            if not len(quality):
-                quality = cost = np.zeros((1, len(self.models_)))
-            trade_off = TrainingTradeOff.from_estimates(quality, cost)
-        return trade_off
+        if hasattr(self, "_training"):
+            return self._training
+        if not len(quality):
+            quality = cost = np.zeros((1, len(self.models_)))
+        return TrainingTradeOff.from_estimates(quality, cost)
 
     @property
     def _yields_to_single(self) -> bool:
@@ -490,9 +464,7 @@ def explain_settled(
 ) -> Any:
     """Explain the decisions of a rule that a decider behind the router has settled."""
     router = router._snapshot()
-    quality, cost = router._estimates(X)
-    trade_off = router._trade_off_for(quality, cost)
-    return _explain(router, X, quality, cost, settled, trade_off, available)
+    return _explain(router, X, *router._estimates(X), settled, available)
 
 
 def _explain(
@@ -501,11 +473,11 @@ def _explain(
     quality: np.ndarray,
     cost: np.ndarray,
     settled: Settled,
-    trade_off: TrainingTradeOff,
     available: Any,
 ) -> Any:
     """Tabulate the decisions of a settled rule with their reasons."""
     models = router.models_
     mask = check_available(available, models, len(quality))
     decisions = settled.decide(quality, cost, mask, min(2, len(models)))
-    return tabulate_reasons(models, quality, cost, decisions, trade_off.best_single, X)
+    best_single = router._trade_off_for(quality, cost).best_single
+    return tabulate_reasons(models, quality, cost, decisions, best_single, X)

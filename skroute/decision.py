@@ -85,8 +85,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     n_features_in_ : int
         ``2 * n_models``.
     feature_names_in_ : ndarray of str of shape (2 * n_models,)
-        Names of the columns of the estimates, if they had names, in the order of a
-        router's ``transform``.
+        Names of the columns of the estimates, if they had any, as a router orders them.
 
     Notes
     -----
@@ -146,12 +145,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         Z : array-like of shape (n_queries, 2 * n_models)
             Expected qualities, then expected costs: preferably cross-fitted ones, as
             ``router.fit_transform`` gives them in a pipeline.
-        y : array-like of shape (n_queries, n_models), default=None
-            Observed qualities. Where known, they count in place of the estimates in the
-            mean spend and quality at a price; decisions use `Z` alone. A 1-D target, as
-            scikit-learn's generic tools pass it, is ignored.
-        costs : array-like of shape (n_queries, n_models), default=None
-            Observed costs, used likewise.
+        y, costs : array-like of shape (n_queries, n_models), default=None
+            Observed qualities and costs. Where known, they count in place of the
+            estimates in the mean spend and quality at a price; decisions use `Z` alone.
+            A 1-D `y`, as scikit-learn's generic tools pass it, is ignored.
 
         Returns
         -------
@@ -167,18 +164,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         """
         rule = Rule.asked_of(self).check()
         quality, cost = self._split(read_estimates(self, Z, reset=True))
-        columns = getattr(self, "feature_names_in_", None)
-        models = infer_model_names(columns, y, costs, quality.shape[1])
+        models = infer_model_names(self, quality.shape[1], y, costs)
         y, costs = check_observed(Z, y, costs, quality.shape, models)
-        path = PricePath.from_estimates(
-            quality,
-            cost,
-            allowed=rule.candidates(quality, cost)
-            if rule.needs_training_path
-            else None,
-            true_quality=y,
-            true_cost=costs,
-        )
+        allowed = None
+        if rule.needs_training_path:
+            allowed = rule.candidates(quality, cost)
+        path = PricePath.from_estimates(quality, cost, y, costs, allowed=allowed)
         means = (quality if y is None else doubly_robust(y, quality)).mean(axis=0)
         if y is not None:
             # Estimates alone do not make a model the best one.
@@ -217,9 +208,13 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         ------
         ValueError
             If there is no mean budget to keep to, an argument is not as described, or
-            `tolerance` changed in the stream; the decider is then left as it was. A
-            budget below the cheapest models is no error here, but a warning: they are
-            called until it is enough again.
+            `tolerance` changed in the stream; the decider is then left as it was.
+
+        Warns
+        -----
+        UserWarning
+            If the budget is below what the cheapest models cost, which are called until
+            it is enough again; if a bill is above 250 budgets, and counts as these.
 
         Notes
         -----
@@ -229,16 +224,13 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         estimates of the last 500 queries (up to 2,000, if `Z` has as many), corrected
         by the ratio of realised to expected cost, an average that fades over 500
         queries (two updates, if more). See [1]_ and [2]_ for such pacing of budgets.
-        Once there are enough recent queries, the trade-off is that of their estimates
-        alone.
 
         A shift is seen only after it is paid for: where it multiplies the spend by
         ``1 + s``, updates every n queries overspend by ``n * s`` queries' budgets
         before the first of them sees it. Update every 100 queries or more often.
 
         Money that even the best models do not take is not saved up, and overspending
-        that even the cheapest models cause is not held against later queries. A bill
-        counts as 250 budgets at most, with a warning.
+        that even the cheapest models cause is not held against later queries.
 
         References
         ----------
@@ -267,22 +259,15 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
         spent = None if costs is None else check_realised(costs, quality.shape)
         if not fitted:
-            columns = getattr(self, "feature_names_in_", None)
-            self.models_ = infer_model_names(columns, None, None, quality.shape[1])
+            self.models_ = infer_model_names(self, quality.shape[1])
             pace = Pace.begin(None, quality.shape[1], budget)
             # Nothing is known of the traffic yet: the first queries get the best
             # models.
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
         choice = self._settled.decide(quality, cost).choice[:, 0]
         expected = cost[np.arange(len(choice)), choice]
-        pace = pace.record(
-            quality,
-            cost,
-            spent=count_bills(spent, expected, budget),
-            expected=expected,
-            rule=rule,
-        )
-        self._pace = pace
+        bills = count_bills(spent, expected, budget)
+        self._pace = pace = pace.record(quality, cost, bills, expected, rule)
         self._settled = replace(
             self._settled, price=pace.find_shadow_price(budget), path=pace.path
         )
@@ -326,9 +311,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             1.0 in the column of the model that is called.
         """
         choice = self.predict(Z)
-        decisions = np.zeros((len(choice), len(self.models_)))
-        decisions[np.arange(len(choice)), choice] = 1.0
-        return decisions
+        return np.eye(len(self.models_))[choice]
 
     def predict(self, Z: Any) -> np.ndarray:
         """Decide every query.
@@ -373,9 +356,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         InfeasibleBudgetError
             If no available model fits a query cap or a batch budget.
         ValueError
-            If `available` is of the wrong shape, names an unknown model or leaves a
-            query without any; if `top_k` is not between 1 and ``n_models``; if there
-            are more or fewer caps than rows.
+            If an argument is not as described, `available` leaves a query without any
+            model, or there are more or fewer caps than rows.
 
         Notes
         -----

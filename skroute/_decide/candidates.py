@@ -13,14 +13,6 @@ from skroute._table.names import as_mapping, format_names, model_names, reorder_
 from skroute._table.numbers import check_number, refuse_masked
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = [
-    "check_available",
-    "check_caps",
-    "is_per_query",
-    "under_cap",
-    "within_tolerance",
-]
-
 
 def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
     """Turn `available` into a mask of shape (1 or n_queries, n_models).

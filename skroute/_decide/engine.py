@@ -1,9 +1,8 @@
 """How a rule is met: find its shadow price, then decide queries at that price.
 
 `settle` finds the price of a :class:`~skroute._decide.rule.Rule` once, on the trade-off
-of training queries, and returns both as a :class:`Settled`. `Settled.decide` then
-decides queries from their estimates. A decider does the first in `fit`, a router in
-every call.
+of training queries; `Settled.decide` then decides queries from their estimates. A
+decider does the first in `fit`, a router in every call.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from skroute._decide.fallbacks import Decisions, rank_fallbacks
-from skroute._decide.far import Averages, choose_far_model, price_far_queries
 from skroute._decide.knapsack import solve_batch
 from skroute._decide.price_path import (
     PricePath,
@@ -25,34 +23,23 @@ from skroute._decide.price_path import (
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["Settled", "settle"]
+#: Mean quality and cost of each model, two ndarray of shape (n_models,).
+Averages = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A rule and the shadow price that meets it; decides queries.
-
-    Attributes
-    ----------
-    rule : Rule
-        What is asked.
-    price : ShadowPrice
-        The shadow price, or a mixture of two.
-    target : float or None
-        `min_quality` as a number.
-    path : PricePath
-        The trade-off on which the price was found.
-    best_single_quality : float
-        Mean quality of the best single model; ``NaN`` where unknown.
-    averages : tuple of two ndarray of shape (n_models,), or None
-        Estimates of quality and cost of all queries far from the training data.
-    """
+    """A rule and the shadow price that meets it; decides queries."""
 
     rule: Rule
     price: ShadowPrice
+    #: `min_quality` as a number.
     target: float | None
+    #: The trade-off on which the price was found.
     path: PricePath
+    #: Mean quality of the best single model; NaN where unknown.
     best_single_quality: float
+    #: Estimates of all queries far from the training data.
     averages: Averages | None = None
 
     def settle_again(self, rule: Rule) -> Settled:
@@ -76,10 +63,9 @@ class Settled:
         available: np.ndarray | None = None,
         top_k: int = 1,
     ) -> Decisions:
-        """Decide every query, and its fallbacks.
+        """Decide every query, and its fallbacks, from estimates (n_queries, n_models).
 
-        Estimates are (n_queries, n_models); `available` is a mask of models, of
-        shape (1 or n_queries, n_models).
+        `available` is a mask of models, of shape (1 or n_queries, n_models).
         """
         if len(quality) == 0:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
@@ -95,9 +81,20 @@ class Settled:
             # One model does better than routing, so it is called for all.
             preferred = np.full(len(quality), price.single)
         elif self.averages is not None and self.rule.needs_training_path:
-            shadow_prices, preferred = self._decide_far_queries(
-                self.averages, quality, cost, shadow_prices, allowed
-            )
+            # Far queries have identical estimates: the price of all the others would
+            # send them to one model, which may be too cheap or too expensive.
+            far = self._find_far(quality)
+            if len(far) and self.target is not None:
+                preferred = np.full(len(quality), -1)
+                preferred[far] = _choose_on_average(
+                    self.averages, self.rule, self.target
+                )
+            elif len(far):
+                mean_price = _find_mean_price(self.averages, self.rule)
+                may_be = np.broadcast_to(allowed, quality.shape)[far]
+                shadow_prices[far] = assign_shadow_prices(
+                    quality[far], cost[far], mean_price, may_be
+                )
         if choice is None:
             choice = choose_each(quality, cost, shadow_prices, allowed)
         if preferred is not None:
@@ -133,8 +130,8 @@ class Settled:
         choice = np.concatenate(choices)
         if sum(map(len, far_rows)):
             quality, cost = map(np.concatenate, zip(*far_estimates, strict=True))
-            decided = self.decide(quality, cost, top_k=top_k)
-            choice[np.concatenate(far_rows)] = decided.choice
+            together = self.decide(quality, cost, top_k=top_k)
+            choice[np.concatenate(far_rows)] = together.choice
         return choice
 
     def _find_far(self, quality: np.ndarray) -> np.ndarray:
@@ -172,34 +169,6 @@ class Settled:
             return ShadowPrice(np.inf if self.rule.has_batch_budget else 0.0), None
         return self.price, None
 
-    def _decide_far_queries(
-        self,
-        averages: Averages,
-        quality: np.ndarray,
-        cost: np.ndarray,
-        shadow_prices: np.ndarray,
-        allowed: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Price far queries, or name the models to prefer for them.
-
-        Returns the prices and the preferred models (-1: none) of all queries. Far
-        queries have identical estimates, so the price of all the others would send them
-        to one model, which may be too cheap or too expensive.
-        """
-        far = self._find_far(quality)
-        if not len(far):
-            return shadow_prices, None
-        if self.target is not None:
-            preferred = np.full(len(shadow_prices), -1)
-            preferred[far] = choose_far_model(averages, self.rule, self.target)
-            return shadow_prices, preferred
-        may_be = np.broadcast_to(allowed, quality.shape)[far]
-        shadow_prices = shadow_prices.copy()
-        shadow_prices[far] = price_far_queries(
-            averages, self.rule, quality[far], cost[far], may_be
-        )
-        return shadow_prices, None
-
 
 def settle(
     rule: Rule,
@@ -228,3 +197,27 @@ def settle(
             raise
         price = ShadowPrice(0.0 if target is not None else np.inf)
     return Settled(rule, price, target, path, best_single_quality, averages)
+
+
+def _choose_on_average(averages: Averages, rule: Rule, target: float) -> int:
+    """Find the cheapest model whose mean quality reaches a target, else the best."""
+    quality, cost = averages
+    allowed = rule.candidates(quality[None], cost[None])[0]
+    reach = allowed & (quality >= target)
+    if not reach.any():
+        return int(np.where(allowed, quality, -np.inf).argmax())
+    return int(np.where(reach, cost, np.inf).argmin())
+
+
+def _find_mean_price(averages: Averages, rule: Rule) -> ShadowPrice:
+    """Find the price at which far queries spend the mean budget.
+
+    Where no single model costs the budget, two neighbouring prices are mixed.
+    """
+    # A path splits only steps that several queries take together, hence two rows.
+    means, costs = (np.tile(average, (2, 1)) for average in averages)
+    path = PricePath.from_estimates(means, costs, allowed=rule.candidates(means, costs))
+    try:
+        return path.without_singles().price_for_budget(float(rule.budget))
+    except InfeasibleBudgetError:
+        return ShadowPrice(np.inf)

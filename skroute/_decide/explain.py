@@ -9,8 +9,6 @@ from sklearn.utils import Bunch
 
 from skroute._decide.fallbacks import Decisions, names_of_choices
 
-__all__ = ["tabulate_reasons"]
-
 
 def tabulate_reasons(
     models: np.ndarray,

@@ -9,21 +9,13 @@ import numpy as np
 from skroute._decide.price_path import choose_each
 from skroute._decide.rule import Rule
 
-__all__ = ["Decisions", "names_of_choices", "rank_fallbacks"]
-
 
 class Decisions(NamedTuple):
-    """What was decided for the rows of one call, and at which shadow prices.
+    """What was decided for the rows of one call, and at which shadow prices."""
 
-    Attributes
-    ----------
-    choice : ndarray of int of shape (n_queries, top_k)
-        The model that is called, then its fallbacks; -1 where no model is left.
-    shadow_price : ndarray of shape (n_queries,)
-        The shadow price at which each query was decided.
-    """
-
+    #: The model that is called, then its fallbacks, (n_queries, top_k); -1 is none.
     choice: np.ndarray
+    #: The shadow price at which each query was decided, (n_queries,).
     shadow_price: np.ndarray
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["HullSteps", "choose", "climb_hulls"]
-
 
 def choose(
     quality: np.ndarray, cost: np.ndarray, price: float, allowed: np.ndarray
@@ -44,22 +42,15 @@ def choose(
 
 @dataclass(frozen=True)
 class HullSteps:
-    """Every climb of every query, from the highest price to the lowest.
+    """Every climb of every query, from the highest price to the lowest."""
 
-    Attributes
-    ----------
-    start : ndarray of int of shape (n_queries,)
-        The cheapest model of each query: the decisions at an infinite price.
-    row, old, new : ndarray of int of shape (n_steps,)
-        At a step, query ``row`` leaves model ``old`` for model ``new``.
-    price : ndarray of shape (n_steps,)
-        The price below which the step is taken, non-increasing.
-    """
-
+    #: The cheapest model of each query, (n_queries,): decisions at an infinite price.
     start: np.ndarray
+    #: At a step, (n_steps,), query `row` leaves model `old` for model `new`.
     row: np.ndarray
     old: np.ndarray
     new: np.ndarray
+    #: The price below which each step is taken, (n_steps,), non-increasing.
     price: np.ndarray
 
     def walk(self, values: np.ndarray) -> np.ndarray:
@@ -70,7 +61,7 @@ class HullSteps:
         """
         first = values[np.arange(len(self.start)), self.start].sum()
         change = values[self.row, self.new] - values[self.row, self.old]
-        return first + np.concatenate([[0.0], np.cumsum(change)])
+        return first + np.r_[0.0, np.cumsum(change)]
 
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
         """Find the levels at which a price can stop: equal prices step together.

@@ -19,8 +19,6 @@ from skroute._table.names import (
 )
 from skroute._table.numbers import refuse_masked
 
-__all__ = ["check_observed", "infer_model_names", "read_estimates", "split_estimates"]
-
 
 def read_estimates(
     decider: BaseEstimator, Z: Any, *, reset: bool, least: int = 1
@@ -100,10 +98,10 @@ def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def infer_model_names(
-    columns: np.ndarray | None, y: Any, costs: Any, n_models: int
+    decider: BaseEstimator, n_models: int, y: Any = None, costs: Any = None
 ) -> np.ndarray:
     """Take names from the columns of Z, else y, else costs, else number the models."""
-    models = _models_in(columns)
+    models = _models_in(getattr(decider, "feature_names_in_", None))
     if models is not None:
         return models
     for table, name in ((y, "y"), (costs, "costs")):

@@ -8,8 +8,6 @@ from skroute._decide.hull import climb_hulls
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = ["solve_batch"]
-
 
 def solve_batch(
     quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, budget: float

@@ -10,13 +10,10 @@ import numpy as np
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._decide.engine import Settled, settle
-from skroute._decide.far import Averages
+from skroute._decide.engine import Averages, Settled, settle
 from skroute._decide.price_path import PricePath
 from skroute._decide.rule import Rule
 from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
-
-__all__ = ["TrainingTradeOff"]
 
 # Training queries that are kept, for rules that leave some models out.
 _N_KEPT = 4096
@@ -26,25 +23,16 @@ _N_WALKED = 16384
 
 @dataclass(frozen=True)
 class TrainingTradeOff(SavesFields):
-    """Mean spend and quality of the training queries, to find prices on.
+    """Mean spend and quality of the training queries, to find prices on."""
 
-    Attributes
-    ----------
-    path : PricePath
-        Mean spend and quality at every price, of all training queries.
-    best_single : int
-        Index of the model of the highest mean quality, ties to the cheaper.
-    best_single_quality : float
-        Its mean quality.
-    kept : tuple of ndarray
-        For at most 4,096 queries at even distances: estimated quality and cost, doubly
-        robust quality, and true cost. Where a cap or a tolerance leaves models out, the
-        path is computed again on these.
-    """
-
+    #: Mean spend and quality at every price, of all training queries.
     path: PricePath
+    #: Model of the highest mean quality, ties to the cheaper, and that quality.
     best_single: int
     best_single_quality: float
+    #: For at most 4,096 queries at even distances: estimated quality and cost, doubly
+    #: robust quality, and true cost. Where a cap or a tolerance leaves models out, the
+    #: path is computed again on these.
     kept: tuple[np.ndarray, ...]
 
     @classmethod
@@ -54,13 +42,12 @@ class TrainingTradeOff(SavesFields):
         cost: np.ndarray,
         true_quality: np.ndarray | None = None,
         true_cost: np.ndarray | None = None,
-        weight: np.ndarray | None = None,
     ) -> TrainingTradeOff:
         """Remember estimates, and the outcomes as far as they are known."""
-        true_quality = quality if true_quality is None else true_quality
-        true_cost = cost if true_cost is None else true_cost
         return cls.from_columns(
-            np.hstack([quality, cost]), true_quality, true_cost, weight
+            np.hstack([quality, cost]),
+            quality if true_quality is None else true_quality,
+            cost if true_cost is None else true_cost,
         )
 
     @classmethod
@@ -75,27 +62,21 @@ class TrainingTradeOff(SavesFields):
     ) -> TrainingTradeOff:
         """Remember estimates, and the outcomes as far as they are known.
 
-        Parameters
-        ----------
-        estimates : ndarray of shape (n_queries, 2 * n_models)
-            Estimated qualities, then costs.
-        true_quality, true_cost : ndarray of shape (n_queries, n_models)
-            What is known of the truth, ``NaN`` elsewhere.
-        weight : ndarray of shape (n_queries, n_models), default=None
-            Weight of every outcome.
-        executor : Executor, default=IN_MEMORY
-            Where the queries are. On a cluster the arrays are handles of columns, and
-            the path has the prices at which a sample of the queries steps.
-        estimates_for_quality : ndarray of shape (n_queries, 2 * n_models), default=None
-            Estimates on which the quality at a price is judged; by default `estimates`,
-            on which the spend is.
+        `estimates`, (n_queries, 2 * n_models), are qualities, then costs; the truth,
+        (n_queries, n_models), is ``NaN`` where unknown. The quality at a price is
+        judged on `estimates_for_quality`, if given, and the spend on `estimates`. On a
+        cluster (`executor`) all are handles of columns, and the path has the prices at
+        which a sample of the queries steps.
         """
         n_queries = executor.count(estimates)
         sums = executor.get(executor.total(weighted_sums, true_quality, weight))
         # How many queries one observed outcome stands for.
         per_mass = rows_per_mass(sums[1], n_queries)
-        counted = executor.map(_correct, true_quality, estimates, weight, per_mass)
-        known = estimates, counted, true_cost
+
+        def correct(estimates: Any) -> Any:
+            return executor.map(_correct, true_quality, estimates, weight, per_mass)
+
+        known = estimates, correct(estimates), true_cost
 
         def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
             kept = sample_evenly(n_queries, most)
@@ -105,18 +86,11 @@ class TrainingTradeOff(SavesFields):
         # On a cluster the levels come from a sample, and their sums from all queries.
         everything = executor is IN_MEMORY
         some = at_even_distances(n_queries if everything else _N_WALKED)
-        path = PricePath.from_estimates(
-            some[0], some[1], true_quality=some[2], true_cost=some[3]
-        )
+        path = PricePath.from_estimates(*some)
         if not everything:
             path = path.sum_over(*known, executor)
-        if estimates_for_quality is not None:
-            counted = executor.map(
-                _correct, true_quality, estimates_for_quality, weight, per_mass
-            )
-            judgement = path.sum_over(
-                estimates_for_quality, counted, true_cost, executor
-            )
+        if (judged := estimates_for_quality) is not None:
+            judgement = path.sum_over(judged, correct(judged), true_cost, executor)
             path = replace(path, quality=judgement.quality)
         return cls(path, *path.best_single(), at_even_distances(_N_KEPT))
 
@@ -140,28 +114,21 @@ class TrainingTradeOff(SavesFields):
             and last[0].rule.is_same(rule)
         ):
             return last[0]
-        settled = self._find_settled(rule, yields_to_single, averages)
+        path = self._find_path(rule)
+        if not yields_to_single:
+            path = path.without_singles()
+        settled = settle(rule, path, self.best_single_quality, averages)
         # One step of the interpreter: no thread sees a half of it.
         vars(self)["_last"] = settled, yields_to_single
         return settled
 
-    def _find_settled(
-        self, rule: Rule, yields_to_single: bool, averages: Averages | None
-    ) -> Settled:
-        path = self.path
-        # The path is that of all models; among fewer it is another one.
-        if rule.narrows and rule.needs_training_path:
-            quality, cost, true_quality, true_cost = self.kept
-            path = PricePath.from_estimates(
-                quality,
-                cost,
-                allowed=rule.candidates(quality, cost),
-                true_quality=true_quality,
-                true_cost=true_cost,
-            )
-        if not yields_to_single:
-            path = path.without_singles()
-        return settle(rule, path, self.best_single_quality, averages)
+    def _find_path(self, rule: Rule) -> PricePath:
+        """Give the path of all models, or another if the rule leaves some out."""
+        if not (rule.narrows and rule.needs_training_path):
+            return self.path
+        quality, cost, *truth = self.kept
+        allowed = rule.candidates(quality, cost)
+        return PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
 
 
 def _correct(

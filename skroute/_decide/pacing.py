@@ -35,8 +35,6 @@ from skroute._table.costs import add_slack
 from skroute._table.names import format_names
 from skroute.exceptions import InfeasibleBudgetError, caller_level
 
-__all__ = ["Pace", "count_bills", "warn_of_too_little"]
-
 # Recent queries whose estimates are kept, the trade-off is theirs: the size of the
 # last update, within these bounds.
 _WINDOW = 500, 2000
@@ -58,34 +56,23 @@ class Pace:
     """What a stream has spent, and the trade-off of its recent queries.
 
     Never changed: an update makes a new one.
-
-    Attributes
-    ----------
-    path : PricePath
-        The trade-off in force.
-    quality, cost : ndarray of shape (n_recent, n_models)
-        Estimates of the last 500 queries, or of the last update up to 2,000.
-    account : float
-        Money spent above the budget (below, where negative), as far as it is to be
-        paid back.
-    spent, expected : float
-        Realised and expected money of the recent calls, older ones fading.
-    fresh : int
-        Queries since `path` was computed.
-    own : bool
-        Whether `path` is that of the recent queries, and no longer that of `fit`.
-    last : int
-        Queries of the last update: the next is expected after as many.
     """
 
+    #: The trade-off in force.
     path: PricePath
+    #: Estimates of recent queries, (n_recent, n_models).
     quality: np.ndarray
     cost: np.ndarray
+    #: Money spent above the budget, as far as it is to be paid back.
     account: float
+    #: Realised and expected money of the recent calls, older ones fading.
     spent: float
     expected: float
+    #: Queries since `path` was computed.
     fresh: int = 0
+    #: Whether `path` is that of the recent queries, and no longer that of `fit`.
     own: bool = False
+    #: Queries of the last update: the next is expected after as many.
     last: int = 0
 
     @classmethod
@@ -103,7 +90,6 @@ class Pace:
         self,
         quality: np.ndarray,
         cost: np.ndarray,
-        *,
         spent: np.ndarray,
         expected: np.ndarray,
         rule: Rule,

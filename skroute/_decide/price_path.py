@@ -23,13 +23,6 @@ from skroute._table.averages import best_on_average, doubly_robust
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
-__all__ = [
-    "PricePath",
-    "ShadowPrice",
-    "assign_shadow_prices",
-    "choose_each",
-]
-
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
 _MAX_LEVELS = 2048
 # Part of a budget that may stay unspent before a block of queries is split.
@@ -45,27 +38,19 @@ class ShadowPrice:
     Queries with the same estimates step at the same price. Where such a block is large
     (an encoder that truncates long prompts makes them), no single price spends the
     budget: a share of the block has to step.
-
-    Attributes
-    ----------
-    high : float
-        The price at which queries are decided.
-    low : float or None
-        The next lower price; ``None`` where nothing is mixed.
-    share : float
-        Share of the extra money, over the queries on which the two disagree, that is
-        spent by deciding some of them at `low`.
-    reach : bool
-        Whether that share is to be reached (a quality target), or kept to (a budget).
-    single : int or None
-        Model that is called for every query where it may be, because it does better by
-        itself than routing at any price; ``None`` where routing does.
     """
 
+    #: The price at which queries are decided.
     high: float
+    #: The next lower price; None where nothing is mixed.
     low: float | None = None
+    #: Share of the extra money, over the queries on which the two disagree, that is
+    #: spent by deciding some of them at `low`.
     share: float = 0.0
+    #: Whether that share is to be reached (a quality target), or kept to (a budget).
     reach: bool = False
+    #: Model that is called for every query where it may be, because it does better by
+    #: itself than routing at any price; None where routing does.
     single: int | None = None
 
 
@@ -154,10 +139,8 @@ class PricePath:
     price : ndarray of shape (n_levels,)
         Decreasing, from infinity (every query to its cheapest model) to 0 (every query
         to its best model).
-    cost : ndarray of shape (n_levels,)
-        Mean money per query at that price, non-decreasing.
-    quality : ndarray of shape (n_levels,)
-        Mean quality per query at that price, non-decreasing.
+    cost, quality : ndarray of shape (n_levels,)
+        Mean money and quality per query at that price, non-decreasing.
     block : ndarray of int of shape (n_levels,)
         Number of queries that step to this level together, at one price.
     single_quality, single_cost : ndarray of shape (n_models,) or None
@@ -177,10 +160,10 @@ class PricePath:
         cls,
         quality: np.ndarray,
         cost: np.ndarray,
-        *,
-        allowed: np.ndarray | None = None,
         true_quality: np.ndarray | None = None,
         true_cost: np.ndarray | None = None,
+        *,
+        allowed: np.ndarray | None = None,
     ) -> PricePath:
         """Walk the price from infinity to 0.
 
@@ -210,13 +193,9 @@ class PricePath:
         if len(price) <= _MAX_LEVELS:
             return path
         kept = sample_evenly(len(price), _MAX_LEVELS)
-        return replace(
-            path,
-            price=price[kept],
-            cost=path.cost[kept],
-            quality=path.quality[kept],
-            block=np.diff(levels[kept], prepend=0),
-        )
+        levels_kept = price[kept], path.cost[kept], path.quality[kept]
+        block = np.diff(levels[kept], prepend=0)
+        return cls(*levels_kept, block, path.single_quality, path.single_cost)
 
     @classmethod
     def _from_sums(
@@ -282,9 +261,8 @@ class PricePath:
             )
         price, quality = ShadowPrice(float(self.price[level])), self.quality[level]
         unspent = max(budget - self.cost[level], 0.0)
-        if level < len(self.cost) - 1 and self._worth_splitting(
-            level + 1, unspent / budget if budget else 0.0
-        ):
+        part = unspent / budget if budget else 0.0
+        if level + 1 < len(self.cost) and self._is_worth_splitting(level + 1, part):
             # The share of the step that the rest of the budget pays for.
             share = unspent / (self.cost[level + 1] - self.cost[level])
             price = self._mix_levels(level, share)
@@ -316,7 +294,7 @@ class PricePath:
             share = (target - self.quality[level - 1]) / jump
             # What is saved by not deciding all of the block at the better level.
             saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
-            if self._worth_splitting(level, saved / (self.cost[level] or 1.0)):
+            if self._is_worth_splitting(level, saved / (self.cost[level] or 1.0)):
                 price = self._mix_levels(level - 1, share, reach=True)
                 cost -= saved
         if single is not None and single[1] < cost:
@@ -350,7 +328,7 @@ class PricePath:
             return price
         return replace(price, single=model)
 
-    def _worth_splitting(self, level: int, part: float) -> bool:
+    def _is_worth_splitting(self, level: int, part: float) -> bool:
         """Whether a block steps to this level, and it matters for the budget."""
         return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
 

@@ -1,8 +1,4 @@
-"""The rule of a decision: a budget, a quality target or a price, and its limits.
-
-:class:`Rule` holds the arguments that :class:`~skroute.BudgetDecider` documents, and
-checks them, and says which models are candidates. `engine` finds the price.
-"""
+"""The rule of a decision: a budget, a quality target or a price, and its limits."""
 
 from __future__ import annotations
 
@@ -19,14 +15,12 @@ from skroute._decide.candidates import (
 )
 from skroute._table.numbers import check_integer, check_number
 
-__all__ = ["Rule", "check_top_k"]
-
 _SCOPES = ("mean", "query", "batch")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The parameters of `BudgetDecider`, as one value.
+    """The parameters of `BudgetDecider`, as one value that `engine` finds a price for.
 
     A field that is added later needs a default, so that files without it still load.
     """
@@ -136,8 +130,7 @@ class Rule:
         if available is None:
             available = np.ones((1, quality.shape[1]), dtype=bool)
         if self.has_cap:
-            # A fallback above the cap is worse than none, unless the rule says
-            # cheapest.
+            # A fallback above the cap is worse than none, unless cheapest is asked.
             may_be_none = as_fallback and self.on_infeasible == "raise"
             on_stuck = "leave" if may_be_none else self.on_infeasible
             available = under_cap(cost, available, self.budget, on_stuck)
@@ -149,17 +142,19 @@ class Rule:
         """`min_quality` as a number, given the best single model's mean quality."""
         if not isinstance(self.min_quality, str):
             return None if self.min_quality is None else float(self.min_quality)
+        share = (
+            f"min_quality={self.min_quality!r} is a share of the best single model's "
+            "mean quality, which is"
+        )
         if np.isnan(best_single):
             raise ValueError(
-                f"min_quality={self.min_quality!r} is a share of the best single "
-                "model's mean quality, which is known only after fit: call fit, or "
-                "give min_quality as a number."
+                f"{share} known only after fit: call fit, or give min_quality as a "
+                "number."
             )
         if best_single <= 0:
             raise ValueError(
-                f"min_quality={self.min_quality!r} is a share of the best single "
-                f"model's mean quality, which is {best_single:g}: a share needs a "
-                "positive one. Give min_quality as a number."
+                f"{share} {best_single:g}: a share needs a positive one. Give "
+                "min_quality as a number."
             )
         return _parse_percentage(self.min_quality) * best_single
 
@@ -188,11 +183,11 @@ class Rule:
         """Describe the models among which a price is found on training queries."""
         if not self.needs_training_path:
             return "tolerance=0"
-        cap = ""
-        if self.has_cap:
-            cap = f" with a cap of {self.budget!r} and on_infeasible="
-            cap += repr(self.on_infeasible)
-        return f"tolerance={self.tolerance:g}{cap}"
+        described = f"tolerance={self.tolerance:g}"
+        if not self.has_cap:
+            return described
+        cap = f"a cap of {self.budget!r} and on_infeasible={self.on_infeasible!r}"
+        return f"{described} with {cap}"
 
 
 _NAMES = tuple(field.name for field in fields(Rule))

@@ -25,8 +25,6 @@ from skroute._table.names import (
 )
 from skroute._table.tables import check_estimate, check_quality
 
-__all__ = ["Aligned", "align", "check_given"]
-
 
 class Aligned(NamedTuple):
     """Tables of shape (n_queries, n_models) in one order, and its models' names.

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    "best_on_average",
-    "doubly_robust",
-    "keep_in_range",
-    "means_from_sums",
-    "outcome_mass",
-    "rows_per_mass",
-    "weighted_means",
-    "weighted_sums",
-]
-
 # Cap on the rows that one value stands for: beyond it, its noise dominates the mean.
 _MOST_ROWS = 10.0
 

@@ -17,19 +17,6 @@ from skroute._table.numbers import (
     read_numbers,
 )
 
-__all__ = [
-    "add_slack",
-    "align_costs",
-    "check_call_costs",
-    "check_prices",
-    "check_realised",
-    "check_same_prices",
-    "check_spend",
-    "count_zeros",
-    "round_up",
-]
-
-
 # Relative tolerance of budgets: float32 prices and printed numbers are not exact.
 _SLACK = 1e-6
 

@@ -24,15 +24,6 @@ from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import outcome_mass
 
-__all__ = [
-    "BLOCK",
-    "Duplicates",
-    "average_duplicates",
-    "count_duplicate_prompts",
-    "find_duplicates",
-    "number_equal",
-]
-
 # Number of rows from which a prompt is a block. In small tables it is a tenth of the
 # rows, but at least `_SMALLEST_BLOCK`.
 BLOCK = 50

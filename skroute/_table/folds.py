@@ -9,8 +9,6 @@ from sklearn.utils import check_random_state
 
 from skroute._table.duplicates import Duplicates, find_duplicates
 
-__all__ = ["check_groups", "draw_folds"]
-
 
 def draw_folds(
     queries: np.ndarray | Duplicates, n_folds: int, random_state: Any = None

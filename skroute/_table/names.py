@@ -9,20 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "as_mapping",
-    "as_name",
-    "check_printable",
-    "check_rows",
-    "check_unique",
-    "default_names",
-    "estimate_names",
-    "format_names",
-    "is_mismatch",
-    "model_names",
-    "reorder_columns",
-]
-
 
 def model_names(table: Any, name: str = "y") -> np.ndarray | None:
     """Column names of a DataFrame as an object array; ``None`` for anything else."""

@@ -11,20 +11,6 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-__all__ = [
-    "LARGEST_FEATURE",
-    "LARGEST_OUTCOME",
-    "check_column",
-    "check_integer",
-    "check_magnitude",
-    "check_not_negative",
-    "check_number",
-    "check_sample_weight",
-    "fill_masked",
-    "read_numbers",
-    "refuse_masked",
-]
-
 # Beyond these, squares of embeddings and sums of outcomes overflow.
 LARGEST_FEATURE = 1e100
 LARGEST_OUTCOME = 1e300

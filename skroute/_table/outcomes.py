@@ -19,13 +19,6 @@ from skroute._table.names import format_names, model_names, reorder_columns
 from skroute._table.numbers import LARGEST_OUTCOME, check_magnitude, read_numbers
 from skroute.exceptions import NoCostWarning, caller_level
 
-__all__ = [
-    "Outcomes",
-    "check_complete",
-    "check_outcome_weight",
-    "check_outcomes_of",
-]
-
 
 class Outcomes(NamedTuple):
     """What is checked of a training table besides the queries.

@@ -38,21 +38,6 @@ from skroute._table.numbers import (
 )
 from skroute._table.outcomes import Outcomes, check_outcomes_of
 
-__all__ = [
-    "KeepsTable",
-    "RoutingTable",
-    "check_choice",
-    "check_estimate",
-    "check_estimates",
-    "check_input_features",
-    "check_outcomes",
-    "check_quality",
-    "check_queries",
-    "check_routing_table",
-    "check_vectors",
-    "keep_table",
-]
-
 # Embeddings keep their precision; anything else becomes float64.
 _FLOATS = (np.float64, np.float32)
 

@@ -9,15 +9,6 @@ from typing import Any
 
 from skroute._table.names import check_printable
 
-__all__ = [
-    "check_model_names",
-    "clean_text",
-    "is_chat",
-    "parse_json",
-    "read_text",
-    "write_whole",
-]
-
 # A log that cuts a text inside an emoji leaves half a surrogate pair, which no file can
 # encode. Control characters act on a terminal.
 _UNWRITABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")

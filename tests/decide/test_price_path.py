@@ -274,7 +274,9 @@ def test_the_best_of_many_estimates_is_not_promised_where_most_is_hidden(weighed
     known = np.where(rng.random(shape) < kept, truth, np.nan)
     best = estimate.max(axis=1).mean()
     assert best > 0.75
-    training = TrainingTradeOff.from_estimates(estimate, cost, known, cost, weight)
+    training = TrainingTradeOff.from_columns(
+        np.hstack([estimate, cost]), known, cost, weight
+    )
     assert training.path.quality[-1] == pytest.approx(0.5, abs=0.03)
     among = training.settle(Rule(budget=9.0, tolerance=1e-12)).path
     assert among.quality[-1] == pytest.approx(0.5, abs=0.03)
