@@ -33,9 +33,8 @@ _HOLDS = (BaseRouter, BudgetDecider, Pipeline)
 def save(router: Any, path: str | os.PathLike[str]) -> None:
     """Save a router in a file that can be loaded without running anything in it.
 
-    The file takes the place of an old one in a single step, once it is complete and on
-    the disk: a process that is killed leaves the old file or the new one. The same
-    router gives the same bytes.
+    The file replaces an old one in a single step, once it is complete and on the disk:
+    a process that is killed leaves either. The same router gives the same bytes.
 
     Parameters
     ----------
@@ -53,10 +52,6 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
         If `router` is nothing that is saved this way.
     ValueError
         If there is a part in it that no such file holds; names it. joblib saves it.
-
-    See Also
-    --------
-    load : Reads it again.
 
     Notes
     -----
@@ -104,9 +99,9 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     """Load what :func:`save` has saved.
 
-    Nothing in the file is run. It is checked as a whole before it is believed, and what
-    it holds is made of a fixed list of classes. It is not checked for sense: whoever
-    can write the file decides where queries go.
+    Nothing in the file is run: it is checked as a whole first, and made of a fixed list
+    of classes. It is not checked for sense: whoever can write it decides where queries
+    go.
 
     Parameters
     ----------
@@ -119,8 +114,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     Returns
     -------
     router, BudgetDecider or Pipeline
-        As it was saved; it gives the same estimates to the last digit, under the same
-        libraries.
+        As saved: under the same libraries, the same estimates to the last digit.
 
     Raises
     ------
@@ -137,10 +131,6 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
         LightGBM, numpy, scikit-learn or scipy.
     InconsistentVersionWarning
         scikit-learn's, if it holds an estimator of another version of it.
-
-    See Also
-    --------
-    save : Writes it.
     """
     max_bytes = check_integer(max_bytes, "max_bytes", low=1)
     file = Path(path)
@@ -148,11 +138,10 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
     try:
         archive = CheckedArchive(file, max_bytes)
-        written = _check_versions(archive.main)
-        decoder = Decoder(
-            archive.array, archive.text, archive.room, archive.main["format"]
-        )
-        router = decoder.decode(archive.main["router"])
+        main = archive.main
+        written = _check_versions(main)
+        decoder = Decoder(archive.array, archive.text, archive.room, main["format"])
+        router = decoder.decode(main["router"])
         if not isinstance(router, _HOLDS):
             raise ValueError("it holds no router")
     # These are no fault of the file, or the caller made warnings errors.
@@ -166,7 +155,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
             "file that skroute.save wrote; a pickle is loaded by joblib.load, if you "
             "trust where it comes from."
         ) from error
-    newer = _list_newer(archive.main, written)
+    newer = _list_newer(main, written)
     if newer:
         warnings.warn(
             f"{str(file)!r} was saved by {', '.join(newer)}, newer than what is "

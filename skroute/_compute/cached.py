@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-__all__ = ["SavesFields"]
-
 
 class SavesFields:
     """Base of dataclasses with cached properties: only the fields are saved.

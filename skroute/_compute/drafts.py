@@ -19,8 +19,6 @@ from sklearn.base import BaseEstimator
 
 from skroute._compute.locks import lock_of
 
-__all__ = ["FitsOnDraft", "drafted", "snapshot"]
-
 _FITS = ("fit", "fit_transform", "partial_fit")
 _READS = (
     "add_model",
@@ -68,21 +66,17 @@ def drafted(estimator: BaseEstimator) -> Iterator[Any]:
     The estimator is left as it was if the block fails or is interrupted.
     """
     with lock_of(estimator):
-        before = dict(vars(estimator))
-        draft = _copy(estimator, before)
+        draft = snapshot(estimator)
+        before = dict(vars(draft))
         yield draft
         _swap_in(estimator, before, vars(draft))
 
 
 def snapshot(estimator: _Estimator) -> _Estimator:
     """Copy the state of this moment while other threads may fit the estimator."""
-    return _copy(estimator, vars(estimator))
-
-
-def _copy(estimator: _Estimator, state: dict[str, Any]) -> _Estimator:
     # copy.copy would ask for a state to pickle, which takes longer than to route.
     made = object.__new__(type(estimator))
-    made.__dict__ = state.copy()
+    made.__dict__ = vars(estimator).copy()
     return made
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["IN_MEMORY", "Executor"]
-
 
 class Executor:
     """Computes on a table in memory, in one part: every handle is the value itself.
@@ -51,13 +49,11 @@ class Executor:
 
     def count(self, column: Any) -> int:
         """Count the rows."""
-        count: int = len(column)
-        return count
+        return len(column)
 
-    def take(self, column: Any, rows: np.ndarray) -> np.ndarray:
+    def take(self, column: Any, rows: np.ndarray) -> Any:
         """Fetch a few rows by their numbers, in this order."""
-        taken: np.ndarray = column[rows]
-        return taken
+        return column[rows]
 
     def threads(self, n_jobs: int | None) -> int | None:
         """Number of threads for steps that do not depend on each other."""

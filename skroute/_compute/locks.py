@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-__all__ = ["call_in_forked_children", "lock_of"]
-
 # Reentrant, because collecting garbage may ask for another lock meanwhile.
 _lock = threading.RLock()
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()

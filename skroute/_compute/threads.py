@@ -13,8 +13,6 @@ from threadpoolctl import ThreadpoolController  # of scikit-learn
 
 from skroute._compute.locks import call_in_forked_children, lock_of
 
-__all__ = ["in_threads", "openmp_threads", "single_threaded"]
-
 _inside = 0
 _owner: ThreadPoolExecutor | None = None
 _limits: Any = None

@@ -19,9 +19,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from skroute._compute.cached import SavesFields
-from skroute._compute.chunks import chunks
+from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.products import multiply
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.trust import EVERYWHERE, find_trust, pull_factors, trust_at
 from skroute._table.duplicates import Duplicates

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.cached import SavesFields
-from skroute._compute.chunks import chunks
+from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.products import multiply
 from skroute._estimate.feature_maps import QueryViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
-from skroute._compute.chunks import chunks
+from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.products import multiply
 from skroute._compute.threads import in_threads
 from skroute._table.averages import means_from_sums, outcome_mass, weighted_sums
 

@@ -25,8 +25,6 @@ import numpy as np
 
 from skroute._io.npy import read_array
 
-__all__ = ["CheckedArchive", "pack"]
-
 _MAGIC = b"PK\x03\x04"
 _DIGEST = b"sha256:"
 _N_DIGEST = len(_DIGEST) + 64
@@ -66,15 +64,13 @@ def pack(
             np.lib.format.write_array(written, array, (1, 0), allow_pickle=False)
             archive.writestr(_make_member(f"arrays/{number}.npy"), written.getbuffer())
         for number, text in enumerate(texts):
-            archive.writestr(
-                _make_member(f"texts/{number}.txt"),
-                text.encode("utf-8", "surrogatepass"),
-            )
+            member = _make_member(f"texts/{number}.txt")
+            archive.writestr(member, text.encode("utf-8", "surrogatepass"))
         archive.comment = _DIGEST + b"0" * 64
     content = packed.getbuffer()
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes; max_bytes is {max_bytes:,}")
-    _check_value_count(encoded, _compute_room(len(content)))
+    _check_value_count(encoded, len(content))
     # The digest covers all bytes before the comment that holds it.
     content[-64:] = hashlib.sha256(content[:-_N_DIGEST]).hexdigest().encode()
     return bytes(content)
@@ -94,15 +90,19 @@ def _check_main_size(size: int, max_bytes: int) -> None:
         )
 
 
-def _compute_room(size: int) -> int:
-    """Bytes that the objects of a file may take."""
-    return _ROOM * size + _SPARE
+def _check_value_count(encoded: bytes, file_size: int) -> int:
+    """Refuse JSON whose values would take more memory than there is room for.
 
-
-def _check_value_count(encoded: bytes, room: int) -> None:
-    """Refuse JSON whose values would take more memory than there is room for."""
+    Returns the bytes that the objects of the file may take.
+    """
+    room = _ROOM * file_size + _SPARE
     if sum(encoded.count(mark) * size for mark, size in _MARKS.items()) > room:
         raise ValueError("its JSON has too many values for the size of the file")
+    return room
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"its JSON has the number {constant}")
 
 
 def _check_end_record(content: bytes) -> None:
@@ -159,8 +159,7 @@ class CheckedArchive:
     """A saved file, checked as a whole when it is opened; gives its parts one by one.
 
     `main` is what ``router.json`` holds, and `room` the bytes that its objects may
-    take. A file that is too large, truncated, altered or something else is a
-    ``ValueError``.
+    take. What is not a whole, unaltered file of a router is a ``ValueError``.
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
@@ -168,8 +167,11 @@ class CheckedArchive:
         self._zip = _check_members(content)
         self._members = {member.filename: member for member in self._zip.infolist()}
         _check_main_size(self._find_size(_MAIN), max_bytes)
-        self.room = _compute_room(len(content))
-        self.main = self._read_json(self._read_content(_MAIN))
+        encoded = self._read_content(_MAIN)
+        self.room = _check_value_count(encoded, len(content))
+        self.main = json.loads(encoded.decode("ascii"), parse_constant=_refuse)
+        if not isinstance(self.main, dict):
+            raise ValueError("its JSON is no object")
 
     def array(self, number: int) -> np.ndarray:
         """Read one of the arrays; its shape is checked before it is given room."""
@@ -182,9 +184,8 @@ class CheckedArchive:
 
     def text(self, number: int) -> str:
         """Read one of the long texts."""
-        return self._read_content(f"texts/{number}.txt").decode(
-            "utf-8", "surrogatepass"
-        )
+        content = self._read_content(f"texts/{number}.txt")
+        return content.decode("utf-8", "surrogatepass")
 
     def _find_size(self, name: str) -> int:
         if name not in self._members:
@@ -203,14 +204,3 @@ class CheckedArchive:
         if len(content) != size:
             raise ValueError(f"its member {name} is not as long as it says")
         return content
-
-    def _read_json(self, content: bytes) -> dict[str, Any]:
-        _check_value_count(content, self.room)
-
-        def refused(constant: str) -> float:
-            raise ValueError(f"its JSON has the number {constant}")
-
-        main = json.loads(content.decode("ascii"), parse_constant=refused)
-        if not isinstance(main, dict):
-            raise ValueError("its JSON is no object")
-        return main

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_writable", "replacing"]
-
 # Seconds without a change after which a temporary file was left by a killed process.
 _STALE = 600.0
 

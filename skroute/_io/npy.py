@@ -9,8 +9,6 @@ from typing import IO
 
 import numpy as np
 
-__all__ = ["read_array", "read_npy"]
-
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,

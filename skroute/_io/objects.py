@@ -3,15 +3,14 @@
 `encode` walks the attributes of a router. Numbers, text, lists and ``None`` stay what
 they are in JSON; everything else becomes an object with the key ``"$"``, which says
 what it is. Arrays and long texts are handed out, to be members of an archive. `decode`
-goes the other way, and knows nothing but these kinds and the classes of
-:mod:`skroute._io.registry`.
+goes the other way, and knows nothing but these kinds and the classes of `registry`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,8 +20,6 @@ from skroute._io.registry import TRANSIENT, check_object_state, find_class, find
 from skroute._io.upgrades import name_today, upgrade
 from skroute._table.names import as_mapping
 
-__all__ = ["Decoder", "Encoder"]
-
 _DEEPEST = 40
 # Longer texts, such as models, become members of their own.
 _LONG = 1000
@@ -31,6 +28,8 @@ _SIZES = {"object": 1000, "requests": 3000, "RandomState": 10_000}
 # Prices by model may have numbers as keys; very many could be chosen to collide.
 _MOST_NUMBER_KEYS = 10_000
 _REQUESTS = "_metadata_request"
+_JOBLIB = "Save it with joblib.dump instead"
+_JOBLIB_TRUSTED = f"{_JOBLIB}, and load that only where you trust the file."
 _DTYPES = {
     np.dtype(code).name: np.dtype(code)
     for code in ("?", *(f"{kind}{size}" for kind in "iu" for size in "1248"))
@@ -79,8 +78,7 @@ class Encoder:
             state = self._encode_dict(value.get_state(legacy=False), where, depth)
             return {"$": "RandomState", "state": state}
         if type(value).__module__.split(".")[0] in ("pandas", "polars"):
-            # A Series of prices goes by the names of models, one of caps (a budget) by
-            # position.
+            # A Series of prices goes by names of models, one of caps by position.
             prices = value if where.endswith(".budget") else as_mapping(value)
             plain = prices if isinstance(prices, dict) else np.asarray(value)
             return self.encode(plain, where, depth + 1)
@@ -109,7 +107,7 @@ class Encoder:
         if array.dtype.newbyteorder("=").name not in _DTYPES:
             raise ValueError(
                 f"{where} is an array of {array.dtype}, and no router file holds other "
-                "arrays than of numbers or names. Save it with joblib.dump instead."
+                f"arrays than of numbers or names. {_JOBLIB}."
             )
         # An array that is shared is written once, and shared again when it is read.
         if id(array) not in self._numbers:
@@ -119,16 +117,14 @@ class Encoder:
 
     def _encode_dict(self, value: dict, where: str, depth: int) -> Any:
         """Encode a dict as a list of pairs, because JSON turns keys into text."""
-        numbers = 0
-        items = []
+        numbers, items = 0, []
         for key, item in value.items():
             # JSON has no numpy numbers.
-            if isinstance(key, np.generic):
-                key = key.item()
+            key = key.item() if isinstance(key, np.generic) else key
             if not isinstance(key, str | int):
                 raise ValueError(
                     f"{where} is a dict with the key {key!r}, and a router file holds "
-                    "names and whole numbers only. Save it with joblib.dump instead."
+                    f"names and whole numbers only. {_JOBLIB}."
                 )
             numbers += not isinstance(key, str)
             kept = str(key) if isinstance(key, str) else key
@@ -151,35 +147,29 @@ class Encoder:
             raise ValueError(
                 f"{what}, which no router file holds: files hold routers and deciders "
                 "of skroute, and few plain estimators of scikit-learn around them "
-                "(docs/guide/trust.md lists them). Save it with joblib.dump instead, "
-                "and load that only where you trust the file."
+                f"(docs/guide/trust.md lists them). {_JOBLIB_TRUSTED}"
             )
-        state = {
-            name: item
-            for name, item in (value.__getstate__() or {}).items()
-            if name not in TRANSIENT
-        }
+        state = dict(value.__getstate__() or {})
+        for name in TRANSIENT & state.keys():
+            del state[name]
         requests = state.pop(_REQUESTS, None)
         try:
             check_object_state(tag, state)
         except ValueError as error:
             raise ValueError(
-                f"{where}, a {kind.__name__}, cannot be saved: {error}. Save it with "
-                "joblib.dump instead, and load that only where you trust the file."
+                f"{where}, a {kind.__name__}, cannot be saved: {error}. "
+                f"{_JOBLIB_TRUSTED}"
             ) from None
-        encoded = {
-            "$": "object",
-            "class": tag,
-            "state": {
-                name: self.encode(item, f"{where}.{name}", depth + 1)
-                for name, item in state.items()
-            },
+        parts = {
+            name: self.encode(item, f"{where}.{name}", depth + 1)
+            for name, item in state.items()
         }
+        encoded = {"$": "object", "class": tag, "state": parts}
         if requests is not None:
             encoded["requests"] = {
-                method: dict(getattr(requests, method).requests)
-                for method in vars(requests)
-                if hasattr(getattr(requests, method), "requests")
+                method: dict(asked.requests)
+                for method, asked in vars(requests).items()
+                if hasattr(asked, "requests")
             }
         return encoded
 
@@ -194,10 +184,8 @@ class Decoder:
         room: int,
         written: int,
     ) -> None:
-        self._member_array = array
-        self._member_text = text
-        self._room = room
-        self._written = written
+        self._member_array, self._member_text = array, text
+        self._room, self._written = room, written
         self._arrays: dict[int, np.ndarray] = {}
         self._texts: set[int] = set()
 
@@ -311,34 +299,32 @@ class Decoder:
 
     def _read_object(self, value: dict, depth: int) -> Any:
         """Make an object of a class in the registry, after checks of its attributes."""
-        tag = value["class"]
+        tag, kind = value["class"], None
         if isinstance(tag, str):
             # Older formats call some classes otherwise.
             tag = name_today(tag, self._written)
-        kind = find_class(tag) if isinstance(tag, str) else None
+            kind = find_class(tag)
         if kind is None:
             raise ValueError(f"it holds a {str(tag)[:40]!r}, which this version lacks")
         self._take(_SIZES["object"] + ("requests" in value) * _SIZES["requests"])
-        state = {
-            name: self.decode(item, depth)
-            for name, item in dict(value["state"]).items()
-        }
+        parts = dict(value["state"]).items()
+        state = {name: self.decode(item, depth) for name, item in parts}
         if not all(name.isidentifier() for name in state):
             raise ValueError("it has an attribute that is no name")
         # Checked after it is upgraded: the checks know today's attributes.
         state = upgrade(tag, state, self._written)
         check_object_state(tag, state)
-        make: Any = kind
+        estimates, make = issubclass(kind, BaseEstimator), cast(Any, kind)
         # No constructor runs: it might compute, or open a file.
         made = make.__new__(make)
-        if hasattr(kind, "__setstate__") and not kind.__module__.startswith("skroute."):
-            made.__setstate__(state)  # scikit-learn's, which compares versions
-        elif hasattr(kind, "__setstate__") and not issubclass(kind, BaseEstimator):
+        # Our estimators would ask for the version that pickled them.
+        ours = estimates and kind.__module__.startswith("skroute.")
+        if hasattr(kind, "__setstate__") and not ours:
             made.__setstate__(state)
         else:
             vars(made).update(state)
         if "requests" in value:
-            if not issubclass(kind, BaseEstimator):
+            if not estimates:
                 raise ValueError(f"it has a {tag} that asks for metadata")
             vars(made)[_REQUESTS] = _read_requests(made, dict(value["requests"]))
         return made

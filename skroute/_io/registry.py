@@ -1,12 +1,11 @@
 """What a router file may hold: one table of classes, and what is checked of each.
 
 Files name a class by its tag, never by a place in the code, so modules can be renamed.
-Whoever adds a class to a fitted router adds it here; until then `save` refuses it by
-name. The
+Whoever adds a class to a fitted router adds it here; until then `save` refuses it. The
 classes of scikit-learn are those that stand around routers and hold nothing but numbers
-and text. Each was read for what a crafted state could do: the checks refuse what would
-reach past an array, call a function or open a file. They hold for saving too, so that
-whatever is saved can be loaded.
+and text. Each class was audited: the checks refuse states that could reach past an
+array, call a function or open a file. They hold for saving too, so that whatever is
+saved can be loaded.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from typing import Any
 import numpy as np
 
 from skroute._table.names import check_printable
-
-__all__ = ["TRANSIENT", "check_object_state", "find_class", "find_tag"]
 
 _CLASSES = {
     "BudgetDecider": "skroute.decision.BudgetDecider",
@@ -219,13 +216,10 @@ def _check_views(state: dict[str, Any]) -> None:
     )
 
 
+_FINITE = ("Canonical", "CostModel", "FittedRouter", "QualityModel", "RidgeFit")
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "Canonical": _check_finite,
-    "CostModel": _check_finite,
-    "FittedRouter": _check_finite,
-    "QualityModel": _check_finite,
+    **dict.fromkeys(_FINITE, _check_finite),
     "QueryViews": _check_views,
-    "RidgeFit": _check_finite,
     "sklearn.KNeighborsRegressor": _check_neighbors,
     "sklearn.Pipeline": _check_pipeline,
     "sklearn.TfidfVectorizer": _check_vectorizer,

@@ -13,8 +13,6 @@ import numpy as np
 
 from skroute._io.registry import find_class
 
-__all__ = ["name_today", "upgrade"]
-
 State = dict[str, Any]
 _RULE = ("budget", "scope", "min_quality", "price", "tolerance", "on_infeasible")
 
@@ -35,13 +33,16 @@ def upgrade(tag: str, state: State, written: int) -> State:
     return state
 
 
+def _find(tag: str) -> Any:
+    return find_class(tag)
+
+
 def _name_what_was_settled(state: State) -> State:
     """A decider of format 1 does not say for which parameters it was settled."""
     if "models_" not in state:
         return state
-    state = dict(state)
-    # It is a property since.
-    state.pop("price_")
+    # The price is a property since.
+    state = {name: value for name, value in state.items() if name != "price_"}
     return {
         "_pace": None,
         **state,
@@ -56,8 +57,7 @@ def _gather_what_was_settled(state: State) -> State:
     if "models_" not in state:
         return state
     state = dict(state)
-    settled: Any = find_class("Settled")
-    rule: Any = find_class("Rule")
+    settled, rule = _find("Settled"), _find("Rule")
     return {
         "_settled": settled(
             rule(*state.pop("_rule")),
@@ -100,8 +100,7 @@ def _read_trees(state: State) -> State:
     """A ranker of format 2 is a model in LightGBM's text format."""
     if set(state) != {"text"} or not isinstance(state["text"], str):
         raise ValueError("its model must be text")
-    ranker: Any = find_class("PairRanker")
-    trees: State = ranker.from_text(state["text"]).__getstate__()
+    trees: State = _find("PairRanker").from_text(state["text"]).__getstate__()
     return trees
 
 
@@ -120,14 +119,11 @@ def _gather_what_was_fitted(state: State) -> State:
     if regression is None:
         low = high = costs
     weight, ranker = state.pop("rank_weight_"), state.pop("ranker_")
-    canonical: Any = find_class("Canonical")
-    cost: Any = find_class("CostModel")
-    fitted: Any = find_class("FittedRouter")
     state["_first_pool"] = state.pop("_fitted", None)
-    state["_fitted"] = fitted(
-        canonical(place, *unit),
+    state["_fitted"] = _find("FittedRouter")(
+        _find("Canonical")(place, *unit),
         state.pop("_pairs"),
-        cost(costs[order], regression, low[order], high[order]),
+        _find("CostModel")(costs[order], regression, low[order], high[order]),
         # A ranker that is not followed is no longer kept.
         ranker if weight > 0 else None,
         weight,

@@ -10,8 +10,6 @@ from typing import Any
 from skroute._version import __version__
 from skroute.exceptions import VersionWarning
 
-__all__ = ["VersionStamped", "list_libraries", "parse_release"]
-
 _STAMP = "_skroute_version"
 # What a fitted router is computed with.
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy")

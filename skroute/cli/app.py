@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,16 +21,16 @@ from skroute.cli.options import (
     Table,
     TestSizeOption,
     group_prompts,
+    parse_parameter,
     split_names,
     take_queries,
+    with_rule,
     with_table,
 )
 from skroute.cli.report import report
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
-
-__all__ = ["app"]
 
 _EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
 _N_SHOWN = 8
@@ -65,29 +64,8 @@ app = typer.Typer(
 )
 
 
-class Scope(StrEnum):
-    """What a budget limits."""
-
-    mean = "mean"
-    query = "query"
-    batch = "batch"
-
-
-class OnInfeasible(StrEnum):
-    """What to do where nothing fits a budget."""
-
-    refuse = "raise"
-    cheapest = "cheapest"
-
-
-class Format(StrEnum):
-    """How routed queries are written."""
-
-    csv = "csv"
-    jsonl = "jsonl"
-
-
-SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Number of splits.")]
+Format = StrEnum("Format", ["csv", "jsonl"])
+SeedsOption = Annotated[int, typer.Option(min=1, help="Number of splits.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -116,9 +94,9 @@ def _options(
 
 @app.command()
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", help="Where the fitted router is saved.")
-    ] = Path("router.skroute"),
+    out: Annotated[Path, typer.Option(help="Where the fitted router is saved.")] = Path(
+        "router.skroute"
+    ),
     seeds: SeedsOption = 3,
     seed: SeedOption = 0,
 ) -> None:
@@ -162,10 +140,8 @@ def demo(
         router.fit(pool.data[train], y, costs=pool.costs[train])
     save(router, out)
     best = best_single(pool.quality[train], pool.costs[train])
-    single = pool.costs[test, best].mean()
     # A total for the whole batch holds for certain; a mean budget only on average.
-    budget = 0.5 * single * len(test)
-    rule = {"budget": budget, "scope": "batch"}
+    rule = {"budget": 0.5 * pool.costs[test, best].sum(), "scope": "batch"}
     routed = decide(load(out), pool.data[test], rule)
     routed.insert(1, "prompt", pool.prompts[test])
     chosen = pd.Index(pool.models).get_indexer(routed["model"])
@@ -221,7 +197,6 @@ def fit(
     out: Annotated[
         Path,
         typer.Option(
-            "--out",
             help="Where the router is saved: router.skroute, or a pickle if the name "
             "ends in .joblib; - is stdout.",
         ),
@@ -229,9 +204,7 @@ def fit(
     param: Annotated[
         list[str] | None,
         typer.Option(
-            "--param",
-            metavar="NAME=VALUE",
-            help="A parameter of RankingRouter; may be repeated.",
+            metavar="NAME=VALUE", help="A parameter of RankingRouter; may be repeated."
         ),
     ] = None,
     seed: SeedOption = 0,
@@ -244,12 +217,13 @@ def fit(
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+    from skroute.cli.files import save
     from skroute.evaluation.defaults import fit_encoder
     from skroute.ranking import RankingRouter
 
     console.check_out(out)
     router = RankingRouter(random_state=seed)
-    router.set_params(**dict(_parse_parameter(text) for text in param or []))
+    router.set_params(**dict(map(parse_parameter, param or [])))
     data = table.read()
     y = pd.DataFrame(data.quality, columns=data.models)
     costs = data.costs
@@ -264,7 +238,7 @@ def fit(
             fitted = Pipeline([*encoder.steps, ("router", router)])
         else:
             router.fit(data.data, y, costs=costs)
-    _save(fitted, out)
+    save(fitted, out)
     reads = "prompts" if data.data is None else f"{router.n_features_in_} numbers each"
     with console.redirect_for(out):
         console.output.print(
@@ -275,6 +249,7 @@ def fit(
 
 
 @app.command()
+@with_rule
 def route(
     router: Annotated[
         Path,
@@ -302,38 +277,8 @@ def route(
             "it, or a column of vectors of the table QUERIES.",
         ),
     ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help="Money; --scope says what it limits.")
-    ] = None,
-    scope: Annotated[
-        Scope | None,
-        typer.Option(
-            help="mean (the default): average per query over the traffic; query: cap "
-            "for each one; batch: total of this call."
-        ),
-    ] = None,
-    min_quality: Annotated[
-        str | None,
-        typer.Option(
-            help="Mean quality to reach at the least cost: a number, or a share of the "
-            "best single model's such as 95%."
-        ),
-    ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(help="Shadow price: quality that one unit of money is worth."),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(help="Quality that may be given up for a cheaper model."),
-    ] = None,
-    on_infeasible: Annotated[
-        OnInfeasible | None,
-        typer.Option(
-            help="Where nothing fits the budget: an error (raise, the default), or the "
-            "cheapest model."
-        ),
-    ] = None,
+    *,
+    rule: dict[str, Any],
     available: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Models that may be called; default: all."),
@@ -355,7 +300,7 @@ def route(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write here; default, or -: stdout.")
+        Path | None, typer.Option(help="Write here; default, or -: stdout.")
     ] = None,
     form: Annotated[
         Format | None,
@@ -382,26 +327,10 @@ def route(
     asked = None if queries is None else read_queries(queries)
     prompts = None if asked is None else asked.prompts
     X = embed_queries(saved.before, prompts, embeddings, queries)
-    options = {
-        "budget": budget,
-        "scope": scope and scope.value,
-        "min_quality": _parse_quality(min_quality),
-        "price": price,
-        "tolerance": tolerance,
-        "on_infeasible": on_infeasible and on_infeasible.value,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
     try:
-        table = routed.decide(
-            saved,
-            X,
-            given,
-            available=split_names(available),
-            top_k=top_k,
-            explain=explain,
-        )
+        table = routed.decide(saved, X, rule, split_names(available), top_k, explain)
     except InfeasibleBudgetError as error:
-        why = routed.explain_refusal(error, given.get("min_quality"))
+        why = routed.explain_refusal(error, rule.get("min_quality"))
         raise ValueError(why) from error
     if asked is not None:
         table.insert(1, "prompt", asked.prompts)
@@ -412,7 +341,7 @@ def route(
                 f"{asked.n_calls:,} rows are calls on {len(table):,} queries; each "
                 "query is routed once."
             )
-    for remark in routed.remarks(saved, X, given, prompts):
+    for remark in routed.remarks(saved, X, rule, prompts):
         console.note(remark)
     if form is None and out is not None and out.suffix.lower() == ".jsonl":
         form = Format.jsonl
@@ -458,36 +387,3 @@ def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) ->
             "tell more than more splits of these."
         )
     return comparison
-
-
-def _save(fitted: Any, out: Path) -> None:
-    from skroute.cli.files import save
-
-    if not console.is_stdout(out):
-        save(fitted, out)
-        return
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "router.skroute")
-        save(fitted, file)
-        console.write_bytes(file.read_bytes(), out)
-
-
-def _parse_parameter(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--param must be NAME=VALUE; got {text!r}.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _parse_quality(value: str | None) -> float | str | None:
-    if value is None or value.endswith("%"):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(
-            f"--min-quality must be a number or a percentage; got {value!r}."
-        ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,22 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from skroute.evaluation import Comparison, RouterResult
-
-__all__ = [
-    "check_out",
-    "errors",
-    "heading",
-    "is_stdout",
-    "note",
-    "output",
-    "print_budgets",
-    "print_comparison",
-    "progress",
-    "redirect_for",
-    "tabulate_routed",
-    "write_bytes",
-    "write_text",
-]
 
 # Both look up sys.stdout and sys.stderr at every print. Model names and prompts are
 # data, in which nothing is markup.
@@ -76,10 +60,7 @@ def check_out(out: Path | None) -> None:
 @contextmanager
 def redirect_for(out: Path | None) -> Iterator[None]:
     """Print text for people on stderr if the result itself goes to stdout."""
-    if not is_stdout(out):
-        yield
-        return
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr) if is_stdout(out) else nullcontext():
         yield
 
 
@@ -106,9 +87,8 @@ def print_comparison(comparison: Comparison, cost_note: str) -> None:
     """Print a row for every router, and a legend of the columns."""
     from skroute.evaluation import ORACLE
 
-    columns = [
-        name for name in _LEGEND if output.width >= _WIDE or name not in _ONLY_WIDE
-    ]
+    hidden = () if output.width >= _WIDE else _ONLY_WIDE
+    columns = [name for name in _LEGEND if name not in hidden]
     table = _make_table("Router", *columns)
     results = comparison.results.values()
     decimals = _count_decimals([result.mean("cost") for result in results])
@@ -140,24 +120,22 @@ def print_budgets(comparison: Comparison) -> None:
     """Print the budgets, and what each router spent on the test queries."""
     from skroute.evaluation import BUDGET_SHARES, ORACLE
 
-    shares = [f"{share:.0%}" for share in BUDGET_SHARES]
-    table = _make_table(
-        "Router", *(part for share in shares for part in (share, "of it"))
-    )
+    names, cells = [], []
     asked = comparison.budgets.mean(axis=0)
     decimals = _count_decimals(asked)
-    table.add_row(
-        "asked",
-        *(cell for value in asked for cell in (_format_number(value, decimals), "")),
-    )
+    for share, limit in zip(BUDGET_SHARES, asked, strict=True):
+        names += [f"{share:.0%}", "of it"]
+        cells += [_format_number(limit, decimals), ""]
+    table = _make_table("Router", *names)
+    table.add_row("asked", *cells)
     for result in comparison.results.values():
-        spent = result.spent.mean(axis=0)
+        if result.name == ORACLE:
+            continue
         cells = []
-        for paid, limit in zip(spent, asked, strict=True):
+        for paid, limit in zip(result.spent.mean(axis=0), asked, strict=True):
             ratio = paid / limit if limit > 0 else math.nan
             cells += [_format_number(paid, decimals), _format_percent(ratio)]
-        if result.name != ORACLE:
-            table.add_row(result.name, *cells)
+        table.add_row(result.name, *cells)
     heading(
         "Mean cost spent for each budget (0%: cheapest calls, 100%: most expensive)"
     )
@@ -170,10 +148,9 @@ def tabulate_routed(routed: pd.DataFrame) -> Table:
     table.columns[1].justify = "left"
     decimals = _count_decimals(routed["expected_cost"])
     for row in routed.itertuples():
+        cost = _format_number(row.expected_cost, decimals)
         quality = _format_number(row.expected_quality, 2)
-        table.add_row(
-            row.prompt, row.model, quality, _format_number(row.expected_cost, decimals)
-        )
+        table.add_row(row.prompt, row.model, quality, cost)
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 
 import joblib
@@ -15,12 +16,11 @@ from skroute._io.atomic import replacing
 from skroute._io.npy import read_npy
 from skroute._table.texts import clean_text
 from skroute.base import BaseRouter
+from skroute.cli import console
 from skroute.datasets import read_table
 from skroute.datasets.queries import Queries, read_vectors, table_format
 from skroute.datasets.queries import read_queries as read_table_queries
 from skroute.decision import BudgetDecider
-
-__all__ = ["SavedRouter", "embed_queries", "load", "read_data", "read_queries", "save"]
 
 _PICKLES = {".joblib", ".pickle", ".pkl"}
 # Largest file of prompts, and the size of the blocks in which it is read.
@@ -30,11 +30,16 @@ _AT_ONCE = 1 << 20
 
 def save(router: Any, file: Path) -> None:
     """Save a router, completely or not at all; the ending tells the format."""
-    if not _is_pickle(file):
+    if console.is_stdout(file):
+        with TemporaryDirectory() as folder:
+            written = Path(folder, "router.skroute")
+            persistence.save(router, written)
+            console.write_bytes(written.read_bytes(), file)
+    elif _is_pickle(file):
+        with replacing(file) as beside:
+            joblib.dump(router, beside)
+    else:
         persistence.save(router, file)
-        return
-    with replacing(file) as beside:
-        joblib.dump(router, beside)
 
 
 class SavedRouter(NamedTuple):
@@ -52,7 +57,14 @@ def load(file: Path) -> SavedRouter:
     """
     if not file.is_file():
         raise FileNotFoundError(f"{str(file)!r} is not a file.")
-    loaded = _unpickle(file) if _is_pickle(file) else persistence.load(file)
+    if _is_pickle(file):
+        try:
+            loaded = joblib.load(file)
+        except Exception as error:
+            # A damaged or foreign pickle fails in as many ways as there are opcodes.
+            raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
+    else:
+        loaded = persistence.load(file)
     steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
     decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
     if not steps or not isinstance(steps[-1], BaseRouter):
@@ -66,14 +78,6 @@ def load(file: Path) -> SavedRouter:
 
 def _is_pickle(file: Path) -> bool:
     return file.suffix.lower() in _PICKLES
-
-
-def _unpickle(file: Path) -> Any:
-    try:
-        return joblib.load(file)
-    except Exception as error:
-        # A damaged or foreign pickle fails in as many ways as there are opcodes.
-        raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
 
 
 def read_data(table: Path, **options: Any) -> Bunch:
@@ -127,17 +131,16 @@ def embed_queries(
             "this router was fitted on embeddings: give those of the queries with "
             "--embeddings E.npy."
         )
-    table = None if source is None or embeddings.is_file() else Path(source)
-    if table is not None and table_format(table) is not None:
-        X = read_vectors(table, str(embeddings))
-        return before.transform(X) if before else X
-    try:
-        X = read_npy(embeddings)
-    except ValueError as error:
-        raise ValueError(
-            f"--embeddings {str(embeddings)!r} is not an array as numpy.save writes "
-            f"it: {error}."
-        ) from None
+    if source and not embeddings.is_file() and table_format(Path(source)) is not None:
+        X = read_vectors(Path(source), str(embeddings))
+    else:
+        try:
+            X = read_npy(embeddings)
+        except ValueError as error:
+            raise ValueError(
+                f"--embeddings {str(embeddings)!r} is not an array as numpy.save "
+                f"writes it: {error}."
+            ) from None
     if prompts is not None and len(prompts) != len(X):
         raise ValueError(
             f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."

@@ -1,4 +1,4 @@
-"""Options of the commands that read a table, and notes about its content.
+"""Options that commands share, as data, and notes about the content of a table.
 
 Nothing here imports scikit-learn or pandas before a command runs, so that ``skroute
 --help`` answers at once.
@@ -6,7 +6,8 @@ Nothing here imports scikit-learn or pandas before a command runs, so that ``skr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial, wraps
@@ -22,40 +23,17 @@ if TYPE_CHECKING:
     import numpy as np
     from sklearn.utils import Bunch
 
-__all__ = [
-    "SeedOption",
-    "Table",
-    "TestSizeOption",
-    "group_prompts",
-    "note_duplicates",
-    "split_names",
-    "take_queries",
-    "with_table",
-]
-
 # Share of queries in blocks of duplicates that suggests a truncating encoder.
 _MANY_DUPLICATES = 0.1
 
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
+TestSizeOption = Annotated[
+    float, typer.Option(help="Share of the queries that is tested on.")
+]
 
-class Duplicates(StrEnum):
-    """What to do with repeated calls."""
-
-    refuse = "raise"
-    mean = "mean"
-
-
-_TABLE_HELP = (
-    "Routing table (.csv, .parquet, .json, .jsonl). Wide: prompt, a quality "
-    "column per model, a <model>|total_cost column per model. Long: a row per call "
-    "with query, model, quality, cost. RouteLLM's CSV and LLMRouter's JSON are read "
-    "too. Where columns are called otherwise, name them by --query, --model, --quality "
-    "and --cost."
-)
-
-
-def _column(help_: str) -> typer.models.OptionInfo:
-    """Declare an option that names a column."""
-    return typer.Option(metavar="COLUMN", help=f"{help_} Dots lead into objects.")
+Duplicates = StrEnum("Duplicates", {"refuse": "raise", "mean": "mean"})
+OnInfeasible = StrEnum("OnInfeasible", {"refuse": "raise", "cheapest": "cheapest"})
+Scope = StrEnum("Scope", ["mean", "query", "batch"])
 
 
 @dataclass(frozen=True)
@@ -72,15 +50,13 @@ class Table:
         from skroute.cli.files import read_data
 
         data = read_data(self.path, **self.options)
-        n_again = count_duplicate_prompts(data.prompts)
-        if data.n_repeats or n_again:
-            n_queries, said = len(data.quality), []
-            if data.n_repeats:
-                said.append(
-                    f"{data.n_repeats:,} rows were averaged with an earlier one"
-                )
-            if n_again:
-                said.append(f"{n_again:,} of {n_queries:,} queries repeat a prompt")
+        n_again, said = count_duplicate_prompts(data.prompts), []
+        if data.n_repeats:
+            said.append(f"{data.n_repeats:,} rows were averaged with an earlier one")
+        if n_again:
+            n_queries = len(data.quality)
+            said.append(f"{n_again:,} of {n_queries:,} queries repeat a prompt")
+        if said:
             console.note(f"{'; '.join(said)}.")
         n_zero = 0 if data.costs.ndim == 1 else count_zeros(data.costs)
         if n_zero:
@@ -91,107 +67,158 @@ class Table:
         return data
 
 
-def with_table(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's first argument, a Table, by a path and its options."""
-    _, *others = signature(command, eval_str=True).parameters.values()
-    of_table = signature(_collect_table, eval_str=True).parameters
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        table = _collect_table(**{name: given.pop(name) for name in of_table})
-        command(table, **given)
-
-    parameters = [
-        # Keyword-only, so that required options may follow those with defaults.
-        parameter.replace(kind=Parameter.KEYWORD_ONLY)
-        for parameter in (*of_table.values(), *others)
-    ]
-    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
+def _option(
+    name: str, kind: Any, help_: str, metavar: str | None = None, default: Any = None
+) -> Parameter:
+    """Declare an option; keyword-only, so that required ones may follow it."""
+    option = typer.Option(metavar=metavar, help=help_)
+    annotation = Annotated[kind, option]
+    return Parameter(
+        name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
-def _collect_table(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help=_TABLE_HELP)],
-    *,
-    embeddings: Annotated[
-        str | None,
-        typer.Option(
-            "--embeddings",
-            metavar="E.npy|COLUMN",
-            help="Embeddings of the prompts: a file, row by row, as numpy.save writes "
-            "it, or a column of vectors.",
+def _column(name: str, help_: str) -> Parameter:
+    return _option(name, str | None, f"{help_} Dots lead into objects.", "COLUMN")
+
+
+_TABLE = Parameter(
+    "table",
+    Parameter.KEYWORD_ONLY,
+    annotation=Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE",
+            help="Routing table (.csv, .parquet, .json, .jsonl). Wide: prompt, a "
+            "quality column per model, a <model>|total_cost column per model. Long: a "
+            "row per call with query, model, quality, cost. RouteLLM's CSV and "
+            "LLMRouter's JSON are read too. Where columns are called otherwise, name "
+            "them by --query, --model, --quality and --cost.",
         ),
-    ] = None,
-    prices: Annotated[
+    ],
+)
+_TABLE_OPTIONS = [
+    _option(
+        "embeddings",
+        str | None,
+        "Embeddings of the prompts: a file, row by row, as numpy.save writes it, or a "
+        "column of vectors.",
+        "E.npy|COLUMN",
+    ),
+    _option(
+        "prices",
         Path | None,
-        typer.Option(
-            "--prices",
-            metavar="PRICES.json",
-            help="Price per call of every model, for a table without cost columns.",
-        ),
-    ] = None,
-    token_price: Annotated[
+        "Price per call of every model, for a table without cost columns.",
+        "PRICES.json",
+    ),
+    _option(
+        "token_price",
         list[str] | None,
-        typer.Option(
-            "--token-price",
-            metavar="MODEL=IN,OUT",
-            help="Money per input and per output token of a model, such as "
-            "gpt-4o=2.5e-6,1e-5, for a table that counts tokens; once for each model.",
-        ),
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(
-            "--models", metavar="A,B", help="Models to read (columns, or names); all."
-        ),
-    ] = None,
-    rename: Annotated[
+        "Money per input and per output token of a model, such as "
+        "gpt-4o=2.5e-6,1e-5, for a table that counts tokens; once for each model.",
+        "MODEL=IN,OUT",
+    ),
+    _option("models", str | None, "Models to read (columns, or names); all.", "A,B"),
+    _option(
+        "rename",
         list[str] | None,
-        typer.Option(
-            "--rename",
-            metavar="OLD=NEW",
-            help="Another name for a model; several may become one. May be repeated.",
-        ),
-    ] = None,
-    query: Annotated[
-        str | None, _column("Long tables: the column that tells queries apart.")
-    ] = None,
-    model: Annotated[
-        str | None, _column("Long tables: the column of the models' names.")
-    ] = None,
-    quality: Annotated[
-        str | None, _column("Long tables: the column of the qualities.")
-    ] = None,
-    cost: Annotated[
-        str | None, _column("Long tables: the column of the money per call.")
-    ] = None,
-    prompt: Annotated[str | None, _column("The column of the queries' texts.")] = None,
-    duplicates: Annotated[
+        "Another name for a model; several may become one. May be repeated.",
+        "OLD=NEW",
+    ),
+    _column("query", "Long tables: the column that tells queries apart."),
+    _column("model", "Long tables: the column of the models' names."),
+    _column("quality", "Long tables: the column of the qualities."),
+    _column("cost", "Long tables: the column of the money per call."),
+    _column("prompt", "The column of the queries' texts."),
+    _option(
+        "duplicates",
         Duplicates,
-        typer.Option(
-            "--duplicates",
-            help="Where a model was called on a query more than once, or rows repeat "
-            "a prompt.",
-        ),
-    ] = Duplicates.refuse,
+        "Where a model was called on a query more than once, or rows repeat a prompt.",
+        default=Duplicates.refuse,
+    ),
+]
+_RULE_OPTIONS = [
+    _option("budget", float | None, "Money; --scope says what it limits."),
+    _option(
+        "scope",
+        Scope | None,
+        "mean (the default): average per query over the traffic; query: cap for each "
+        "one; batch: total of this call.",
+    ),
+    _option(
+        "min_quality",
+        str | None,
+        "Mean quality to reach at the least cost: a number, or a share of the best "
+        "single model's such as 95%.",
+    ),
+    _option(
+        "price", float | None, "Shadow price: quality that one unit of money is worth."
+    ),
+    _option(
+        "tolerance", float | None, "Quality that may be given up for a cheaper model."
+    ),
+    _option(
+        "on_infeasible",
+        OnInfeasible | None,
+        "Where nothing fits the budget: an error (raise, the default), or the cheapest "
+        "model.",
+    ),
+]
+
+
+def _replacing(
+    argument: str, parameters: Sequence[Parameter], make: Callable[..., Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace an argument of a command by options, from which it is made."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            asked = {option.name: given.pop(option.name) for option in parameters}
+            command(**{argument: make(**asked)}, **given)
+
+        merged: list[Parameter] = []
+        for parameter in signature(command, eval_str=True).parameters.values():
+            replaced = parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            merged += parameters if parameter.name == argument else [replaced]
+        run.__signature__ = Signature(merged)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in merged}
+        return run
+
+    return decorate
+
+
+def _make_table(
+    table: Path,
+    models: str | None,
+    rename: list[str] | None,
+    token_price: list[str] | None,
+    duplicates: StrEnum,
+    **options: Any,
 ) -> Table:
-    """Collect the options of a table."""
-    options = {
-        "query": query,
-        "model": model,
-        "quality": quality,
-        "cost": cost,
-        "prompt": prompt,
+    renamed = dict(_split_option("--rename", text) for text in rename or ())
+    prices = dict(map(_parse_token_price, token_price or ()))
+    options |= {
         "models": split_names(models),
-        "rename": dict(_split_option("--rename", text) for text in rename or ())
-        or None,
+        "rename": renamed or None,
+        "token_prices": prices or None,
         "duplicates": duplicates.value,
-        "prices": prices,
-        "token_prices": dict(map(_parse_token_price, token_price or ())) or None,
-        "embeddings": embeddings,
     }
     return Table(table, options)
+
+
+def _make_rule(min_quality: str | None, **options: Any) -> dict[str, Any]:
+    """Collect what was given, by the names of ``BaseRouter.route``."""
+    options["min_quality"] = _parse_quality(min_quality)
+    return {
+        name: value.value if isinstance(value, StrEnum) else value
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+with_table = _replacing("table", [_TABLE, *_TABLE_OPTIONS], _make_table)
+with_rule = _replacing("rule", _RULE_OPTIONS, _make_rule)
 
 
 def _split_option(option: str, text: str) -> tuple[str, str]:
@@ -214,10 +241,26 @@ def _parse_token_price(text: str) -> tuple[str, tuple[float, float]]:
     return model, (inward, outward)
 
 
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
-TestSizeOption = Annotated[
-    float, typer.Option(help="Share of the queries that is tested on.")
-]
+def _parse_quality(value: str | None) -> float | str | None:
+    if value is None or value.endswith("%"):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(
+            f"--min-quality must be a number or a percentage; got {value!r}."
+        ) from None
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """Split a parameter at its first equals sign; JSON is read, the rest is text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--param must be NAME=VALUE; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ from skroute.cli.options import (
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-__all__ = ["report"]
+    from skroute.evaluation.splits import OutcomeTable, Split
 
 _ROUTER = "RankingRouter"
 _PEERS = ("kNN", "ridge")
@@ -29,9 +29,9 @@ _PEERS = ("kNN", "ridge")
 @with_table
 def report(
     table: Table,
-    out: Annotated[
-        Path, typer.Option("--out", help="Where the report is written.")
-    ] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="Where the report is written.")] = Path(
+        "report.html"
+    ),
     test_size: TestSizeOption = 0.3,
     seed: SeedOption = 0,
     peers: Annotated[
@@ -44,43 +44,46 @@ def report(
 ) -> None:
     """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
     from skroute._optional import require
+    from skroute.reporting import report as write_report
 
     console.check_out(out)
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
     with console.redirect_for(out):
         data = table.read()
-        html = _fit_and_write(
-            data,
-            seed=seed,
-            test_size=test_size,
-            peers=peers,
-            prompts=prompts,
-            title=title,
-            unit="USD" if data.costs.ndim > 1 else None,
+        outcomes, split, fitted = _fit_routers(data, seed, test_size, peers)
+        test = split.test
+        shown = data.prompts if prompts else None
+        with console.progress("Writing"):
+            html = write_report(
+                fitted.pop(_ROUTER),
+                split.X_test,
+                outcomes.y.iloc[test],
+                costs=outcomes.spend[test],
+                task=None if data.task is None else data.task[test],
+                prompts=None if shown is None else shown[test],
+                peers=fitted,
+                title=title,
+                unit="USD" if data.costs.ndim > 1 else None,
+                random_state=seed,
+            )
+        console.output.print(
+            f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
         )
     console.write_text(html, out)
     with console.redirect_for(out):
         console.output.print(f"Report: {out}", soft_wrap=True)
 
 
-def _fit_and_write(
-    data: Bunch,
-    *,
-    seed: int,
-    test_size: float,
-    peers: bool,
-    prompts: bool,
-    title: str | None,
-    unit: str | None,
-) -> str:
-    """Fit on a part of the table, and write a report on the rest."""
+def _fit_routers(
+    data: Bunch, seed: int, test_size: float, peers: bool
+) -> tuple[OutcomeTable, Split, dict[str, Any]]:
+    """Fit routers on a part of the table."""
     import pandas as pd
 
     from skroute._compute.threads import single_threaded
     from skroute.evaluation.defaults import default_routers
     from skroute.evaluation.splits import OutcomeTable, Split
-    from skroute.reporting import report as write_report
 
     queries, encoder = take_queries(data, seed)
     outcomes = OutcomeTable.check(
@@ -94,28 +97,8 @@ def _fit_and_write(
     routers = default_routers(random_state=seed)
     fitted = {}
     names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)
-    with console.progress("Fitting") as progress:
+    with console.progress("Fitting") as progress, single_threaded():
         for done, name in enumerate(names):
             progress(name, done, len(names))
-            with single_threaded():
-                fitted[name] = split.fit(routers[name])
-    test = split.test
-    with console.progress("Writing"):
-        html = write_report(
-            fitted.pop(_ROUTER),
-            split.X_test,
-            outcomes.y.iloc[test],
-            costs=outcomes.spend[test],
-            task=None if data.task is None else data.task[test],
-            prompts=data.prompts[test]
-            if prompts and data.prompts is not None
-            else None,
-            peers=fitted,
-            title=title,
-            unit=unit,
-            random_state=seed,
-        )
-    console.output.print(
-        f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
-    )
-    return html
+            fitted[name] = split.fit(routers[name])
+    return outcomes, split, fitted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,6 @@ import pandas as pd
 from skroute.base import explain_settled
 from skroute.cli.files import SavedRouter
 from skroute.exceptions import InfeasibleBudgetError
-
-__all__ = ["decide", "explain_refusal", "merge_rule", "remarks", "to_csv", "to_jsonl"]
 
 _REASONS = [
     "runner_up",
@@ -31,10 +29,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def merge_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
-    """Let options of a call override the rule that was saved with a router.
+    """Let options of a call, by the names of ``BaseRouter.route``, override the saved.
 
-    Both are by the names of ``BaseRouter.route``. A budget, target or price that is
-    given replaces the saved one, whichever of the three that was, with its scope.
+    A budget, target or price replaces whichever of the three was saved, with its scope.
     """
     if saved.decider is None:
         return given
@@ -49,7 +46,6 @@ def decide(
     saved: SavedRouter,
     X: Any,
     given: dict[str, Any],
-    *,
     available: list[str] | None = None,
     top_k: int = 1,
     explain: bool = False,
@@ -57,8 +53,7 @@ def decide(
     """Decide queries; a row for each with what its model is expected to do.
 
     The decider behind the router decides, unless options are `given`, by the names of
-    ``BaseRouter.route``. Columns: `query`, `model`, `fallback_1`, ...,
-    `expected_quality`, `expected_cost`, and those of the reasons.
+    ``BaseRouter.route``.
     """
     router, decider = saved.router, saved.decider
     quality, cost = np.hsplit(np.asarray(router.transform(X), dtype=np.float64), 2)
@@ -128,28 +123,21 @@ def to_csv(routed: pd.DataFrame) -> str:
 
     Texts that a spreadsheet would run as a formula begin with an apostrophe.
     """
-    texts = {
-        name: [_inert(value) for value in routed[name]]
-        for name in routed.columns
-        if not pd.api.types.is_numeric_dtype(routed[name])
-    }
-    return routed.assign(**texts).to_csv(index=False, float_format="%.6g")
+    texts = routed.select_dtypes(exclude="number")
+    inert = {name: texts[name].map(_make_inert) for name in texts}
+    return routed.assign(**inert).to_csv(index=False, float_format="%.6g")
 
 
 def to_jsonl(routed: pd.DataFrame) -> str:
     """Write a table as a JSON object per row; ``null`` where there is no value."""
     lines = []
-    columns: Sequence[list[Any]] = [routed[name].tolist() for name in routed.columns]
-    for values in zip(*columns, strict=True):
-        row = {
-            name: None if _is_unknown(value) else value
-            for name, value in zip(routed.columns, values, strict=True)
-        }
-        lines.append(json.dumps(row, ensure_ascii=False))
-    return "".join(f"{line}\n" for line in lines)
+    for row in routed.to_dict("records"):
+        known = {name: None if _is_unknown(row[name]) else row[name] for name in row}
+        lines.append(f"{json.dumps(known, ensure_ascii=False)}\n")
+    return "".join(lines)
 
 
-def _inert(value: Any) -> Any:
+def _make_inert(value: Any) -> Any:
     dangerous = isinstance(value, str) and value.startswith(_FORMULA)
     return f"'{value}" if dangerous else value
 

@@ -23,15 +23,6 @@ from skroute._table.tables import (
 from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.exceptions import caller_level
 
-__all__ = [
-    "check_columns",
-    "check_partitioned_table",
-    "current_client",
-    "is_array",
-    "is_collection",
-    "partitions",
-]
-
 _FLOATS = (np.float64, np.float32)
 # A fit runs some 70 tasks for each partition, and the scheduler takes about a
 # millisecond for each task.
@@ -76,55 +67,27 @@ def check_partitioned_table(
 ) -> tuple[RoutingTable, Partitions]:
     """Check what a router is fitted on, and set the attributes that follow from it.
 
-    X, y and, where given, costs and weights are Dask collections of the same
-    partitions. Returns handles of the checked columns, and where they are. Raises a
-    ``TypeError`` if a table is no Dask collection, and a ``ValueError`` if it is not as
-    `RankingRouter.fit` wants it.
+    Returns handles of the checked columns, and where they are. Raises a ``TypeError``
+    if a table is no Dask collection, and a ``ValueError`` if it is not as
+    `RankingRouter.fit` wants it, or the tables are not partitioned alike.
     """
-    tables = {"X": X, "y": y, "costs": costs, "outcome_weight": outcome_weight}
+    given = {"costs": costs, "outcome_weight": outcome_weight}
+    beside = {name: table for name, table in given.items() if table is not None}
+    tables = {"X": X, "y": y, **beside}
     for name, table in tables.items():
-        if table is not None or name in ("X", "y"):
-            _check_collection(table, name)
-    for name in ("costs", "outcome_weight"):
-        table = tables[name]
-        if table is not None and table.shape[1] != y.shape[1]:
+        _check_collection(table, name)
+    for name, table in beside.items():
+        if table.shape[1] != y.shape[1]:
             raise ValueError(
                 f"{name} must be per query, with a column for each of the "
                 f"{y.shape[1]} models of y; got {table.shape[1]} columns."
             )
-    n_parts = len(partitions(X))
-    if n_parts > _MANY_PARTITIONS:
-        warnings.warn(
-            f"X has {n_parts:,} partitions, and a fit runs some 70 tasks for each of "
-            "them: the scheduler will take longer than the workers. Use fewer and "
-            "larger partitions, of some thousand to a hundred thousand queries.",
-            stacklevel=caller_level(),
-        )
-    parts, lengths = {}, {}
-    for name, table in tables.items():
-        if table is not None:
-            parts[name] = client.compute(partitions(table))
-            lengths[name] = _lengths(client, table, parts[name])
-    for name in lengths:
-        if lengths[name] != lengths["X"]:
-            raise ValueError(
-                f"{name} and X must have the same rows in each partition; {name} has "
-                f"{format_names(lengths[name])}, X has {format_names(lengths['X'])}. "
-                f"Use {name}.rechunk({{0: X.chunks[0]}}) of arrays, or repartition "
-                "alike."
-            )
-    filled = [i for i, length in enumerate(lengths["X"]) if length]
-    if not filled:
-        raise ValueError("X has no rows: all its partitions are empty.")
-    rows = Partitions(client, [lengths["X"][i] for i in filled])
-    columns = {
-        name: Column([futures[i] for i in filled]) for name, futures in parts.items()
-    }
+    columns, rows = _compute_partitions(client, tables)
+    n_rows = Column((rows.ends - rows.starts).tolist())
     models = model_names(y)
     if models is None:
         models = default_names(y.shape[1])
-    n_rows = Column([lengths["X"][i] for i in filled])
-    labelled = [name for name in columns if hasattr(tables[name], "columns")]
+    labelled = [name for name, table in tables.items() if hasattr(table, "columns")]
     quality = rows.map(
         _check_outcomes,
         columns["y"],
@@ -133,19 +96,50 @@ def check_partitioned_table(
         labelled,
         *(columns[name] for name in labelled),
     )
-    outcomes = check_outcomes_of(
-        router,
-        models,
-        quality,
-        columns.get("costs"),
-        columns.get("outcome_weight"),
-        rows,
-    )
+    costs, weights = map(columns.get, given)
+    outcomes = check_outcomes_of(router, models, quality, costs, weights, rows)
     # Widths and names of the features are those of every partition.
     head = rows.get(rows.apply(_head, columns["X"].parts[0]))
     check_vectors(router, head, reset=True)
     queries = rows.map(_check_embeddings, columns["X"], n_rows, _announced_columns(X))
     return keep_table(router, models, queries, outcomes), rows
+
+
+def _compute_partitions(
+    client: Any, tables: dict[str, Any]
+) -> tuple[dict[str, Column], Partitions]:
+    """Compute tables of the same rows in each partition, and leave out empty ones."""
+    queries = tables["X"]
+    n_parts = len(partitions(queries))
+    if n_parts > _MANY_PARTITIONS:
+        warnings.warn(
+            f"X has {n_parts:,} partitions, and a fit runs some 70 tasks for each of "
+            "them: the scheduler will take longer than the workers. Use fewer and "
+            "larger partitions, of some thousand to a hundred thousand queries.",
+            stacklevel=caller_level(),
+        )
+    parts = {name: client.compute(partitions(tables[name])) for name in tables}
+    lengths = {
+        name: [int(size) for size in table.chunks[0]]
+        if is_array(table)
+        else fetch(client, client.map(len, parts[name], pure=False))
+        for name, table in tables.items()
+    }
+    for name, found in lengths.items():
+        if found != lengths["X"]:
+            raise ValueError(
+                f"{name} and X must have the same rows in each partition; {name} has "
+                f"{format_names(found)}, X has {format_names(lengths['X'])}. "
+                f"Use {name}.rechunk({{0: X.chunks[0]}}) of arrays, or repartition "
+                "alike."
+            )
+    filled = [i for i, length in enumerate(lengths["X"]) if length]
+    if not filled:
+        raise ValueError("X has no rows: all its partitions are empty.")
+    columns = {
+        name: Column([futures[i] for i in filled]) for name, futures in parts.items()
+    }
+    return columns, Partitions(client, [lengths["X"][i] for i in filled])
 
 
 def _check_collection(table: Any, name: str) -> None:
@@ -192,12 +186,6 @@ def partitions(table: Any) -> list[Any]:
     return list(parts.ravel()) if isinstance(parts, np.ndarray) else list(parts)
 
 
-def _lengths(client: Any, table: Any, parts: list[Any]) -> list[int]:
-    if is_array(table):
-        return [int(size) for size in table.chunks[0]]
-    return fetch(client, client.map(len, parts, pure=False))
-
-
 def _head(part: Any) -> Any:
     return part[:1]
 
@@ -240,9 +228,8 @@ def _check_outcomes(
 def _is_shuffled(labels: Any, others: Any) -> bool:
     """Whether labels of a partition look like those of a frame in another order.
 
-    A frame that was shuffled has only some of the labels in the same partition, so the
-    rule for whole tables does not notice. Labels that pandas gives by itself, from 0 in
-    each partition, name no row.
+    A shuffled frame has only some of the labels in the same partition, so the rule for
+    whole tables does not notice. Labels that pandas counts from 0 name no row.
     """
     if labels.equals(others) or not (labels.is_unique and others.is_unique):
         return False

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, getitem
 from typing import Any
 from uuid import uuid4
 
@@ -23,8 +23,6 @@ import numpy as np
 
 from skroute._compute.executor import Executor
 from skroute._compute.threads import single_threaded
-
-__all__ = ["Column", "Partitions", "fetch"]
 
 _logger = logging.getLogger(__name__)
 
@@ -114,7 +112,7 @@ class Partitions(Executor):
 
     def get(self, value: Any) -> Any:
         """Fetch a value."""
-        return self._fetch([value])[0]
+        return fetch(self.client, [value])[0]
 
     def count(self, column: Column) -> int:
         """Count the rows."""
@@ -125,10 +123,10 @@ class Partitions(Executor):
         which = np.searchsorted(self.ends, rows, side="right")
         places = [np.flatnonzero(which == part) for part in np.unique(which)]
         taken = [
-            self._submit(_take_rows, column.parts[which[at[0]]], rows[at] - start)
+            self._submit(getitem, column.parts[which[at[0]]], rows[at] - start)
             for at, start in zip(places, self.starts[np.unique(which)], strict=True)
         ]
-        found = np.concatenate(self._fetch(taken))
+        found = np.concatenate(fetch(self.client, taken))
         return found[np.argsort(np.concatenate(places))]
 
     def numbers(self, column: Column) -> Column:
@@ -155,7 +153,7 @@ class Partitions(Executor):
         self, column: Column, join: Callable[[list[Any]], Any] = np.concatenate
     ) -> Any:
         """Fetch a column of a few bytes per row, or of few rows: its parts joined."""
-        return join(self._fetch(column.parts))
+        return join(fetch(self.client, column.parts))
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         key = f"{_task_name(function)}-{uuid4().hex}"
@@ -176,16 +174,9 @@ class Partitions(Executor):
             ]
         )
 
-    def _fetch(self, futures: list[Any]) -> list[Any]:
-        results: list[Any] = fetch(self.client, futures)
-        return results
-
 
 def fetch(client: Any, futures: list[Any]) -> list[Any]:
-    """Fetch results, but do not wait without end for a cluster without workers.
-
-    Raises a ``RuntimeError`` if the cluster lost what cannot be made again.
-    """
+    """Fetch results; a ``RuntimeError`` if the cluster has lost them or its workers."""
     from distributed import CancelledError, KilledWorker
 
     try:
@@ -261,10 +252,6 @@ def _unpack(*pieces: bytes) -> Any:
 
 def _combine(combine: Callable[[Any, Any], Any], *values: Any) -> Any:
     return reduce(combine, values)
-
-
-def _take_rows(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return part[rows]
 
 
 def _number_rows(part: np.ndarray, start: int) -> np.ndarray:

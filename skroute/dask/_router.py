@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -13,34 +13,44 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._decide.rule import Rule, check_top_k
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
-from skroute.dask._input import (
-    check_partitioned_table,
-    current_client,
-    is_collection,
-)
+from skroute.dask._input import check_partitioned_table, current_client, is_collection
 from skroute.dask._partitions import Column, Partitions, fetch
-from skroute.dask._serving import answer_lazily, route_queries
+from skroute.dask._serving import call_lazily, route_lazily
 from skroute.ranking import RankingRouter
 
-__all__ = ["DaskRankingRouter"]
 
+def _lazily(lazy: Callable[..., Any]) -> Any:
+    """Make a method that answers Dask collections, and tables in memory as its parent.
 
-def _lazily(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> Any:
-    """Make a method that answers Dask collections lazily, as the router in memory.
-
-    The result has `n_columns` for each model; with ``None`` it is a vector.
+    The name, the signature and the docstring are those of the parent's method.
     """
-    in_memory: Callable[..., Any] = getattr(RankingRouter, name)
+    in_memory: Callable[..., Any] = getattr(RankingRouter, lazy.__name__)
 
     @wraps(in_memory)
-    def method(self: DaskRankingRouter, X: Any) -> Any:
+    def method(self: DaskRankingRouter, X: Any, **asked: Any) -> Any:
         if not is_collection(X):
-            return in_memory(self, X)
-        self._check_width(X)
-        width = None if n_columns is None else n_columns * len(self.models_)
-        return answer_lazily(self.to_local(), name, X, width=width, dtype=dtype)
+            return in_memory(self, X, **asked)
+        check_is_fitted(self)
+        # Say at once what would be an error in each partition.
+        if X.ndim != 2 or X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X must have the {self.n_features_in_} features that the router was "
+                f"fitted on; got shape {X.shape}."
+            )
+        return lazy(self, X, **asked)
 
     return method
+
+
+def _numbers(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> Any:
+    """Make a lazy method of `n_columns` for each model; ``None`` makes a vector."""
+
+    def lazy(self: DaskRankingRouter, X: Any) -> Any:
+        width = None if n_columns is None else n_columns * len(self.models_)
+        return call_lazily(self.to_local(), name, X, width, dtype)
+
+    lazy.__name__ = name
+    return _lazily(lazy)
 
 
 class DaskRankingRouter(RankingRouter):
@@ -81,6 +91,11 @@ colsample_bytree, tie_gain, n_landmarks, cv
 
     Notes
     -----
+    Every method that takes `X` answers a Dask collection lazily, with a dask array in
+    its partitions. For :meth:`route`, what is of one value or row per query can be a
+    dask array in these partitions, too; a batch cannot be solved, and caps of single
+    queries that cannot be kept raise when the result is computed.
+
     The client holds, whatever the size of the table: some 10,000 queries on which their
     spread, directions and landmarks are found, 131,072 pairs for the ranker (about 13
     MB), and some thousand queries on which budgets are settled. Of every query it holds
@@ -226,69 +241,27 @@ colsample_bytree, tie_gain, n_landmarks, cv
         """
         check_is_fitted(self)
         router = RankingRouter()
-        for name, value in vars(self).items():
-            if name != "client":
-                setattr(router, name, value)
+        state = {k: v for k, v in vars(self).items() if k != "client"}
+        router.__dict__.update(state)
         return router
 
-    decision_function = _lazily("decision_function")
-    predict_quality = _lazily("predict_quality")
-    predict_cost = _lazily("predict_cost")
-    transform = _lazily("transform", 2)
-    predict = _lazily("predict", None, np.intp)
+    decision_function = _numbers("decision_function")
+    predict_quality = _numbers("predict_quality")
+    predict_cost = _numbers("predict_cost")
+    transform = _numbers("transform", 2)
+    predict = _numbers("predict", None, np.intp)
 
+    @_lazily
     def route(
         self,
         X: Any,
         *,
-        budget: float | Any | None = None,
-        scope: Literal["mean", "query", "batch"] = "mean",
-        min_quality: float | str | None = None,
-        price: float | None = None,
-        tolerance: float = 0.0,
+        budget: Any = None,
         available: Any = None,
-        on_infeasible: Literal["raise", "cheapest"] = "raise",
         top_k: int | None = None,
+        **asked: Any,
     ) -> Any:
-        """Name of the model to call for each query, and of those to fall back on.
-
-        Parameters
-        ----------
-        X : dask collection or array-like of shape (n_queries, n_features)
-            Embeddings.
-        budget, scope, min_quality, price, tolerance, available, on_infeasible, top_k
-            As in :meth:`RankingRouter.route`. Of a Dask collection, what is of one
-            value or row per query can be a dask array in the partitions of `X`, and a
-            batch cannot be solved.
-
-        Returns
-        -------
-        dask array or ndarray of str of shape (n_queries,) or (n_queries, top_k)
-            Names of models, as :meth:`RankingRouter.route` gives them; lazily, where
-            `X` is a Dask collection.
-
-        Raises
-        ------
-        InfeasibleBudgetError
-            If a mean budget or the target cannot be met; where a cap of a single query
-            cannot, computing the result raises it.
-        NotFittedError
-            If the router is not fitted.
-        ValueError
-            If an argument is not as described.
-        """
-        asked: dict[str, Any] = {
-            "scope": scope,
-            "min_quality": min_quality,
-            "price": price,
-            "tolerance": tolerance,
-            "on_infeasible": on_infeasible,
-        }
-        beside = {"budget": budget, "available": available, "top_k": top_k}
-        if not is_collection(X):
-            return super().route(X, **beside, **asked)
-        self._check_width(X)
-        if scope == "batch":
+        if asked.get("scope") == "batch":
             raise ValueError(
                 "scope='batch' is solved over all rows of a call at once, and not on a "
                 "Dask collection. Route parts with a batch budget each, or the batch "
@@ -298,8 +271,9 @@ colsample_bytree, tie_gain, n_landmarks, cv
         # An array stands for caps that are not computed yet.
         caps = np.zeros(1) if is_collection(budget) else budget
         self._settle(Rule(caps, **asked).check(), self._training)
+        rule = {"budget": budget, "available": available, "top_k": top_k, **asked}
         places = None if top_k is None else n_places
-        return route_queries(self.to_local(), X, beside | asked, places)
+        return route_lazily(self.to_local(), X, rule, places)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
@@ -323,15 +297,6 @@ colsample_bytree, tie_gain, n_landmarks, cv
         table = table._replace(duplicates=find_duplicates(table.X, groups, rows))
         estimates = self._remember(table, self._fit_table(table, rows), rows)
         return estimates, rows
-
-    def _check_width(self, X: Any) -> None:
-        """Say at once what would be an error in each partition."""
-        check_is_fitted(self)
-        if X.ndim != 2 or X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X must have the {self.n_features_in_} features that the router was "
-                f"fitted on; got shape {X.shape}."
-            )
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         # What the methods that are not lazy have in common.

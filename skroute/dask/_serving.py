@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,28 +11,16 @@ from skroute._decide.candidates import check_available, check_caps, is_per_query
 from skroute.dask._input import check_columns, is_array, is_collection, partitions
 from skroute.ranking import RankingRouter
 
-__all__ = ["answer_lazily", "map_queries", "route_queries"]
 
-
-def answer_lazily(router: RankingRouter, method: str, X: Any, **shape: Any) -> Any:
-    """Call a method of a router on every partition; `shape` as of `map_queries`."""
-    return map_queries(_call_part, (router, method), X, **shape)
-
-
-def route_queries(
-    router: RankingRouter,
-    X: Any,
-    rule: dict[str, Any],
-    n_places: int | None,
+def route_lazily(
+    router: RankingRouter, X: Any, rule: dict[str, Any], n_places: int | None
 ) -> Any:
     """Route every partition by a rule that a router was found to be able to keep.
 
-    `rule` holds the arguments of its `route`; what of `budget` and `available` is of
-    one value per query goes with the queries. Returns a dask array of names, of shape
-    (n_queries,), or (n_queries, n_places).
+    `rule` holds the arguments of its `route`; rows of `budget` and `available` go with
+    the queries. Returns a dask array of names, (n_queries,) or (n_queries, n_places).
     """
-    rule = dict(rule)
-    each: dict[str, Any] = {}
+    rule, each = dict(rule), {}
     budget, available = rule["budget"], rule["available"]
     if is_collection(budget):
         each["budget"] = rule.pop("budget")
@@ -41,66 +29,54 @@ def route_queries(
     if is_collection(available):
         each["available"] = rule.pop("available")
     elif available is not None:
-        mask = check_available(available, router.models_, _n_rows(X, available))
+        known = is_array(X) and not np.isnan(X.shape[0])
+        n_queries = int(X.shape[0]) if known else len(available)
+        mask = check_available(available, router.models_, n_queries)
         rule["available"] = mask[0]
         if len(mask) > 1:
             each["available"] = mask
             del rule["available"]
-    return map_queries(
-        _route_part,
-        (router, rule, list(each)),
-        X,
-        *each.values(),
-        width=n_places,
-        dtype=object,
-    )
+    return call_lazily(router, "route", X, n_places, object, rule, each)
 
 
-def map_queries(
-    function: Callable[..., np.ndarray],
-    constant: Any,
+def call_lazily(
+    router: RankingRouter,
+    method: str,
     X: Any,
-    *split: Any,
     width: int | None,
     dtype: Any,
+    constant: dict[str, Any] | None = None,
+    each: dict[str, Any] | None = None,
 ) -> Any:
-    """Compute rows of an array from queries, a partition at a time, when needed.
+    """Call a method of a router on every partition of the queries, when needed.
 
-    The function is called with `constant` (anything large), the queries of a partition,
-    and the rows of each of `split` that belong to it. The result is a dask array in the
-    partitions of `X`, of `width` columns; ``None`` makes it a vector.
+    Its keyword arguments are `constant`, and of `each` the rows of the partition. The
+    result is a dask array in the partitions of `X`, of `width` columns; ``None`` makes
+    it a vector.
     """
     import dask
     import dask.array as da
 
     check_columns(X, "X")
     queries = partitions(X)
-    sizes = _sizes(X, len(queries))
-    extra = [list(_split(value, sizes)) for value in split]
-    shared = dask.delayed(constant, traverse=False)
+    # Data frames do not know the rows of their partitions.
+    sizes = list(X.chunks[0]) if is_array(X) else [np.nan] * len(queries)
+    each = each or {}
+    split = [list(_split(value, sizes)) for value in each.values()]
+    # The router is sent once, and not with every partition.
+    shared = dask.delayed((router, constant or {}), traverse=False)
     call = dask.delayed(_call_unless_empty, pure=False)
     tail = () if width is None else (width,)
     return da.concatenate(
         [
             da.from_delayed(
-                call(function, tail, dtype, shared, *arguments),
+                call(shared, method, tail, dtype, list(each), *arguments),
                 (size, *tail),
                 dtype=dtype,
             )
-            for size, *arguments in zip(sizes, queries, *extra, strict=True)
+            for size, *arguments in zip(sizes, queries, *split, strict=True)
         ]
     )
-
-
-def _n_rows(table: Any, beside: Any) -> int:
-    """Count the rows of a collection; if they are unknown, those of another table."""
-    known = is_array(table) and not np.isnan(table.shape[0])
-    return int(table.shape[0]) if known else len(beside)
-
-
-def _sizes(table: Any, n_parts: int) -> list[float]:
-    """List the rows of every partition, as far as known without computing."""
-    return list(table.chunks[0]) if is_array(table) else [np.nan] * n_parts
 
 
 def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
@@ -129,27 +105,18 @@ def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
 
 
 def _call_unless_empty(
-    function: Callable[..., np.ndarray],
+    shared: tuple[RankingRouter, dict[str, Any]],
+    method: str,
     tail: tuple[int, ...],
     dtype: Any,
-    constant: Any,
+    names: list[str],
     X: Any,
-    *arguments: Any,
+    *each: Any,
 ) -> np.ndarray:
-    """Call a function that needs one query at least."""
+    """Call a method, which needs one query at least."""
     if len(X) == 0:
         return np.empty((0, *tail), dtype=dtype)
-    return function(constant, X, *arguments)
-
-
-def _call_part(constant: tuple[RankingRouter, str], X: Any) -> np.ndarray:
-    router, method = constant
-    result: np.ndarray = getattr(router, method)(X)
+    router, constant = shared
+    given = constant | dict(zip(names, each, strict=True))
+    result: np.ndarray = getattr(router, method)(X, **given)
     return result
-
-
-def _route_part(
-    constant: tuple[RankingRouter, dict[str, Any], list[str]], X: Any, *each: Any
-) -> np.ndarray:
-    router, rule, names = constant
-    return router.route(X, **rule, **dict(zip(names, each, strict=True)))

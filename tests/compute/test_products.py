@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import skroute
-from skroute._compute.products import multiply
+from skroute._compute.chunks import multiply
 
 SHAPES = [(1, 1), (3, 40), (1535, 512), (9300, 7), (5, 20_000), (424, 384)]
 

@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from skroute import InfeasibleBudgetError, RankingRouter
 from skroute._estimate.options import OPTIONS
 from skroute.dask import DaskRankingRouter
-from skroute.dask._partitions import Partitions
+from skroute.dask import _partitions as partitions
 from skroute.datasets import make_routing, read_routerbench
 
 da = pytest.importorskip("dask.array")
@@ -181,14 +181,14 @@ def test_nothing_but_sums_comes_to_the_client(
     monkeypatch.setattr("skroute._table.duplicates._N_SAMPLED", 200)
     monkeypatch.setattr("skroute._decide.memory._N_KEPT", 100)
     monkeypatch.setattr("skroute._decide.memory._N_WALKED", 100)
-    fetch, sizes = Partitions._fetch, []
+    fetch, sizes = partitions.fetch, []
 
-    def counted(self: Partitions, futures: list[Any]) -> list[Any]:
-        results = fetch(self, futures)
+    def counted(client: Any, futures: list[Any]) -> list[Any]:
+        results = fetch(client, futures)
         sizes[-1] += len(pickle.dumps(results))
         return results
 
-    monkeypatch.setattr(Partitions, "_fetch", counted)
+    monkeypatch.setattr(partitions, "fetch", counted)
     for n_queries in (1000, 2000):
         sizes.append(0)
         data = make_routing(n_queries, n_models=3, random_state=0)
