@@ -9,10 +9,10 @@ import numpy as np
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average, weighted_means
 from skroute._table.costs import add_slack, round_up
-from skroute._table.numbers import check_number
+from skroute._table.numbers import check_number, check_sample_weight
+from skroute._table.outcomes import check_complete
 from skroute._table.tables import check_choice, check_quality
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.metrics._rows import find_judged
 
 
 def best_single(y: Any, costs: Any = None) -> int:
@@ -40,10 +40,9 @@ def best_single(y: Any, costs: Any = None) -> int:
     means = weighted_means(quality, empty=-np.inf)
     if np.isneginf(means).all():
         raise ValueError("y has no observed quality: every value is NaN.")
-    price = np.zeros(len(means))
-    if spend is not None:
-        price = weighted_means(spend, empty=np.inf)
-    return best_on_average(means, price)
+    if spend is None:
+        return int(means.argmax())
+    return best_on_average(means, weighted_means(spend, empty=np.inf))
 
 
 def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:
@@ -84,7 +83,7 @@ def top2_margin(quality: Any) -> np.ndarray:
     Parameters
     ----------
     quality : array-like of shape (n_queries, n_models)
-        Qualities, observed or expected; at least two known ones in each row.
+        Qualities of at least two models, observed or expected.
 
     Returns
     -------
@@ -122,16 +121,12 @@ def regret(
 
     Parameters
     ----------
-    y : array-like of shape (n_queries, n_models)
-        Qualities. Queries with an unknown one are left out.
-    choice : array-like of int or str of shape (n_queries,)
-        Indices of columns of `y`, or names of models as ``router.route`` gives them,
-        which mean the same whatever the order of the columns is.
+    y, choice : array-like
+        As in :func:`net_utility`.
     costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
         Money per call; needed where `price` is not 0.
     price : float, default=0.0
-        Shadow price, the quality that one unit of money is worth: the regret is then
-        that of ``quality - price * cost``.
+        Shadow price: the regret is that of ``quality - price * cost``.
     sample_weight : array-like of shape (n_queries,), default=None
         How much each query counts.
 
@@ -146,22 +141,14 @@ def regret(
     >>> regret([[0.0, 1.0], [1.0, 1.0]], [0, 0])
     0.5
     """
-    value, spend, _, _, models = align(
-        y, costs, choice=choice, sample_weight=sample_weight
-    )
-    choice = check_choice(choice, value.shape, models)
     price = check_number(price, "price", low=0.0)
-    if price > 0:
-        if spend is None:
-            raise ValueError(f"costs must be given to price them at price={price:g}.")
-    else:
-        spend = None
-    judged, weight = find_judged(value, spend, sample_weight)
-    if spend is not None:
-        value = value - price * spend
-    value, choice = value[judged], choice[judged]
-    chosen = value[np.arange(len(value)), choice]
-    return float(np.average(value.max(axis=1) - chosen, weights=weight))
+    if price > 0 and costs is None:
+        raise ValueError(f"costs must be given to price them at price={price:g}.")
+    y, costs, chosen, weight = _find_outcomes(
+        y, choice, costs, sample_weight, priced=price > 0
+    )
+    value = y - price * costs if price > 0 else y
+    return float(np.average(value.max(axis=1) - value[chosen], weights=weight))
 
 
 def net_utility(
@@ -172,9 +159,10 @@ def net_utility(
     Parameters
     ----------
     y : array-like of shape (n_queries, n_models)
-        Qualities. Queries with an unknown quality or cost are left out.
+        Qualities. Queries with an unknown outcome are left out.
     choice : array-like of int or str of shape (n_queries,)
-        Indices of columns of `y`, or names of models.
+        Indices of columns of `y`, or names of models as ``router.route`` gives them,
+        which mean the same whatever the order of the columns is.
     costs : array-like of shape (n_models,) or (n_queries, n_models)
         Money per call.
     price : float
@@ -219,7 +207,7 @@ def quality_within_budget(
     budget : float
         Mean money per query.
     sample_weight : array-like of shape (n_queries,), default=None
-        As in :func:`net_utility`.
+        How much each query counts.
 
     Returns
     -------
@@ -231,7 +219,7 @@ def quality_within_budget(
     InfeasibleBudgetError
         If the decisions spend more than the budget, and so does the cheapest model.
     ValueError
-        If an argument is not as described, or no query has every outcome.
+        As :func:`net_utility`.
 
     Examples
     --------
@@ -240,8 +228,6 @@ def quality_within_budget(
 
     >>> from skroute.metrics import quality_within_budget
     >>> y, costs = [[0.0, 1.0], [0.0, 1.0]], [1.0, 3.0]
-    >>> quality_within_budget(y, [1, 1], costs=costs, budget=3.0)
-    1.0
     >>> quality_within_budget(y, [1, 1], costs=costs, budget=2.0)
     0.5
     """
@@ -266,15 +252,38 @@ def quality_within_budget(
     return min(quality, kept * quality + (1 - kept) * float(model_quality[cheapest]))
 
 
+def find_judged(
+    y: np.ndarray, costs: np.ndarray | None, sample_weight: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find queries with complete outcomes and a weight above 0: a mask, and weights.
+
+    Costs count where they are given. A ValueError tells that there is no such query.
+    """
+    weight = check_sample_weight(sample_weight, len(y))
+    complete = check_complete(y, costs)
+    judged = complete & (weight > 0)
+    if not judged.any():
+        raise ValueError(
+            "sample_weight must be above 0 for a query on which every model's outcome "
+            f"is known; it is 0 for all {int(complete.sum())} of these."
+        )
+    return judged, weight[judged]
+
+
 def _find_outcomes(
-    y: Any, choice: Any, costs: Any, sample_weight: Any
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Check the tables; return complete rows, their chosen cells and weights."""
-    check_given(costs=costs)
+    y: Any, choice: Any, costs: Any, sample_weight: Any, *, priced: bool = True
+) -> tuple[np.ndarray, Any, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Check the tables; return complete rows, their chosen cells and weights.
+
+    Costs that are not `priced` are checked, but may be unknown; ``None`` is returned.
+    """
+    if priced:
+        check_given(costs=costs)
     quality, spend, _, _, models = align(
         y, costs, choice=choice, sample_weight=sample_weight
     )
     choice = check_choice(choice, quality.shape, models)
+    spend = spend if priced else None
     judged, weight = find_judged(quality, spend, sample_weight)
     chosen = np.arange(len(weight)), choice[judged]
-    return quality[judged], spend[judged], chosen, weight
+    return quality[judged], spend if spend is None else spend[judged], chosen, weight

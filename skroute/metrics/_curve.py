@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from skroute._decide.hull import choose, climb_hulls
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average
 from skroute._table.names import default_names
-from skroute.metrics._rows import find_judged
+from skroute.metrics._choices import find_judged
 
 # Points of the sweep over per-query caps, as in ORBIT.
 _N_CAPS = 100
@@ -39,11 +40,11 @@ class RoutingCurve:
     collapse : ndarray of shape (n_points,)
         Routing collapse index of the decisions at each point.
     model_quality, model_cost : ndarray of shape (n_models,)
-        Mean quality and cost of each model, called for every query.
+        Means of each model, called for every query.
     floor : tuple of float
-        Mean cost and quality of calling the model that is cheapest for each query.
+        Mean cost and quality of the model that is cheapest for each query.
     ceiling : float
-        Mean cost of calling the model that is most expensive for each query.
+        Mean cost of the model that is most expensive for each query.
     models : ndarray of str of shape (n_models,)
         Names of the models.
     price : ndarray of shape (n_points,)
@@ -175,8 +176,6 @@ def routing_curve(
         cost=cost,
         sample_weight=sample_weight,
     )
-    if named is None:
-        named = default_names(y.shape[1])
     known, weight = find_judged(y, costs, sample_weight)
     y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
     # Where several models are cheapest, the floor is their mean quality.
@@ -185,20 +184,21 @@ def routing_curve(
     mean = partial(np.average, axis=0, weights=weight)
     model_cost = mean(costs)
     good = _mark_good_calls(y, int(model_cost.argmax()))
-    counted = _Counted(y, costs, cost, good, weight)
     sweep = _sweep_prices if scope == "mean" else _sweep_caps
-    price, budget, spent, gained, share, collapse = sweep(quality, cost, counted)
+    price, budget, share, spent, gained, well = sweep(
+        quality, cost, (costs, y, good), weight
+    )
     return RoutingCurve(
         budget=budget,
         cost=spent,
         quality=gained,
         call_share=share,
-        collapse=collapse,
+        collapse=1.0 - well,
         model_quality=mean(y),
         model_cost=model_cost,
         floor=(float(mean(costs.min(axis=1))), float(mean(floor_quality))),
         ceiling=float(mean(costs.max(axis=1))),
-        models=named,
+        models=default_names(y.shape[1]) if named is None else named,
         price=price,
         scope=scope,
         n_queries=len(y),
@@ -217,11 +217,7 @@ def oracle_curve(
 
     Parameters
     ----------
-    y, costs : array-like
-        Observed qualities and costs, as in :func:`routing_curve`.
-    scope : {"mean", "query"}, default="mean"
-        How the budget is swept, as in :func:`routing_curve`.
-    models, sample_weight : array-like, default=None
+    y, costs, scope, models, sample_weight : array-like
         As in :func:`routing_curve`.
 
     Returns
@@ -254,17 +250,6 @@ def concave_hull(
     return cost[corners], quality[corners]
 
 
-@dataclass(frozen=True)
-class _Counted:
-    """Tables that are summed over the decisions."""
-
-    y: np.ndarray
-    costs: np.ndarray
-    expected_cost: np.ndarray
-    good: np.ndarray
-    weight: np.ndarray
-
-
 def _mark_good_calls(y: np.ndarray, strongest: int) -> np.ndarray:
     """Mark good calls (1.0), (n_queries, n_models), as routing_collapse_index counts.
 
@@ -278,57 +263,42 @@ def _mark_good_calls(y: np.ndarray, strongest: int) -> np.ndarray:
 
 
 def _sweep_prices(
-    quality: np.ndarray, cost: np.ndarray, counted: _Counted
+    quality: np.ndarray, cost: np.ndarray, tables: Sequence[np.ndarray], weight: Any
 ) -> tuple[np.ndarray, ...]:
+    """Sweep shadow prices: prices, budgets, call shares, and means of the tables.
+
+    All are per point; means are of what the decisions have in each of the tables,
+    (n_queries, n_models).
+    """
     steps = climb_hulls(quality, cost)
     levels, prices = steps.levels()
     kept = sample_evenly(len(levels), _N_PRICES)
     levels, prices = levels[kept], prices[kept]
-    n_models = quality.shape[1]
-    weight = counted.weight
-    total = weight.sum()
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return steps.walk(values * weight[:, None])[levels] / total
-
-    calls = np.empty((len(levels), n_models))
-    for model in range(n_models):
-        change = (steps.new == model).astype(float) - (steps.old == model)
+    total, moved = weight.sum(), weight[steps.row]
+    calls = np.empty((len(levels), quality.shape[1]))
+    for model in range(quality.shape[1]):
         first = weight[steps.start == model].sum()
-        change = np.cumsum(change * weight[steps.row])
-        calls[:, model] = first + np.r_[0.0, change][levels]
-    return (
-        prices,
-        mean(counted.expected_cost),
-        mean(counted.costs),
-        mean(counted.y),
-        calls / total,
-        1.0 - mean(counted.good),
+        change = moved * (1.0 * (steps.new == model) - (steps.old == model))
+        calls[:, model] = first + np.r_[0.0, np.cumsum(change)][levels]
+    budget, *means = (
+        steps.walk(table * weight[:, None])[levels] / total for table in (cost, *tables)
     )
+    return prices, budget, calls / total, *means
 
 
 def _sweep_caps(
-    quality: np.ndarray, cost: np.ndarray, counted: _Counted
+    quality: np.ndarray, cost: np.ndarray, tables: Sequence[np.ndarray], weight: Any
 ) -> tuple[np.ndarray, ...]:
+    """Sweep caps on the expected cost of a query, as `_sweep_prices`; no prices."""
     caps = np.unique(cost)
     if len(caps) > _N_CAPS:
         caps = np.unique(np.quantile(caps, np.linspace(0, 1, _N_CAPS)))
-    rows, weight = np.arange(len(quality)), counted.weight
-    mean = partial(np.average, weights=weight)
+    rows, models = np.arange(len(quality)), np.arange(quality.shape[1])
+    mean = partial(np.average, axis=0, weights=weight)
     cheapest = cost == cost.min(axis=1, keepdims=True)
     points = []
     for cap in caps:
         choice = choose(quality, cost, 0.0, (cost <= cap) | cheapest)
-        calls = np.bincount(choice, weights=weight, minlength=quality.shape[1])
-        points.append(
-            (
-                mean(counted.costs[rows, choice]),
-                mean(counted.y[rows, choice]),
-                calls / weight.sum(),
-                1.0 - mean(counted.good[rows, choice]),
-            )
-        )
-    spent, gained, share, collapse = (
-        np.array(part) for part in zip(*points, strict=True)
-    )
-    return np.full(len(caps), np.nan), caps, spent, gained, share, collapse
+        called = choice[:, None] == models
+        points.append([mean(called), *(mean(table[rows, choice]) for table in tables)])
+    return np.full(len(caps), np.nan), caps, *map(np.array, zip(*points, strict=True))

@@ -17,8 +17,9 @@ from scipy.integrate import trapezoid
 from skroute._table.numbers import check_number
 from skroute.metrics._curve import RoutingCurve, concave_hull, routing_curve
 
-# Documented once; each metric adds its own parameters behind these.
-_PARAMETERS = """\
+# What the docstrings share: each metric adds its own parameters and its own example.
+_SHARED = {
+    "{parameters}": """\
 Parameters
 ----------
 y : RoutingCurve, or array-like of shape (n_queries, n_models)
@@ -29,8 +30,13 @@ costs, quality, cost : array-like, default=None
 scope : {"mean", "query"}, default="mean"
     How the budget is swept; not with a curve.
 sample_weight : array-like of shape (n_queries,), default=None
-    How much each query counts; not with a curve.
-"""
+    How much each query counts; not with a curve.""",
+    "{example}": """\
+Examples
+--------
+>>> from skroute.metrics import {name}
+>>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]""",
+}
 
 
 class CurveMetric(Protocol):
@@ -51,7 +57,7 @@ class CurveMetric(Protocol):
     ) -> float: ...
 
 
-def _takes_arrays(metric: Callable[..., Any]) -> CurveMetric:
+def _take_arrays(metric: Callable[..., Any]) -> CurveMetric:
     """Let a metric of a curve also take the arrays of one, and document them."""
 
     @wraps(metric)
@@ -65,15 +71,11 @@ def _takes_arrays(metric: Callable[..., Any]) -> CurveMetric:
         sample_weight: Any = None,
         **options: Any,
     ) -> float:
-        given = {
-            "costs": costs,
-            "quality": quality,
-            "cost": cost,
-            "sample_weight": sample_weight,
-        }
+        arrays = {"costs": costs, "quality": quality, "cost": cost}
+        arrays["sample_weight"] = sample_weight
         if not isinstance(y, RoutingCurve):
-            return float(metric(routing_curve(y, scope=scope, **given), **options))
-        extra = [name for name, value in given.items() if value is not None]
+            return float(metric(routing_curve(y, scope=scope, **arrays), **options))
+        extra = [name for name, value in arrays.items() if value is not None]
         if extra:
             raise ValueError(
                 f"a RoutingCurve already holds {', '.join(extra)}: give it alone."
@@ -89,19 +91,21 @@ def _takes_arrays(metric: Callable[..., Any]) -> CurveMetric:
     )
     if metric.__doc__:  # none with python -OO
         doc = inspect.cleandoc(metric.__doc__)
-        of_arrays.__doc__ = doc.replace("{curve parameters}\n", _PARAMETERS)
+        for place, text in _SHARED.items():
+            doc = doc.replace(place, text)
+        of_arrays.__doc__ = doc.replace("{name}", metric.__name__)
     return of_arrays
 
 
-@_takes_arrays
+@_take_arrays
 def normalized_auc(curve: RoutingCurve) -> float:
     """Mean quality of the Pareto envelope between the smallest and the largest spend.
 
     The area under the envelope, from the mean cost of each query's cheapest model to
-    that of its most expensive one, divided by that range [1]_. The last quality is
-    carried to the end.
+    that of its most expensive one, divided by that range (Lai and Ye,
+    arXiv:2602.03478). The last quality is carried to the end.
 
-    {curve parameters}
+    {parameters}
 
     Returns
     -------
@@ -109,15 +113,7 @@ def normalized_auc(curve: RoutingCurve) -> float:
         In the unit of the quality; higher is better. Where every model costs the same,
         the best quality reached.
 
-    References
-    ----------
-    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
-       of LLM Routers", arXiv:2602.03478, 2026.
-
-    Examples
-    --------
-    >>> from skroute.metrics import normalized_auc
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> normalized_auc(y, costs, y, [costs, costs])
     0.875
     """
@@ -129,14 +125,14 @@ def normalized_auc(curve: RoutingCurve) -> float:
     return float(area / (high - low))
 
 
-@_takes_arrays
+@_take_arrays
 def quality_neutral_cost(curve: RoutingCurve) -> float:
     """Cost of the best single model's quality, as a share of that model's cost.
 
     The cheapest point of the envelope whose quality is at least that of the best single
-    model, over that model's mean cost [1]_.
+    model, over that model's mean cost (Lai and Ye, arXiv:2602.03478).
 
-    {curve parameters}
+    {parameters}
 
     Returns
     -------
@@ -144,15 +140,7 @@ def quality_neutral_cost(curve: RoutingCurve) -> float:
         Lower is better, 1 is no gain. Infinity where the quality is never reached; 0/0
         (the best single model and the router are both free) counts as 1.
 
-    References
-    ----------
-    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
-       of LLM Routers", arXiv:2602.03478, 2026.
-
-    Examples
-    --------
-    >>> from skroute.metrics import quality_neutral_cost
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> round(quality_neutral_cost(y, costs, y, [costs, costs]), 3)
     0.667
     """
@@ -168,21 +156,18 @@ def quality_neutral_cost(curve: RoutingCurve) -> float:
     return float(paid / reference)
 
 
-@_takes_arrays
+@_take_arrays
 def peak_quality(curve: RoutingCurve) -> float:
     """Highest mean quality on the envelope, at any budget.
 
-    {curve parameters}
+    {parameters}
 
     Returns
     -------
     float
         In the unit of the quality; higher is better.
 
-    Examples
-    --------
-    >>> from skroute.metrics import peak_quality
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> peak_quality(y, costs, y, [costs, costs])
     1.0
     """
@@ -190,7 +175,7 @@ def peak_quality(curve: RoutingCurve) -> float:
     return float(gained[-1])
 
 
-@_takes_arrays
+@_take_arrays
 def routing_collapse_index(curve: RoutingCurve) -> float:
     """Share of the queries that are decided badly at the largest budget.
 
@@ -198,7 +183,7 @@ def routing_collapse_index(curve: RoutingCurve) -> float:
     strongest model unless only that one is best [1]_. The strongest model is the most
     expensive one by mean cost.
 
-    {curve parameters}
+    {parameters}
 
     Returns
     -------
@@ -210,46 +195,42 @@ def routing_collapse_index(curve: RoutingCurve) -> float:
     .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
        of LLM Routers", arXiv:2602.03478, 2026.
 
-    Examples
-    --------
-    >>> from skroute.metrics import routing_collapse_index
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> routing_collapse_index(y, costs, [[0, 1], [0, 1]], [costs, costs])
     0.5
     """
     return float(curve.collapse[-1])
 
 
-@_takes_arrays
+@_take_arrays
 def strongest_call_share(curve: RoutingCurve) -> float:
     """Share of the calls that go to the strongest model at the largest budget.
 
     The strongest model is the most expensive one by mean cost.
 
-    {curve parameters}
+    {parameters}
 
     Returns
     -------
     float
         Between 0 and 1.
 
-    Examples
-    --------
-    >>> from skroute.metrics import strongest_call_share
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> strongest_call_share(y, costs, [[0, 1], [0, 1]], [costs, costs])
     1.0
     """
     return float(curve.call_share[-1, curve.strongest])
 
 
-@_takes_arrays
+@_take_arrays
 def average_improvement_in_quality(
     curve: RoutingCurve, *, max_cost: float | None = None
 ) -> float:
     """AIQ of RouterBench: area under the non-decreasing hull over the largest cost.
 
-    {curve parameters}
+    Defined by Hu et al., arXiv:2403.12031.
+
+    {parameters}
     max_cost : float, default=None
         The largest cost over all the routers that are compared, to which the last
         quality is carried. ``None``: the largest cost of this curve.
@@ -261,15 +242,7 @@ def average_improvement_in_quality(
         where `max_cost` is 0; a single point that costs money spans no area, and gives
         0 unless `max_cost` is larger.
 
-    References
-    ----------
-    .. [1] Q. J. Hu et al., "RouterBench: A Benchmark for Multi-LLM Routing System",
-       arXiv:2403.12031, 2024.
-
-    Examples
-    --------
-    >>> from skroute.metrics import average_improvement_in_quality
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> average_improvement_in_quality(y, costs, y, [costs, costs], max_cost=4.0)
     0.6875
     """
@@ -287,14 +260,15 @@ def average_improvement_in_quality(
     return float(area / max_cost)
 
 
-@_takes_arrays
+@_take_arrays
 def apgr(curve: RoutingCurve) -> float:
     """Average performance gap recovered, of RouteLLM: for a weak and a strong model.
 
     The area under the quality over the share of calls to the strong (more expensive)
-    model, less the weak model's quality, divided by the gap between the two.
+    model, less the weak model's quality, divided by the gap between the two (Ong et
+    al., arXiv:2406.18665).
 
-    {curve parameters}
+    {parameters}
 
     Returns
     -------
@@ -306,27 +280,21 @@ def apgr(curve: RoutingCurve) -> float:
     ValueError
         If there are not two models, or the more expensive one is not the better one.
 
-    References
-    ----------
-    .. [1] I. Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data",
-       arXiv:2406.18665, 2024.
-
-    Examples
-    --------
-    >>> from skroute.metrics import apgr
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> apgr(y, costs, y, [costs, costs])
     0.75
     """
-    share, recovered = _gap_recovered(curve)
+    share, recovered = _measure_recovery(curve)
     return float(trapezoid(recovered, share))
 
 
-@_takes_arrays
+@_take_arrays
 def call_performance_threshold(curve: RoutingCurve, *, recovered: float = 0.5) -> float:
     """CPT of RouteLLM: share of strong calls that recovers part of the quality gap.
 
-    {curve parameters}
+    Defined by Ong et al., arXiv:2406.18665.
+
+    {parameters}
     recovered : float, default=0.5
         The part of the gap, between 0 and 1.
 
@@ -338,24 +306,15 @@ def call_performance_threshold(curve: RoutingCurve, *, recovered: float = 0.5) -
     Raises
     ------
     ValueError
-        If there are not two models, the more expensive one is not the better one, or
-        `recovered` is out of range.
+        As :func:`apgr`, or if `recovered` is out of range.
 
-    References
-    ----------
-    .. [1] I. Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data",
-       arXiv:2406.18665, 2024.
-
-    Examples
-    --------
-    >>> from skroute.metrics import call_performance_threshold
-    >>> y, costs = [[0, 1], [1, 1]], [1.0, 3.0]
+    {example}
     >>> call_performance_threshold(y, costs, y, [costs, costs], recovered=0.5)
     0.25
     """
     if not 0 <= check_number(recovered, "recovered") <= 1:
         raise ValueError(f"recovered must be between 0 and 1; got {recovered!r}.")
-    share, gap = _gap_recovered(curve)
+    share, gap = _measure_recovery(curve)
     after = int(np.argmax(gap >= recovered))
     if after == 0:
         return float(share[0])
@@ -363,8 +322,8 @@ def call_performance_threshold(curve: RoutingCurve, *, recovered: float = 0.5) -
     return float(share[after - 1] + rise * (share[after] - share[after - 1]))
 
 
-def _gap_recovered(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
-    """Share of strong calls, and the part of the quality gap it recovers."""
+def _measure_recovery(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the shares of strong calls, and the part of the gap each recovers."""
     if len(curve.models) != 2:
         raise ValueError(
             "y must have exactly two models, a weak and a strong one; got "

@@ -28,10 +28,9 @@ _FAR = 1e6
 class Reference:
     """Principal components of a sample of embeddings, and its distribution on them.
 
-    One half of the sample gives the components and the other the distribution (at most
-    2,000 rows each): rows lie nearer to components that were fitted to them, so fresh
-    rows would seem to have drifted. A prompt counts once: its copies would stand in
-    both halves, and make a small sample look like a large one.
+    One half of the sample gives the components and the other the distribution, because
+    rows lie nearer to components that were fitted to them. A prompt counts once: its
+    copies would stand in both halves, and make a small sample look like a large one.
     """
 
     def __init__(self, X: Any, random_state: Any) -> None:

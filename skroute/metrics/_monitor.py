@@ -51,10 +51,11 @@ class CollapseMonitor:
     Parameters
     ----------
     models : array-like of str of shape (n_models,)
-        Names of the models, at least two.
+        Names of at least two models; kept as an attribute.
     costs : array-like of shape (n_models,), or dict of name to price
         Money per call of each model: they tell which model is the strongest (the most
-        expensive), and replace costs that :meth:`update` is not given.
+        expensive), and replace costs that :meth:`update` is not given. Kept as an
+        attribute of shape (n_models,).
     reference : array-like of shape (n_queries, n_features), default=None
         At least 20 embeddings that the router was trained on; a sample of at most
         4,000 is used. ``None``: drift is not watched.
@@ -83,18 +84,6 @@ class CollapseMonitor:
     random_state : int, RandomState instance or None, default=0
         Draws the sample of `reference`.
 
-    Attributes
-    ----------
-    models : ndarray of str of shape (n_models,)
-        Names of the models.
-    costs : ndarray of shape (n_models,)
-        Their prices.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described.
-
     See Also
     --------
     routing_collapse_index : Collapse where outcomes of all models are known.
@@ -104,10 +93,8 @@ class CollapseMonitor:
     Drift is the largest two-sample Kolmogorov-Smirnov statistic
     (:func:`scipy.stats.ks_2samp`) along the first 16 principal components of the
     reference and the distance from their span, with a Bonferroni-corrected p-value;
-    [3]_ finds this method among the most reliable. Half of the sample gives the
-    components and the other half the distribution.
-
-    The number of effective models is the exponential of the entropy [4]_.
+    [3]_ finds this method among the most reliable. The number of effective models is
+    the exponential of the entropy [4]_.
 
     Memory does not grow with the traffic. All methods may be called from several
     threads, and a monitor can be pickled in the middle of the stream.
@@ -161,22 +148,19 @@ class CollapseMonitor:
         self._check_every = check_integer(check_every, "check_every", low=1)
         most_expensive = self.costs == self.costs.max()
         self._strongest = most_expensive & (not most_expensive.all())
-        shares = {
-            "strongest_share": (max_strongest_share, "max_strongest_share"),
-            "entropy": (min_entropy, "min_entropy"),
-            "drift": (max_drift, "max_drift"),
-        }
-        self._limits = {
-            quantity: check_share(limit, name)
-            for quantity, (limit, name) in shares.items()
-            if limit is not None
-        }
+        self._limits: dict[str, float] = {}
+        for quantity, limit, name in (
+            ("strongest_share", max_strongest_share, "max_strongest_share"),
+            ("entropy", min_entropy, "min_entropy"),
+            ("drift", max_drift, "max_drift"),
+        ):
+            if limit is not None:
+                self._limits[quantity] = check_share(limit, name)
         slack = check_number(budget_slack, "budget_slack", low=0.0)
         if budget is not None:
             budget = check_number(budget, "budget", low=0.0)
-            limit = np.array([budget * (1.0 + slack)])
-            check_magnitude(limit, "budget with its slack", LARGEST_OUTCOME)
-            self._limits["mean_cost"] = float(limit[0])
+            self._limits["mean_cost"] = most = budget * (1.0 + slack)
+            check_magnitude(np.array(most), "budget with its slack", LARGEST_OUTCOME)
         if not self._strongest.any():
             self._limits.pop("strongest_share", None)
         # Fitted steps that predict the cost of a call; empty where prices are used.
@@ -203,8 +187,7 @@ class CollapseMonitor:
         Parameters
         ----------
         router : estimator
-            A fitted router, or a :class:`~sklearn.pipeline.Pipeline` with a router as
-            one of its steps; it is only read.
+            A fitted router, or a :class:`~sklearn.pipeline.Pipeline` with one.
         X : array-like of shape (n_queries, n_features), default=None
             Embeddings that it was trained on: the `reference`. Of a pipeline, what goes
             into its first step.
@@ -216,13 +199,6 @@ class CollapseMonitor:
         CollapseMonitor
             A monitor of the router's models at their mean costs. It keeps a copy of a
             router that was fitted on per-query costs, to predict the cost of a call.
-
-        Raises
-        ------
-        NotFittedError
-            If the router is not fitted.
-        ValueError
-            If it is no router, or an option is not as described.
 
         Examples
         --------
@@ -272,25 +248,18 @@ class CollapseMonitor:
         Returns
         -------
         self : CollapseMonitor
-            The monitor.
-
-        Raises
-        ------
-        ValueError
-            If a name, an index, a shape or a value is wrong; the monitor is then left
-            as it was.
+            The monitor; where a ValueError refuses the input, it is as it was.
         """
         check_rows(decisions=decisions, X=X, costs=costs)
         choices = check_decisions(decisions, self.models)
-        unknown = np.full(len(choices), np.nan)
-        spent = unknown if costs is None else check_spent(costs, choices)
+        costs = np.full(len(choices), np.nan) if costs is None else costs
+        spent = check_spent(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))
         if np.isnan(spent).any():
             spent = np.where(np.isnan(spent), self._expect_costs(choices, X), spent)
         called = choices >= 0
-        if not called.all():
-            choices, spent = choices[called], spent[called]
-            rows = None if rows is None else rows[called]
+        choices, spent = choices[called], spent[called]
+        rows = None if rows is None else rows[called]
         messages: list[tuple[int, str]] = []
         with lock_of(self):
             start = 0
@@ -314,7 +283,7 @@ class CollapseMonitor:
         Returns
         -------
         MonitorSummary
-            Numbers, which ``print`` writes out for a person.
+            Numbers, which ``print`` writes out.
         """
         with lock_of(self):
             return self._summarize()
@@ -377,10 +346,14 @@ class CollapseMonitor:
     def _summarize(self) -> MonitorSummary:
         n_window = min(self._n_queries, self._window)
         n_rows = min(self._n_rows, self._window)
-        calls = np.bincount(self._choices[:n_window], minlength=len(self.models))
-        share = calls / n_window if n_window else np.full(len(calls), np.nan)
-        diversity = float(entropy(share)) if n_window else float("nan")
-        drift = float("nan"), float("nan")
+        share, diversity, mean_cost = np.full(len(self.models), np.nan), np.nan, np.nan
+        if n_window:
+            calls = np.bincount(self._choices[:n_window], minlength=len(share))
+            share = calls / n_window
+            diversity = float(entropy(share))
+            mean_cost = float(self._spent[:n_window].mean())
+        strongest = share[self._strongest]
+        drift = np.nan, np.nan
         if self._reference is not None and n_rows >= self._least:
             drift = self._reference.measure_drift(self._rows[:n_rows])
         return MonitorSummary(
@@ -393,12 +366,8 @@ class CollapseMonitor:
             entropy=float(np.minimum(diversity / np.log(len(share)), 1.0)),
             effective_models=float(np.exp(diversity)),
             strongest=tuple(self.models[self._strongest]),
-            strongest_share=(
-                float(share[self._strongest].sum())
-                if self._strongest.any()
-                else float("nan")
-            ),
-            mean_cost=float(self._spent[:n_window].mean()) if n_window else np.nan,
+            strongest_share=float(strongest.sum()) if strongest.size else np.nan,
+            mean_cost=mean_cost,
             total_cost=self._total,
             drift=drift[0],
             drift_pvalue=drift[1],
@@ -414,27 +383,23 @@ class CollapseMonitor:
         messages, alarms = [], []
         for name, limit in self._limits.items():
             value = getattr(seen, name)
-            above = value < limit if name == "entropy" else value > limit
+            if name == "entropy":
+                beyond = value < limit
+                recovered = value >= min(1.0, limit * (1.0 + _MARGIN))
+            else:
+                beyond = value > limit
+                recovered = value <= limit * (1.0 - _MARGIN)
             if name == "drift":
-                above &= seen.drift_pvalue < _LEVEL
-            if name in self._alarms:
-                if above or not _has_recovered(name, value, limit):
-                    alarms.append(name)
-                else:
-                    text = f"{name} is {value:.4g} again: the alarm is over."
-                    messages.append((logging.INFO, text))
-            elif above:
+                beyond &= seen.drift_pvalue < _LEVEL
+            if beyond or (name in self._alarms and not recovered):
                 alarms.append(name)
-                messages.append((logging.WARNING, write_warning(name, seen)))
+                if name not in self._alarms:
+                    messages.append((logging.WARNING, write_warning(name, seen)))
+            elif name in self._alarms:
+                text = f"{name} is {value:.4g} again: the alarm is over."
+                messages.append((logging.INFO, text))
         self._alarms = tuple(alarms)
         return messages
-
-
-def _has_recovered(name: str, value: float, limit: float) -> bool:
-    """Whether a quantity is on the safe side of its limit by the margin."""
-    if name == "entropy":
-        return value >= min(1.0, limit * (1.0 + _MARGIN))
-    return value <= limit * (1.0 - _MARGIN)
 
 
 def _write_to_ring(ring: np.ndarray, values: np.ndarray, seen: int) -> None:

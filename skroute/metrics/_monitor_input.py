@@ -34,6 +34,7 @@ def check_share(value: Any, name: str) -> float:
 
 
 def check_models(models: Any) -> np.ndarray:
+    """Check names of models: an object array of at least two, without repetitions."""
     if isinstance(models, str) or np.ndim(models) != 1:
         raise ValueError(
             f"models must be a list of names, such as router.models_; got {models!r}."
@@ -44,8 +45,8 @@ def check_models(models: Any) -> np.ndarray:
             f"models must name at least 2 models; got {len(names)}: with one model "
             "nothing can collapse."
         )
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if (names == name).sum() > 1})
+    twice = sorted({name for name in names if (names == name).sum() > 1})
+    if twice:
         raise ValueError(
             f"models must be unique names; got twice: {format_names(twice)}."
         )

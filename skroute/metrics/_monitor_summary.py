@@ -32,24 +32,21 @@ class MonitorSummary:
     call_share : ndarray of shape (n_models,)
         Share of the queries that each model was called for.
     entropy : float
-        Entropy of the call shares, divided by the logarithm of the number of models: 0
-        if one model gets every call, 1 if all get the same number.
+        Entropy of the call shares, from 0 (one model gets every call) to 1 (all get
+        the same number).
     effective_models : float
-        Exponential of the entropy: the number of models that have this entropy if they
-        are called equally often.
+        The number of models that have this entropy if they are called equally often.
     strongest : tuple of str
         The most expensive model by price, or several of the same price.
     strongest_share : float
-        Share of the queries that they were called for; ``NaN`` where all models have
-        the same price.
+        Share of the calls to them; ``NaN`` where all models have the same price.
     mean_cost : float
         Money per query.
     total_cost : float
         Money since the start.
     drift : float
-        Largest Kolmogorov-Smirnov statistic between the embeddings of the window and
-        the reference, from 0 to 1; ``NaN`` without a reference, or before
-        ``min_queries`` embeddings were seen.
+        Largest Kolmogorov-Smirnov statistic, from 0 to 1; ``NaN`` without a reference,
+        or before ``min_queries`` embeddings were seen.
     drift_pvalue : float
         Its p-value, corrected for the number of comparisons.
     limits : dict of str to float
@@ -78,71 +75,78 @@ class MonitorSummary:
         if self.n_window == 0:
             return "no queries yet"
         order = np.argsort(-self.call_share, kind="stable")
-        width = max(len(model) for model in self.models[order[:_LISTED]])
-        lines = [
-            f"{self.n_queries:,} queries; of the last {self.n_window:,}:",
-            *(
-                f"  {self.models[i]:{width}}  {self.call_share[i]:6.1%}"
-                for i in order[:_LISTED]
-            ),
-        ]
-        if len(order) > _LISTED:
-            rest = self.call_share[order[_LISTED:]].sum()
-            lines.append(f"  {len(order) - _LISTED} more models  {rest:.1%}")
+        shown, rest = order[:_LISTED], order[_LISTED:]
+        width = max(len(model) for model in self.models[shown])
+        lines = [f"{self.n_queries:,} queries; of the last {self.n_window:,}:"]
         lines += [
-            f"entropy of the calls: {self.entropy:.2f} of 1, as "
-            f"{self.effective_models:.1f} models called equally often"
-            + self._limit("entropy", "at least"),
-            f"strongest model ({format_names(self.strongest)}): "
-            f"{self.strongest_share:.1%} "
-            "of the calls" + self._limit("strongest_share", "at most")
-            if np.isfinite(self.strongest_share)
-            else "strongest model: none, all have one price",
-            f"spend: {self.mean_cost:.4g} per query"
-            + self._limit("mean_cost", "at most")
-            + f", {self.total_cost:.4g} since the start",
-            f"drift of the queries: {self.drift:.2f} of 1, p = {self.drift_pvalue:.2g}"
-            + self._limit("drift", "at most")
-            if np.isfinite(self.drift)
-            else "drift of the queries: unknown",
-            f"alarms: {format_names(self.alarms)}",
+            f"  {self.models[i]:{width}}  {self.call_share[i]:6.1%}" for i in shown
         ]
-        return "\n".join(lines)
+        if len(rest):
+            lines.append(
+                f"  {len(rest)} more models  {self.call_share[rest].sum():.1%}"
+            )
+        strongest, drift = "none, all have one price", "unknown"
+        if np.isfinite(self.strongest_share):
+            strongest = f"{self.strongest_share:.1%} of the calls"
+            strongest += self._limit("strongest_share")
+        if np.isfinite(self.drift):
+            drift = f"{self.drift:.2f} of 1, p = {self.drift_pvalue:.2g}"
+            drift += self._limit("drift")
+        names = f" ({format_names(self.strongest)})" if self.strongest else ""
+        return "\n".join(
+            [
+                *lines,
+                f"entropy of the calls: {self.entropy:.2f} of 1, as "
+                f"{self.effective_models:.1f} models called equally often"
+                + self._limit("entropy", "at least"),
+                f"strongest model{names}: {strongest}",
+                f"spend: {self.mean_cost:.4g} per query{self._limit('mean_cost')}"
+                f", {self.total_cost:.4g} since the start",
+                f"drift of the queries: {drift}",
+                f"alarms: {format_names(self.alarms)}",
+            ]
+        )
 
-    def _limit(self, name: str, word: str) -> str:
+    def _limit(self, name: str, word: str = "at most") -> str:
         return f" ({word} {self.limits[name]:.4g})" if name in self.limits else ""
 
 
-def write_warning(name: str, seen: MonitorSummary) -> str:
-    """Write a warning: what is wrong, by how much, and what to do."""
-    last = f"over the last {seen.n_window:,} queries"
-    limit = f"{seen.limits[name]:.4g}"
-    most = int(seen.call_share.argmax())
-    if name == "strongest_share":
-        return (
-            "the share of calls to the strongest model "
-            f"({format_names(seen.strongest)}) is {seen.strongest_share:.4g} {last}, "
-            f"above max_strongest_share={limit}. "
-            "The router may have collapsed: route with a budget or a price, and look "
-            "at routing_collapse_index on recent outcomes."
-        )
-    if name == "entropy":
-        return (
-            f"the normalised entropy of the calls is {seen.entropy:.4g} {last}, below "
-            f"min_entropy={limit}: {seen.models[most]} gets "
-            f"{seen.call_share[most]:.1%} of them. If other models would do as well "
-            "or better, fit the router again on recent outcomes; if one model is "
-            "enough, no router is needed."
-        )
-    if name == "mean_cost":
-        return (
-            f"the mean spend is {seen.mean_cost:.4g} per query {last}, above the "
-            f"budget with its slack, {limit}. Queries or prices may have changed: "
-            "route with a lower budget, or fit the router again on recent costs."
-        )
-    return (
-        f"the embeddings have drifted from the reference: the Kolmogorov-Smirnov "
-        f"statistic is {seen.drift:.4g} (p = {seen.drift_pvalue:.2g}) {last} that had "
-        f"embeddings, above max_drift={limit}. Collect outcomes on recent queries and "
+# What is wrong, by how much, and what to do, for each quantity.
+_WARNINGS = {
+    "strongest_share": (
+        "the share of calls to the strongest model ({strongest}) is "
+        "{seen.strongest_share:.4g} {last}, above max_strongest_share={limit}. "
+        "The router may have collapsed: route with a budget or a price, and look "
+        "at routing_collapse_index on recent outcomes."
+    ),
+    "entropy": (
+        "the normalised entropy of the calls is {seen.entropy:.4g} {last}, below "
+        "min_entropy={limit}: {most} gets {share:.1%} of them. If other models would "
+        "do as well or better, fit the router again on recent outcomes; if one model "
+        "is enough, no router is needed."
+    ),
+    "mean_cost": (
+        "the mean spend is {seen.mean_cost:.4g} per query {last}, above the "
+        "budget with its slack, {limit}. Queries or prices may have changed: "
+        "route with a lower budget, or fit the router again on recent costs."
+    ),
+    "drift": (
+        "the embeddings have drifted from the reference: the Kolmogorov-Smirnov "
+        "statistic is {seen.drift:.4g} (p = {seen.drift_pvalue:.2g}) {last} that had "
+        "embeddings, above max_drift={limit}. Collect outcomes on recent queries and "
         "fit the router again, and check that the encoder is the same."
+    ),
+}
+
+
+def write_warning(name: str, seen: MonitorSummary) -> str:
+    """Write a warning about the quantity of that name."""
+    most = seen.call_share.argmax()
+    return _WARNINGS[name].format(
+        seen=seen,
+        last=f"over the last {seen.n_window:,} queries",
+        limit=f"{seen.limits[name]:.4g}",
+        strongest=format_names(seen.strongest),
+        most=seen.models[most],
+        share=seen.call_share[most],
     )

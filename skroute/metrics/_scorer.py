@@ -14,7 +14,6 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute._judged import decider_of, judge, observe, router_of
 from skroute._table.names import check_rows
-from skroute.decision import BudgetDecider
 from skroute.exceptions import IgnoredDeciderWarning, caller_level
 from skroute.metrics import _choices, _curve_metrics
 
@@ -59,20 +58,18 @@ def make_routing_scorer(
         ``"quality_within_budget"`` (with ``budget=...``) judge what ``predict``
         decides, and so the parameters of a :class:`~skroute.BudgetDecider`.
     costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
-        Prices per model that hold for every query; or the costs of the very queries
-        that are scored, for tools that score all of them and know no metadata, such as
-        :func:`sklearn.inspection.permutation_importance`. ``None``: costs that come
-        with the queries as metadata, ``cross_validate(..., params={"costs": costs})``
-        with ``sklearn.set_config(enable_metadata_routing=True)``; without these, the
-        prices that the router was fitted on.
+        Prices that hold for every query; or the costs of the very queries that are
+        scored, for tools that know no metadata, such as
+        :func:`sklearn.inspection.permutation_importance`. ``None``: costs that come as
+        metadata, ``cross_validate(..., params={"costs": costs})`` with
+        ``sklearn.set_config(enable_metadata_routing=True)``; without these, the prices
+        that the router was fitted on.
     scope : {"mean", "query"}, default="mean"
         How the budget of the curve is swept.
     response : {"curve", "decisions"}, default=None
-        What the metric is given. ``None``: as is known of skroute's metrics, else a
-        curve.
+        What the metric is given; ``None``: a curve, unless skroute knows better.
     greater_is_better : bool, default=None
-        ``None``: as is known of skroute's metrics, else True. Where False the score is
-        negated, as scikit-learn does.
+        Where False the score is negated. ``None``: as skroute knows it, else True.
     **kwargs : dict
         Passed on to the metric.
 
@@ -80,13 +77,7 @@ def make_routing_scorer(
     -------
     RoutingScorer
         A callable ``scorer(estimator, X, y, *, costs=None, sample_weight=None)``. It
-        raises where costs are needed and neither given nor known; it never scores
-        without.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not as described, or the metric lacks one.
+        raises where costs are needed and neither given nor known.
 
     Notes
     -----
@@ -104,13 +95,9 @@ def make_routing_scorer(
     >>> from skroute.datasets import make_routing
     >>> from skroute.metrics import make_routing_scorer
     >>> data = make_routing(n_queries=200, n_models=3, random_state=0)
-    >>> prices = [1.0, 5.0, 20.0]
-    >>> cross_val_score(
-    ...     PointwiseRouter(Ridge(), costs=prices),
-    ...     data.data,
-    ...     data.quality,
-    ...     scoring=make_routing_scorer("normalized_auc", costs=prices),
-    ... ).shape
+    >>> router = PointwiseRouter(Ridge(), costs=[1.0, 5.0, 20.0])
+    >>> scorer = make_routing_scorer("normalized_auc")
+    >>> cross_val_score(router, data.data, data.quality, scoring=scorer).shape
     (5,)
     """
     if isinstance(metric, str):
@@ -158,30 +145,20 @@ class RoutingScorer:
     ) -> float:
         """Score a fitted router, or a pipeline of one, on queries it did not see.
 
-        Parameters
-        ----------
-        estimator : estimator
-            A router, a pipeline that ends in one, or one that ends in a
-            :class:`~skroute.BudgetDecider`; also a fitted search over any of them.
-        X, y_true, costs, sample_weight : array-like
-            The queries, their observed qualities and costs, and how much each counts.
-
-        Returns
-        -------
-        float
-            The metric, negated where lower is better.
+        The estimator may be whatever `router_of` finds a router in. The score is the
+        metric, negated where lower is better.
         """
         check_rows(X=X, y_true=y_true, sample_weight=sample_weight)
         if costs is None:
-            costs = self._own_costs(y_true)
-        if self.response == "decisions":
-            value = self._judge_decisions(estimator, X, y_true, costs, sample_weight)
-        else:
-            value = self._judge_curve(estimator, X, y_true, costs, sample_weight)
+            costs = self._check_own_costs(y_true)
+        judge_them = (
+            self._judge_decisions if self.response == "decisions" else self._judge_curve
+        )
+        value = judge_them(estimator, X, y_true, costs, sample_weight)
         return float(value if self.greater_is_better else -value)
 
-    def _own_costs(self, y: Any) -> Any:
-        """Costs that the scorer was made with."""
+    def _check_own_costs(self, y: Any) -> Any:
+        """Return the costs that the scorer was made with."""
         counted = np.ndim(self.costs) == 2 and y is not None
         if counted and len(self.costs) != len(y):
             raise ValueError(
@@ -197,8 +174,10 @@ class RoutingScorer:
         self, estimator: Any, X: Any, y: Any, costs: Any, sample_weight: Any
     ) -> float:
         """Judge a router at every budget."""
-        decider = decider_of(estimator)
-        if decider is not None and _has_rule(decider):
+        rule = decider_of(estimator)
+        limits = () if rule is None else (rule.budget, rule.min_quality, rule.price)
+        ruled = any(limit is not None for limit in limits)
+        if rule is not None and (ruled or rule.tolerance != 0):
             warnings.warn(
                 f"{_name_of(self.metric)} judges the router at every budget, so the "
                 "parameters of the BudgetDecider behind it do not change the score. "
@@ -221,9 +200,9 @@ class RoutingScorer:
         """Judge what an estimator decides."""
         metric = _unwrap_partial(self.metric)
         # Regret needs costs at a shadow price only; metrics of users may not need them.
-        needed = (
-            self.kwargs.get("price") if metric is _choices.regret else metric in _KNOWN
-        )
+        needed = metric in _KNOWN
+        if metric is _choices.regret:
+            needed = bool(self.kwargs.get("price"))
         user = _name_of(metric) if needed else None
         y, costs, _ = observe(estimator, y, costs, user)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -253,12 +232,6 @@ def _unwrap_partial(metric: Any) -> Any:
 
 def _name_of(metric: Any) -> str:
     return getattr(_unwrap_partial(metric), "__name__", repr(metric))
-
-
-def _has_rule(decider: BudgetDecider) -> bool:
-    """Whether a decider's decisions differ from those of ``router.predict``."""
-    limits = (decider.budget, decider.min_quality, decider.price)
-    return any(limit is not None for limit in limits) or decider.tolerance != 0
 
 
 def _check_arguments(metric: Any, response: str, kwargs: dict[str, Any]) -> None:
