@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -9,17 +10,21 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
-from skroute.plotting._bands import Band, extend_to_ceiling, stack
 from skroute.plotting.style import (
+    MUTED,
     escape_label,
     is_marked,
     make_axes,
+    model_colors,
+    order_by_cost,
     override_style,
     set_unique_ids,
 )
 
 __all__ = ["CallShareDisplay"]
 
+# Models that are called less often than this at every budget share one band.
+_RARE = 0.01
 # Height of a line and width of a letter, as parts of the font size. Bands with less
 # room are named in the legend only.
 _LINE, _LETTER = 1.2, 0.65
@@ -41,8 +46,8 @@ class CallShareDisplay:
 
     Use :meth:`from_estimator` or :meth:`from_predictions`. Models are stacked from the
     cheapest (pale) to the strongest (orange): a router that collapses fills with
-    orange. The column on the right shows decisions in hindsight without a budget, ties
-    to the cheaper model [1]_.
+    orange, as in Lai and Ye, arXiv:2602.03478. The column on the right shows decisions
+    in hindsight without a budget, ties to the cheaper model.
 
     Parameters
     ----------
@@ -61,20 +66,13 @@ class CallShareDisplay:
         The parts of the oracle's column, in the same order.
     legend_ : matplotlib Legend
         The legend, in the order of the bands.
-    ax_ : matplotlib Axes
-        Axes with the bands.
-    figure_ : matplotlib Figure
-        Figure with the axes.
+    ax_, figure_ : matplotlib Axes and Figure
+        What the bands are drawn on.
 
     Notes
     -----
     Several models that are called for less than 1% of the queries at every budget, and
     by the oracle, share one grey band.
-
-    References
-    ----------
-    .. [1] G. Lai and H.-J. Ye, "When Routing Collapses: On the Degenerate Convergence
-       of LLM Routers", arXiv:2602.03478, 2026.
 
     Examples
     --------
@@ -119,51 +117,47 @@ class CallShareDisplay:
 
         Returns
         -------
-        display : CallShareDisplay
+        CallShareDisplay
             The display, with its artists.
         """
         self.ax_ = ax = make_axes(ax, type(self).__name__)
         self.figure_ = ax.figure
         from matplotlib.collections import PolyCollection
+        from matplotlib.ticker import PercentFormatter
 
         for artist in (*ax.collections, *ax.patches, *ax.texts):
             if is_marked(artist, _GID):
                 artist.remove()
         oracle = None if self.oracle is None else self.oracle.call_share[-1]
-        budget, share = extend_to_ceiling(self.curve)
-        bands = stack(self.curve, share, oracle)
-        low, high = budget[0], budget[-1]
+        budget, share = _extend_to_ceiling(self.curve)
+        bands = _stack_shares(self.curve, share, oracle)
+        labels, colors = [b.label for b in bands], [b.color for b in bands]
+        # A hairline between neighbours of nearly the same shade.
+        style = {"colors": colors, "labels": labels, **_EDGE}
         self.areas_ = ax.stackplot(
             budget,
             [band.share for band in bands],
-            **override_style(
-                {
-                    "colors": [band.color for band in bands],
-                    "labels": [band.label for band in bands],
-                    **_EDGE,  # a hairline between neighbours of nearly the same shade
-                },
-                kwargs,
-                PolyCollection,
-            ),
+            **override_style(style, kwargs, PolyCollection),
         )
-        for band, label in zip(bands, _shorten([b.label for b in bands]), strict=True):
+        for band, label in zip(bands, _shorten(labels), strict=True):
             _write_in(ax, band, budget, label)
-        right, self.oracle_bars_ = high, []
+        low, right = budget[[0, -1]]
+        self.oracle_bars_ = []
         if oracle is not None:
-            width = _COLUMN * (high - low)
-            right = high + _GAP * (high - low) + width
-            bottom = 0.0
-            for band in bands:
-                self.oracle_bars_ += ax.bar(
+            width = _COLUMN * (right - low)
+            right += _GAP * (right - low) + width
+            heights = np.array([band.oracle for band in bands])
+            self.oracle_bars_ = list(
+                ax.bar(
                     right - width,
-                    band.oracle,
+                    heights,
                     width,
-                    bottom,
+                    np.r_[0.0, np.cumsum(heights)[:-1]],
                     align="edge",
-                    color=[band.color],
+                    color=colors,
                     **_EDGE,
                 )
-                bottom += band.oracle
+            )
             place = {"ha": "right", "va": "bottom", "fontsize": "small", "gid": _GID}
             ax.text(right, 1.01, "oracle", **place)
         ax.set(
@@ -172,7 +166,7 @@ class CallShareDisplay:
             xlabel=_XLABELS[self.curve.scope],
             ylabel="Share of queries",
         )
-        ax.yaxis.set_major_formatter(_percent())
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         title = name or self.name
         if title is not None:
             ax.set_title(escape_label(title))
@@ -207,20 +201,14 @@ class CallShareDisplay:
 
         Parameters
         ----------
-        estimator : estimator
-            A fitted router, or a pipeline or search that holds one.
-        X, y, costs, scope : array-like
-            As in :meth:`RoutingCurveDisplay.from_estimator`.
-        name : str, default=None
-            Title of the axes; ``None``: the name of the estimator's class.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; ``None`` makes a figure.
+        estimator, X, y, costs, scope, name, ax : object
+            As in :meth:`RoutingCurveDisplay.from_estimator`; the name is the title.
         **kwargs : dict
-            For matplotlib's ``stackplot``.
+            For :meth:`plot`.
 
         Returns
         -------
-        display : CallShareDisplay
+        CallShareDisplay
             The display, drawn.
         """
         judged = judge(estimator, X, y, costs, cls.__name__)
@@ -251,16 +239,14 @@ class CallShareDisplay:
         ----------
         y, costs, quality, cost, scope, models : array-like
             As in :func:`~skroute.metrics.routing_curve`.
-        name : str, default=None
-            Title of the axes.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; ``None`` makes a figure.
+        name, ax : object
+            As in :meth:`plot`.
         **kwargs : dict
-            For matplotlib's ``stackplot``.
+            For :meth:`plot`.
 
         Returns
         -------
-        display : CallShareDisplay
+        CallShareDisplay
             The display, drawn.
         """
         shared: dict[str, Any] = {"scope": scope, "models": models}
@@ -272,7 +258,70 @@ class CallShareDisplay:
         return display.plot(ax, **kwargs)
 
 
-def _write_in(ax: Any, band: Band, budget: np.ndarray, label: str) -> None:
+@dataclass(frozen=True)
+class _Band:
+    """One model of the stack, or several that are rarely called.
+
+    `share` is its share of the queries at each budget, `bottom` that of the bands
+    below, both (n_points,); `oracle` is its share in the oracle's decisions.
+    """
+
+    label: str
+    color: Any
+    share: np.ndarray
+    bottom: np.ndarray
+    oracle: float
+
+
+def _extend_to_ceiling(curve: RoutingCurve) -> tuple[np.ndarray, np.ndarray]:
+    """Return budgets and call shares, with the last share kept up to the ceiling.
+
+    There are at least two different budgets.
+    """
+    last = curve.budget[-1]
+    end = max(last, curve.ceiling)
+    if end <= curve.budget[0]:  # every call costs the same
+        end = last * 1.1 if last > 0 else 1.0
+    if end == last:
+        return curve.budget, curve.call_share
+    share = np.vstack([curve.call_share, curve.call_share[-1]])
+    return np.r_[curve.budget, end], share
+
+
+def _stack_shares(
+    curve: RoutingCurve, share: np.ndarray, oracle: np.ndarray | None
+) -> list[_Band]:
+    """Stack the call shares, (n_points, n_models), cheapest model at the bottom.
+
+    Models that are rarely called, also by the `oracle`, share the first band.
+    """
+    if oracle is None:
+        oracle = np.zeros(len(curve.models))
+    order, colors = order_by_cost(curve), model_colors(curve)
+    rare = (np.maximum(share.max(axis=0), oracle) < _RARE)[order]
+    rare[-1] = False  # The picture is about the strongest model: it has its own band.
+    groups = [order[rare]] if rare.sum() > 1 else []
+    alone = order[~rare] if groups else order
+    groups += [np.array([model]) for model in alone]
+    bands, bottom = [], np.zeros(len(share))
+    for group in groups:
+        several = len(group) > 1
+        bands.append(
+            _Band(
+                f"{len(group)} others, < 1% each"
+                if several
+                else escape_label(curve.models[group[0]]),
+                MUTED if several else tuple(colors[group[0]]),
+                share[:, group].sum(axis=1),
+                bottom,
+                float(oracle[group].sum()),
+            )
+        )
+        bottom = bottom + bands[-1].share
+    return bands
+
+
+def _write_in(ax: Any, band: _Band, budget: np.ndarray, label: str) -> None:
     """Write a label into a band at the place with most room, if there is enough."""
     place = np.linspace(0.0, 1.0, 201)
     at = budget[0] + place * (budget[-1] - budget[0])
@@ -316,18 +365,7 @@ def _measure_letters(ax: Any) -> tuple[float, float]:
 
 def _shorten(names: list[str]) -> list[str]:
     """Cut long names at their ends, or at their beginnings if more stay different."""
-    heads = [
-        name if len(name) <= _N_LETTERS else f"{name[: _N_LETTERS - 1]}…"
-        for name in names
-    ]
-    tails = [
-        name if len(name) <= _N_LETTERS else f"…{name[1 - _N_LETTERS :]}"
-        for name in names
-    ]
+    most = _N_LETTERS
+    heads = [n if len(n) <= most else f"{n[: most - 1]}…" for n in names]
+    tails = [n if len(n) <= most else f"…{n[1 - most :]}" for n in names]
     return max(heads, tails, key=lambda short: len(set(short)))
-
-
-def _percent() -> Any:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1.0, decimals=0)

@@ -12,12 +12,11 @@ from skroute.metrics import top2_margin
 from skroute.plotting.style import (
     BAD,
     ROUTER,
+    draw_legend,
     escape_label,
-    list_unique,
     make_axes,
     override_style,
     router_styles,
-    set_unique_ids,
 )
 
 __all__ = ["MarginDisplay"]
@@ -44,10 +43,8 @@ class MarginDisplay:
     ----------
     predicted_line_, true_line_ : matplotlib Line2D
         The two lines.
-    ax_ : matplotlib Axes
-        Axes with the lines.
-    figure_ : matplotlib Figure
-        Figure with the axes.
+    ax_, figure_ : matplotlib Axes and Figure
+        What the lines are drawn on.
 
     Examples
     --------
@@ -79,13 +76,11 @@ class MarginDisplay:
 
         Returns
         -------
-        display : MarginDisplay
+        MarginDisplay
             The display, with its artists.
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
         ValueError
             If no margin is known.
         """
@@ -101,8 +96,8 @@ class MarginDisplay:
         self.true_line_ = ax.ecdf(
             true, label="true", color=BAD, linestyle="--", linewidth=1.8
         )
-        style = {**next(router_styles(ax)), "linewidth": 2.2, "gid": ROUTER}
-        style["label"] = label
+        style = {"linewidth": 2.2, "gid": ROUTER, "label": label}
+        style |= next(router_styles(ax))
         self.predicted_line_ = ax.ecdf(
             predicted, **override_style(style, kwargs, Line2D)
         )
@@ -112,13 +107,7 @@ class MarginDisplay:
             ylim=(0.0, 1.02),
         )
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        ax.legend(
-            handles=list_unique(ax.get_legend_handles_labels()[0]),
-            loc="lower right",
-            fontsize="small",
-            framealpha=0.8,
-        )
-        set_unique_ids(ax, ROUTER)
+        draw_legend(ax, ax.get_legend_handles_labels()[0], "lower right")
         return self
 
     @classmethod
@@ -142,18 +131,15 @@ class MarginDisplay:
         y : array-like of shape (n_queries, n_models)
             Observed qualities, at least two known ones in some row.
         costs : None
-            Ignored, since margins are of quality; present so that all displays are
-            called alike.
-        name : str, default=None
-            Name of the router in the legend; ``None``: that of its class.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; ``None`` makes a figure.
+            Ignored; present so that all displays are called alike.
+        name, ax : object
+            As in :meth:`RoutingCurveDisplay.from_estimator`.
         **kwargs : dict
-            For matplotlib's ``ecdf``, to draw the predicted line.
+            For :meth:`plot`.
 
         Returns
         -------
-        display : MarginDisplay
+        MarginDisplay
             The display, drawn.
         """
         router = router_of(estimator)
@@ -180,16 +166,14 @@ class MarginDisplay:
             Observed qualities, at least two known ones in some row.
         quality : array-like of shape (n_queries, n_models)
             A router's estimates.
-        name : str, default=None
-            Name of the router in the legend.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; ``None`` makes a figure.
+        name, ax : object
+            As in :meth:`plot`.
         **kwargs : dict
-            For matplotlib's ``ecdf``, to draw the predicted line.
+            For :meth:`plot`.
 
         Returns
         -------
-        display : MarginDisplay
+        MarginDisplay
             The display, drawn.
         """
         check_given(quality=quality)

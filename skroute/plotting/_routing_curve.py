@@ -11,18 +11,15 @@ from skroute.plotting.style import (
     BAD,
     MUTED,
     ROUTER,
+    draw_legend,
     escape_label,
     find_routers,
-    list_unique,
     make_axes,
     override_style,
     router_styles,
-    set_unique_ids,
 )
 
 __all__ = ["RoutingCurveDisplay"]
-
-_ROUTER = "router"
 
 
 class RoutingCurveDisplay:
@@ -45,22 +42,14 @@ class RoutingCurveDisplay:
 
     Attributes
     ----------
-    line_ : matplotlib Line2D
-        The router.
-    oracle_line_ : matplotlib Line2D or None
-        The oracle.
-    mixture_line_ : matplotlib Line2D
-        Models drawn at random.
+    line_, oracle_line_, mixture_line_ : matplotlib Line2D
+        The router, the oracle (or None), and models drawn at random.
     peer_lines_ : dict of str to matplotlib Line2D
         Other routers.
-    models_ : matplotlib PathCollection
-        Single models.
-    best_single_ : matplotlib PathCollection
-        The best single model.
-    ax_ : matplotlib Axes
-        Axes with the curves.
-    figure_ : matplotlib Figure
-        Figure with the axes.
+    models_, best_single_ : matplotlib PathCollection
+        Single models, and the best of them.
+    ax_, figure_ : matplotlib Axes and Figure
+        What the curves are drawn on.
 
     Examples
     --------
@@ -106,7 +95,7 @@ class RoutingCurveDisplay:
 
         Returns
         -------
-        display : RoutingCurveDisplay
+        RoutingCurveDisplay
             The display, with its artists.
         """
         self.ax_ = ax = make_axes(ax, type(self).__name__)
@@ -136,7 +125,7 @@ class RoutingCurveDisplay:
         # A router that decides the same at any budget is a single point, not a line.
         marker = "o" if len(curve.cost) == 1 else ""
         own = {**next(styles), "linewidth": 2.2, "marker": marker, "zorder": 3}
-        own |= {"label": escape_label(name or self.name or _ROUTER), "gid": ROUTER}
+        own |= {"label": escape_label(name or self.name or "router"), "gid": ROUTER}
         (self.line_,) = ax.plot(
             curve.cost, curve.quality, **override_style(own, kwargs, Line2D)
         )
@@ -179,13 +168,7 @@ class RoutingCurveDisplay:
             self.oracle_line_,
             *(other for other in others if other not in routers),
         ]
-        ax.legend(
-            handles=list_unique(handles),
-            loc="best",
-            fontsize="small",
-            framealpha=0.8,
-        )
-        set_unique_ids(ax, ROUTER)
+        draw_legend(ax, handles, "best")
         return self
 
     @classmethod
@@ -219,15 +202,15 @@ class RoutingCurveDisplay:
         peers : dict of str to estimator, default=None
             Other fitted routers, by name.
         name : str, default=None
-            Name of the router in the legend; ``None``: that of its class.
+            Name of the router; ``None``: that of its class.
         ax : matplotlib Axes, default=None
             Axes to draw on; ``None`` makes a figure.
         **kwargs : dict
-            For matplotlib's ``plot``, to draw the router's line.
+            For :meth:`plot`.
 
         Returns
         -------
-        display : RoutingCurveDisplay
+        RoutingCurveDisplay
             The display, drawn.
         """
         judged = judge(estimator, X, y, costs, cls.__name__)
@@ -265,16 +248,14 @@ class RoutingCurveDisplay:
             As in :func:`~skroute.metrics.routing_curve`.
         peers : dict of str to tuple of array-like, default=None
             Estimates ``(quality, cost)`` of other routers, by name.
-        name : str, default=None
-            Name of the router in the legend.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; ``None`` makes a figure.
+        name, ax : object
+            As in :meth:`plot`.
         **kwargs : dict
-            For matplotlib's ``plot``, to draw the router's line.
+            For :meth:`plot`.
 
         Returns
         -------
-        display : RoutingCurveDisplay
+        RoutingCurveDisplay
             The display, drawn.
         """
         shared: dict[str, Any] = {"scope": scope, "models": models}

@@ -16,10 +16,10 @@ __all__ = [
     "GOOD",
     "MUTED",
     "ROUTER",
+    "draw_legend",
     "escape_label",
     "find_routers",
     "is_marked",
-    "list_unique",
     "make_axes",
     "model_colors",
     "order_by_cost",
@@ -86,17 +86,17 @@ def override_style(
     return {**style, **normalize_kwargs(given, kind)}
 
 
-def list_unique(handles: Iterable[Any]) -> list[Any]:
-    """List artists for a legend: all routers, and one artist for each other label."""
+def draw_legend(ax: Any, handles: Iterable[Any], place: str) -> None:
+    """Draw a legend of all routers, and of one artist for each other label."""
     kept, labels = [], set()
     for handle in handles:
-        if handle is None or (
-            not is_marked(handle, ROUTER) and handle.get_label() in labels
-        ):
+        if handle is None:
             continue
+        if is_marked(handle, ROUTER) or handle.get_label() not in labels:
+            kept.append(handle)
         labels.add(handle.get_label())
-        kept.append(handle)
-    return kept
+    ax.legend(handles=kept, loc=place, fontsize="small", framealpha=0.8)
+    set_unique_ids(ax, ROUTER)
 
 
 def model_colors(curve: RoutingCurve) -> np.ndarray:
