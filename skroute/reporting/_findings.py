@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import sem
 from sklearn.utils import check_random_state
 
 from skroute._decide.hull import choose
@@ -15,7 +16,6 @@ from skroute.metrics import (
     RoutingCurve,
     oracle_curve,
     quality_neutral_cost,
-    routing_collapse_index,
     strongest_call_share,
 )
 
@@ -57,17 +57,16 @@ class Means:
 
 @dataclass(frozen=True)
 class Collapse:
-    """Decisions without a budget, as shares of the queries."""
+    """Decisions without a budget, as shares of the queries.
 
-    #: Routing collapse index.
-    index: float
-    #: Sent to the strongest model.
+    The strongest model is called for `strongest` of them, is the only best one on
+    `needed`, and is called `in_vain` though another one is as good or better; `worse`
+    are sent to another model that is not among the best.
+    """
+
     strongest: float
-    #: The strongest model is the only best one.
     needed: float
-    #: Sent to the strongest model though another one is as good or better.
     in_vain: float
-    #: Sent to another model that is not among the best.
     worse: float
 
 
@@ -168,8 +167,8 @@ def compute_findings(
     point = _find_operating_point(curve, neutral)
     choice = _decide_at(known, curve.price[point])
     bins = _bin_calls(known)
-    weights = np.array([part.n_calls for part in bins])
-    gaps = np.array([abs(part.expected - part.observed) for part in bins])
+    gaps = [abs(part.expected - part.observed) for part in bins]
+    n_calls = [part.n_calls for part in bins]
     best = curve.best_single
     chosen, single = _look_up(known, choice), _look_up(known, best)
     no_worse = chosen[0] >= single[0]
@@ -202,7 +201,7 @@ def compute_findings(
         out_of_reach=out_of_reach,
         collapse=_measure_collapse(known, curve),
         bins=bins,
-        calibration_error=float(np.average(gaps, weights=weights)),
+        calibration_error=float(np.average(gaps, weights=n_calls)),
         tasks=[] if tasks is None else _compare_tasks(known, tasks, choice, best),
         saved=examples(saves, single[1] - chosen[1]),
         lost=examples(loses, single[0] - chosen[0]),
@@ -237,12 +236,8 @@ def _look_up(judged: Judged, choice: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _average(judged: Judged, choice: np.ndarray) -> Means:
     rows = np.arange(len(choice))
-    return Means(
-        *(
-            float(table[rows, choice].mean())
-            for table in (judged.quality, judged.y, judged.cost, judged.costs)
-        )
-    )
+    tables = judged.quality, judged.y, judged.cost, judged.costs
+    return Means(*(float(table[rows, choice].mean()) for table in tables))
 
 
 def _resample(
@@ -287,7 +282,6 @@ def _measure_collapse(judged: Judged, curve: RoutingCurve) -> Collapse:
     needed = best[:, curve.strongest] & (best.sum(axis=1) == 1)
     right = best[np.arange(len(choice)), choice]
     return Collapse(
-        index=routing_collapse_index(curve),
         strongest=strongest_call_share(curve),
         needed=float(needed.mean()),
         in_vain=float((to_strongest & ~needed).mean()),
@@ -300,13 +294,10 @@ def _bin_calls(judged: Judged) -> list[Bin]:
     expected, observed = judged.quality.ravel(), judged.y.ravel()
     edges = np.unique(np.quantile(expected, np.linspace(0, 1, _N_BINS + 1)))
     which = np.searchsorted(edges[1:-1], expected, side="right")
+    parts = [which == k for k in np.unique(which)]
     return [
-        Bin(
-            float(expected[which == k].mean()),
-            float(observed[which == k].mean()),
-            int((which == k).sum()),
-        )
-        for k in np.unique(which)
+        Bin(float(expected[p].mean()), float(observed[p].mean()), int(p.sum()))
+        for p in parts
     ]
 
 
@@ -328,19 +319,16 @@ def _compare_tasks(
     rows = []
     for name, part in parts:
         gain, single = (quality - best_quality)[part], best_cost[part].mean()
-        n_queries = int(part.sum())
+        error = sem(gain) if len(gain) > 1 else np.nan
+        share = cost[part].mean() / single if single > 0 else np.nan
         rows.append(
             TaskRow(
                 name=str(name),
-                n_queries=n_queries,
+                n_queries=len(gain),
                 quality=float(quality[part].mean()),
                 gain=float(gain.mean()),
-                error=float(gain.std(ddof=1) / np.sqrt(n_queries))
-                if n_queries > 1
-                else float("nan"),
-                cost_share=float(cost[part].mean() / single)
-                if single > 0
-                else float("nan"),
+                error=float(error),
+                cost_share=float(share),
                 most_called=int(np.bincount(choice[part]).argmax()),
             )
         )

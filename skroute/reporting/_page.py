@@ -17,7 +17,7 @@ from skroute.metrics import (
     routing_collapse_index,
     strongest_call_share,
 )
-from skroute.reporting._findings import Example, Findings
+from skroute.reporting._findings import Findings
 from skroute.reporting._pictures import Picture, draw_pictures, list_colors
 from skroute.reporting._text import (
     Money,
@@ -59,19 +59,22 @@ def render(
         "percent": format_percent,
         "number": format_number,
         "signed": format_signed,
+        "shorten": _shorten,
     }
     script = environment.get_template("slider.js").render()
-    verdict, evidence = write_verdict(
-        findings.collapse, str(curve.models[curve.strongest])
+    best, strongest = (
+        str(curve.models[model]) for model in (curve.best_single, curve.strongest)
     )
+    verdict, evidence = write_verdict(findings.collapse, strongest)
     claim, meaning = write_headline(findings)
+    readouts = _write_readouts(findings, stops, money)
     html = environment.get_template("report.html").render(
         findings=findings,
         curve=curve,
         name=name,
         title=title or f"Routing {len(curve.models)} models",
-        best=str(curve.models[curve.best_single]),
-        strongest=str(curve.models[curve.strongest]),
+        best=best,
+        strongest=strongest,
         money=money,
         claim=claim,
         meaning=meaning,
@@ -84,9 +87,12 @@ def render(
         routers=_list_routers(findings, name),
         models=_list_models(findings),
         start=stops.index(findings.point),
-        stops=_write_readouts(findings, stops, money),
-        slider=_collect_slider_data(findings, stops, money, pictures),
-        groups=_list_examples(findings, money),
+        stops=readouts,
+        slider={
+            "per": money.per_text,
+            "readouts": readouts,
+            **_collect_places(curve, stops, pictures),
+        },
         script=script,
         script_hash=_hash_script(script),
     )
@@ -107,31 +113,32 @@ def _write_readouts(
     curve = findings.curve
     reference_cost = curve.model_cost[curve.best_single]
     reference_quality = curve.model_quality[curve.best_single]
-    return [
-        {
-            "budget": money.amount(curve.budget[i]),
-            "cost": money.amount(curve.cost[i]),
-            "cost_share": format_percent(curve.cost[i] / reference_cost)
-            if reference_cost > 0
-            else "",
-            "quality": f"{curve.quality[i]:.3f}",
-            "quality_share": f"{curve.quality[i] / reference_quality:.1%}"
-            if reference_quality > 0
-            else "",
-        }
-        for i in stops
-    ]
+    readouts = []
+    for i in stops:
+        cost, quality = curve.cost[i], curve.quality[i]
+        cost_share = quality_share = ""
+        if reference_cost > 0:
+            cost_share = format_percent(cost / reference_cost)
+        if reference_quality > 0:
+            quality_share = f"{quality / reference_quality:.1%}"
+        readouts.append(
+            {
+                "budget": money.amount(curve.budget[i]),
+                "cost": money.amount(cost),
+                "cost_share": cost_share,
+                "quality": f"{quality:.3f}",
+                "quality_share": quality_share,
+            }
+        )
+    return readouts
 
 
-def _collect_slider_data(
-    findings: Findings, stops: list[int], money: Money, pictures: dict[str, Picture]
+def _collect_places(
+    curve: RoutingCurve, stops: list[int], pictures: dict[str, Picture]
 ) -> dict[str, Any]:
-    """Collect the data of the page's script."""
-    curve, shares = findings.curve, pictures["shares"]
-    at = pictures["curve"]
+    """Collect the call shares at each stop, and its places in the pictures."""
+    at, shares = pictures["curve"], pictures["shares"]
     return {
-        "per": money.per_text,
-        "readouts": _write_readouts(findings, stops, money),
         "shares": np.round(curve.call_share[stops] * 100, 1).tolist(),
         "curve": np.column_stack([at.x, at.y]).round(2).tolist(),
         "line": {
@@ -157,59 +164,32 @@ def _list_models(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def _list_routers(findings: Findings, name: str) -> list[dict[str, str]]:
-    """Make a row for every router, with the metrics of its curve."""
+def _list_routers(findings: Findings, name: str) -> dict[str, list[str]]:
+    """Make a row of metrics for every router, in the order of the table's columns."""
     curves = {name: findings.curve}
     curves |= {
         peer if peer != name else f"{peer} (peer)": curve
         for peer, curve in findings.peers.items()
     }
     curves[_ORACLE] = findings.oracle
-    rows = []
-    for label, curve in curves.items():
-        neutral = quality_neutral_cost(curve)
-        rows.append(
-            {
-                "name": label,
-                "neutral": format_percent(neutral, "not reached"),
-                "auc": f"{normalized_auc(curve):.3f}",
-                "peak": f"{peak_quality(curve):.3f}",
-                "collapse": f"{routing_collapse_index(curve):.2f}",
-                "strongest": format_percent(strongest_call_share(curve)),
-            }
-        )
-    return rows
+    return {
+        label: [
+            format_percent(quality_neutral_cost(curve), "not reached"),
+            f"{normalized_auc(curve):.3f}",
+            f"{peak_quality(curve):.3f}",
+            f"{routing_collapse_index(curve):.2f}",
+            format_percent(strongest_call_share(curve)),
+        ]
+        for label, curve in curves.items()
+    }
 
 
-def _list_examples(findings: Findings, money: Money) -> list[dict[str, Any]]:
-    kinds = (
-        ("saved", "Same quality or better, for less money", findings.saved_share),
-        ("lost", "Quality lost", findings.lost_share),
-    )
-    return [
-        {
-            "kind": kind,
-            "heading": heading,
-            "share": format_percent(share),
-            "rows": [_write_example(e, money) for e in getattr(findings, kind)],
-        }
-        for kind, heading, share in kinds
-    ]
-
-
-def _write_example(example: Example, money: Money) -> dict[str, str]:
-    text = " ".join((example.prompt or "").split()) or f"Query {example.row}"
+def _shorten(prompt: str | None) -> str:
+    """Write a prompt on one line, and cut what is too long."""
+    text = " ".join((prompt or "").split())
     if len(text) > _N_LETTERS:
         text = text[: _N_LETTERS - 1].rstrip() + "…"
-    return {
-        "text": text,
-        "task": example.task or "",
-        "model": example.model,
-        "quality": format_number(example.quality),
-        "cost": money.one(example.cost),
-        "best_quality": format_number(example.best_quality),
-        "best_cost": money.one(example.best_cost),
-    }
+    return text
 
 
 def _hash_script(script: str) -> str:

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from skroute._io.atomic import check_writable, replacing
+from skroute._judged import judge, router_of
+from skroute._optional import require
 from skroute._table.names import check_rows
 from skroute._table.numbers import check_integer
+from skroute._table.texts import clean_text
+from skroute.exceptions import InfeasibleBudgetError
+from skroute.reporting._findings import compute_findings
 
 __all__ = ["report"]
 
@@ -59,10 +65,8 @@ def report(
         Other fitted routers to compare with, by name.
     path : str or path-like, default=None
         File to write, completely or not at all; ``None`` only returns the text.
-    title : str, default=None
-        Heading of the report.
-    unit : str, default=None
-        Unit of the costs, such as ``"USD"``.
+    title, unit : str, default=None
+        Heading of the report, and unit of the costs, such as ``"USD"``.
     n_bootstrap : int, default=200
         Resamples of the queries behind the interval of the headline; 0 gives none.
     random_state : int, RandomState instance or None, default=0
@@ -93,17 +97,11 @@ def report(
     >>> html[:15]
     '<!doctype html>'
     """
-    # Imported late, because optional libraries are needed for reports only.
-    from skroute._optional import require
-    from skroute._table.texts import clean_text
-
     for module in ("jinja2", "matplotlib"):
         require(module, _USER, "report")
     if path is not None:
         check_writable(Path(path))
-    from skroute._judged import judge
-    from skroute.reporting._findings import compute_findings
-    from skroute.reporting._page import render
+    from skroute.reporting._page import render  # it needs the optional libraries
 
     check_rows(X=X, y=y, task=task, prompts=prompts)
     judged = judge(router, X, y, costs, _USER)
@@ -121,7 +119,11 @@ def report(
                 f"peers must route among the models of the router; {label!r} has "
                 f"{list(rivals[label].models)}, the router {list(judged.models)}."
             )
-    promised, out_of_reach = _decide_as_promised(router, X)
+    router = router_of(router)
+    before, last = None, router
+    if isinstance(router, Pipeline):
+        before, last = router[:-1], router[-1]
+    promised, out_of_reach = _decide_as_promised(before, last, X)
     findings = compute_findings(
         judged,
         rivals,
@@ -132,7 +134,7 @@ def report(
         n_bootstrap=n_bootstrap,
         random_state=random_state,
     )
-    html = render(findings, name=_name_router(router), title=title, unit=unit)
+    html = render(findings, name=type(last).__name__, title=title, unit=unit)
     if path is not None:
         with replacing(Path(path)) as beside:
             beside.write_text(html, "utf-8")
@@ -149,47 +151,27 @@ def _check_texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
             f"{name} must hold one text per row of y, shape ({n_queries},); got shape "
             f"{values.shape}."
         )
-    from skroute._table.texts import clean_text
-
     missing = [value is None or value != value for value in values]
-    return np.array(
-        [
-            "" if gone else clean_text(str(v))
-            for v, gone in zip(values, missing, strict=True)
-        ],
-        dtype=object,
-    )
+    pairs = zip(values, missing, strict=True)
+    texts = ["" if gone else clean_text(str(value)) for value, gone in pairs]
+    return np.array(texts, dtype=object)
 
 
-def _decide_as_promised(router: Any, X: Any) -> tuple[np.ndarray | None, bool]:
+def _decide_as_promised(
+    before: Pipeline | None, router: Any, X: Any
+) -> tuple[np.ndarray | None, bool]:
     """Decide for the best single model's quality, by a budget that was set in training.
 
-    Returns decisions, or None if the router knows no budgets, and whether that quality
-    was out of reach in training.
+    `before` are the steps before the router. Returns decisions, or None if the router
+    knows no budgets, and whether that quality was out of reach in training.
     """
-    from sklearn.pipeline import Pipeline
-
-    from skroute._judged import router_of
-    from skroute.exceptions import InfeasibleBudgetError
-
-    router = router_of(router)
-    last = router[-1] if isinstance(router, Pipeline) else router
-    if getattr(last, "price_path_", None) is None:
+    if getattr(router, "price_path_", None) is None:
         return None, False
-    if isinstance(router, Pipeline) and len(router) > 1:
-        X = router[:-1].transform(X)
+    if before is not None:
+        X = before.transform(X)
     try:
-        names = last.route(X, min_quality="100%")
+        names = router.route(X, min_quality="100%")
     except InfeasibleBudgetError:
         return None, True
-    index = {name: i for i, name in enumerate(last.models_)}
+    index = {name: i for i, name in enumerate(router.models_)}
     return np.array([index[name] for name in names]), False
-
-
-def _name_router(router: Any) -> str:
-    from sklearn.pipeline import Pipeline
-
-    from skroute._judged import router_of
-
-    router = router_of(router)
-    return type(router[-1] if isinstance(router, Pipeline) else router).__name__

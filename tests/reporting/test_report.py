@@ -166,7 +166,7 @@ def test_findings_agree_with_the_curve(n_models, levels, prices, shift, seed):
     assert at.cost == pytest.approx(curve.cost[found.point])
     assert at.expected_cost == pytest.approx(curve.budget[found.point])
     collapse = found.collapse
-    assert collapse.in_vain + collapse.worse == pytest.approx(collapse.index)
+    assert collapse.in_vain + collapse.worse == pytest.approx(curve.collapse[-1])
     assert collapse.strongest >= collapse.in_vain
     assert sum(part.n_calls for part in found.bins) == y.size
     total = sum(part.n_calls * part.observed for part in found.bins)
