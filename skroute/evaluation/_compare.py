@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,8 @@ class RouterResult:
     name : str
         Name of the router.
     scores : dict of str to ndarray of shape (n_splits,)
-        One entry for each of `METRICS`. ``NaN`` where one is undefined, infinity where
-        the best single model's quality was never reached (``quality_neutral_cost``).
+        One entry for each of `METRICS`; ``NaN`` where undefined, infinity where the
+        best single model's quality was never reached (``quality_neutral_cost``).
     spent : ndarray of shape (n_splits, n_budgets)
         Money per query that was actually spent at each of ``Comparison.budgets``.
     curves : tuple of RoutingCurve
@@ -93,8 +93,7 @@ class RouterResult:
     def standard_error(self, metric: str) -> float:
         """Standard error of the mean of a metric over the splits.
 
-        Splits share queries, so it does not say how the mean would vary on other
-        traffic.
+        Splits share queries, so it does not say how the mean varies on other traffic.
 
         Parameters
         ----------
@@ -104,7 +103,7 @@ class RouterResult:
         Returns
         -------
         float
-            The standard error; ``NaN`` for one split or infinite values.
+            ``NaN`` for one split or infinite values.
         """
         values = self.scores[metric]
         if len(values) < 2 or not np.isfinite(values).all():
@@ -154,6 +153,17 @@ class Comparison:
         dict
             Without the curves; ``None`` where a number is undefined or infinite.
         """
+        routers: dict[str, Any] = {}
+        for name, result in self.results.items():
+            routers[name] = {
+                metric: {
+                    "mean": _to_json(result.mean(metric)),
+                    "standard_error": _to_json(result.standard_error(metric)),
+                    "splits": _to_json(result.scores[metric]),
+                }
+                for metric in METRICS
+            }
+            routers[name]["spent"] = _to_json(result.spent)
         return {
             "n_queries": self.n_queries,
             "n_incomplete": self.n_incomplete,
@@ -162,20 +172,7 @@ class Comparison:
             "seeds": list(self.seeds),
             "test_size": self.test_size,
             "budgets": _to_json(self.budgets),
-            "routers": {
-                name: {
-                    **{
-                        metric: {
-                            "mean": _to_json(result.mean(metric)),
-                            "standard_error": _to_json(result.standard_error(metric)),
-                            "splits": _to_json(result.scores[metric]),
-                        }
-                        for metric in METRICS
-                    },
-                    "spent": _to_json(result.spent),
-                }
-                for name, result in self.results.items()
-            },
+            "routers": routers,
         }
 
 
@@ -269,16 +266,21 @@ def compare_routers(
     measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}
     budgets, fits = [], count()
     for seed in seeds:
-        trial = _Trial.from_split(Split.draw(table, seed, test_size, encoder))
+        split = Split.draw(table, seed, test_size, encoder)
+        budgets.append(_set_budgets(table.spend[split.train]))
         for name, router in routers.items():
             if progress is not None:
                 progress(name, next(fits), len(seeds) * len(routers))
             # With one thread, sums do not depend on the number of cores and fit times
             # can be compared; threads that wait for each other would slow down fits.
             with single_threaded():
-                measured[name].append(trial.measure(router))
-        measured[ORACLE].append(trial.measure_oracle())
-        budgets.append(trial.budgets)
+                measured[name].append(_measure_router(split, budgets[-1], router))
+        # The oracle is not asked to keep a budget.
+        truth = table.quality[split.test], table.spend[split.test]
+        unknown = np.full(len(BUDGET_SHARES), np.nan)
+        measured[ORACLE].append(
+            _score(split, oracle_choice(*truth), truth, unknown, np.nan)
+        )
     return Comparison(
         results={name: _gather(name, parts) for name, parts in measured.items()},
         budgets=np.array(budgets),
@@ -291,8 +293,7 @@ def compare_routers(
     )
 
 
-@dataclass(frozen=True)
-class _Measured:
+class _Measured(NamedTuple):
     """Scores of one router on one split."""
 
     scores: dict[str, float]
@@ -300,75 +301,42 @@ class _Measured:
     curve: RoutingCurve
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A split on which routers are measured."""
+def _measure_router(split: Split, budgets: np.ndarray, router: BaseRouter) -> _Measured:
+    """Fit a router on the training part and try it on the test part."""
+    started = perf_counter()
+    router = split.fit(router)
+    fit_seconds = perf_counter() - started
+    index = {model: i for i, model in enumerate(router.models_)}
+    spent = []
+    for budget in budgets:
+        names = router.route(split.X_test, budget=budget, on_infeasible="cheapest")
+        called = [index[name] for name in names]
+        spent.append(split.table.spend[split.test, called].mean())
+    choice = router.predict(split.X_test)
+    estimates = np.hsplit(router.transform(split.X_test), 2)
+    return _score(split, choice, estimates, np.array(spent), fit_seconds)
 
-    split: Split
-    budgets: np.ndarray
 
-    @classmethod
-    def from_split(cls, split: Split) -> _Trial:
-        return cls(split, _set_budgets(split.table.spend[split.train]))
-
-    def measure(self, router: BaseRouter) -> _Measured:
-        """Fit a router on the training part and try it on the test part."""
-        started = perf_counter()
-        router = self.split.fit(router)
-        fit_seconds = perf_counter() - started
-        index = {model: i for i, model in enumerate(router.models_)}
-        spent = []
-        for budget in self.budgets:
-            names = router.route(
-                self.split.X_test, budget=budget, on_infeasible="cheapest"
-            )
-            spent.append(
-                self._mean(self.split.table.spend, [index[name] for name in names])
-            )
-        return self._score(
-            router.predict(self.split.X_test),
-            np.hsplit(router.transform(self.split.X_test), 2),
-            np.array(spent),
-            fit_seconds,
-        )
-
-    def measure_oracle(self) -> _Measured:
-        """Measure decisions in hindsight; the oracle is not asked to keep a budget."""
-        truth = (
-            self.split.table.quality[self.split.test],
-            self.split.table.spend[self.split.test],
-        )
-        spent = np.full(len(self.budgets), np.nan)
-        return self._score(oracle_choice(*truth), truth, spent, np.nan)
-
-    def _score(
-        self, choice: Any, estimates: Any, spent: np.ndarray, fit_seconds: float
-    ) -> _Measured:
-        y, costs = self.split.table.quality, self.split.table.spend
-        reference = best_single(y[self.split.train], costs[self.split.train])
-        quality, cost = self._mean(y, choice), self._mean(costs, choice)
-        curve = routing_curve(
-            y[self.split.test],
-            costs[self.split.test],
-            *estimates,
-            models=self.split.table.models,
-        )
-        scores = (
-            quality,
-            cost,
-            _divide(quality, self._mean(y, reference)),
-            _divide(cost, self._mean(costs, reference)),
-            normalized_auc(curve),
-            quality_neutral_cost(curve),
-            routing_collapse_index(curve),
-            strongest_call_share(curve),
-            fit_seconds,
-        )
-        return _Measured(dict(zip(METRICS, scores, strict=True)), spent, curve)
-
-    def _mean(self, values: np.ndarray, choice: Any) -> float:
-        """Mean over the test part of what the decisions have in a table."""
-        return float(values[self.split.test, choice].mean())
+def _score(
+    split: Split, choice: Any, estimates: Any, spent: np.ndarray, fit_seconds: float
+) -> _Measured:
+    """Score decisions, (n_test,), and estimates of quality and cost, on a test part."""
+    y, costs, test = split.table.quality, split.table.spend, split.test
+    reference = best_single(y[split.train], costs[split.train])
+    quality, cost = y[test, choice].mean(), costs[test, choice].mean()
+    curve = routing_curve(y[test], costs[test], *estimates, models=split.table.models)
+    scores = (
+        float(quality),
+        float(cost),
+        _divide(quality, y[test, reference].mean()),
+        _divide(cost, costs[test, reference].mean()),
+        normalized_auc(curve),
+        quality_neutral_cost(curve),
+        routing_collapse_index(curve),
+        strongest_call_share(curve),
+        fit_seconds,
+    )
+    return _Measured(dict(zip(METRICS, scores, strict=True)), spent, curve)
 
 
 def _set_budgets(spend: np.ndarray) -> np.ndarray:
@@ -389,7 +357,7 @@ def _gather(name: str, parts: list[_Measured]) -> RouterResult:
 
 def _divide(value: float, reference: float) -> float:
     """Divide by a reference; undefined where that is not positive."""
-    return value / reference if reference > 0 else float("nan")
+    return float(value / reference) if reference > 0 else float("nan")
 
 
 def _to_json(values: Any) -> Any:
