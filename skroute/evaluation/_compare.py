@@ -26,15 +26,6 @@ from skroute.metrics import (
     strongest_call_share,
 )
 
-__all__ = [
-    "BUDGET_SHARES",
-    "METRICS",
-    "ORACLE",
-    "Comparison",
-    "RouterResult",
-    "compare_routers",
-]
-
 #: Budgets that are checked, from the cheapest (0) to the most expensive (1) calls.
 BUDGET_SHARES = (0.25, 0.5, 0.75)
 #: What is measured of every router, in the order of a report.
@@ -124,16 +115,11 @@ class Comparison:
         query's cheapest model to that of its most expensive one.
     models : ndarray of str of shape (n_models,)
         Names of the models.
-    seeds : tuple of int
-        Seed of each split.
-    test_size : float
-        Share of the queries in the test part.
-    n_queries : int
-        Rows of the table.
-    n_incomplete : int
-        Rows without every quality and cost: used in training, left out of testing.
-    n_prompts : int
-        Different prompts in the table; the other rows repeat one of them.
+    seeds, test_size : tuple of int, and float
+        Seed of each split, and share of the queries in the test part.
+    n_queries, n_incomplete, n_prompts : int
+        Rows of the table, rows without every quality and cost (used in training, left
+        out of testing), and different prompts, which the other rows repeat.
     """
 
     results: dict[str, RouterResult]
@@ -229,7 +215,7 @@ def compare_routers(
     Raises
     ------
     ValueError
-        If an argument is not as described, or a test part has no complete row.
+        If a test part has no complete row.
 
     Notes
     -----

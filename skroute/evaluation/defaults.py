@@ -18,8 +18,6 @@ from skroute.dummy import DummyRouter
 from skroute.pointwise import PointwiseRouter
 from skroute.ranking import RankingRouter
 
-__all__ = ["N_COMPONENTS", "ON_TEXT", "default_routers", "fit_encoder"]
-
 #: Components of the embedding of prompts, at most.
 N_COMPONENTS = 256
 #: What commands print where prompts are embedded so.

@@ -20,8 +20,6 @@ from skroute._table.names import default_names, model_names
 from skroute._table.outcomes import check_complete
 from skroute.base import BaseRouter
 
-__all__ = ["OutcomeTable", "Split"]
-
 
 @dataclass(frozen=True)
 class OutcomeTable:

@@ -11,8 +11,6 @@ from sklearn.utils import check_array, check_random_state
 
 from skroute._table.duplicates import find_duplicates
 
-__all__ = ["Reference"]
-
 # Rows kept of the reference, and as many to find its components.
 _N_ROWS = 2000
 _N_COMPONENTS = 16

@@ -29,8 +29,6 @@ from skroute.metrics._monitor_input import (
 )
 from skroute.metrics._monitor_summary import MonitorSummary, write_warning
 
-__all__ = ["CollapseMonitor"]
-
 _logger = logging.getLogger("skroute.metrics.monitor")
 
 # A drift with a larger p-value is no alarm, however large its statistic.

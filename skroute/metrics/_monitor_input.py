@@ -17,14 +17,6 @@ from skroute._table.numbers import (
     fill_masked,
 )
 
-__all__ = [
-    "check_decisions",
-    "check_models",
-    "check_monitor_prices",
-    "check_share",
-    "check_spent",
-]
-
 
 def check_share(value: Any, name: str) -> float:
     number = check_number(value, name, low=0.0)

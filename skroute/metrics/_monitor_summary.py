@@ -8,8 +8,6 @@ import numpy as np
 
 from skroute._table.names import format_names
 
-__all__ = ["MonitorSummary", "write_warning"]
-
 # Models that a written summary lists.
 _LISTED = 20
 
@@ -22,11 +20,9 @@ class MonitorSummary:
     ----------
     models : ndarray of str of shape (n_models,)
         Names of the models.
-    n_queries : int
-        Queries seen since the start.
-    n_window : int
-        Queries in the window; all but the totals are computed on it. If it is 0,
-        shares and means are ``NaN``.
+    n_queries, n_window : int
+        Queries since the start and in the window. All but the totals are computed on
+        the window; if it is empty, shares and means are ``NaN``.
     calls : ndarray of int of shape (n_models,)
         Calls of each model since the start.
     call_share : ndarray of shape (n_models,)
@@ -36,19 +32,15 @@ class MonitorSummary:
         the same number).
     effective_models : float
         The number of models that have this entropy if they are called equally often.
-    strongest : tuple of str
-        The most expensive model by price, or several of the same price.
-    strongest_share : float
-        Share of the calls to them; ``NaN`` where all models have the same price.
-    mean_cost : float
-        Money per query.
-    total_cost : float
-        Money since the start.
-    drift : float
-        Largest Kolmogorov-Smirnov statistic, from 0 to 1; ``NaN`` without a reference,
-        or before ``min_queries`` embeddings were seen.
-    drift_pvalue : float
-        Its p-value, corrected for the number of comparisons.
+    strongest, strongest_share : tuple of str, and float
+        The most expensive model by price, or several of the same price, and their share
+        of the calls; ``NaN`` where all models have the same price.
+    mean_cost, total_cost : float
+        Money per query, and since the start.
+    drift, drift_pvalue : float
+        Largest Kolmogorov-Smirnov statistic, from 0 to 1, and its p-value, corrected
+        for the number of comparisons; ``NaN`` without a reference, or before
+        ``min_queries`` embeddings were seen.
     limits : dict of str to float
         The limit of each quantity that is watched, by the name it has here.
     alarms : tuple of str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +20,6 @@ from skroute.plotting.style import (
     override_style,
     set_unique_ids,
 )
-
-__all__ = ["CallShareDisplay"]
 
 # Models that are called less often than this at every budget share one band.
 _RARE = 0.01
@@ -41,6 +39,7 @@ _XLABELS = {
 }
 
 
+@dataclass(repr=False, eq=False)
 class CallShareDisplay:
     """Share of the queries that each model is called for, against the budget.
 
@@ -89,16 +88,10 @@ class CallShareDisplay:
     'Share of queries'
     """
 
-    def __init__(
-        self,
-        curve: RoutingCurve,
-        *,
-        oracle: RoutingCurve | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.curve = curve
-        self.oracle = oracle
-        self.name = name
+    curve: RoutingCurve
+    _: KW_ONLY
+    oracle: RoutingCurve | None = None
+    name: str | None = None
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any

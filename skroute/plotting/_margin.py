@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,8 @@ from skroute.plotting.style import (
     router_styles,
 )
 
-__all__ = ["MarginDisplay"]
 
-
+@dataclass(repr=False, eq=False)
 class MarginDisplay:
     """Margins between the two best models of every query, predicted and true.
 
@@ -55,10 +55,10 @@ class MarginDisplay:
     [1.0, 0.0]
     """
 
-    def __init__(self, predicted: Any, true: Any, *, name: str | None = None) -> None:
-        self.predicted = predicted
-        self.true = true
-        self.name = name
+    predicted: Any
+    true: Any
+    _: KW_ONLY
+    name: str | None = None
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any

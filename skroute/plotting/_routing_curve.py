@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from skroute._judged import judge
@@ -19,9 +20,8 @@ from skroute.plotting.style import (
     router_styles,
 )
 
-__all__ = ["RoutingCurveDisplay"]
 
-
+@dataclass(repr=False, eq=False)
 class RoutingCurveDisplay:
     """Mean quality against mean cost, at every budget.
 
@@ -66,18 +66,11 @@ class RoutingCurveDisplay:
     'Mean quality'
     """
 
-    def __init__(
-        self,
-        curve: RoutingCurve,
-        *,
-        oracle: RoutingCurve | None = None,
-        peers: Mapping[str, RoutingCurve] | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.curve = curve
-        self.oracle = oracle
-        self.peers = peers
-        self.name = name
+    curve: RoutingCurve
+    _: KW_ONLY
+    oracle: RoutingCurve | None = None
+    peers: Mapping[str, RoutingCurve] | None = None
+    name: str | None = None
 
     def plot(
         self, ax: Any = None, *, name: str | None = None, **kwargs: Any

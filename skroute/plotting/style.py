@@ -11,23 +11,6 @@ import numpy as np
 from skroute._optional import require
 from skroute.metrics import RoutingCurve
 
-__all__ = [
-    "BAD",
-    "GOOD",
-    "MUTED",
-    "ROUTER",
-    "draw_legend",
-    "escape_label",
-    "find_routers",
-    "is_marked",
-    "make_axes",
-    "model_colors",
-    "order_by_cost",
-    "override_style",
-    "router_styles",
-    "set_unique_ids",
-]
-
 # Okabe and Ito's colours can be distinguished with any colour vision; line styles
 # differ as well, for print. The grey has a contrast of 3 on white and on black.
 GOOD = "#0072B2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import sem
@@ -19,25 +19,13 @@ from skroute.metrics import (
     strongest_call_share,
 )
 
-__all__ = [
-    "Bin",
-    "Collapse",
-    "Example",
-    "Findings",
-    "Interval",
-    "Means",
-    "TaskRow",
-    "compute_findings",
-]
-
 _LEVEL = 0.95
 _N_BINS = 10
 _N_EXAMPLES = 6
 _MAX_TASKS = 40
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A number and its interval over resampled queries; infinity: not reached."""
 
     value: float
@@ -45,8 +33,7 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True)
-class Means:
+class Means(NamedTuple):
     """Mean quality and cost of decisions, expected and observed."""
 
     expected_quality: float
@@ -55,8 +42,7 @@ class Means:
     cost: float
 
 
-@dataclass(frozen=True)
-class Collapse:
+class Collapse(NamedTuple):
     """Decisions without a budget, as shares of the queries.
 
     The strongest model is called for `strongest` of them, is the only best one on
@@ -70,8 +56,7 @@ class Collapse:
     worse: float
 
 
-@dataclass(frozen=True)
-class Bin:
+class Bin(NamedTuple):
     """Mean qualities of calls with about the same expected quality."""
 
     expected: float

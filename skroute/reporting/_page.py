@@ -31,8 +31,6 @@ from skroute.reporting._text import (
     write_verdict,
 )
 
-__all__ = ["render"]
-
 # Largest number of positions of the slider.
 _N_STOPS = 161
 _N_LETTERS = 280

@@ -18,8 +18,6 @@ from skroute.plotting.style import GOOD, MUTED, escape_label, model_colors
 from skroute.reporting._findings import Findings
 from skroute.reporting._text import Money
 
-__all__ = ["Picture", "draw_pictures", "list_colors"]
-
 # Small, so that letters can be read on a phone, where a picture is not enlarged.
 _SIZE = (3.7, 3.2)
 # Costs whose ratio is larger are drawn on a logarithmic scale: on a linear one, all but

@@ -19,8 +19,6 @@ from skroute._table.texts import clean_text
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.reporting._findings import compute_findings
 
-__all__ = ["report"]
-
 _USER = "skroute.report"
 
 

@@ -8,18 +8,6 @@ import numpy as np
 
 from skroute.reporting._findings import Collapse, Findings, Interval
 
-__all__ = [
-    "Money",
-    "format_number",
-    "format_percent",
-    "format_signed",
-    "write_headline",
-    "write_interval",
-    "write_kept",
-    "write_trust",
-    "write_verdict",
-]
-
 _NOTHING = "\N{EN DASH}"
 _DIGITS = 3
 # Amounts below this are given per thousand queries.
