@@ -13,8 +13,6 @@ from skroute.datasets._columns import object_array
 from skroute.datasets._prices import read_prices
 from skroute.datasets._raw import RawTable
 
-__all__ = ["average_cells", "make_bunch", "refuse_negative_costs"]
-
 _DESCR = """\
 Routing table read from {source}
 {n_queries} queries, {n_models} models, {n_incomplete} queries without the quality of
@@ -27,11 +25,12 @@ every model. Costs: {costs}.
 
 def make_bunch(
     table: RawTable,
+    models: Sequence[str],
+    cell: np.ndarray,
     *,
     quality: np.ndarray,
     costs: np.ndarray | None,
     cost_column: str | None,
-    models: Sequence[str],
     queries: np.ndarray | None,
     prompts: np.ndarray | None,
     task: np.ndarray | None,
@@ -39,14 +38,17 @@ def make_bunch(
     n_repeats: int,
     left_out: Sequence[str],
 ) -> Bunch:
-    """Put a table together, as :func:`skroute.datasets.read_routerbench` documents it.
+    """Put a table together, as `read_routerbench` documents it.
 
-    `quality` and `costs` are (n_queries, n_models), `queries`, `prompts` and `task`
-    (n_queries,). `cost_column` is one that costs were read from. `n_repeats` rows were
-    averaged.
+    `cell` is the place of each of the `quality` and `costs` in a table of queries and
+    models, counted row by row; means are taken where several share one. `cost_column`
+    is one that costs were read from.
     """
+    n_cells = (int(cell.max()) // len(models) + 1) * len(models)
+    quality = _average(quality, cell, n_cells).reshape(-1, len(models))
     names, prices, unit = object_array(models), table.options.prices, "unknown"
     if costs is not None:
+        costs = _average(costs, cell, n_cells).reshape(quality.shape)
         is_counted = table.options.token_prices is not None
         unit = f"per call, {'computed from tokens' if is_counted else 'as measured'}"
         if prices is not None:
@@ -79,20 +81,12 @@ def make_bunch(
     )
 
 
-def average_cells(
-    values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]
-) -> np.ndarray:
-    """Put the mean of the known values of each cell into a table, else ``NaN``.
-
-    `cell` is the place of each value in the table, counted row by row.
-    """
+def _average(values: np.ndarray, cell: np.ndarray, n_cells: int) -> np.ndarray:
+    """Take the mean of the known values of each cell, ``NaN`` where there is none."""
     known = ~np.isnan(values)
-    size = shape[0] * shape[1]
-    total = np.bincount(cell[known], values[known], minlength=size)
-    count = np.bincount(cell[known], minlength=size)
-    mean = np.full(size, np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean.reshape(shape)
+    total = np.bincount(cell[known], values[known], minlength=n_cells)
+    count = np.bincount(cell[known], minlength=n_cells)
+    return np.divide(total, count, out=np.full(n_cells, np.nan), where=count > 0)
 
 
 def refuse_negative_costs(name: str, costs: np.ndarray) -> np.ndarray:

@@ -15,22 +15,6 @@ from skroute._optional import require
 from skroute._table.texts import parse_json, read_text
 from skroute.datasets._schemas import COLUMNS, TEXT_COLUMNS, find_first, normalize
 
-__all__ = [
-    "MAX_BYTES",
-    "Columns",
-    "check_unique",
-    "find_values",
-    "is_missing",
-    "is_nested",
-    "list_paths",
-    "object_array",
-    "pandas_columns",
-    "record_columns",
-    "table_in_memory",
-    "to_numbers",
-    "to_texts",
-]
-
 #: Names and values, in the order of the table. Numbers are float64 or as stored; all
 #: other columns are object arrays with None or NaN where a value is missing.
 Columns = list[tuple[str, np.ndarray]]

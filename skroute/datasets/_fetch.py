@@ -17,8 +17,6 @@ from skroute.datasets import _published
 from skroute.datasets._published import RemoteFile
 from skroute.datasets._read import read_routerbench
 
-__all__ = ["fetch_routerbench"]
-
 _HOME_VARIABLE = "SKROUTE_DATA"
 _CHUNK = 1 << 16
 _MOST_REDIRECTS = 5
@@ -46,8 +44,7 @@ def fetch_routerbench(
     Returns
     -------
     Bunch
-        As :func:`read_routerbench` gives it: `quality` and `costs` (USD per call) of
-        shape (n_queries, 11), `models`, `task`, `prompts` and `DESCR`; `data` is
+        As :func:`read_routerbench` gives it, with costs in USD per call; `data` is
         ``None``, as no embeddings are published.
 
     Raises
@@ -79,7 +76,17 @@ def fetch_routerbench(
     home = data_home or os.environ.get(_HOME_VARIABLE) or pooch.os_cache("skroute")
     path = Path(home).expanduser() / remote.name
     if not download_if_missing:
-        _check_cached(pooch, path, remote)
+        way_out = "call fetch_routerbench() with download_if_missing=True, or point"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is not there; {way_out} data_home or {_HOME_VARIABLE} to the "
+                "folder that has it."
+            )
+        if pooch.file_hash(str(path), alg="sha256") != remote.sha256:
+            raise OSError(
+                f"{path} is not the published file (its SHA-256 differs); {way_out} "
+                f"data_home or {_HOME_VARIABLE} elsewhere."
+            )
         return read_routerbench(path)
     cache = pooch.create(
         path=path.parent,
@@ -97,21 +104,6 @@ def fetch_routerbench(
             f"(SHA-256 {remote.sha256})."
         ) from error
     return read_routerbench(path)
-
-
-def _check_cached(pooch: Any, path: Path, remote: RemoteFile) -> None:
-    """Check that the file is in the cache, and is the right one."""
-    way_out = "call fetch_routerbench() with download_if_missing=True, or point"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is not there; {way_out} data_home or {_HOME_VARIABLE} to the "
-            "folder that has it."
-        )
-    if pooch.file_hash(str(path), alg="sha256") != remote.sha256:
-        raise OSError(
-            f"{path} is not the published file (its SHA-256 differs); {way_out} "
-            f"data_home or {_HOME_VARIABLE} elsewhere."
-        )
 
 
 def _download(remote: RemoteFile, url: str, output_file: str, pooch: Any) -> None:

@@ -24,8 +24,6 @@ from skroute.datasets._published import read_published
 from skroute.datasets._schemas import ROW_INDEX, TEXT_COLUMNS, is_dropped, normalize
 from skroute.exceptions import UnsafePickleError
 
-__all__ = ["as_path", "read_columns", "table_format"]
-
 # Missing values in columns of numbers only: a prompt may read "NA".
 _MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
 _SEPARATORS = (",", ";", "\t")

@@ -16,14 +16,12 @@ from skroute._table.texts import (
     read_text,
     write_whole,
 )
-from skroute.datasets._bunch import average_cells, make_bunch, refuse_negative_costs
+from skroute.datasets._bunch import make_bunch, refuse_negative_costs
 from skroute.datasets._columns import is_missing, is_nested, object_array, to_numbers
 from skroute.datasets._prices import holds_tokens, long_token_costs
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import COLUMNS, find_first, normalize
 from skroute.datasets._vectors import read_embeddings
-
-__all__ = ["LongNames", "find_prompts", "read_long"]
 
 _HINT = "Make the column numeric, or name another one."
 
@@ -50,10 +48,9 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
     cells = _check_present(names.query, found[names.query], may_be_blank=is_prompt)
     row, queries = _number_queries(names.query, cells)
     models = sorted(set(renamed.values()))
-    where = {name: models.index(new) for name, new in renamed.items()}
+    place = {name: i for i, name in enumerate(models)}
     table.check_size(len(queries), len(models))
-    shape = (len(queries), len(models))
-    pair = row * len(models) + np.array([where[name] for name in called])
+    pair = row * len(models) + np.array([place[renamed[n]] for n in called])
     n_pairs = len(np.unique(pair))
     if table.options.duplicates == "raise" and n_pairs < len(pair):
         _refuse_repeats(pair, cells, [renamed[name] for name in called])
@@ -64,10 +61,11 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
     used = {*names, cost, prompt, task, table.options.embeddings_column}
     return make_bunch(
         table,
-        quality=average_cells(quality, pair, shape),
-        costs=None if costs is None else average_cells(costs, pair, shape),
+        models,
+        pair,
+        quality=quality,
+        costs=costs,
         cost_column=cost,
-        models=models,
         queries=object_array(
             [clean_text(q) if isinstance(q, str) else q for q in queries]
         ),

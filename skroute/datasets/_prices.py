@@ -18,14 +18,6 @@ from skroute.datasets._files import as_path
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import find_first, normalize
 
-__all__ = [
-    "TOKEN_ENDINGS",
-    "holds_tokens",
-    "long_token_costs",
-    "read_prices",
-    "wide_token_costs",
-]
-
 _PAIRS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 #: Ends of the names of a wide table's token columns.
 TOKEN_ENDINGS = tuple(f"|{name}" for pair in _PAIRS for name in pair)

@@ -16,8 +16,6 @@ from typing import Any
 from skroute._optional import require
 from skroute.exceptions import UnsafePickleError
 
-__all__ = ["ROUTERBENCH", "RemoteFile", "read_published"]
-
 
 @dataclass(frozen=True)
 class RemoteFile:

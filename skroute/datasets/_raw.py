@@ -19,8 +19,6 @@ from skroute.datasets._columns import (
 from skroute.datasets._files import as_path, read_columns
 from skroute.datasets._schemas import TEXT_COLUMNS, suggest
 
-__all__ = ["RawTable", "ReadOptions"]
-
 _N_LISTED = 12
 # Bytes of an outcome in a table of queries and models.
 _BYTES = 8

@@ -15,8 +15,6 @@ from skroute.datasets._raw import RawTable, ReadOptions
 from skroute.datasets._schemas import COLUMNS, TEXT_COLUMNS, find_first, suggest
 from skroute.datasets._wide import read_wide
 
-__all__ = ["TABLE_TEXTS", "from_long", "from_wide", "read_routerbench", "read_table"]
-
 #: Columns of a file, of any layout, that hold text.
 TABLE_TEXTS = (*TEXT_COLUMNS, *COLUMNS["model"])
 
@@ -66,19 +64,16 @@ def read_table(
         ``.json`` (a list of records), ``.jsonl`` or ``.ndjson`` (a record a line)
         file; ``.csv``, ``.json`` and ``.jsonl`` may end in ``.gz`` too. Of pickles only
         the published file of RouterBench is read.
-    query, model, quality, cost : str, default=None
-        Columns of a long table, if they are called otherwise. Here and in the next
-        two, dots lead into objects and lists: ``"scores.accuracy"``.
-    prompt, task : str, default=None
-        Columns of the queries' texts and kinds, if they are called otherwise.
+    query, model, quality, cost, prompt, task : str, default=None
+        Columns of a long table, the last two of any, if they are called otherwise.
+        Dots lead into objects and lists: ``"scores.accuracy"``.
     models : sequence of str, default=None
         Models to read, as they are called after `rename`; see :func:`from_wide`.
     rename : mapping from str to str, default=None
         New names of models. Several that get the same name become one model.
     duplicates : {"raise", "mean"}, default="raise"
-        What to do where a model was called on a query more than once, or, with
-        ``"mean"`` in a wide table, where rows repeat a prompt; see :func:`from_long`
-        and :func:`from_wide`.
+        What to do with several calls of a model on a query; see :func:`from_long` and
+        :func:`from_wide`.
     prices : mapping from model name to price, or path of a JSON file with one, \
             default=None
         Money per call of every model, for a table without costs.
@@ -181,16 +176,13 @@ def from_long(
     Parameters
     ----------
     table : pandas or polars DataFrame, dict of columns, list of records, or path
-        The table, or a file that :func:`read_table` reads. The index of a DataFrame is
-        ignored.
+        The table, without its index, or a file that :func:`read_table` reads.
     query : str, default="query"
         Column that tells queries apart: numbers, texts, categories, or lists of chat
         messages, of which every message counts. In a CSV file all are texts. Here and
         in the next five, dots lead into objects and lists: ``"scores.accuracy"``.
-    model : str, default="model"
-        Column of the models' names.
-    quality : str, default="quality"
-        Column of the qualities, empty where unknown.
+    model, quality : str
+        Columns of the models' names and of the qualities, empty where unknown.
     cost : str, default=None
         Column of the money per call, empty where unknown; by default the first of
         ``cost``, ``total_cost``, ``spend`` and ``response_cost`` that there is.
@@ -421,8 +413,6 @@ def read_routerbench(
     ...     path = Path(folder, "table.csv")
     ...     _ = path.write_text(text)
     ...     table = read_routerbench(path)
-    >>> table.models
-    array(['small', 'big'], dtype=object)
     >>> table.quality
     array([[ 1.,  1.],
            [ 0., nan]])

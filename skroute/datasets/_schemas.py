@@ -6,19 +6,6 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
-__all__ = [
-    "COLUMNS",
-    "COST_ENDING",
-    "COST_ENDINGS",
-    "ROW_INDEX",
-    "TEXT_COLUMNS",
-    "find_first",
-    "is_dropped",
-    "is_known_side",
-    "normalize",
-    "suggest",
-]
-
 #: What a column of each kind may be called, the name that counts first at the front.
 COLUMNS = {
     "prompt": ("prompt", "question", "query", "messages"),

@@ -9,8 +9,6 @@ from sklearn.utils import Bunch, check_random_state
 from skroute._table.names import default_names
 from skroute._table.numbers import check_integer, check_number
 
-__all__ = ["make_routing"]
-
 # USD per query of the cheapest model, the order of magnitude of a 7B model's.
 _CHEAPEST = 1e-4
 # Spread of the logarithm of a query's length, about that of public prompt sets.
@@ -56,12 +54,8 @@ def make_routing(
 
     Parameters
     ----------
-    n_queries : int, default=1000
-        Number of rows.
-    n_features : int, default=32
-        Width of the embeddings.
-    n_models : int, default=5
-        Number of models. They are sorted by price.
+    n_queries, n_features, n_models : int
+        Numbers of rows, of features of an embedding, and of models, sorted by price.
     n_tasks : int, default=4
         Number of kinds of query, equally likely.
     difficulty : float, default=0.0
@@ -69,8 +63,7 @@ def make_routing(
         of difficulty harder.
     noise : float, default=0.5
         Standard deviation of the Gaussian noise on each feature, where a query's
-        difficulty has standard deviation 1. With 0 the embedding tells everything;
-        much above 3 it tells next to nothing.
+        difficulty has standard deviation 1: 0 hides nothing, above 3 almost everything.
     specialization : float, default=1.0
         Standard deviation of a model's skill from task to task. With 0 skills only
         rise with the price.
@@ -127,13 +120,10 @@ def make_routing(
     >>> float(table.costs[0, 2] / table.costs[0, 0])
     30.0...
     """
-    for name, count in [
-        ("n_queries", n_queries),
-        ("n_features", n_features),
-        ("n_models", n_models),
-        ("n_tasks", n_tasks),
-    ]:
-        check_integer(count, name, low=1)
+    check_integer(n_queries, "n_queries", low=1)
+    check_integer(n_features, "n_features", low=1)
+    check_integer(n_models, "n_models", low=1)
+    check_integer(n_tasks, "n_tasks", low=1)
     check_number(difficulty, "difficulty")
     check_number(noise, "noise", low=0.0)
     check_number(specialization, "specialization", low=0.0)
@@ -165,7 +155,12 @@ def make_routing(
     distance = skill[:, task].T - (hardness + difficulty)[:, None]
     # A steepness of 1.5 makes most queries clearly easy or hard for each model.
     expected = expit(1.5 * discrimination * distance)
-    quality = _draw_outcomes(expected, graded, rng)
+    if graded:
+        # A Beta distribution cannot have a mean of exactly 0 or 1.
+        mean = np.clip(expected, 1e-6, 1 - 1e-6)
+        quality = rng.beta(_CONCENTRATION * mean, _CONCENTRATION * (1 - mean))
+    else:
+        quality = (rng.uniform(size=expected.shape) < expected).astype(np.float64)
     quality[hidden] = np.nan
 
     prices = _CHEAPEST * cost_spread ** ((rank - rank[0]) / 2.0)
@@ -185,14 +180,3 @@ def make_routing(
             n_features=n_features,
         ),
     )
-
-
-def _draw_outcomes(
-    expected: np.ndarray, graded: bool, rng: np.random.RandomState
-) -> np.ndarray:
-    """Draw an outcome for each chance of a right answer."""
-    if not graded:
-        return (rng.uniform(size=expected.shape) < expected).astype(np.float64)
-    # A Beta distribution cannot have a mean of exactly 0 or 1.
-    mean = np.clip(expected, 1e-6, 1 - 1e-6)
-    return rng.beta(_CONCENTRATION * mean, _CONCENTRATION * (1 - mean))

@@ -14,8 +14,6 @@ from skroute.datasets._columns import find_values, is_missing
 from skroute.datasets._files import as_path
 from skroute.datasets._raw import RawTable
 
-__all__ = ["read_embeddings"]
-
 # Vectors of one query that are further apart than this share of their length are not
 # one prompt that an encoder embedded twice; see :mod:`skroute._table.duplicates`.
 _NEAR = 0.015

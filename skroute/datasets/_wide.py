@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from skroute._table.duplicates import number_equal
 from skroute._table.names import format_names
 from skroute._table.texts import check_model_names, write_whole
-from skroute.datasets._bunch import average_cells, make_bunch, refuse_negative_costs
+from skroute.datasets._bunch import make_bunch, refuse_negative_costs
 from skroute.datasets._columns import is_missing, is_nested, to_numbers, to_texts
 from skroute.datasets._prices import TOKEN_ENDINGS, wide_token_costs
 from skroute.datasets._raw import RawTable
@@ -28,8 +28,6 @@ from skroute.datasets._schemas import (
     normalize,
 )
 from skroute.datasets._vectors import read_embeddings
-
-__all__ = ["read_wide"]
 
 _HINT = (
     "Delete the column, or name those of the models: models=[...]. If rows are calls, "
@@ -73,17 +71,16 @@ def read_wide(
     if options.duplicates == "raise":
         _check_overlap(quality, column, list(renamed))
     _, first = np.unique(row, return_index=True)
-    shape = (len(first), len(models))
-    cell = row[:, None] * len(models) + column
     used = {prompt, task, identity, options.embeddings_column}
     used |= {*renamed, *priced.values()}
     labels = _label_rows(table, queries)
     return make_bunch(
         table,
-        quality=average_cells(quality, cell, shape),
-        costs=None if costs is None else average_cells(costs, cell, shape),
+        models,
+        row[:, None] * len(models) + column,
+        quality=quality,
+        costs=costs,
         cost_column=priced.get(next(iter(renamed))),
-        models=models,
         queries=None if queries is None else queries[first],
         prompts=to_texts(found[prompt])[first] if prompt else None,
         task=to_texts(found[task])[first] if task else None,
