@@ -48,22 +48,15 @@ class Judged:
         return Judged(y, costs, quality, cost, self.models)
 
     def curve(
-        self,
-        scope: Literal["mean", "query"] = "mean",
-        sample_weight: Any = None,
+        self, scope: Literal["mean", "query"] = "mean", sample_weight: Any = None
     ) -> RoutingCurve:
         """Sweep the budget over the estimates, as `routing_curve` does."""
         # Imported late, because the scorer of skroute.metrics imports this module.
         from skroute.metrics import routing_curve
 
+        tables = self.y, self.costs, self.quality, self.cost
         return routing_curve(
-            self.y,
-            self.costs,
-            self.quality,
-            self.cost,
-            scope=scope,
-            models=self.models,
-            sample_weight=sample_weight,
+            *tables, scope=scope, models=self.models, sample_weight=sample_weight
         )
 
 
@@ -96,9 +89,9 @@ def observe(
     y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
     if models is None:
         models = default_names(y.shape[1])
-    # A router of a third party may know no prices.
-    known = getattr(_find_router(estimator), "_known_prices", None)
     if spend is None:
+        # A router of a third party may know no prices.
+        known = getattr(_find_router(estimator), "_known_prices", None)
         prices = None if known is None else known(user)
         if prices is not None or user is not None:
             spend = check_spend(prices, y.shape, models)

@@ -25,7 +25,6 @@ from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import check_rows, estimate_names
 from skroute._table.tables import (
-    KeepsTable,
     check_estimates,
     check_input_features,
     check_quality,
@@ -42,9 +41,7 @@ _AT_ONCE = 16384
 _ENOUGH = 100
 
 
-class BaseRouter(
-    FitsOnDraft, KeepsTable, VersionStamped, TransformerMixin, BaseEstimator
-):
+class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     """Base of all routers, also of those that others write.
 
     A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,
@@ -166,12 +163,9 @@ class BaseRouter(
         -----
         A decider sees estimates only. A router also knows which queries are far from
         all training queries: for these, a `RankingRouter` meets a `min_quality` by the
-        cheapest model whose mean quality reaches it. A `DummyRouter` follows its
-        strategy even where one model does better.
-
-        Every query is decided on its own, except as `BudgetDecider` says, and except
-        queries far from all training queries with a mean budget. Those of a call are
-        split between two models; a lone one takes the larger share.
+        cheapest model whose mean quality reaches it, and splits those of a call between
+        two models to spend a mean budget (a lone one takes the larger share). A
+        `DummyRouter` follows its strategy even where one model does better.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the

@@ -67,13 +67,10 @@ class CrossFittedRouter(BaseRouter):
     ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
-        As in :class:`sklearn.preprocessing.TargetEncoder`, this is not
-        ``fit(X, y).transform(X)``: every query is estimated by a model that did not see
-        its outcomes, so a :class:`~skroute.BudgetDecider` behind the router is not
-        tuned on estimates that know the answer. The exception are blocks of at least 50
-        queries of one embedding (a tenth of the table where it has fewer than 500, and
-        at least 10), as an encoder that truncates long prompts makes them. Their rows
-        are estimated as they will be served, because a budget must know the block; the
+        As :meth:`BaseRouter.fit_transform`, but for blocks of at least 50 queries of
+        one embedding (a tenth of the table where it has fewer than 500, and at least
+        10), as an encoder that truncates long prompts makes them. Their rows are
+        estimated as they will be served, because a budget must know the block; the
         outcome of a single row weighs little in that.
 
         Parameters
@@ -89,22 +86,13 @@ class CrossFittedRouter(BaseRouter):
         return self._fit(X, y, costs, groups=groups)
 
     def _fit(
-        self,
-        X: Any,
-        y: Any,
-        costs: Any,
-        outcome_weight: Any = None,
-        groups: Any = None,
+        self, X: Any, y: Any, costs: Any, outcome_weight: Any = None, groups: Any = None
     ) -> np.ndarray:
-        """Check the table, fit on it, and return out-of-fold estimates of its rows.
-
-        Those of blocks are not out of fold, but as they are served.
-        """
+        """Check the table, fit on it, and return estimates as `fit_transform`."""
         table = check_routing_table(self, X, y, costs, outcome_weight)
         check_rows(X=X, y=y, groups=groups)
-        groups = check_groups(groups, len(table.X))
-        duplicates = find_duplicates(table.X, groups)
-        duplicates = replace(duplicates, has_blocks=self._has_blocks)
+        found = find_duplicates(table.X, check_groups(groups, len(table.X)))
+        duplicates = replace(found, has_blocks=self._has_blocks)
         table = table._replace(duplicates=duplicates)
         return self._remember(table, self._fit_table(table))
 
@@ -128,16 +116,9 @@ class CrossFittedRouter(BaseRouter):
         block, count = table.duplicates.block, table.duplicates.count
         large = block & (count >= _JUDGED_AS_SERVED)
         served = replace_blocks(block)
-        self._training = TrainingTradeOff.from_columns(
-            served,
-            table.quality,
-            table.costs,
-            table.weight,
-            executor,
-            estimates_for_quality=(
-                None if (block == large).all() else replace_blocks(large)
-            ),
-        )
+        judged = None if (block == large).all() else replace_blocks(large)
+        known = table.quality, table.costs, table.weight
+        self._training = TrainingTradeOff.from_columns(served, *known, executor, judged)
         return served
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -34,24 +34,21 @@ __all__ = ["BudgetDecider"]
 class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     """Decide which model each query is sent to, under a budget or a quality target.
 
-    A transformer from a router's estimates (the output of ``router.transform``) to
-    one-hot decisions, and the last step of a ``Pipeline`` that starts with a router.
-    With no parameter set it takes the model of the highest expected quality, ties to
-    the cheaper one.
+    A transformer from a router's estimates (``router.transform``) to one-hot decisions,
+    and the last step of a ``Pipeline`` that starts with a router. With no parameter set
+    it takes the model of the highest expected quality, ties to the cheaper one.
 
     Parameters
     ----------
     budget : float, array-like of shape (n_queries,) or None, default=None
         Money, in the unit of the costs; `scope` says what it limits. An array, with
         ``scope="query"`` only, holds a cap for each row of the next call; infinity is
-        no cap. A cost up to a millionth above the budget counts as equal, because
-        prices in single precision and printed numbers are not exact.
+        no cap. A cost up to a millionth above the budget counts as equal.
     scope : {"mean", "query", "batch"}, default="mean"
-        ``"mean"``: average money per query over the traffic. `fit` finds the shadow
-        price at which the training queries spend it; every query is then decided on its
-        own. ``"query"``: hard cap, no query is sent to a model whose expected cost is
-        above `budget`. ``"batch"``: total expected money over the rows of one call,
-        solved for that batch and never exceeded.
+        ``"mean"``: average money per query over the traffic; `fit` finds the shadow
+        price at which the training queries spend it. ``"query"``: hard cap, no query is
+        sent to a model whose expected cost is above `budget`. ``"batch"``: total
+        expected money over the rows of one call, solved for that batch.
     min_quality : float, str or None, default=None
         The cheapest decisions whose expected mean quality reaches this. A string such
         as ``"95%"`` is a share of the mean quality of the best single model in
@@ -65,10 +62,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         Quality slack: no model is called that costs more than the cheapest of those
         whose expected quality is within `tolerance` of the best. 0 leaves no model out.
     on_infeasible : {"raise", "cheapest"}, default="raise"
-        What to do when nothing fits the budget: raise
-        :class:`~skroute.exceptions.InfeasibleBudgetError`, or send the queries
-        concerned to their cheapest model. For a `min_quality` that cannot be reached,
-        ``"cheapest"`` takes the best models instead.
+        When nothing fits the budget, raise
+        :class:`~skroute.exceptions.InfeasibleBudgetError`, or send these queries to
+        their cheapest model (for a `min_quality` out of reach: to their best).
 
     Attributes
     ----------
@@ -218,12 +214,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
 
         Notes
         -----
-        The step rule is dual ascent on the account of overspending: what was spent
-        above the budget is asked back over the next 250 queries (or as many as there
-        are in `Z`, if more). The price at which they spend that is read off the
+        The step rule is dual ascent on the account of overspending [1]_ [2]_: what was
+        spent above the budget is asked back over the next 250 queries (or as many as
+        there are in `Z`, if more). The price at which they spend that is read off the
         estimates of the last 500 queries (up to 2,000, if `Z` has as many), corrected
         by the ratio of realised to expected cost, an average that fades over 500
-        queries (two updates, if more). See [1]_ and [2]_ for such pacing of budgets.
+        queries (two updates, if more).
 
         A shift is seen only after it is paid for: where it multiplies the spend by
         ``1 + s``, updates every n queries overspend by ``n * s`` queries' budgets

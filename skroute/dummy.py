@@ -70,7 +70,7 @@ class DummyRouter(CrossFittedRouter):
         ndarray of shape (n_queries, n_models)
             In the unit of `y`; right on average over all models.
         """
-        return self._believed(len(check_queries(self, X)))
+        return self._believe(len(check_queries(self, X)))
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Mean cost of every model, whatever the query.
@@ -97,16 +97,15 @@ class DummyRouter(CrossFittedRouter):
         self.mean_quality_ = np.nanmean(table.quality, axis=0)
         # Constants have nothing to cross-fit.
         n_queries = len(table.X)
-        return np.hstack(
-            [self._believed(n_queries), np.tile(self.costs_, (n_queries, 1))]
-        )
+        cost = np.tile(self.costs_, (n_queries, 1))
+        return np.hstack([self._believe(n_queries), cost])
 
     @property
     def _yields_to_single(self) -> bool:
         # Other routers are compared with these strategies, so they are not improved on.
         return False
 
-    def _believed(self, n_queries: int) -> np.ndarray:
+    def _believe(self, n_queries: int) -> np.ndarray:
         """Return the qualities that the strategy assumes, (n_queries, n_models)."""
         means = self.mean_quality_
         if self.strategy == "best_single":

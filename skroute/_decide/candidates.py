@@ -17,10 +17,8 @@ from skroute.exceptions import InfeasibleBudgetError
 def check_available(available: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
     """Turn `available` into a mask of shape (1 or n_queries, n_models).
 
-    It may be bool, (n_models,) or (n_queries, n_models), or names, or a list of names
-    for each query; a DataFrame, a Series of bool, or a dict of bool or of columns, is
-    matched by name. Raises a ``ValueError`` if a name is unknown, the shape is wrong or
-    a row has no model left.
+    It is as in `BudgetDecider.route`; a DataFrame, a Series of bool, or a dict of bool
+    or of columns, is matched by name.
     """
     n_models = len(models)
     if available is None:
@@ -103,10 +101,9 @@ def _mark_named(names: Any, models: np.ndarray) -> np.ndarray:
 
 
 def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
-    """Turn hard caps into an array that goes with costs of (n_queries, n_models).
+    """Turn hard caps into float64 of shape (1, 1), or (n_queries, 1) of an array.
 
-    Returns float64 of shape (1, 1), or (n_queries, 1) of an array; infinity in an array
-    is no cap. `n_queries` is not checked while it is not known.
+    Infinity in an array is no cap. `n_queries` is not checked while it is not known.
     """
     if not is_per_query(budget):
         return np.array([[check_number(budget, "budget", low=0.0)]])
@@ -143,7 +140,7 @@ def check_caps(budget: Any, n_queries: int | None = None) -> np.ndarray:
 def under_cap(
     cost: np.ndarray, candidates: np.ndarray, budget: Any, on_stuck: str
 ) -> np.ndarray:
-    """Models whose expected cost is within the cap of the query.
+    """Find the models whose expected cost is within the cap of the query.
 
     `on_stuck` says what becomes of a query that has no model under its cap: ``"raise"``
     an error, take its ``"cheapest"`` model, or ``"leave"`` it without any.
@@ -163,7 +160,7 @@ def under_cap(
 def within_tolerance(
     quality: np.ndarray, cost: np.ndarray, candidates: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Models that cost no more than the cheapest within `tolerance` of the best."""
+    """Find those that cost no more than the cheapest within `tolerance` of the best."""
     best = np.where(candidates, quality, -np.inf).max(axis=1, keepdims=True)
     enough = candidates & (quality >= best - tolerance)
     # All that cost no more stay candidates, so a price can still choose among them.

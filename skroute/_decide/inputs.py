@@ -117,8 +117,7 @@ def check_observed(
     """Check observed qualities and costs, and put them in the order of the models.
 
     Both are (n_queries, n_models), or ``None``; a `y` that is only a vector says
-    nothing about models and is left out. Raises a ``ValueError`` if one contradicts the
-    estimates `Z` or their `models`.
+    nothing about models and is left out.
     """
     given = None if y is None else np.asarray(y).shape
     if given is None or len(given) < 2:

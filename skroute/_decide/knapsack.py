@@ -14,16 +14,15 @@ def solve_batch(
 ) -> tuple[np.ndarray, float]:
     """Best decisions of one batch whose total expected cost stays within `budget`.
 
-    Lagrange relaxation of a multiple-choice knapsack: the steps of all queries up their
-    concave hulls are taken from the steepest on while the total allows it, then what is
-    left over buys the largest single improvement that still fits. The result is at most
-    one step short of the relaxed optimum, and more budget never gives less expected
-    quality: the leftover can never buy more than the step that did not fit.
+    Lagrange relaxation of a multiple-choice knapsack [1]_: the steps of all queries up
+    their concave hulls are taken from the steepest on while the total allows it, then
+    what is left over buys the largest single improvement that still fits. The result is
+    at most one step short of the relaxed optimum, and more budget never gives less
+    expected quality: the leftover can never buy more than the step that did not fit.
 
     Estimates are (n_queries, n_models). Returns the choices, (n_queries,), and the
     shadow price that the total implies: what the first step that it does not pay for
-    would gain per unit of money; 0 where it pays for all. Raises an
-    ``InfeasibleBudgetError`` if the cheapest decisions cost more than the budget.
+    would gain per unit of money; 0 where it pays for all.
 
     References
     ----------

@@ -2,10 +2,9 @@ r"""The shadow price of a budget: its Lagrange multiplier, and where it is found
 
 Maximising the mean quality under a mean budget separates, for a given shadow price
 :math:`\lambda \ge 0`, into one decision per query: the model with the largest
-``quality - price * cost``. As the price falls, each query climbs the upper concave hull
-of its (cost, quality) points, from its cheapest model to its best. The climbs of all
-queries, sorted by slope, are the whole trade-off: a budget or a quality target is a
-place on that walk.
+``quality - price * cost``. As the price falls, queries climb their hulls (`hull`). The
+climbs of all, sorted by slope, are the whole trade-off: a budget or a quality target is
+a place on that walk.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ def assign_shadow_prices(
     """Find the price at which each query is decided, (n_queries,).
 
     Where the two prices of a mixture disagree, the queries are put in one evenly spread
-    order, and the first of them, up to the share, are decided at the lower one. This is
-    a systematic sample: nothing is drawn, and a larger share only adds queries. A lone
-    query takes the larger share. `allowed` leaves each query one model at least.
+    order, and the first of them, up to the share, are decided at the lower one: a
+    systematic sample, to which a larger share only adds queries. A lone query takes the
+    larger share. `allowed` leaves each query one model at least.
     """
     shadow_prices = np.full(len(quality), price.high)
     if price.low is None:
@@ -193,9 +192,9 @@ class PricePath:
         if len(price) <= _MAX_LEVELS:
             return path
         kept = sample_evenly(len(price), _MAX_LEVELS)
-        levels_kept = price[kept], path.cost[kept], path.quality[kept]
+        ends = price[kept], path.cost[kept], path.quality[kept]
         block = np.diff(levels[kept], prepend=0)
-        return cls(*levels_kept, block, path.single_quality, path.single_cost)
+        return cls(*ends, block, path.single_quality, path.single_cost)
 
     @classmethod
     def _from_sums(
@@ -248,9 +247,8 @@ class PricePath:
     def price_for_budget(self, budget: float) -> ShadowPrice:
         """Find the lowest price at which the mean spend stays within a budget.
 
-        Where a block of queries that all step at once would leave much of it unspent,
-        the block is split. Raises an ``InfeasibleBudgetError`` if even the cheapest
-        decisions spend more.
+        A block of queries that all step at once is split where it would leave much of
+        it unspent. Raises an ``InfeasibleBudgetError`` if no price spends so little.
         """
         level = int(self.cost.searchsorted(add_slack(budget), side="right")) - 1
         if level < 0:
@@ -272,8 +270,8 @@ class PricePath:
     def price_for_quality(self, target: float) -> ShadowPrice:
         """Find the highest price at which the mean quality reaches a target.
 
-        Where a block of queries that all step at once would overshoot it at a cost, the
-        block is split. Raises an ``InfeasibleBudgetError`` if no price reaches it.
+        A block of queries that all step at once is split where it would overshoot it at
+        a cost. Raises an ``InfeasibleBudgetError`` if no price reaches it.
         """
         single = self._cheapest_single(target)
         level = int(np.searchsorted(self.quality, target, side="left"))
@@ -324,9 +322,7 @@ class PricePath:
         affordable = self.single_cost <= add_slack(budget)
         values = np.where(affordable, self.single_quality, -np.inf)
         model = best_on_average(values, self.single_cost)
-        if values[model] <= better:
-            return price
-        return replace(price, single=model)
+        return price if values[model] <= better else replace(price, single=model)
 
     def _is_worth_splitting(self, level: int, part: float) -> bool:
         """Whether a block steps to this level, and it matters for the budget."""

@@ -1,11 +1,8 @@
 """Alignment: put the tables that come with `y` in one order of models and rows.
 
-Scores, metrics, reports and deciders read their tables here. A fit of a router has no
-estimates and no given order of models, so it checks `y` first and then aligns its costs
-with :func:`skroute._table.costs.align_costs`, as `align` does. In both, columns with
-names are matched by name, columns without names are in the order of the columns of `y`,
-and rows are matched by position, where their labels must agree (see
-:func:`skroute._table.names.check_rows`).
+Scores, metrics, reports and deciders read their tables here. Columns with names are
+matched by name, others are in the order of the columns of `y`; rows are matched by
+position, where their labels must agree (`check_rows`).
 """
 
 from __future__ import annotations
@@ -52,11 +49,10 @@ def align(
 ) -> Aligned:
     """Check the tables that describe the same queries, and align them.
 
-    They are returned in the order of `models`, if given, else in that of the columns
-    of `y`. A `y` without names is taken to be in this order already. Columns of
-    estimates may be named as ``router.transform`` names them. Costs may be per model,
-    also by name, unless `per_query`. `beside` is whatever else has a row for each
-    query; only its row labels are checked.
+    They are returned in the order of `models`, if given, in which a `y` without names
+    is taken to be already; else in that of the columns of `y`. Columns of estimates may
+    be named as ``router.transform`` names them. Costs may be per model, also by name,
+    unless `per_query`. Of `beside` only the row labels are checked.
     """
     check_rows(  # y comes first, so errors ask to reorder the others
         y=y,
@@ -113,7 +109,7 @@ def _read_estimate(
 
 
 def _check_wanted(models: Any, n_models: int) -> np.ndarray | None:
-    """Names that the models are known by, checked."""
+    """Check the names that the models are known by."""
     if models is None:
         return None
     names = np.array([str(name) for name in models], dtype=object)
@@ -128,8 +124,7 @@ def _check_wanted(models: Any, n_models: int) -> np.ndarray | None:
 def _name_columns(
     table: Any, name: str, models: np.ndarray | None
 ) -> np.ndarray | None:
-    """Names of the columns of estimates, without the prefix of `transform`."""
-    # Estimates of `transform` are named quality__<model>.
+    """Name the columns of estimates, without the prefix quality__ of `transform`."""
     columns, prefix = model_names(table, name), f"{name}__"
     if columns is None or (models is not None and set(columns) == set(models)):
         return columns
@@ -139,7 +134,7 @@ def _name_columns(
 
 
 def _find_agreed_names(**tables: Any) -> np.ndarray | None:
-    """Names that the tables beside a `y` without names agree on, in their order."""
+    """Find the names that the tables beside a `y` without names agree on."""
     found = {name: _name_columns(table, name, None) for name, table in tables.items()}
     known = {name: names for name, names in found.items() if names is not None}
     if not known:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 # Cap on the rows that one value stands for: beyond it, its noise dominates the mean.
@@ -33,8 +35,12 @@ def weighted_sums(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray
 
 def means_from_sums(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
     """Means from the sums of `weighted_sums`, which add up over parts of a table."""
-    total, mass = sums
-    return np.divide(total, mass, out=np.full(len(total), empty), where=mass > 0)
+    return divide_known(*sums, empty=empty)
+
+
+def divide_known(total: Any, mass: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
+    """Divide by the mass of what is known; `empty` where that is 0."""
+    return np.divide(total, mass, out=np.full(mass.shape, empty), where=mass > 0)
 
 
 def doubly_robust(
@@ -49,10 +55,9 @@ def doubly_robust(
     the known one stands for [1]_. Estimates alone promise too much of the decisions
     they lead to: the largest of several estimates is often one that is too large.
 
-    All tables are (n_rows, n_columns), the truth ``NaN`` where unknown. `per_mass`
-    (n_columns,) are the rows that a known value of weight 1 stands for; by default
-    these rows are counted. A column that is known in every row, at equal weights, is
-    returned as the truth.
+    All tables are (n_rows, n_columns), the truth ``NaN`` where unknown; `per_mass`, if
+    known, is what `rows_per_mass` counts. A column that is known in every row, at equal
+    weights, is returned as the truth.
 
     References
     ----------
@@ -75,8 +80,7 @@ def keep_in_range(estimates: np.ndarray, low: float, high: float) -> np.ndarray:
     """Keep the estimates of each row in a range without changing its decision.
 
     Cutting at the upper end would make good models equal, and decide the query by cost.
-    A row whose best estimate is outside is moved as a whole, which changes no decision;
-    only what is then still too low is cut.
+    So a row whose best is outside moves as a whole; what is then still too low is cut.
     """
     best = np.maximum.reduce(estimates, axis=1, keepdims=True)
     inside = np.minimum(np.maximum(best, low), high)
@@ -86,7 +90,7 @@ def keep_in_range(estimates: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:
     """Count the rows that an outcome of weight 1 stands for; 0 without outcomes."""
-    return np.divide(n_rows, mass, out=np.zeros(len(mass)), where=mass > 0)
+    return divide_known(n_rows, mass, empty=0.0)
 
 
 def best_on_average(quality: np.ndarray, cost: np.ndarray) -> int:

@@ -36,23 +36,20 @@ def round_up(money: float) -> float:
     return float(up.create_decimal_from_float(float(money)))
 
 
-def align_costs(
-    costs: Any, shape: tuple[int, int], models: np.ndarray, name: str = "costs"
-) -> np.ndarray:
-    """Check per-query costs, and put their columns in the order of `models`.
+def align_costs(costs: Any, shape: tuple[int, int], models: np.ndarray) -> np.ndarray:
+    """Check per-query costs of the shape of y, and put them in the order of `models`.
 
-    They must have the given shape, that of y; ``NaN`` is unknown. Columns without names
-    are in the order of `models` (n_models,) already.
+    ``NaN`` is unknown. Columns without names are in the order of `models` already.
     """
     if isinstance(costs, Mapping):
         raise ValueError(
-            f"{name} must be per query, a table of the shape of y, {tuple(shape)}; got "
+            f"costs must be per query, a table of the shape of y, {tuple(shape)}; got "
             "a dict. Prices per model belong in the constructor: costs=...; of columns "
             "by model make a table: pandas.DataFrame(...)."
         )
     # Before the numbers are read: arrays have no names.
-    columns = model_names(costs, name)
-    table = read_numbers(costs, name)
+    columns = model_names(costs, "costs")
+    table = read_numbers(costs, "costs")
     if table.shape != tuple(shape):
         way_out = "Prices per model belong in the constructor: costs=..."
         named = set() if columns is None else set(columns)
@@ -60,41 +57,36 @@ def align_costs(
         if named & set(models) and named != set(models):
             way_out = (
                 f"Not in y: {format_names(sorted(named - set(models)))}; missing from "
-                f"{name}: {format_names(sorted(set(models) - named))}."
+                f"costs: {format_names(sorted(set(models) - named))}."
             )
         raise ValueError(
-            f"{name} must be per query, of the shape of y, {tuple(shape)}; got "
+            f"costs must be per query, of the shape of y, {tuple(shape)}; got "
             f"{table.shape}. {way_out}"
         )
-    table = reorder_columns(table, columns, models, name)
+    table = reorder_columns(table, columns, models, "costs")
     # NaN is not below 0, and passes.
     negative = (table < 0).any(axis=0)
     if negative.any():
         raise ValueError(
-            f"{name} must not be negative; got negative costs for the models "
+            "costs must not be negative; got negative costs for the models "
             f"{format_names(models[negative])}."
         )
     return table
 
 
-def check_call_costs(
-    costs: Any, n_queries: int, name: str = "costs"
-) -> np.ndarray | float:
+def check_call_costs(costs: Any, n_queries: int) -> np.ndarray | float:
     """Check the costs of one model: a price, or money per call (n_queries,)."""
     if np.ndim(costs) == 0:
-        return check_number(costs, name, low=0.0)
-    costs = check_column(costs, n_queries, name)
+        return check_number(costs, "costs", low=0.0)
+    costs = check_column(costs, n_queries, "costs")
     if np.isnan(costs).all():
-        raise ValueError(f"{name} has no known cost: all are NaN; give a price.")
-    check_not_negative(costs, name)
+        raise ValueError("costs has no known cost: all are NaN; give a price.")
+    check_not_negative(costs, "costs")
     return costs
 
 
 def check_prices(prices: Any, models: np.ndarray, name: str = "costs") -> np.ndarray:
-    """Check per-model prices, by position or by name: float64 of shape (n_models,).
-
-    They come out in the order of `models`, ``NaN`` where unknown.
-    """
+    """Check per-model prices, ``NaN`` where unknown, in the order of `models`."""
     prices = as_mapping(prices, models)
     if isinstance(prices, Mapping):
         prices = {str(name): price for name, price in prices.items()}
@@ -143,10 +135,9 @@ def check_same_prices(state: Mapping[str, Any]) -> None:
 def _are_same(one: Any, other: Any) -> bool:
     """Whether two values of the `costs` parameter are the same prices."""
     try:
-        # Fails for arrays, which are compared below.
         if bool(one == other):
             return True
-    except (TypeError, ValueError):  # arrays
+    except (TypeError, ValueError):  # arrays, which are compared below
         pass
     # By name, so that another order of the names is no change.
     one, other = as_mapping(one), as_mapping(other)
@@ -178,10 +169,7 @@ def _explain_no_price(prices: Any, name: str) -> ValueError:
 def check_spend(
     costs: Any, shape: tuple[int, int], models: np.ndarray | None = None
 ) -> np.ndarray:
-    """Check observed costs, per model or per query, also by name.
-
-    They come out per query, of the given shape, in the order of `models`.
-    """
+    """Make observed costs, per model or per query, a table in the order of `models`."""
     if costs is None:
         raise ValueError(
             f"costs must be given, of shape ({shape[1]},) or {tuple(shape)}: nothing "

@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 
 from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._table.averages import outcome_mass
+from skroute._table.averages import divide_known, outcome_mass
 
 # Number of rows from which a prompt is a block. In small tables it is a tenth of the
 # rows, but at least `_SMALLEST_BLOCK`.
@@ -48,29 +48,21 @@ _N_SAMPLED = 2048
 _INNER = (0.05, 0.95)
 
 # What `average_duplicates` does with a row: keep it, leave it out, or put there the
-# average whose number is the place less 2.
+# average whose number is the place less 2. Never negative: clusters send it unsigned.
 _KEPT, _LEFT_OUT, _AVERAGED = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Which rows are duplicates of one prompt.
+    """Which rows are duplicates of one prompt."""
 
-    Attributes
-    ----------
-    first : ndarray of int of shape (n_queries,)
-        A row that stands for the prompt of each row, the same for all its rows.
-    count : ndarray of int of shape (n_queries,)
-        Number of rows of the prompt.
-    group : ndarray of int of shape (n_queries,) or None
-        Groups that the user wants to be held out together.
-    has_blocks : bool
-        Whether prompts of very many rows are blocks.
-    """
-
+    #: A row that stands for the prompt of each row, (n_queries,), and its number of
+    #: rows.
     first: np.ndarray
     count: np.ndarray
+    #: Groups that the user wants to be held out together, (n_queries,).
     group: np.ndarray | None = None
+    #: Whether prompts of very many rows are blocks.
     has_blocks: bool = True
 
     @property
@@ -126,9 +118,8 @@ def find_duplicates(
     cluster (`executor`) X is the handle of a column.
 
     Rows are projected on eight directions and compared within the cells of eight
-    shifted grids, so the cost is linear in the number of rows. In a cell each row is
-    compared with the first of its prompt, so rows of one prompt lie within a few limits
-    of each other: a chain of near rows does not become one prompt.
+    shifted grids, so the cost is linear in their number. In a cell each row is compared
+    with the first of its prompt: a chain of near rows does not become one prompt.
     """
     n_queries = executor.count(X)
     sample = executor.take(X, sample_evenly(n_queries, _N_SAMPLED))
@@ -137,9 +128,8 @@ def find_duplicates(
     directions = None
     # Random projections keep distances on average.
     if n_features > _N_DIRECTIONS:
-        rng = np.random.default_rng(0)
-        directions = rng.standard_normal((n_features, _N_DIRECTIONS))
-        directions /= np.sqrt(_N_DIRECTIONS)
+        normal = np.random.default_rng(0).standard_normal((n_features, _N_DIRECTIONS))
+        directions = normal / np.sqrt(_N_DIRECTIONS)
     points = executor.gather(executor.map(_project, X, centre, scale, directions))
     # All points are compared in one place: few numbers for each query.
     first = _match_points(points)
@@ -179,7 +169,7 @@ def _project(
     scale: np.ndarray,
     directions: np.ndarray | None,
 ) -> np.ndarray:
-    """Coordinates of queries in which distances are compared."""
+    """Find the coordinates of queries in which distances are compared."""
     width = X.shape[1] if directions is None else directions.shape[1]
     points = np.empty((len(X), width))
     for part in chunks(len(X)):
@@ -267,10 +257,8 @@ def average_duplicates(
     def mean(table: Any) -> Any:
         values = np.asarray(executor.take(table, several))
         known = outcome_mass(values, mass)
-        total = of_prompt @ (known * np.nan_to_num(values))
-        count = of_prompt @ known
-        means = np.full(total.shape, np.nan)
-        np.divide(total, count, out=means, where=count > 0)
+        total, count = of_prompt @ (known * np.nan_to_num(values)), of_prompt @ known
+        means = divide_known(total, count)
         return executor.map(_replace_rows, table, place, executor.share(means), np.nan)
 
     if mass is not None:

@@ -70,10 +70,8 @@ def default_names(n_models: int) -> np.ndarray:
 
 def estimate_names(models: np.ndarray) -> np.ndarray:
     """Column names of a router's estimates: qualities first, then costs."""
-    return np.array(
-        [f"{kind}__{model}" for kind in ("quality", "cost") for model in models],
-        dtype=object,
-    )
+    names = [f"{kind}__{model}" for kind in ("quality", "cost") for model in models]
+    return np.array(names, dtype=object)
 
 
 def as_mapping(prices: Any, models: Any = None) -> Any:
@@ -87,7 +85,9 @@ def as_mapping(prices: Any, models: Any = None) -> Any:
         return prices
     labels = [str(label) for label in index]
     # 0, 1, 2... may still be the names of models that are called by numbers.
-    if _is_numbered(index) and (models is None or set(labels) != set(models)):
+    is_range = type(index).__name__ == "RangeIndex"
+    is_numbered = is_range and (index.start, index.step) == (0, 1)
+    if is_numbered and (models is None or set(labels) != set(models)):
         return prices
     named = dict(zip(labels, prices.tolist(), strict=True))
     if len(named) < len(labels):
@@ -100,14 +100,12 @@ def as_mapping(prices: Any, models: Any = None) -> Any:
 
 
 def check_rows(**tables: Any) -> None:
-    """Refuse tables whose row labels contradict each other.
+    """Refuse tables whose row labels contradict each other (see `is_mismatch`).
 
-    Rows are matched by their position. The labels of pandas tables must then agree:
-    the same labels in another order, as in a table that was shuffled, are refused, and
-    so are other names. Labels that are numbers, which pandas gives by itself, and those
-    that repeat (such as the task of each query) do not name a row: they go with any
-    other labels. Tables come by the names of their arguments, and an error tells to
-    reorder the later of two. Of a dict, each column is looked at.
+    Rows are matched by their position: the same labels in another order, as in a table
+    that was shuffled, are refused, and so are other names. Tables come by the names of
+    their arguments, and an error tells to reorder the later of two. Of a dict, each
+    column is looked at.
     """
     labels = {
         name: table.index
@@ -116,9 +114,8 @@ def check_rows(**tables: Any) -> None:
     }
     # Every pair, because labels that are numbers agree with anything.
     for (one, known), (other, found) in combinations(labels.items(), 2):
-        if len(known) != len(found):
-            continue  # the check of shapes says it better
-        if not is_mismatch(known, found):
+        # Of other lengths the check of shapes says it better.
+        if len(known) != len(found) or not is_mismatch(known, found):
             continue
         if found.isin(known).all():
             raise ValueError(
@@ -147,26 +144,17 @@ def _each_table(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def is_mismatch(known: Any, found: Any) -> bool:
     """Whether the labels of as many rows say that these do not match by position.
 
-    Both must name their rows, each label once, and be the same in another order, or
-    others that are no numbers.
+    Labels that repeat (such as the task of each query) do not name a row, nor do
+    numbers, which pandas gives by itself, unless they are a permutation.
     """
     if known.equals(found) or not (known.is_unique and found.is_unique):
         return False
-    # Labels that are numbers do not name rows, unless they are a permutation.
     numbers = {"integer", "floating"} & {known.inferred_type, found.inferred_type}
     return not numbers or bool(found.isin(known).all())
 
 
-def _is_numbered(index: Any) -> bool:
-    """Whether pandas numbered the rows by itself."""
-    return type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
-
-
 def reorder_columns(
-    table: np.ndarray,
-    columns: np.ndarray | None,
-    models: np.ndarray | None,
-    name: str,
+    table: np.ndarray, columns: np.ndarray | None, models: np.ndarray | None, name: str
 ) -> np.ndarray:
     """Put the named columns of a table in the order of the models."""
     if columns is None or models is None:
@@ -182,12 +170,8 @@ def reorder_columns(
 
 
 def format_names(names: Any, most: int = 5) -> str:
-    """Write names out in an error, the first few of them.
-
-    What a terminal would not show, or act upon, is escaped.
-    """
-    names = [str(name) for name in names]
-    names = [name if name.isprintable() else ascii(name) for name in names]
+    """Write the first few names out in an error, safe to show in a terminal."""
+    names = [name if name.isprintable() else ascii(name) for name in map(str, names)]
     if not names:
         return "none"
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -1,8 +1,4 @@
-"""Outcomes and costs of a training table: whether they are enough to fit a router.
-
-They are checked by sums over rows, in memory or on a cluster (see
-``skroute._compute.executor``).
-"""
+"""Outcomes and costs of a training table: whether they are enough to fit a router."""
 
 from __future__ import annotations
 
@@ -23,18 +19,8 @@ from skroute.exceptions import NoCostWarning, caller_level
 class Outcomes(NamedTuple):
     """What is checked of a training table besides the queries.
 
-    Attributes
-    ----------
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities; ``NaN`` where a model was not run, or its outcome is left out.
-    costs : ndarray of shape (n_queries, n_models)
-        Money per call; ``NaN`` where unknown.
-    per_query : bool
-        Whether the costs were given per query, or are one price per model.
-    weight : ndarray of shape (n_queries, n_models) or None
-        Weight of every outcome; positive where the quality is known, 0 elsewhere.
-    mean_costs : ndarray of shape (n_models,)
-        Mean money per call of each model.
+    `quality`, `costs`, `per_query` and `weight` are as in `RoutingTable`; `mean_costs`,
+    (n_models,), is the mean money per call.
     """
 
     quality: Any
@@ -54,9 +40,8 @@ def check_outcomes_of(
 ) -> Outcomes:
     """Check that outcomes and costs are enough to fit a router.
 
-    Its ``costs`` parameter holds the per-model prices, if any; `costs` and
-    `outcome_weight` are as in `check_routing_table`. On a cluster (`executor`)
-    tables are handles of columns.
+    They are as in `check_routing_table`, checked by sums over rows: on a cluster
+    (`executor`) tables are handles of columns.
     """
     observed = executor.get(
         executor.total(_find_observed, quality, combine=np.logical_or)
@@ -69,9 +54,7 @@ def check_outcomes_of(
         )
     weight = None
     if outcome_weight is not None:
-        weight = check_outcome_weight(
-            outcome_weight, quality, models, executor=executor
-        )
+        weight = _check_outcome_weight(outcome_weight, quality, models, executor)
         quality = executor.map(_keep_weighed, quality, weight)
     given = getattr(router, "costs", None)
     prices = None if given is None else check_prices(given, models)
@@ -95,9 +78,8 @@ def check_outcomes_of(
             )
         # A view, which takes no memory for the repeated prices.
         table = executor.map(_fill_prices, quality, prices)
-        return Outcomes(
-            quality, table, False, _drop_even_weights(weight, executor), prices
-        )
+        even = _drop_even_weights(weight, executor)
+        return Outcomes(quality, table, False, even, prices)
     # Checked in each part: a cluster holds the costs in partitions.
     table = executor.map(_read_call_costs, costs, quality, weight, prices, models)
     known, paid = executor.get(
@@ -118,22 +100,17 @@ def check_outcomes_of(
             NoCostWarning,
             stacklevel=caller_level(),
         )
-    mean_costs = means_from_sums(
-        executor.get(executor.total(weighted_sums, table, weight))
-    )
-    return Outcomes(
-        quality, table, True, _drop_even_weights(weight, executor), mean_costs
-    )
+    sums = executor.get(executor.total(weighted_sums, table, weight))
+    even = _drop_even_weights(weight, executor)
+    return Outcomes(quality, table, True, even, means_from_sums(sums))
 
 
 def _drop_even_weights(weight: Any, executor: Executor) -> Any:
-    """Weights, unless all outcomes that count weigh the same, as they do without."""
-    if (
-        weight is None
-        or executor.get(executor.total(_measure_unevenness, weight, combine=max)) > 1e-9
-    ):
-        return weight
-    return None
+    """Drop weights if all outcomes that count weigh the same, as they do without."""
+    if weight is None:
+        return None
+    unevenness = executor.total(_measure_unevenness, weight, combine=max)
+    return weight if executor.get(unevenness) > 1e-9 else None
 
 
 def _measure_unevenness(weight: np.ndarray) -> float:
@@ -175,12 +152,8 @@ def _read_call_costs(
     return table
 
 
-def check_outcome_weight(
-    weight: Any,
-    quality: Any,
-    models: np.ndarray,
-    name: str = "outcome_weight",
-    executor: Executor = IN_MEMORY,
+def _check_outcome_weight(
+    weight: Any, quality: Any, models: np.ndarray, executor: Executor
 ) -> Any:
     """Check weights of outcomes (n_queries, n_models), and scale those of every model.
 
@@ -192,38 +165,35 @@ def check_outcome_weight(
     ----------
     .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
     """
-    table = executor.map(_read_weight, weight, quality, models, name)
+    table = executor.map(_read_weight, weight, quality, models)
     largest = executor.get(executor.total(_find_largest, table, combine=np.maximum))
     if (largest == 0).any():
         raise ValueError(
-            f"{name} leaves no outcome of the models "
+            "outcome_weight leaves no outcome of the models "
             f"{format_names(models[largest == 0])}: all their weights are 0; drop "
             "their columns or weigh an outcome."
         )
     # Scaling by the largest keeps the squares of extreme weights finite.
     total, squares = executor.get(executor.total(_sum_weights, table, largest))
-    # Kish's effective number of outcomes is total**2 / squares.
     return executor.map(_scale_to_outcomes, table, largest, total / squares)
 
 
-def _read_weight(
-    weight: Any, quality: np.ndarray, models: np.ndarray, name: str
-) -> np.ndarray:
-    """Weights in the order of the models; 0 where the quality is unknown."""
-    columns = model_names(weight, name)
-    table = read_numbers(weight, name, finite=False)
+def _read_weight(weight: Any, quality: np.ndarray, models: np.ndarray) -> np.ndarray:
+    """Read weights in the order of the models; 0 where the quality is unknown."""
+    columns = model_names(weight, "outcome_weight")
+    table = read_numbers(weight, "outcome_weight", finite=False)
     if table.shape != quality.shape:
         raise ValueError(
-            f"{name} must have one weight per outcome, the shape of y, "
+            "outcome_weight must have one weight per outcome, the shape of y, "
             f"{quality.shape}; got {table.shape}."
         )
     # As costs, see `align_costs`.
-    table = reorder_columns(table, columns, models, name)
+    table = reorder_columns(table, columns, models, "outcome_weight")
     known = np.isfinite(quality)
     bad = known & ~(np.isfinite(table) & (table >= 0))
     if bad.any():
         raise ValueError(
-            f"{name} must be finite and not negative wherever y is known; got "
+            "outcome_weight must be finite and not negative wherever y is known; got "
             f"{table[bad][0]!r} for the model {models[bad.any(axis=0)][0]}. Give 0 to "
             "leave an outcome out."
         )
@@ -250,11 +220,9 @@ def check_complete(quality: np.ndarray, costs: np.ndarray | None = None) -> np.n
 
     Only on these can decisions be judged, so there must be one.
     """
-    known = np.isfinite(quality)
-    outcome = "quality"
+    known, outcome = np.isfinite(quality), "quality"
     if costs is not None:
-        known &= np.isfinite(costs)
-        outcome = "quality and cost"
+        known, outcome = known & np.isfinite(costs), "quality and cost"
     complete: np.ndarray = known.all(axis=1)
     if not complete.any():
         most, n_models = int(known.sum(axis=1).max()), known.shape[1]

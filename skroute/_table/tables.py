@@ -1,8 +1,6 @@
 """Checks of tables: queries, qualities, weights of outcomes, estimates.
 
-Everything that enters the package is checked once, and named in the error if it is
-wrong. Costs are checked in ``skroute._table.costs``, single numbers in
-``skroute._table.numbers``.
+Everything that enters the package is checked once, and named in the error if wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from skroute._table.names import (
     default_names,
     format_names,
     model_names,
-    reorder_columns,
 )
 from skroute._table.numbers import (
     LARGEST_FEATURE,
@@ -49,10 +46,8 @@ class RoutingTable(NamedTuple):
     ----------
     X : ndarray of shape (n_queries, n_features)
         Embeddings, float32 or float64.
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities, float64; ``NaN`` where a model was not run.
-    costs : ndarray of shape (n_queries, n_models)
-        Money per call, float64; ``NaN`` where unknown.
+    quality, costs : ndarray of shape (n_queries, n_models)
+        Qualities and money per call, float64; ``NaN`` where unknown.
     per_query : bool
         Whether the costs were given per query, or are one price per model.
     weight : ndarray of shape (n_queries, n_models) or None
@@ -67,20 +62,6 @@ class RoutingTable(NamedTuple):
     per_query: bool
     weight: np.ndarray | None = None
     duplicates: Duplicates | None = None
-
-
-class KeepsTable:
-    """Base of routers: what they keep of the table that they are fitted on."""
-
-    def _keep_table(self, models: np.ndarray, outcomes: Outcomes) -> None:
-        """Keep names and costs of the models, and forget an earlier table."""
-        self.models_ = models
-        self.costs_ = np.array(outcomes.mean_costs)
-        self._per_query_costs = outcomes.per_query
-        # Kept to notice prices that are set later: those need another fit.
-        self._fitted_costs = getattr(self, "costs", None)
-        # Training queries of an earlier fit no longer describe this router.
-        vars(self).pop("_training", None)
 
 
 def check_routing_table(
@@ -100,15 +81,8 @@ def check_routing_table(
     router : estimator
         The router that is being fitted; its ``costs`` parameter holds the per-model
         prices, if any.
-    X : array-like of shape (n_queries, n_features)
-        Embeddings of the queries.
-    y : array-like of shape (n_queries, n_models)
-        Quality of every model on every query, ``NaN`` where it was not run. Columns
-        of a pandas or polars DataFrame name the models.
-    costs : array-like of shape (n_queries, n_models), default=None
-        Money per call, ``NaN`` where unknown.
-    outcome_weight : array-like of shape (n_queries, n_models), default=None
-        Weight of every outcome; 0 leaves it out, with its cost.
+    X, y, costs, outcome_weight : array-like
+        As in `RankingRouter.fit`.
 
     Returns
     -------
@@ -120,33 +94,34 @@ def check_routing_table(
     ValueError
         If a shape, a name or a value is not as described.
     """
+    # An error leaves the draft unused, and the router as it was.
     with drafted(router) as draft:
-        return _check_routing_table(draft, X, y, costs, outcome_weight)
-
-
-def _check_routing_table(
-    router: BaseEstimator, X: Any, y: Any, costs: Any, outcome_weight: Any
-) -> RoutingTable:
-    """Check the table on a draft of the router, which an error leaves unused."""
-    check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
-    models = model_names(y)
-    quality = check_quality(y)
-    check_magnitude(quality, "y", LARGEST_OUTCOME)
-    # Names come from y; costs with names are then matched to them.
-    if models is None:
-        models = default_names(quality.shape[1])
-    outcomes = check_outcomes_of(router, models, quality, costs, outcome_weight)
-    X = check_vectors(router, X, reset=True)
-    check_consistent_length(X, quality)
-    return keep_table(router, models, X, outcomes)
+        check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
+        models = model_names(y)
+        quality = check_quality(y)
+        check_magnitude(quality, "y", LARGEST_OUTCOME)
+        # Names come from y; costs with names are then matched to them.
+        if models is None:
+            models = default_names(quality.shape[1])
+        outcomes = check_outcomes_of(draft, models, quality, costs, outcome_weight)
+        X = check_vectors(draft, X, reset=True)
+        check_consistent_length(X, quality)
+        return keep_table(draft, models, X, outcomes)
 
 
 def keep_table(
     router: Any, models: np.ndarray, X: Any, outcomes: Outcomes
 ) -> RoutingTable:
     """Set names and costs of the models on a router, and return its checked table."""
-    # Unbound, because the router need not be a `BaseRouter`.
-    KeepsTable._keep_table(router, models, outcomes)
+    # Training queries of an earlier fit no longer describe this router.
+    vars(router).pop("_training", None)
+    vars(router).update(
+        models_=models,
+        costs_=np.array(outcomes.mean_costs),
+        _per_query_costs=outcomes.per_query,
+        # Kept to notice prices that are set later: those need another fit.
+        _fitted_costs=getattr(router, "costs", None),
+    )
     return RoutingTable(
         X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
     )
@@ -246,13 +221,10 @@ def _is_plain(router: BaseEstimator, X: Any) -> bool:
         return float(np.vdot(X, X)) <= LARGEST_FEATURE**2
 
 
-def check_quality(
-    y: Any, name: str = "y", *, models: np.ndarray | None = None
-) -> np.ndarray:
+def check_quality(y: Any, name: str = "y") -> np.ndarray:
     """Check qualities (n_queries, n_models), ``NaN`` where unknown.
 
-    A vector is the column of a single model. Columns that have names are put in the
-    order of `models`.
+    A vector is the column of a single model.
     """
     if y is None:
         raise ValueError(
@@ -264,17 +236,17 @@ def check_quality(
             f"{name} must have shape (n_queries, n_models); got a scalar, {y!r}."
         )
     table = read_numbers(y, name)
-    # A vector becomes one column.
-    table = table.reshape(len(table), -1)
-    return reorder_columns(table, model_names(y, name), models, name)
+    # Columns whose names cannot be those of models are refused.
+    model_names(y, name)
+    return table.reshape(len(table), -1)
 
 
-def check_outcomes(y: Any, n_queries: int, name: str = "y") -> np.ndarray:
+def check_outcomes(y: Any, n_queries: int) -> np.ndarray:
     """Check qualities of one model (n_queries,), ``NaN`` where unknown."""
-    y = check_column(y, n_queries, name)
+    y = check_column(y, n_queries, "y")
     if np.isfinite(y).sum() < 2:
         raise ValueError(
-            f"{name} must have at least 2 outcomes that are not NaN, to tell what the "
+            "y must have at least 2 outcomes that are not NaN, to tell what the "
             f"model is worth; got {int(np.isfinite(y).sum())}."
         )
     return y
@@ -326,10 +298,9 @@ def check_input_features(input_features: Any, n_features: int) -> None:
 def check_choice(
     choice: Any, shape: tuple[int, int], models: np.ndarray | None = None
 ) -> np.ndarray:
-    """Check decisions, one per query: indices of models, or their names.
+    """Turn decisions, indices of models or their names, into checked indices.
 
-    They come out as indices (n_queries,) into the columns of a table of the given
-    shape, which `models` names.
+    They are (n_queries,), into the columns of a table of this shape named by `models`.
     """
     refuse_masked(choice, "choice")
     choice = np.asarray(choice)
