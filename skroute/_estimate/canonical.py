@@ -20,23 +20,12 @@ __all__ = ["Canonical", "take_columns"]
 
 @dataclass(frozen=True)
 class Canonical:
-    """Order of the models and unit of the qualities.
+    """Order of the models and unit of the qualities."""
 
-    Attributes
-    ----------
-    place : ndarray of int of shape (n_models,)
-        Position in the canonical order of each model of ``models_``.
-    worst : float
-        Quality that is 0 in the canonical unit: the worst in training.
-    extent : float
-        Difference from the best, which is 1.
-    seen : tuple of float
-        Range of the qualities seen, in the canonical unit; an added model may widen it.
-    """
-
-    place: np.ndarray
-    worst: float
-    extent: float
+    place: np.ndarray  # of each model of ``models_`` in the canonical order
+    worst: float  # quality that is 0 inside: the worst in training
+    extent: float  # difference from the best, which is 1
+    # Range of the qualities seen, in this unit; an added model may widen it.
     seen: tuple[float, float] = (0.0, 1.0)
 
     @classmethod

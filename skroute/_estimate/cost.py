@@ -15,20 +15,11 @@ __all__ = ["CostModel"]
 
 @dataclass(frozen=True)
 class CostModel:
-    """Expected cost of every model, in the canonical order.
+    """Expected cost of every model, in the canonical order."""
 
-    Attributes
-    ----------
-    prices : ndarray of shape (n_models,)
-        Mean money per call.
-    fit : RidgeFit or None
-        Regression of costs on scaled queries; ``None`` where prices are fixed.
-    low, high : ndarray of shape (n_models,)
-        The range of costs that each model showed.
-    """
-
-    prices: np.ndarray
-    fit: RidgeFit | None
+    prices: np.ndarray  # mean money per call, (n_models,)
+    fit: RidgeFit | None  # of costs on scaled queries; ``None`` where prices are fixed
+    # The range of costs that each model showed.
     low: np.ndarray
     high: np.ndarray
 

@@ -41,37 +41,19 @@ Pulls = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class QueryViews(SavesFields):
-    """What the regressions see of a query.
+    """What the regressions see of a query."""
 
-    Attributes
-    ----------
-    centre : ndarray of shape (n_features,)
-        Mean of the training queries.
-    scale : float
-        Their root mean squared distance from it; infinite where they do not differ.
-    basis : ndarray of shape (n_features, width) or None
-        Leading directions of wide embeddings.
-    centres : ndarray of shape (n_centres, width)
-        Landmarks, then the centres of each profile: one product gives the distances to
-        all of them. Its type is the precision of all that is computed.
-    sizes : tuple of int
-        Number of landmarks, and of centres of each profile.
-    gammas : tuple of float
-        Widths of the kernels on the landmarks.
-    softness : tuple of float
-        How softly queries belong to the clusters of each profile.
-    limits : tuple of float
-        Squared distances from the nearest landmark where trust begins to fall, and
-        where it ends.
-    """
-
-    centre: np.ndarray
-    scale: float
+    centre: np.ndarray  # mean of the training queries
+    scale: float  # their root mean squared distance from it; infinite if that is 0
+    # Leading directions of wide embeddings, (n_features, width).
     basis: np.ndarray | None
+    # Landmarks, then the centres of each profile, (n_centres, width): one product gives
+    # the distances to all. Its type is the precision of all that is computed.
     centres: np.ndarray
-    sizes: tuple[int, ...]
-    gammas: tuple[float, ...]
-    softness: tuple[float, ...]
+    sizes: tuple[int, ...]  # number of landmarks, and of centres of each profile
+    gammas: tuple[float, ...]  # widths of the kernels on the landmarks
+    softness: tuple[float, ...]  # how softly queries belong to clusters of each profile
+    # Squared distances from the nearest landmark where trust begins to fall, and ends.
     limits: tuple[float, float] = EVERYWHERE
 
     @cached_property
@@ -185,15 +167,8 @@ def fit_views(
     """Learn from unlabelled queries what the regressions see of a query.
 
     Each prompt counts once. `rng` draws the sample, the landmarks and the profiles.
-
-    Returns
-    -------
-    views : QueryViews
-        Views of any query.
-    training_views : callable
-        From training queries to the list of their views, had they not been trained on.
-    trust : ndarray of shape (n_queries,)
-        Trust in the training queries, had they not been among these.
+    Returns the views of any query, a callable from training queries to their views, had
+    they not been trained on, and the trust (n_queries,) in them likewise.
     """
     counted = np.flatnonzero(duplicates.counted)
     centre, scale, basis, sample, sampled = _fit_scaling(X, rng, counted, executor)

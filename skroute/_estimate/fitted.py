@@ -36,28 +36,15 @@ class ScoresPairs(Protocol):
 
 @dataclass(frozen=True)
 class FittedRouter(SavesFields):
-    """All that a ranking router estimates with; it is swapped in as a whole.
-
-    Attributes
-    ----------
-    canonical : Canonical
-        Order of the models, and unit of the qualities.
-    quality : QualityModel
-        Regressions of quality.
-    cost : CostModel
-        Prices, or regressions of cost.
-    ranker : PairRanker or None
-        Corrects the order of the models; ``None`` where it has not shown to help. It
-        knows a model only by its estimates, so it serves any pool.
-    rank_weight : float
-        Its share in the differences between models.
-    """
+    """All that a ranking router estimates with; it is swapped in as a whole."""
 
     canonical: Canonical
     quality: QualityModel
     cost: CostModel
+    # Corrects the order of the models; ``None`` where it has not shown to help. It
+    # knows a model only by its estimates, so it serves any pool.
     ranker: ScoresPairs | None = None
-    rank_weight: float = 0.0
+    rank_weight: float = 0.0  # its share in the differences between models
 
     def estimates(self, X: np.ndarray) -> Estimates:
         """Expected quality and cost of every model, (n_queries, n_models) each."""

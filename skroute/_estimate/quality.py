@@ -39,43 +39,23 @@ _LEAST_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class PairEstimates:
-    """Estimates and features of some queries.
+    """Estimates and features of some queries."""
 
-    Attributes
-    ----------
-    quality : ndarray of shape (n_queries, n_models)
-        Expected quality by the regressions alone, scaled to [0, 1].
-    features : ndarray of shape (n_queries, n_models, n_features)
-        Features of pairs.
-    trust : ndarray of shape (n_queries,)
-        How far they are to be believed: 1 near the training queries, 0 far from all.
-    """
-
+    # By the regressions alone, scaled to [0, 1], (n_queries, n_models).
     quality: np.ndarray
-    features: np.ndarray
+    features: np.ndarray  # of pairs, (n_queries, n_models, n_features)
+    # How far they are to be believed: 1 near the training queries, 0 far from all.
     trust: np.ndarray
 
 
 @dataclass(frozen=True)
 class HeldOutPairs:
-    """Estimates of training queries, each by a fit that did not see it.
+    """Estimates of training queries, each by a fit that did not see it."""
 
-    Attributes
-    ----------
-    quality : ndarray of shape (n_queries, n_models)
-        Expected quality by the regressions alone, scaled to [0, 1].
-    trust : ndarray of shape (n_queries,)
-        How far they are to be believed.
-    model : QualityModel
-        It weighs the predictions.
-    predictions : list of ndarray of shape (n_queries, n_models, n_strengths)
-        By each regression, out of fold.
-    options : Options
-        Strengths that are shown to the ranker.
-    """
-
+    # By the regressions alone, and how far to believe it, as in `PairEstimates`.
     quality: np.ndarray
     trust: np.ndarray
+    # It weighs the predictions of each regression, (n_queries, n_models, n_strengths).
     model: QualityModel
     predictions: list[np.ndarray]
     options: Options
@@ -114,33 +94,19 @@ class HeldOutPairs:
 
 @dataclass(frozen=True)
 class QualityModel(SavesFields):
-    """Expected quality of every model, in the canonical order and unit.
-
-    Attributes
-    ----------
-    views : QueryViews
-        What the regressions see of a query.
-    means : ndarray of shape (n_models,)
-        Mean quality of each model.
-    fits : list of RidgeFit
-        The regression on each view, at the strengths that the ranker sees. Behind
-        these outputs stands one more, its part in the expected quality (see
-        `append_weighted_part`).
-    weights : ndarray of shape (2, n_views, n_strengths)
-        Weights of the regressions, for the level of a query and for the differences
-        between its models.
-    common : list of RidgeFit
-        What the models that were fitted have in common, by each regression, as
-        deviation from their means.
-    strengths : list of int
-        Position on the grid of the best strength of each regression.
-    """
+    """Expected quality of every model, in the canonical order and unit."""
 
     views: QueryViews
-    means: np.ndarray
+    means: np.ndarray  # quality of each model, (n_models,)
+    # The regression on each view, at the strengths that the ranker sees. Behind these
+    # outputs stands one more, its part in the expected quality: `append_weighted_part`.
     fits: list[RidgeFit]
+    # Of the regressions, for the level of a query and for the differences between its
+    # models, (2, n_views, n_strengths).
     weights: np.ndarray
+    # What the fitted models have in common, as deviation from their means, by view.
     common: list[RidgeFit]
+    # Position on the grid of the best strength of each regression.
     strengths: list[int]
 
     @classmethod
@@ -160,36 +126,11 @@ class QualityModel(SavesFields):
     ) -> tuple[QualityModel, Any]:
         """Fit on all queries, and estimate each without its fold.
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Embeddings.
-        quality : ndarray of shape (n_queries, n_models)
-            Qualities, scaled to [0, 1]; ``NaN`` where unknown, no model without any.
-        fold : ndarray of int of shape (n_queries,)
-            Fold of each query.
-        rng : RandomState
-            Draws the views.
-        duplicates : Duplicates
-            Which queries are of one prompt.
-        n_landmarks : int, default=512
-            Centres of clusters that span the kernel regressions, at most.
-        weight : ndarray of shape (n_queries, n_models), default=None
-            Weight of every outcome, positive where it is known.
-        n_jobs : int, default=None
-            Threads, each of which fits one view at a time.
-        options : Options
-            Views, strengths and weights.
-        executor : Executor, default=IN_MEMORY
-            Where the queries are. Elsewhere X, `quality`, `fold`, `weight` and the
-            result are handles of columns.
-
-        Returns
-        -------
-        model : QualityModel
-            The fitted model.
-        held_out : HeldOutPairs
-            Out-of-fold estimates of the training queries.
+        Qualities (n_queries, n_models) are scaled to [0, 1], ``NaN`` where unknown, and
+        no model is without any; `weight` is that of every outcome. `rng` draws the
+        views, whose kernels are spanned by at most `n_landmarks` centres. Unless the
+        `executor` is in memory, X, `quality`, `fold` (n_queries,), `weight` and the
+        second result, a `HeldOutPairs`, are handles of columns.
         """
         means = means_from_sums(
             executor.get(executor.total(weighted_sums, quality, weight))

@@ -35,18 +35,10 @@ ComputeViews = Callable[[np.ndarray], list[np.ndarray]]
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """Coefficients of a ridge regression, of several outputs and strengths.
+    """Coefficients of a ridge regression, of several outputs and strengths."""
 
-    Attributes
-    ----------
-    coef : ndarray of shape (n_features, n_outputs, n_strengths)
-        Slopes.
-    intercept : ndarray of shape (n_outputs, n_strengths)
-        Intercepts.
-    """
-
-    coef: np.ndarray
-    intercept: np.ndarray
+    coef: np.ndarray  # (n_features, n_outputs, n_strengths)
+    intercept: np.ndarray  # (n_outputs, n_strengths)
 
     def predict(self, Phi: np.ndarray) -> np.ndarray:
         """Predict (n_queries, n_outputs, n_strengths)."""
@@ -121,9 +113,8 @@ class _Sums:
     def solve(self, basis: np.ndarray | None) -> RidgeFit | None:
         """Solve a ridge at all strengths; ``None`` if there are fewer than two rows.
 
-        The intercept is not penalised.
-
-        Coefficients are penalised under the map `basis`, and returned without it.
+        The intercept is not penalised. Coefficients are, under the map `basis`, and are
+        returned without it.
         """
         if self.n_rows < 2:
             return None
@@ -200,12 +191,10 @@ def fit_ridges(
 
     Parameters
     ----------
-    X : ndarray of shape (n_queries, n_features)
-        Inputs of `compute_views`.
-    Y : ndarray of shape (n_queries, n_outputs)
-        Targets; each output is fitted on the rows where it is not ``NaN``.
-    fold : ndarray of int of shape (n_queries,)
-        Fold of each query.
+    X, Y, fold, weight
+        Inputs of `compute_views`; targets (n_queries, n_outputs), each fitted on the
+        rows where it is not ``NaN``; the fold of each query; the weight of every
+        target, of which 0 leaves it out.
     compute_views : callable
         Turns rows of X into a list of their features, one table for each regression.
     scale : ndarray of shape (n_outputs,)
@@ -218,11 +207,8 @@ def fit_ridges(
         and not on their common level. Decisions compare outputs, and the differences
         are smaller than the level, so they need a smoother fit.
     offsets : tuple of int, default=(0,)
-        Strengths to keep, as steps on the grid from the one with the least error.
-    weight : ndarray of shape (n_queries, n_outputs), default=None
-        Weight of every target, in sums of squares and in errors; 0 leaves it out.
-    position : int, default=None
-        Position on the grid of the strength to fit, in place of that of least error.
+        Strengths to keep, as steps on the grid from the one with the least error, or
+        from `position`, if given.
     n_jobs : int or None, default=None
         Threads, each of which works on one regression at a time.
     executor : Executor, default=IN_MEMORY
@@ -231,12 +217,10 @@ def fit_ridges(
 
     Returns
     -------
-    fits : list of RidgeFit
-        On all rows, at the kept strengths.
-    out_of_fold : list of ndarray of shape (n_queries, n_outputs, n_kept)
-        Predictions of every row by fits without its fold.
-    positions : list of int
-        Position on the grid of the best strength of each regression.
+    tuple
+        A `RidgeFit` on all rows, predictions of every row without its fold, (n_queries,
+        n_outputs, n_kept), and the position of the best strength, each in a list over
+        the regressions.
     """
     if weight is not None:
         # A weight of 0 is as an unknown target.

@@ -48,23 +48,10 @@ def find_weights(
     Where all outcomes of a query are known, the two do not mix. Where few are known,
     their common error is subtracted only in part, and not at all where one is known.
 
-    Parameters
-    ----------
-    estimates : list of ndarray of shape (n_queries, n_models, n_regressions)
-        Estimates by some regressions each.
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities; ``NaN`` where unknown.
-    means : ndarray of shape (n_models,)
-        Means of the models, from which estimates and qualities deviate.
-    weight : ndarray of shape (n_queries, n_models), default=None
-        Weight of every outcome, positive where it is known.
-    executor : Executor, default=IN_MEMORY
-        Where the rows are. Elsewhere the tables are handles of columns.
-
-    Returns
-    -------
-    ndarray of shape (2, n_regressions)
-        Non-negative weights for the level of a query, and for the differences.
+    Estimates are of some regressions each, (n_queries, n_models, n_regressions) in a
+    list, `means` those of the models, from which all deviate. On a cluster the tables
+    are handles of columns. Returns non-negative weights (2, n_regressions), for the
+    level of a query and for the differences.
     """
     moments = executor.get(executor.total(_moments, quality, means))
     taken_off = _taken_off(moments, len(means))

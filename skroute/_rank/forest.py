@@ -40,35 +40,19 @@ class PairRanker(SavesFields):
     A pair goes left where its feature is at most the threshold. Nodes and leaves stand
     one tree after the other.
 
-    Attributes
-    ----------
-    n_features : int
-        Number of features.
-    n_leaves : ndarray of int of shape (n_trees,)
-        Leaves of each tree; it has one node less, and node 0 is its root.
-    feature : ndarray of int of shape (n_nodes,)
-        Feature of each node.
-    threshold : ndarray of shape (n_nodes,)
-        What the feature is compared with.
-    left, right : ndarray of int of shape (n_nodes,)
-        Children of each node: a later node of its tree, or leaf i of it as ``~i``.
-    value : ndarray of shape (sum of n_leaves,)
-        Values of the leaves.
-
-    Raises
-    ------
-    ValueError
-        If the arrays are anything but trees of finite numbers, whose features exist,
-        and in which every node but the root is the child of exactly one earlier node.
+    Raises a ``ValueError`` if the arrays are anything but trees of finite numbers,
+    whose features exist, and in which every node but the root is the child of exactly
+    one earlier node.
     """
 
     n_features: int
-    n_leaves: np.ndarray
-    feature: np.ndarray
-    threshold: np.ndarray
+    n_leaves: np.ndarray  # of each tree; it has one node less, and node 0 is its root
+    feature: np.ndarray  # of each node
+    threshold: np.ndarray  # what the feature is compared with
+    # Children of each node: a later node of its tree, or leaf i of it as ``~i``.
     left: np.ndarray
     right: np.ndarray
-    value: np.ndarray
+    value: np.ndarray  # of the leaves, (sum of n_leaves,)
 
     def __post_init__(self) -> None:
         _check_arrays(self)

@@ -14,14 +14,9 @@ _MAX_LEVELS = 31
 
 @dataclass(frozen=True)
 class Grades:
-    """The distinct qualities of some rows; adds up over parts of a table.
+    """The distinct qualities of some rows, ascending; adds up over parts of a table.
 
-    Attributes
-    ----------
-    values : ndarray of shape (n_values,)
-        In ascending order; if there are more than 31, only the first and the last.
-    crowded : bool
-        Whether there were more than 31 distinct qualities.
+    If there are more than 31 they are `crowded`, and only the first and last are kept.
     """
 
     values: np.ndarray
@@ -58,12 +53,8 @@ def label_grades(
     cheapest, 0 the most expensive). A small `tie_gain` ranks the cheaper of two equally
     good models higher; with a gain of 1 a router collapses to the cheapest model.
 
-    Returns
-    -------
-    labels : ndarray of int32 of shape (n_grades, n_models)
-        Positions in `gains`.
-    gains : ndarray of shape (n_labels,)
-        In ascending order.
+    Returns labels (n_grades, n_models), positions in the gains (n_labels,), which
+    ascend.
     """
     value = grades - grades[0]
     if value[-1] > 0:

@@ -29,25 +29,14 @@ _STEPS = 2.0**17
 class LambdaRankData:
     """Pairs of queries and models that LambdaRank is trained on.
 
-    Attributes
-    ----------
-    features : ndarray of shape (n_queries, n_models, n_features)
-        Features of pairs.
-    labels : ndarray of int of shape (n_queries, n_models)
-        Graded relevance: positions in the gains.
-    observed : ndarray of bool of shape (n_queries, n_models)
-        Pairs that were run; the others are left out.
-    start : ndarray of shape (n_queries, n_models)
-        Scores from which boosting starts; they are not part of a model.
-    fold : ndarray of int of shape (n_queries,)
-        Fold of each query.
+    Tables are (n_queries, n_models); features have one dimension more.
     """
 
     features: np.ndarray
-    labels: np.ndarray
-    observed: np.ndarray
-    start: np.ndarray
-    fold: np.ndarray
+    labels: np.ndarray  # graded relevance: positions in the gains
+    observed: np.ndarray  # pairs that were run; the others are left out
+    start: np.ndarray  # scores from which boosting starts; no part of a model
+    fold: np.ndarray  # (n_queries,)
 
     @classmethod
     def build(

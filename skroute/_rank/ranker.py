@@ -46,44 +46,13 @@ def fit_ranker(
 ) -> tuple[Any, PairRanker | None, float]:
     """Train a ranker without each fold, and one on all queries if these have helped.
 
-    Parameters
-    ----------
-    pairs : HeldOutPairs
-        Estimates and features of pairs, from fits without the query's fold.
-    quality : ndarray of shape (n_queries, n_models)
-        Qualities between 0 and 1, ``NaN`` where unknown.
-    costs : ndarray of shape (n_models,)
-        Mean money per call.
-    fold_array : ndarray of int of shape (n_queries,)
-        Fold of each query.
-    fold : ndarray of int of shape (n_queries,)
-        The same numbers as a column of the executor: a handle on a cluster.
-    weight : ndarray of shape (n_queries, n_models), default=None
-        Weight of every outcome.
-    tie_gain : float
-        Gain of the cheapest model over the most expensive where two are equally good.
-    n_estimators : int
-        Boosting rounds; 0 trains none.
-    seed : int
-        Seed of the column sampling.
-    n_threads, n_jobs : int
-        Threads of the training, and of the estimates.
-    params : dict
-        Further LightGBM parameters.
-    options : Options
-        When a ranker is trained, and followed.
-    executor : Executor, default=IN_MEMORY
-        Where the queries are.
+    `pairs` and qualities (n_queries, n_models), between 0 and 1, are those of training;
+    `costs` are means (n_models,). `fold_array` and `fold` are the same numbers, as an
+    array and as a column of the executor. `params` go to LightGBM.
 
-    Returns
-    -------
-    scores : ndarray of shape (n_queries, n_models) or None
-        Rank scores, out of fold.
-    ranker : PairRanker or None
-        The ranker; ``None`` where the models differ on too few queries, or where it has
-        not shown to help.
-    rank_weight : float
-        Its share in the differences between models.
+    Returns rank scores out of fold, the ranker, and its share in the differences
+    between models: ``(None, None, 0.0)`` where the models differ on too few queries, or
+    where it has not shown to help.
     """
     # Where all models tie there is nothing to rank, and the smallest gain for the
     # cheaper one would weigh as much as a right answer elsewhere.
