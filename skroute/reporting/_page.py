@@ -27,8 +27,6 @@ from skroute.reporting._text import (
     write_headline,
     write_interval,
     write_kept,
-    write_trust,
-    write_verdict,
 )
 
 # Largest number of positions of the slider.
@@ -63,7 +61,6 @@ def render(
     best, strongest = (
         str(curve.models[model]) for model in (curve.best_single, curve.strongest)
     )
-    verdict, evidence = write_verdict(findings.collapse, strongest)
     claim, meaning = write_headline(findings)
     readouts = _write_readouts(findings, stops, money)
     html = environment.get_template("report.html").render(
@@ -78,9 +75,6 @@ def render(
         meaning=meaning,
         interval=write_interval(findings.neutral),
         kept=write_kept(findings) if findings.reached else None,
-        verdict=verdict,
-        evidence=evidence,
-        trust=write_trust(findings, money),
         pictures=pictures,
         routers=_list_routers(findings, name),
         models=_list_models(findings),

@@ -67,7 +67,7 @@ def draw_pictures(
     curve, judged = findings.curve, findings.judged
     best = escape_label(curve.models[curve.best_single])
     pictures = {}
-    with _page_style():
+    with _set_page_style():
         ax = _make_axes()
         RoutingCurveDisplay(
             curve, oracle=findings.oracle, peers=findings.peers, name=name
@@ -123,7 +123,7 @@ def list_colors(findings: Findings) -> list[str]:
 
 
 @contextmanager
-def _page_style() -> Iterator[None]:
+def _set_page_style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skroute.reporting._findings import Collapse, Findings, Interval
+from skroute.reporting._findings import Findings, Interval
 
 _NOTHING = "\N{EN DASH}"
 _DIGITS = 3
 # Amounts below this are given per thousand queries.
 _SMALL = 0.1
-# Shares of the queries that go to the strongest model in vain, for the verdict.
-_SOME, _MANY = 0.2, 0.5
 
 
 def format_percent(share: float, unknown: str = _NOTHING) -> str:
@@ -80,9 +78,9 @@ def write_headline(findings: Findings) -> tuple[str, str]:
     queries = f"{curve.n_queries:,} held-out queries"
     if not findings.reached:
         point = findings.point
-        share = _share(curve.quality[point], curve.model_quality[curve.best_single])
+        share = _divide(curve.quality[point], curve.model_quality[curve.best_single])
         of_it = "" if share is None else f", {format_percent(share)} of {best}'s"
-        cost = _share(curve.cost[point], curve.model_cost[curve.best_single])
+        cost = _divide(curve.cost[point], curve.model_cost[curve.best_single])
         paid = "" if cost is None else f", for {format_percent(cost)} of its cost"
         return (
             f"The router does not reach the quality of {best}.",
@@ -138,8 +136,8 @@ def write_kept(findings: Findings) -> str | None:
         )
     if kept is None:
         return None
-    quality = _share(kept.quality, curve.model_quality[curve.best_single])
-    cost = _share(kept.cost, curve.model_cost[curve.best_single])
+    quality = _divide(kept.quality, curve.model_quality[curve.best_single])
+    cost = _divide(kept.cost, curve.model_cost[curve.best_single])
     gave = format_number(kept.quality) if quality is None else f"{quality:.1%} of it"
     paid = "" if cost is None else f" for {format_percent(cost)} of its cost"
     return (
@@ -148,42 +146,6 @@ def write_kept(findings: Findings) -> str | None:
     )
 
 
-def write_verdict(collapse: Collapse, strongest: str) -> tuple[str, str]:
-    """Write whether the router collapses, and the evidence."""
-    if collapse.in_vain >= _MANY:
-        verdict = f"It collapses: with money to spend, {strongest} is called in vain."
-    elif collapse.in_vain >= _SOME:
-        verdict = f"It leans on {strongest} more than it needs to."
-    else:
-        verdict = f"No collapse: {strongest} is rarely called in vain."
-    shares = collapse.strongest, collapse.needed, collapse.in_vain, collapse.worse
-    called, needed, in_vain, worse = map(format_percent, shares)
-    return verdict, (
-        f"Without a budget, the router sends {called} of the queries to {strongest}, "
-        f"the most expensive model, which is the only best one on {needed}. It calls "
-        f"it in vain, where another model is as good or better, on {in_vain}; on "
-        f"{worse} it calls another model that is not the best."
-    )
-
-
-def write_trust(findings: Findings, money: Money) -> str:
-    """Write how far the estimates can be trusted where decisions rely on them."""
-    at = findings.at_point
-    gap = at.expected_quality - at.quality
-    if abs(gap) < 0.005:
-        believed = "as it expected"
-    else:
-        believed = f"{abs(gap):.3f} {'less' if gap > 0 else 'more'}"
-    return (
-        f"On the calls that it chooses at this report's budget, the router expects a "
-        f"mean quality of {format_number(at.expected_quality)} and gets "
-        f"{format_number(at.quality)}, {believed}; it expects to pay "
-        f"{money.amount(at.expected_cost)} {money.per_text} and pays "
-        f"{money.amount(at.cost)}. Over all models the mean gap between expected and "
-        f"observed quality is {format_number(findings.calibration_error, 2)}."
-    )
-
-
-def _share(value: float, whole: float) -> float | None:
+def _divide(value: float, whole: float) -> float | None:
     """Divide by a whole; None where that is not positive."""
     return float(value / whole) if whole > 0 else None
