@@ -88,11 +88,11 @@ class OutcomeTable:
 def _number_equal_rows(X: Any) -> np.ndarray:
     """Number queries that are not embedded yet, equal ones alike: (n_queries, 1)."""
     first: dict[Any, int] = {}
-    numbers = [first.setdefault(key, len(first)) for key in _keys_of_rows(X)]
+    numbers = [first.setdefault(key, len(first)) for key in _list_row_keys(X)]
     return np.array(numbers, dtype=np.float64)[:, None]
 
 
-def _keys_of_rows(X: Any) -> list[Any]:
+def _list_row_keys(X: Any) -> list[Any]:
     """Return keys that are equal for equal rows, and for these only."""
     if issparse(X):
         X = X.tocsr()

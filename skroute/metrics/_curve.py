@@ -150,7 +150,7 @@ def routing_curve(
     Raises
     ------
     ValueError
-        If a shape or a value is wrong, or no query has complete outcomes.
+        If no query has complete outcomes.
 
     References
     ----------

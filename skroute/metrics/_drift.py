@@ -52,7 +52,7 @@ class Reference:
             # Where all rows are equal, shares of the variance are divided by 0.
             self._pca.fit(fitted)
         self._centre, self._scale = np.zeros(1), np.ones(1)
-        raw = self._coordinates(kept)
+        raw = self._measure_coordinates(kept)
         floor = _FLAT * np.sqrt(np.mean(np.square(kept).sum(axis=1))) or 1.0
         self._centre, self._scale = raw.mean(axis=0), raw.std(axis=0)
         self._scale = np.maximum(self._scale, floor)
@@ -69,7 +69,7 @@ class Reference:
         The coordinates are those on the components, and the distance from their span.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            raw = (self._coordinates(X) - self._centre) / self._scale
+            raw = (self._measure_coordinates(X) - self._centre) / self._scale
         # Embeddings whose coordinates overflow are placed far away.
         far = np.nan_to_num(raw, nan=_FAR, posinf=_FAR, neginf=-_FAR)
         return far.clip(-_FAR, _FAR).round(_DECIMALS)
@@ -88,7 +88,7 @@ class Reference:
         pvalue = min(float(test.pvalue) for test in tests)
         return statistic, min(1.0, len(tests) * pvalue)
 
-    def _coordinates(self, X: np.ndarray) -> np.ndarray:
+    def _measure_coordinates(self, X: np.ndarray) -> np.ndarray:
         components = self._pca.components_
         centred = X - self._pca.mean_
         along = centred @ components.T

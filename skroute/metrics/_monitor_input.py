@@ -53,7 +53,7 @@ def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
             f"of name to price; got shape {np.shape(costs)}. What each call did cost "
             "goes to update(decisions, costs=...)."
         )
-    _as_numbers(list(costs.values()) if isinstance(costs, Mapping) else costs)
+    _read_numbers(list(costs.values()) if isinstance(costs, Mapping) else costs)
     prices = check_prices(costs, models)
     check_magnitude(prices, "costs", LARGEST_OUTCOME)
     if np.isnan(prices).any():
@@ -109,7 +109,7 @@ def _is_missing(value: Any) -> bool:
 
 def check_spent(costs: Any, choices: np.ndarray) -> np.ndarray:
     """Check the cost of each call; float64, ``NaN`` where unknown."""
-    paid = _as_numbers(costs)
+    paid = _read_numbers(costs)
     if paid.shape != choices.shape:
         raise ValueError(
             f"costs must have one value per decision, shape {choices.shape}; got "
@@ -125,7 +125,7 @@ def check_spent(costs: Any, choices: np.ndarray) -> np.ndarray:
     return paid
 
 
-def _as_numbers(costs: Any) -> np.ndarray:
+def _read_numbers(costs: Any) -> np.ndarray:
     try:
         return np.asarray(fill_masked(costs), dtype=np.float64)
     except (TypeError, ValueError):

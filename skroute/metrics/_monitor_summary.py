@@ -80,26 +80,26 @@ class MonitorSummary:
         strongest, drift = "none, all have one price", "unknown"
         if np.isfinite(self.strongest_share):
             strongest = f"{self.strongest_share:.1%} of the calls"
-            strongest += self._limit("strongest_share")
+            strongest += self._write_limit("strongest_share")
         if np.isfinite(self.drift):
             drift = f"{self.drift:.2f} of 1, p = {self.drift_pvalue:.2g}"
-            drift += self._limit("drift")
+            drift += self._write_limit("drift")
         names = f" ({format_names(self.strongest)})" if self.strongest else ""
         return "\n".join(
             [
                 *lines,
                 f"entropy of the calls: {self.entropy:.2f} of 1, as "
                 f"{self.effective_models:.1f} models called equally often"
-                + self._limit("entropy", "at least"),
+                + self._write_limit("entropy", "at least"),
                 f"strongest model{names}: {strongest}",
-                f"spend: {self.mean_cost:.4g} per query{self._limit('mean_cost')}"
+                f"spend: {self.mean_cost:.4g} per query{self._write_limit('mean_cost')}"
                 f", {self.total_cost:.4g} since the start",
                 f"drift of the queries: {drift}",
                 f"alarms: {format_names(self.alarms)}",
             ]
         )
 
-    def _limit(self, name: str, word: str = "at most") -> str:
+    def _write_limit(self, name: str, word: str = "at most") -> str:
         return f" ({word} {self.limits[name]:.4g})" if name in self.limits else ""
 
 

@@ -179,14 +179,14 @@ class RoutingScorer:
         ruled = any(limit is not None for limit in limits)
         if rule is not None and (ruled or rule.tolerance != 0):
             warnings.warn(
-                f"{_name_of(self.metric)} judges the router at every budget, so the "
+                f"{_find_name(self.metric)} judges the router at every budget, so the "
                 "parameters of the BudgetDecider behind it do not change the score. "
                 "To judge its decisions, use make_routing_scorer('net_utility', "
                 "price=...), ('quality_within_budget', budget=...) or ('regret').",
                 IgnoredDeciderWarning,
                 stacklevel=caller_level(),
             )
-        judged = judge(estimator, X, y, costs, _name_of(self.metric))
+        judged = judge(estimator, X, y, costs, _find_name(self.metric))
         curve = judged.curve(self.scope, sample_weight)
         value = self.metric(curve, **self.kwargs)
         if _unwrap_partial(self.metric) is _curve_metrics.quality_neutral_cost:
@@ -203,7 +203,7 @@ class RoutingScorer:
         needed = metric in _KNOWN
         if metric is _choices.regret:
             needed = bool(self.kwargs.get("price"))
-        user = _name_of(metric) if needed else None
+        user = _find_name(metric) if needed else None
         y, costs, _ = observe(estimator, y, costs, user)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if not hasattr(estimator, "predict"):  # a pipeline whose decider is left out
@@ -220,7 +220,7 @@ class RoutingScorer:
 
     def __repr__(self) -> str:
         sign = "" if self.greater_is_better else ", greater_is_better=False"
-        return f"make_routing_scorer({_name_of(self.metric)}{sign})"
+        return f"make_routing_scorer({_find_name(self.metric)}{sign})"
 
 
 def _unwrap_partial(metric: Any) -> Any:
@@ -230,7 +230,7 @@ def _unwrap_partial(metric: Any) -> Any:
     return metric
 
 
-def _name_of(metric: Any) -> str:
+def _find_name(metric: Any) -> str:
     return getattr(_unwrap_partial(metric), "__name__", repr(metric))
 
 
@@ -247,6 +247,6 @@ def _check_arguments(metric: Any, response: str, kwargs: dict[str, Any]) -> None
         signature.bind(*given, **kwargs)
     except TypeError as error:
         raise ValueError(
-            f"{_name_of(metric)} cannot be called with the arguments of "
+            f"{_find_name(metric)} cannot be called with the arguments of "
             f"make_routing_scorer, {sorted(kwargs)}: {error}."
         ) from None
