@@ -188,7 +188,7 @@ class QualityModel(SavesFields):
             (len(views), len(X), *model._intercepts.shape[2:]), scaled.dtype
         )
         for fit, view, output in zip(model.fits, views, outputs, strict=True):
-            multiply(view, fit.rows, output.reshape(len(X), -1))
+            multiply(view, fit.rows, output.reshape(len(X), len(fit.rows)))
         outputs += model._intercepts
         return model.build_pairs(outputs, trust), scaled
 
