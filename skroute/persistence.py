@@ -51,12 +51,12 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
     TypeError
         If `router` is nothing that is saved this way.
     ValueError
-        If there is a part in it that no such file holds; names it. joblib saves it.
+        If no such file holds a part of it, which is named; joblib saves it.
 
     Notes
     -----
-    Beside this package's own, the file holds a few estimators of scikit-learn that are
-    nothing but numbers and text: ``Pipeline``, ``StandardScaler``, ``PCA``,
+    Beside this package's own, the file holds estimators of scikit-learn that are only
+    numbers and text: ``Pipeline``, ``StandardScaler``, ``PCA``,
     ``Normalizer``, ``TruncatedSVD``, ``TfidfVectorizer`` (on words, by its own rule),
     ``Ridge``, ``RidgeCV``, ``LinearRegression``, and ``KNeighborsRegressor`` fitted
     with ``algorithm="brute"`` (or on more than 15 features).

@@ -50,10 +50,10 @@ class Encoder:
             raise ValueError(f"{where} is nested too deeply to be saved.")
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, np.generic):
-            return self._encode_scalar(value, where)
         if isinstance(value, str):
             return self._encode_text(str(value))
+        if isinstance(value, np.generic):
+            return self._encode_scalar(value, where)
         if isinstance(value, int):
             return int(value)
         if isinstance(value, float):
@@ -91,8 +91,6 @@ class Encoder:
         return {"$": "text", "member": len(self.texts) - 1}
 
     def _encode_scalar(self, value: np.generic, where: str) -> Any:
-        if isinstance(value, np.str_):
-            return self._encode_text(str(value))
         name = value.dtype.name
         if name not in _DTYPES:
             raise ValueError(f"{where} is a {name}, which no router file holds.")

@@ -32,7 +32,6 @@ from skroute.cli.report import report
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-_EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
 _N_SHOWN = 8
 # Means of fewer test queries say little: one answer in fifty moves them by .02.
 _FEW_TESTED = 50
@@ -44,7 +43,7 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except _EXPECTED_ERRORS as error:
+        except (ValueError, TypeError, OSError, ImportError) as error:
             # Typer ends quietly at a closed pipe (`skroute route ... | head`).
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
@@ -60,9 +59,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Learn which LLM to call, and decide it under a budget.",
 )
-
 
 Format = StrEnum("Format", ["csv", "jsonl"])
 SeedsOption = Annotated[int, typer.Option(min=1, help="Number of splits.")]
@@ -109,7 +106,6 @@ def demo(
     from skroute.cli.files import load, save
     from skroute.cli.routed import decide
     from skroute.datasets import load_digits_pool
-    from skroute.evaluation import compare_routers
     from skroute.metrics import best_single
     from skroute.ranking import RankingRouter
 
@@ -122,15 +118,7 @@ def demo(
         "classifiers. Quality: 1 if the digit is read right, else 0. Cost: arithmetic "
         "operations."
     )
-    with console.progress("Comparing routers") as progress:
-        comparison = compare_routers(
-            pool.data,
-            pool.quality,
-            pool.costs,
-            models=pool.models,
-            seeds=range(seed, seed + seeds),
-            progress=progress,
-        )
+    comparison = _compare(pool.data, pool, seeds, seed)
     train, test = train_test_split(
         np.arange(len(pool.data)), test_size=0.3, random_state=seed
     )
@@ -180,7 +168,16 @@ def evaluate(
     console.check_out(json_file)
     with console.redirect_for(json_file):
         data = table.read()
-        comparison = _compare(data, table.path.name, seeds, test_size, seed)
+        n_tested = test_size * _print_content(data, table.path.name, test_size)
+        queries, encoder = take_queries(data, seed)
+        groups = group_prompts(data)
+        options = {"encoder": encoder, "groups": groups, "test_size": test_size}
+        comparison = _compare(queries, data, seeds, seed, **options)
+        if n_tested < _FEW_TESTED:
+            console.note(
+                "figures of so few test queries are rough; more complete queries would "
+                "tell more than more splits of these."
+            )
         console.print_budgets(comparison)
         console.print_comparison(
             comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
@@ -352,11 +349,9 @@ def route(
 app.command()(report)
 
 
-def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) -> Any:
-    """Print what a table holds, and compare routers on it."""
+def _print_content(data: Bunch, name: str, test_size: float) -> int:
+    """Print what a table holds; returns the number of its complete queries."""
     import numpy as np
-
-    from skroute.evaluation import compare_routers
 
     no_quality = np.isnan(data.quality).any(axis=1)
     no_cost = np.isnan(np.broadcast_to(data.costs, data.quality.shape)).any(axis=1)
@@ -368,22 +363,19 @@ def _compare(data: Bunch, name: str, seeds: int, test_size: float, seed: int) ->
         f"training, and left out of testing. {complete:,} are complete, about "
         f"{round(test_size * complete):,} of them are tested in each split."
     )
-    queries, encoder = take_queries(data, seed)
+    return complete
+
+
+def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
+    from skroute.evaluation import compare_routers
+
     with console.progress("Comparing routers") as progress:
-        comparison = compare_routers(
-            queries,
+        return compare_routers(
+            X,
             data.quality,
             data.costs,
             models=data.models,
-            encoder=encoder,
-            groups=group_prompts(data),
-            test_size=test_size,
             seeds=range(seed, seed + seeds),
             progress=progress,
+            **options,
         )
-    if test_size * complete < _FEW_TESTED:
-        console.note(
-            "figures of so few test queries are rough; more complete queries would "
-            "tell more than more splits of these."
-        )
-    return comparison

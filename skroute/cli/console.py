@@ -91,17 +91,17 @@ def print_comparison(comparison: Comparison, cost_note: str) -> None:
     columns = [name for name in _LEGEND if name not in hidden]
     table = _make_table("Router", *columns)
     results = comparison.results.values()
-    decimals = _count_decimals([result.mean("cost") for result in results])
+    money = _choose_format([result.mean("cost") for result in results])
     for result in results:
         cells = {
             "Quality": _format_with_error(result, "quality"),
-            "Cost": _format_number(result.mean("cost"), decimals),
-            "Of best": _format_percent(result.mean("relative_cost")),
+            "Cost": _format(result.mean("cost"), money),
+            "Of best": _format(result.mean("relative_cost"), ".0%"),
             "nAUC": _format_with_error(result, "normalized_auc"),
             "QNC": _format_neutral_cost(result),
-            "RCI": _format_number(result.mean("routing_collapse_index"), 2),
-            "Strongest": _format_percent(result.mean("strongest_call_share")),
-            "Fit s": _format_number(result.mean("fit_seconds"), 1),
+            "RCI": _format(result.mean("routing_collapse_index"), ".2f"),
+            "Strongest": _format(result.mean("strongest_call_share"), ".0%"),
+            "Fit s": _format(result.mean("fit_seconds"), ",.1f"),
         }
         style = "dim" if result.name == ORACLE else None
         table.add_row(result.name, *(cells[name] for name in columns), style=style)
@@ -122,10 +122,10 @@ def print_budgets(comparison: Comparison) -> None:
 
     names, cells = [], []
     asked = comparison.budgets.mean(axis=0)
-    decimals = _count_decimals(asked)
+    money = _choose_format(asked)
     for share, limit in zip(BUDGET_SHARES, asked, strict=True):
         names += [f"{share:.0%}", "of it"]
-        cells += [_format_number(limit, decimals), ""]
+        cells += [_format(limit, money), ""]
     table = _make_table("Router", *names)
     table.add_row("asked", *cells)
     for result in comparison.results.values():
@@ -134,7 +134,7 @@ def print_budgets(comparison: Comparison) -> None:
         cells = []
         for paid, limit in zip(result.spent.mean(axis=0), asked, strict=True):
             ratio = paid / limit if limit > 0 else math.nan
-            cells += [_format_number(paid, decimals), _format_percent(ratio)]
+            cells += [_format(paid, money), _format(ratio, ".0%")]
         table.add_row(result.name, *cells)
     heading(
         "Mean cost spent for each budget (0%: cheapest calls, 100%: most expensive)"
@@ -146,11 +146,10 @@ def tabulate_routed(routed: pd.DataFrame) -> Table:
     """Tabulate routed queries, a row for each."""
     table = _make_table("Query", "Model", "Expected quality", "Expected cost")
     table.columns[1].justify = "left"
-    decimals = _count_decimals(routed["expected_cost"])
+    money = _choose_format(routed["expected_cost"])
     for row in routed.itertuples():
-        cost = _format_number(row.expected_cost, decimals)
-        quality = _format_number(row.expected_quality, 2)
-        table.add_row(row.prompt, row.model, quality, cost)
+        quality = _format(row.expected_quality, ",.2f")
+        table.add_row(row.prompt, row.model, quality, _format(row.expected_cost, money))
     return table
 
 
@@ -201,24 +200,21 @@ def _make_table(first: str, *others: str) -> Table:
     return table
 
 
-def _format_number(value: float, decimals: int) -> str:
-    return _UNDEFINED if math.isnan(value) else f"{value:,.{decimals}f}"
+def _format(value: float, spec: str) -> str:
+    return _UNDEFINED if math.isnan(value) else format(value, spec)
 
 
-def _count_decimals(values: Iterable[float], digits: int = 3) -> int:
-    """Count the decimals that give the largest value this number of digits."""
+def _choose_format(values: Iterable[float]) -> str:
+    """Choose as many decimals as give the largest value three digits."""
     largest = max((value for value in values if math.isfinite(value)), default=0.0)
-    return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
+    decimals = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
+    return f",.{max(0, decimals)}f"
 
 
 def _format_with_error(result: RouterResult, metric: str) -> str:
-    text, error = _format_number(result.mean(metric), 3), result.standard_error(metric)
+    text, error = _format(result.mean(metric), ",.3f"), result.standard_error(metric)
     # ".004" instead of "0.004" keeps the column narrow.
     return text if math.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
-
-
-def _format_percent(share: float) -> str:
-    return _UNDEFINED if math.isnan(share) else f"{share:.0%}"
 
 
 def _format_neutral_cost(result: RouterResult) -> str:
@@ -227,7 +223,7 @@ def _format_neutral_cost(result: RouterResult) -> str:
     values = result.scores["quality_neutral_cost"]
     reached = np.isfinite(values)
     if reached.all():
-        return _format_number(values.mean(), 2)
+        return _format(values.mean(), ",.2f")
     if not reached.any():
         return "not reached"
     return f"reached {reached.sum()}/{len(values)}"

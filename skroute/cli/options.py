@@ -31,6 +31,8 @@ TestSizeOption = Annotated[
     float, typer.Option(help="Share of the queries that is tested on.")
 ]
 
+_BY_NAME = Parameter.KEYWORD_ONLY
+
 Duplicates = StrEnum("Duplicates", {"refuse": "raise", "mean": "mean"})
 OnInfeasible = StrEnum("OnInfeasible", {"refuse": "raise", "cheapest": "cheapest"})
 Scope = StrEnum("Scope", ["mean", "query", "batch"])
@@ -71,11 +73,8 @@ def _option(
     name: str, kind: Any, help_: str, metavar: str | None = None, default: Any = None
 ) -> Parameter:
     """Declare an option; keyword-only, so that required ones may follow it."""
-    option = typer.Option(metavar=metavar, help=help_)
-    annotation = Annotated[kind, option]
-    return Parameter(
-        name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
+    declared = Annotated[kind, typer.Option(metavar=metavar, help=help_)]
+    return Parameter(name, _BY_NAME, default=default, annotation=declared)
 
 
 def _column(name: str, help_: str) -> Parameter:
@@ -84,7 +83,7 @@ def _column(name: str, help_: str) -> Parameter:
 
 _TABLE = Parameter(
     "table",
-    Parameter.KEYWORD_ONLY,
+    _BY_NAME,
     annotation=Annotated[
         Path,
         typer.Argument(
@@ -179,7 +178,7 @@ def _replacing(
 
         merged: list[Parameter] = []
         for parameter in signature(command, eval_str=True).parameters.values():
-            replaced = parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            replaced = parameter.replace(kind=_BY_NAME)
             merged += parameters if parameter.name == argument else [replaced]
         run.__signature__ = Signature(merged)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in merged}

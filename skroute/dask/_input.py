@@ -210,10 +210,8 @@ def _check_outcomes(
     `names` are what the arguments are called that `frames` are partitions of.
     """
     _check_part(part, "y", n_rows, announced)
-    labels = [frame.index for frame in frames]
-    for (one, known), (other, found) in combinations(
-        zip(names, labels, strict=True), 2
-    ):
+    labels = zip(names, (frame.index for frame in frames), strict=True)
+    for (one, known), (other, found) in combinations(labels, 2):
         if is_mismatch(known, found) or _is_shuffled(known, found):
             raise ValueError(
                 f"{other} and {one} must have the same row labels in each partition: "
@@ -233,11 +231,10 @@ def _is_shuffled(labels: Any, others: Any) -> bool:
     """
     if labels.equals(others) or not (labels.is_unique and others.is_unique):
         return False
-    counted = any(
-        type(index).__name__ == "RangeIndex" and index[:1].tolist() == [0]
-        for index in (labels, others)
-    )
-    return not counted and bool(labels.isin(others).any())
+    for index in (labels, others):
+        if type(index).__name__ == "RangeIndex" and index[:1].tolist() == [0]:
+            return False
+    return bool(labels.isin(others).any())
 
 
 def _check_part(part: Any, name: str, n_rows: int, announced: list[str] | int) -> None:

@@ -69,18 +69,16 @@ class Partitions(Executor):
     def map(self, function: Callable[..., Any], *arguments: Any) -> Column:
         """Compute a new column, a partition at a time."""
         places = [i for i, value in enumerate(arguments) if isinstance(value, Column)]
-        constants = [None if i in places else v for i, v in enumerate(arguments)]
-        return Column(
-            self.client.map(
-                _call_on_part,
-                *(arguments[i].parts for i in places),
-                function=function,
-                places=places,
-                constants=constants,
-                key=_task_name(function),
-                pure=False,
-            )
+        parts = self.client.map(
+            _call_on_part,
+            *(arguments[i].parts for i in places),
+            function=function,
+            places=places,
+            constants=[None if i in places else v for i, v in enumerate(arguments)],
+            key=_task_name(function),
+            pure=False,
         )
+        return Column(parts)
 
     def total(
         self,
@@ -138,12 +136,8 @@ class Partitions(Executor):
         slim = values
         if values.dtype.kind in "iu":
             slim = values.astype(np.min_scalar_type(values.max()))
-        return Column(
-            [
-                self._submit(np.array, slim[start:end])
-                for start, end in zip(self.starts, self.ends, strict=True)
-            ]
-        )
+        ends = zip(self.starts, self.ends, strict=True)
+        return Column([self._submit(np.array, slim[slice(*part)]) for part in ends])
 
     def threads(self, n_jobs: int | None) -> int:
         """Threads for what need not be done one after the other: they only wait."""
@@ -166,13 +160,12 @@ class Partitions(Executor):
         import dask
         import dask.array as da
 
-        lengths = self.ends - self.starts
-        return da.concatenate(
-            [
-                da.from_delayed(dask.delayed(part), (int(length), width), np.float64)
-                for part, length in zip(column.parts, lengths, strict=True)
-            ]
-        )
+        lengths = (self.ends - self.starts).tolist()
+        parts = [
+            da.from_delayed(dask.delayed(part), (length, width), np.float64)
+            for part, length in zip(column.parts, lengths, strict=True)
+        ]
+        return da.concatenate(parts)
 
 
 def fetch(client: Any, futures: list[Any]) -> list[Any]:

@@ -56,12 +56,11 @@ def _numbers(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> A
 class DaskRankingRouter(RankingRouter):
     """A :class:`~skroute.RankingRouter` that is fitted by a Dask cluster.
 
-    The table stays in its partitions. The regressions, their strengths and weights, the
-    costs and the price path are solved from sums over partitions. The LambdaRank model
-    learns from at most 131,072 pairs, whatever the table: they are gathered, and it is
-    trained where the client is. The fit is the one of :class:`~skroute.RankingRouter`
-    but for rounding, and :meth:`to_local` gives the plain router, which pickles and
-    serves without Dask.
+    The table stays in its partitions: the regressions, the costs and the price path are
+    solved from sums over them. The LambdaRank model learns from at most 131,072 pairs,
+    which are gathered where the client is. The fit is that of
+    :class:`~skroute.RankingRouter` but for rounding, and :meth:`to_local` gives the
+    plain router, which pickles and serves without Dask.
 
     Parameters
     ----------
@@ -85,10 +84,6 @@ colsample_bytree, tie_gain, n_landmarks, cv
     models_, costs_, ranker_, rank_weight_, n_features_in_, feature_names_in_
         As in :class:`~skroute.RankingRouter`.
 
-    See Also
-    --------
-    RankingRouter : The same on a table in memory; says what the parameters are for.
-
     Notes
     -----
     Every method that takes `X` answers a Dask collection lazily, with a dask array in
@@ -96,11 +91,10 @@ colsample_bytree, tie_gain, n_landmarks, cv
     dask array in these partitions, too; a batch cannot be solved, and caps of single
     queries that cannot be kept raise when the result is computed.
 
-    The client holds, whatever the size of the table: some 10,000 queries on which their
-    spread, directions and landmarks are found, 131,072 pairs for the ranker (about 13
-    MB), and some thousand queries on which budgets are settled. Of every query it holds
-    about 100 bytes, to keep duplicates together and to know how far estimates are
-    trusted, and the outcomes of duplicates, which are averaged.
+    Whatever the size of the table, the client holds some 10,000 queries (for spread,
+    directions and landmarks), 131,072 pairs (for the ranker, about 13 MB) and some
+    thousand queries on which budgets are settled; of every query, about 100 bytes, and
+    the outcomes of duplicates, which are averaged.
 
     Estimates are those of a local fit to about eight digits, however the table is
     partitioned; in single precision, to its rounding, 1e-7.

@@ -67,16 +67,11 @@ def call_lazily(
     shared = dask.delayed((router, constant or {}), traverse=False)
     call = dask.delayed(_call_unless_empty, pure=False)
     tail = () if width is None else (width,)
-    return da.concatenate(
-        [
-            da.from_delayed(
-                call(shared, method, tail, dtype, list(each), *arguments),
-                (size, *tail),
-                dtype=dtype,
-            )
-            for size, *arguments in zip(sizes, queries, *split, strict=True)
-        ]
-    )
+    parts = []
+    for size, *rows in zip(sizes, queries, *split, strict=True):
+        part = call(shared, method, tail, dtype, list(each), *rows)
+        parts.append(da.from_delayed(part, (size, *tail), dtype=dtype))
+    return da.concatenate(parts)
 
 
 def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
