@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -312,9 +312,9 @@ class Decoder:
         # Checked after it is upgraded: the checks know today's attributes.
         state = upgrade(tag, state, self._written)
         check_object_state(tag, state)
-        estimates, make = issubclass(kind, BaseEstimator), cast(Any, kind)
+        estimates = issubclass(kind, BaseEstimator)
         # No constructor runs: it might compute, or open a file.
-        made = make.__new__(make)
+        made = kind.__new__(kind)
         # Our estimators would ask for the version that pickled them.
         ours = estimates and kind.__module__.startswith("skroute.")
         if hasattr(kind, "__setstate__") and not ours:

@@ -63,17 +63,16 @@ _LONGEST_TERM = 10
 
 
 @cache
-def find_class(tag: str) -> type | None:
+def find_class(tag: str) -> Any:
     """Class of a tag; ``None`` for a tag that is not in the table."""
     if tag not in _CLASSES:
         return None
     module, name = _CLASSES[tag].rsplit(".", 1)
-    found: type = getattr(import_module(module), name)
-    return found
+    return getattr(import_module(module), name)
 
 
 @cache
-def _tags() -> dict[type | None, str]:
+def _tags() -> dict[type, str]:
     return {find_class(tag): tag for tag in _CLASSES}
 
 

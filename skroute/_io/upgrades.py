@@ -33,10 +33,6 @@ def upgrade(tag: str, state: State, written: int) -> State:
     return state
 
 
-def _find(tag: str) -> Any:
-    return find_class(tag)
-
-
 def _name_what_was_settled(state: State) -> State:
     """A decider of format 1 does not say for which parameters it was settled."""
     if "models_" not in state:
@@ -57,10 +53,9 @@ def _gather_what_was_settled(state: State) -> State:
     if "models_" not in state:
         return state
     state = dict(state)
-    settled, rule = _find("Settled"), _find("Rule")
     return {
-        "_settled": settled(
-            rule(*state.pop("_rule")),
+        "_settled": find_class("Settled")(
+            find_class("Rule")(*state.pop("_rule")),
             state.pop("_price"),
             state.pop("_target"),
             state.pop("price_path_"),
@@ -100,7 +95,7 @@ def _read_trees(state: State) -> State:
     """A ranker of format 2 is a model in LightGBM's text format."""
     if set(state) != {"text"} or not isinstance(state["text"], str):
         raise ValueError("its model must be text")
-    trees: State = _find("PairRanker").from_text(state["text"]).__getstate__()
+    trees: State = find_class("PairRanker").from_text(state["text"]).__getstate__()
     return trees
 
 
@@ -120,10 +115,10 @@ def _gather_what_was_fitted(state: State) -> State:
         low = high = costs
     weight, ranker = state.pop("rank_weight_"), state.pop("ranker_")
     state["_first_pool"] = state.pop("_fitted", None)
-    state["_fitted"] = _find("FittedRouter")(
-        _find("Canonical")(place, *unit),
+    state["_fitted"] = find_class("FittedRouter")(
+        find_class("Canonical")(place, *unit),
         state.pop("_pairs"),
-        _find("CostModel")(costs[order], regression, low[order], high[order]),
+        find_class("CostModel")(costs[order], regression, low[order], high[order]),
         # A ranker that is not followed is no longer kept.
         ranker if weight > 0 else None,
         weight,

@@ -56,7 +56,7 @@ class _Refused:
 
 
 class Partitions(Executor):
-    """Rows in partitions: handles are columns, and futures of values.
+    """Rows in partitions: handles are columns, and futures of values on the workers.
 
     `lengths` holds the number of rows of each partition, none of them 0.
     """
@@ -96,7 +96,6 @@ class Partitions(Executor):
         return parts[0]
 
     def apply(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Compute a value from others, on one of the workers."""
         return self._submit(function, *arguments)
 
     def share(self, value: Any) -> Any:
@@ -109,11 +108,9 @@ class Partitions(Executor):
         return self._submit(_unpack, *(self._submit(bytes, p) for p in pieces))
 
     def get(self, value: Any) -> Any:
-        """Fetch a value."""
         return fetch(self.client, [value])[0]
 
     def count(self, column: Column) -> int:
-        """Count the rows."""
         return int(self.ends[-1])
 
     def take(self, column: Column, rows: np.ndarray) -> np.ndarray:
@@ -128,11 +125,9 @@ class Partitions(Executor):
         return found[np.argsort(np.concatenate(places))]
 
     def numbers(self, column: Column) -> Column:
-        """Make the column of the rows' numbers, beside a given one."""
         return self.map(_number_rows, column, Column(self.starts.tolist()))
 
     def split(self, values: np.ndarray, column: Column) -> Column:
-        """Make a column of an array of one value per row, beside a given one."""
         slim = values
         if values.dtype.kind in "iu":
             slim = values.astype(np.min_scalar_type(values.max()))
@@ -146,7 +141,6 @@ class Partitions(Executor):
     def gather(
         self, column: Column, join: Callable[[list[Any]], Any] = np.concatenate
     ) -> Any:
-        """Fetch a column of a few bytes per row, or of few rows: its parts joined."""
         return join(fetch(self.client, column.parts))
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
