@@ -38,7 +38,7 @@ from sklearn.model_selection import GridSearchCV
 from speed_report import report
 
 from skroute import RankingRouter
-from skroute._decide.memory import TrainingTradeOff
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute._table.tables import check_queries, check_routing_table
 from skroute.base import BaseRouter
 

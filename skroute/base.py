@@ -16,8 +16,8 @@ from skroute._decide.candidates import check_available
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
-from skroute._decide.memory import TrainingTradeOff
 from skroute._decide.rule import Rule, check_top_k
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import align_costs, check_same_prices
@@ -381,7 +381,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         check_rows(X=X, available=available, budget=rule.budget)
         rule.check()
         trade_off = getattr(self, "_training", None)
-        # Other tables may have names or lack a cheap slice, and are decided at once.
+        # A long array is estimated and decided in parts, if the rule lets queries be
+        # decided apart. Other tables may have row names, or be slow to slice.
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if trade_off is not None and plain and len(X) > _AT_ONCE:
             settled = self._settle(rule, trade_off)
@@ -397,7 +398,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
 
     def _settle(self, rule: Rule, trade_off: TrainingTradeOff) -> Settled:
         return trade_off.settle(
-            rule, yields_to_single=self._yields_to_single, averages=self._averages()
+            rule, may_call_single=self._may_call_single_model, averages=self._averages()
         )
 
     def _settle_for_call(
@@ -428,7 +429,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         return TrainingTradeOff.from_estimates(quality, cost)
 
     @property
-    def _yields_to_single(self) -> bool:
+    def _may_call_single_model(self) -> bool:
         """Whether one model answers all where cross-fitting shows that it is better."""
         return True
 

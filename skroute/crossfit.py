@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._decide.memory import TrainingTradeOff
 from skroute._decide.price_path import PricePath
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
 from skroute._table.names import check_rows

@@ -101,7 +101,7 @@ class DummyRouter(CrossFittedRouter):
         return np.hstack([self._believe(n_queries), cost])
 
     @property
-    def _yields_to_single(self) -> bool:
+    def _may_call_single_model(self) -> bool:
         # Other routers are compared with these strategies, so they are not improved on.
         return False
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import in_threads, openmp_threads, single_threaded
-from skroute._decide.memory import TrainingTradeOff
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute._estimate.canonical import Canonical, take_columns
 from skroute._estimate.cost import CostModel
 from skroute._estimate.fitted import FittedRouter, training_estimates
@@ -535,7 +535,7 @@ class RankingRouter(CrossFittedRouter):
         return quality, cost
 
     @property
-    def _yields_to_single(self) -> bool:
+    def _may_call_single_model(self) -> bool:
         # A larger gain gives up quality for money on purpose.
         return check_number(self.tie_gain, "tie_gain", low=0.0) < _GIVES_UP_QUALITY
 
@@ -546,17 +546,17 @@ class RankingRouter(CrossFittedRouter):
     def _fit_table(self, table: RoutingTable, executor: Executor = IN_MEMORY) -> Any:
         self._check_parameters()
         n_threads = openmp_threads(self.n_jobs)
-        # One thread of BLAS and of k-means: sums in another order are another fit.
+        # One thread of BLAS and of k-means: sums in another order are another fit. Only
+        # LightGBM's result does not depend on its threads.
         with single_threaded():
             return self._fit_stages(table, n_threads, executor)
 
     def _fit_stages(
         self, table: RoutingTable, n_threads: int, executor: Executor
     ) -> Any:
-        """Fit qualities, ranker and costs; returns out-of-fold estimates.
+        """Fit qualities, ranker and costs; returns out-of-fold qualities and costs.
 
-        Everything between `Canonical.fit` and `training_estimates` is in the canonical
-        order of models, and qualities are between 0 and 1.
+        They are (n_queries, 2 * n_models), in the caller's order and unit.
         """
         rng = check_random_state(self.random_state)
         options = self._options
@@ -570,21 +570,24 @@ class RankingRouter(CrossFittedRouter):
         )
         table = _average_table(table, duplicates, executor)
 
-        # From here on models are in the canonical order, and qualities in [0, 1].
+        # `quality`, `prices` and `weight` are in the canonical order of models, and
+        # qualities in [0, 1]; `table` stays in the caller's.
         canonical = Canonical.fit(table.quality, self.costs_, executor)
         order = canonical.order
         quality = executor.map(canonical.to_canonical, table.quality)
         prices, weight = self.costs_[order], table.weight
         if weight is not None:
             weight = executor.map(take_columns, weight, order)
-        # The same numbers twice: here as an array, and as a column beside the queries.
+        # Twice, because a column of queries may be on a cluster: the ranker is trained
+        # here, and needs the array.
         fold_array = draw_folds(duplicates, self.cv, rng)
         fold = executor.split(fold_array, table.X)
-        # Drawn here, so that the views do not change the seed of the trees.
+        # Drawn before the regressions draw from `rng`, so that other landmarks do not
+        # change the seed of the trees.
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)
-        quality_model, pairs = QualityModel.fit(
+        quality_model, held_out = QualityModel.fit(
             table.X,
             quality,
             fold,
@@ -599,7 +602,7 @@ class RankingRouter(CrossFittedRouter):
 
         self._log("ranking models", n_queries)
         scores, ranker, rank_weight = fit_ranker(
-            pairs,
+            held_out,
             quality,
             prices,
             fold_array,
@@ -633,12 +636,13 @@ class RankingRouter(CrossFittedRouter):
                 executor,
             )
 
+        # This is a new pool: nothing was added to it, or removed.
         self._first_pool = None
         self._fitted = FittedRouter(
             canonical, quality_model, cost_model, ranker, rank_weight
         )
         return executor.map(
-            training_estimates, executor.share(self._fitted), pairs, scores, expense
+            training_estimates, executor.share(self._fitted), held_out, scores, expense
         )
 
     def _check_parameters(self) -> None:

@@ -16,8 +16,8 @@ from sklearn.utils.validation import _is_fitted
 from threadpoolctl import threadpool_info
 
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
+from skroute._estimate.blending import rank_utility
 from skroute._estimate.options import OPTIONS
-from skroute._estimate.utility import rank_utility
 from skroute.datasets import make_routing
 
 DATA = make_routing(180, n_features=6, n_models=3, random_state=0)

@@ -78,12 +78,14 @@ class Settled:
         shadow_prices = assign_shadow_prices(quality, cost, price, allowed)
         preferred = None
         if price.single is not None:
-            # One model does better than routing, so it is called for all.
+            # On the training queries, one model did better by itself than routing.
             preferred = np.full(len(quality), price.single)
         elif self.averages is not None and self.rule.needs_training_path:
-            # Far queries have identical estimates: the price of all the others would
-            # send them to one model, which may be too cheap or too expensive.
-            far = self._find_far(quality)
+            # Queries far from training have identical estimates, the averages. The
+            # price of all the others would send them to one model, too cheap or too
+            # expensive. So a target gives them the model that meets it on average, and
+            # a mean budget is spread over them.
+            far = self._match_averages(quality)
             if len(far) and self.target is not None:
                 preferred = np.full(len(quality), -1)
                 preferred[far] = _choose_on_average(
@@ -100,8 +102,10 @@ class Settled:
         if preferred is not None:
             # A preferred model that is not allowed for a query is passed over.
             every = np.broadcast_to(allowed, quality.shape)
-            may_be = (preferred >= 0) & every[np.arange(len(quality)), preferred]
-            choice = np.where(may_be, preferred, choice)
+            # Where none is preferred, -1 reads the last column, which then counts for
+            # nothing.
+            is_called = (preferred >= 0) & every[np.arange(len(quality)), preferred]
+            choice = np.where(is_called, preferred, choice)
         return rank_fallbacks(
             choice, shadow_prices, quality, cost, available, self.rule, top_k
         )
@@ -123,7 +127,7 @@ class Settled:
             # parts.
             choices.append(self.decide(quality, cost, top_k=top_k).choice)
             if self.rule.has_mean_budget:
-                far = self._find_far(quality)
+                far = self._match_averages(quality)
                 far_rows.append(start + far)
                 far_estimates.append((quality[far], cost[far]))
             start += len(quality)
@@ -134,7 +138,7 @@ class Settled:
             choice[np.concatenate(far_rows)] = together.choice
         return choice
 
-    def _find_far(self, quality: np.ndarray) -> np.ndarray:
+    def _match_averages(self, quality: np.ndarray) -> np.ndarray:
         """Find the rows that are far from all training queries.
 
         A trust of 0 gives exactly the averages, and no other query has them all.

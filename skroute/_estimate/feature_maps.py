@@ -22,7 +22,12 @@ from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.options import OPTIONS, Options
-from skroute._estimate.trust import EVERYWHERE, find_trust, pull_factors, trust_at
+from skroute._estimate.trust import (
+    EVERYWHERE,
+    fit_trust_by_distance,
+    pull_factors,
+    trust_by_distance,
+)
 from skroute._table.duplicates import Duplicates
 
 __all__ = ["QueryViews", "fit_views"]
@@ -101,7 +106,10 @@ class QueryViews(SavesFields):
         """
         distance = self._distances(scaled, slice(None))
         nearest = np.minimum.reduce(distance[:, self._parts[0]], axis=1)
-        return trust_at(nearest, self.limits), [scaled, *self._maps(distance, pulls)]
+        return trust_by_distance(nearest, self.limits), [
+            scaled,
+            *self._maps(distance, pulls),
+        ]
 
     def first_view(self, X: np.ndarray) -> list[np.ndarray]:
         """The view that is the scaled embedding itself, as a list of one."""
@@ -196,7 +204,9 @@ def fit_views(
     )
     if len(views.landmarks) > 1 and options.trust:
         to_landmarks = executor.share(views.to_landmarks)
-        limits, trust = find_trust(to_landmarks, X, duplicates, every, executor)
+        limits, trust = fit_trust_by_distance(
+            to_landmarks, X, duplicates, every, executor
+        )
         views = replace(views, limits=limits)
     else:
         trust = executor.split(np.ones(executor.count(X)), X)

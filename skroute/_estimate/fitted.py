@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from skroute._compute.cached import SavesFields
+from skroute._estimate.blending import blend_rank_scores, log_odds
 from skroute._estimate.canonical import Canonical
 from skroute._estimate.cost import CostModel
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import HeldOutPairs, PairEstimates, QualityModel
 from skroute._estimate.trust import shrink_to_mean
-from skroute._estimate.utility import blend, log_odds
 from skroute._table.duplicates import average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
 
@@ -66,7 +66,7 @@ class FittedRouter(SavesFields):
         if scores is not None:
             # The level stays that of the regressions; the ranker changes differences
             # only.
-            quality = blend(quality, scores, self.rank_weight)
+            quality = blend_rank_scores(quality, scores, self.rank_weight)
         return self.canonical.from_canonical(
             shrink_to_mean(self.quality.means, quality, pairs.trust),
             shrink_to_mean(self.cost.prices, cost, pairs.trust),

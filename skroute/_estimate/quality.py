@@ -22,9 +22,9 @@ from skroute._estimate.feature_maps import QueryViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
 from skroute._estimate.stacking import (
+    add_weighted_parts,
     append_newcomer_part,
     append_weighted_part,
-    combine_regressions,
     find_weights,
 )
 from skroute._table.averages import means_from_sums, weighted_sums
@@ -212,7 +212,7 @@ class QualityModel(SavesFields):
 
         These are (n_views, n_queries, n_models, n_shown + 1).
         """
-        quality = combine_regressions(outputs, self.means)
+        quality = add_weighted_parts(outputs, self.means)
         level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
         n_views, n_shown = len(outputs), outputs.shape[3] - 1
         first = n_shown * n_views

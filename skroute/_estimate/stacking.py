@@ -2,7 +2,7 @@
 
 The combination is linear, as the regressions are. So the part of each regression in it
 is one more output of that regression (`append_weighted_part`), and an estimate is the
-sum of these parts over the regressions (`combine_regressions`).
+sum of these parts over the regressions (`add_weighted_parts`).
 
 References
 ----------
@@ -23,9 +23,9 @@ from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._table.averages import outcome_mass
 
 __all__ = [
+    "add_weighted_parts",
     "append_newcomer_part",
     "append_weighted_part",
-    "combine_regressions",
     "find_weights",
 ]
 
@@ -100,7 +100,7 @@ def append_newcomer_part(
     )
 
 
-def combine_regressions(outputs: np.ndarray, means: np.ndarray) -> np.ndarray:
+def add_weighted_parts(outputs: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Combine all regressions: sum their parts, (n_queries, n_models)."""
     quality: np.ndarray = means + np.add.reduce(outputs[..., -1], axis=0)
     return quality

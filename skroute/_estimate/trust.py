@@ -15,7 +15,13 @@ from skroute._compute.chunks import chunks
 from skroute._compute.executor import Executor
 from skroute._table.duplicates import Duplicates
 
-__all__ = ["EVERYWHERE", "find_trust", "pull_factors", "shrink_to_mean", "trust_at"]
+__all__ = [
+    "EVERYWHERE",
+    "fit_trust_by_distance",
+    "pull_factors",
+    "shrink_to_mean",
+    "trust_by_distance",
+]
 
 #: Limits of trust that no query is beyond.
 EVERYWHERE = (np.inf, np.inf)
@@ -27,7 +33,7 @@ _LEAST = (1.5, 2.0)
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-def trust_at(distance: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+def trust_by_distance(distance: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Trust, from 1 to 0, at squared distances from the nearest landmark."""
     near, far = limits
     if np.maximum.reduce(distance, initial=0.0) <= near:
@@ -56,7 +62,7 @@ def pull_factors(sizes: np.ndarray) -> np.ndarray:
     return (sizes / np.maximum(sizes - 1, 1)) ** 2
 
 
-def find_trust(
+def fit_trust_by_distance(
     to_landmarks: Any, X: Any, duplicates: Duplicates, pulled: bool, executor: Executor
 ) -> tuple[tuple[float, float], Any]:
     """Find the limits of trust, and the trust in the training queries (a column).
@@ -80,7 +86,7 @@ def find_trust(
     median, *limits = np.quantile(own[different], (0.5, *_KNOWN))
     near, far = np.maximum(limits, median * np.array(_LEAST))
     limits = float(near), float(far)
-    return limits, executor.split(trust_at(own, limits), X)
+    return limits, executor.split(trust_by_distance(own, limits), X)
 
 
 def _find_nearest(to_landmarks: Any, X: np.ndarray, pulled: bool) -> np.ndarray:

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute._io.registry import TRANSIENT, check_object_state, find_class, find_tag
-from skroute._io.upgrades import name_today, upgrade
+from skroute._io.upgrades import name_current_class, upgrade
 from skroute._table.names import as_mapping
 
 _DEEPEST = 40
@@ -300,7 +300,7 @@ class Decoder:
         tag, kind = value["class"], None
         if isinstance(tag, str):
             # Older formats call some classes otherwise.
-            tag = name_today(tag, self._written)
+            tag = name_current_class(tag, self._written)
             kind = find_class(tag)
         if kind is None:
             raise ValueError(f"it holds a {str(tag)[:40]!r}, which this version lacks")

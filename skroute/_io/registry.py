@@ -37,7 +37,7 @@ _CLASSES = {
     "RidgeFit": "skroute._estimate.ridge.RidgeFit",
     "Rule": "skroute._decide.rule.Rule",
     "Settled": "skroute._decide.engine.Settled",
-    "TrainingDecisions": "skroute._decide.memory.TrainingTradeOff",
+    "TrainingDecisions": "skroute._decide.trade_off.TrainingTradeOff",
     "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
     "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",
     "sklearn.Normalizer": "sklearn.preprocessing.Normalizer",

@@ -17,7 +17,7 @@ State = dict[str, Any]
 _RULE = ("budget", "scope", "min_quality", "price", "tolerance", "on_infeasible")
 
 
-def name_today(tag: str, written: int) -> str:
+def name_current_class(tag: str, written: int) -> str:
     """Tag of a class that a file of an older format calls otherwise."""
     for older in range(written, max(_UPGRADES) + 1):
         tag = _RENAMED.get(older, {}).get(tag, tag)

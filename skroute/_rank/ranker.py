@@ -9,9 +9,9 @@ import numpy as np
 from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import in_threads
+from skroute._estimate.blending import blend_rank_scores, log_odds
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import HeldOutPairs
-from skroute._estimate.utility import blend, log_odds
 from skroute._rank.forest import PairRanker
 from skroute._rank.labels import Grades, label_grades, rows_that_differ
 from skroute._rank.lambdarank import LambdaRankData, LambdaRankTrainer
@@ -170,7 +170,7 @@ def _ranker_gain_sums(
         return values - (mass * values).sum(axis=1, keepdims=True) / total
 
     regressed = centred(pairs.quality)
-    change = centred(blend(pairs.quality, scores, 1.0)) - regressed
+    change = centred(blend_rank_scores(pairs.quality, scores, 1.0)) - regressed
     error = centred(quality) - regressed
     size = (mass * change**2).sum(axis=1)
     gain = (mass * change * error).sum(axis=1)

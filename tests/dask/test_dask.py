@@ -179,8 +179,8 @@ def test_nothing_but_sums_comes_to_the_client(
 ) -> None:
     monkeypatch.setattr("skroute._estimate.feature_maps._N_SAMPLED", 200)
     monkeypatch.setattr("skroute._table.duplicates._N_SAMPLED", 200)
-    monkeypatch.setattr("skroute._decide.memory._N_KEPT", 100)
-    monkeypatch.setattr("skroute._decide.memory._N_WALKED", 100)
+    monkeypatch.setattr("skroute._decide.trade_off._N_KEPT", 100)
+    monkeypatch.setattr("skroute._decide.trade_off._N_WALKED", 100)
     fetch, sizes = partitions.fetch, []
 
     def counted(client: Any, futures: list[Any]) -> list[Any]:

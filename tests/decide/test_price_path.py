@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skroute._decide.hull import choose, climb_hulls
-from skroute._decide.memory import TrainingTradeOff
 from skroute._decide.price_path import (
     PricePath,
     ShadowPrice,
@@ -17,6 +16,7 @@ from skroute._decide.price_path import (
     choose_each,
 )
 from skroute._decide.rule import Rule
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute.exceptions import InfeasibleBudgetError
 
 quick = settings(max_examples=60, deadline=None)

@@ -18,11 +18,11 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import train_test_split
 
 from skroute import PointwiseRouter, RankingRouter
+from skroute._estimate.blending import log_odds, rank_utility
 from skroute._estimate.feature_maps import fit_views
 from skroute._estimate.quality import QualityModel
 from skroute._estimate.ridge import ALPHAS, fit_ridge
 from skroute._estimate.stacking import find_weights
-from skroute._estimate.utility import log_odds, rank_utility
 from skroute._rank.labels import Grades, label_grades, label_pairs
 from skroute._rank.ranker import rank_weight
 from skroute._table.duplicates import find_duplicates

@@ -16,7 +16,7 @@ import numpy as np
 
 from skroute._compute.chunks import chunks
 
-__all__ = ["blend", "log_odds", "rank_utility"]
+__all__ = ["blend_rank_scores", "log_odds", "rank_utility"]
 
 # Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
 _MARGIN = 0.02
@@ -55,7 +55,7 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     return utility
 
 
-def blend(p: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
+def blend_rank_scores(p: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
     """Keep the level of the regressions; mix their differences with the ranker's."""
     level = np.add.reduce(p, axis=1, keepdims=True) / p.shape[1]
     return weight * (level + rank_utility(scores, p)) + (1.0 - weight) * p

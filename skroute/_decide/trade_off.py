@@ -98,28 +98,28 @@ class TrainingTradeOff(SavesFields):
         self,
         rule: Rule,
         *,
-        yields_to_single: bool = True,
+        may_call_single: bool = True,
         averages: Averages | None = None,
     ) -> Settled:
         """Find the price of a rule.
 
-        `yields_to_single` lets a single model answer all queries where that is better
+        `may_call_single` lets a single model answer all queries where that is better
         than routing. Most requests ask what the last one asked, so its answer is kept.
         """
         last: tuple[Settled, bool] | None = vars(self).get("_last")
         if (
             last is not None
-            and last[1] == yields_to_single
+            and last[1] == may_call_single
             and last[0].averages is averages
             and last[0].rule.is_same(rule)
         ):
             return last[0]
         path = self._find_path(rule)
-        if not yields_to_single:
+        if not may_call_single:
             path = path.without_singles()
         settled = settle(rule, path, self.best_single_quality, averages)
         # One step of the interpreter: no thread sees a half of it.
-        vars(self)["_last"] = settled, yields_to_single
+        vars(self)["_last"] = settled, may_call_single
         return settled
 
     def _find_path(self, rule: Rule) -> PricePath:
