@@ -4,6 +4,13 @@ Same splits and scores as ``quality.py``. Where nAUC falls, or QNC or the error 
 expected quality rises, the part had earned its place::
 
     python benchmarks/ablation.py --data FOLDER --seeds 10
+
+Of many tables it also writes a summary. The page of twelve tables is made by this, with
+``--protocols 70/30 --seeds 5`` and the variants that it lists::
+
+    python benchmarks/ablation.py --data FOLDER --tables bfcl confidence livecodebench
+    llmdrift mathvista21 mistral7 mmlu_pro niagara paretobandit pool9 routerbench3
+    zeroeval --out benchmarks/results/ablation_tables
 """
 
 from __future__ import annotations
@@ -139,7 +146,9 @@ def summary(records: list[dict[str, Any]]) -> Iterator[str]:
 
 def report(records: list[dict[str, Any]]) -> Iterator[str]:
     """Lines of the Markdown report."""
-    yield "# What each part of RankingRouter is worth\n"
+    n_tables = len({r["table"] for r in records})
+    on = f", on {n_tables} tables" if n_tables >= _MANY_TABLES else ""
+    yield f"# What each part of RankingRouter is worth{on}\n"
     yield (
         "Change of the scores when a part is taken out, with a 95% bootstrap interval "
         "over paired splits. The part earned its place where nAUC falls, or where QNC "

@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["RESULTS", "load", "save"]
 
 #: Folder of the records.
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 _PAGES = Path(__file__).parents[1] / "docs" / "results"
 # Records larger than this are compressed.
 _LARGE = 1 << 20
@@ -45,7 +45,9 @@ def save(
     text = json.dumps(records, indent=1)
     if isinstance(records, list):
         text = "[\n" + ",\n".join(map(json.dumps, records)) + "\n]"
-    page = (_PAGES if out.parent == RESULTS else out.parent) / f"{out.name}.md"
+    page = (
+        _PAGES if out.parent.resolve() == RESULTS else out.parent
+    ) / f"{out.name}.md"
     for folder in (out.parent, page.parent):
         folder.mkdir(parents=True, exist_ok=True)
     content, plain, packed = f"{text}\n".encode(), *_files(out)
