@@ -63,14 +63,17 @@ class Canonical:
     def from_canonical(
         self, quality: np.ndarray, cost: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Estimates in the caller's order and unit.
+        """Estimates in the caller's order and unit, and in double precision.
 
         Regressions may leave the range of what was seen; estimates do not.
         """
         inside = keep_in_range(quality, *self.seen).take(self.place, axis=1)
         inside *= self.extent
         inside += self.worst
-        return inside, cost.take(self.place, axis=1)
+        cost = cost.take(self.place, axis=1)
+        # Queries in single precision are decided in double, few as well as many.
+        double = np.float64
+        return inside.astype(double, copy=False), cost.astype(double, copy=False)
 
     def with_model(self, quality: np.ndarray) -> Canonical:
         """Add a model of these scaled outcomes, as the last one."""

@@ -600,3 +600,18 @@ def test_small_blocks_of_equal_queries_promise_less_than_they_saw() -> None:
     # In 40 outcomes the luckiest of six models shines.
     assert np.mean(seen) > np.mean(got) + 0.03
     assert np.mean(got) - 0.01 < np.mean(promised) < np.mean(seen) - 0.015
+
+
+@pytest.mark.parametrize("n_estimators", [0, 20])
+def test_few_queries_are_estimated_in_double_precision_as_many_are(
+    n_estimators: int,
+) -> None:
+    data = make_routing(1100, n_features=8, n_models=3, random_state=0)
+    X = data.data.astype(np.float32)
+    router = RankingRouter(n_estimators=n_estimators, random_state=0)
+    router.fit(X, data.quality, costs=data.costs)
+    many, few = router.transform(X), router.transform(X[:5])
+    quality = router.predict_quality(X[:5])
+    assert many.dtype == few.dtype == quality.dtype == np.float64
+    # Single precision rounds sums in another order.
+    np.testing.assert_allclose(few, many[:5], atol=1e-5)
