@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
+from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import in_threads
@@ -34,7 +35,7 @@ ComputeViews = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
-class RidgeFit:
+class RidgeFit(SavesFields):
     """Coefficients of a ridge regression, of several outputs and strengths."""
 
     coef: np.ndarray  # (n_features, n_outputs, n_strengths)
@@ -49,9 +50,6 @@ class RidgeFit:
     def rows(self) -> np.ndarray:
         """Coefficients (n_outputs * n_strengths, n_features): a row for each output."""
         return np.ascontiguousarray(self.coef.reshape(len(self.coef), -1).T)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"coef": self.coef, "intercept": self.intercept}
 
     def in_precision(self, dtype: Any) -> RidgeFit:
         """Return the regression in another floating-point type."""
