@@ -57,7 +57,7 @@ def settings() -> dict[str, Setting]:
         WHOLE: {},
         # From 25 queries that tell the models apart, and at its best guess.
         CREDULOUS: {"doubt": 0.0, "min_ranked": 25},
-        "one kernel": {"gammas": OPTIONS.gammas[:1]},
+        "a second kernel": {"gammas": (1.0, 2.0)},
         "no kernels": kernels,
         "no cluster profiles": profiles,
         "linear regression only": kernels | profiles,

@@ -18,7 +18,7 @@ class Options:
     ----------
     gammas : tuple of float
         Widths of the kernels, for embeddings of unit mean squared distance from their
-        centre: one kernel about as wide as the cloud of queries, one narrower.
+        centre. One is enough, about as wide as the cloud of queries.
     profiles : tuple of int
         Clusters of each profile: from tasks to topics.
     offsets : tuple of int
@@ -37,7 +37,7 @@ class Options:
         Standard errors by which the gain of a ranker must exceed 0.
     """
 
-    gammas: tuple[float, ...] = (1.0, 2.0)
+    gammas: tuple[float, ...] = (1.0,)
     profiles: tuple[int, ...] = (8, 32, 128)
     offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)
     n_hidden: int = 1

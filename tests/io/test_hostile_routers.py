@@ -174,7 +174,8 @@ def test_any_change_is_noticed(ranking, tmp_path_factory, data):
 def test_sizes_are_bounded(ranking, tmp_path):
     assert load(tmp_path, ranking, max_bytes=len(ranking) * 40).n_features_in_ == 6
     refused(tmp_path, ranking, "more than max_bytes=999", max_bytes=999)
-    refused(tmp_path, ranking, "max_bytes / 32", max_bytes=len(ranking))
+    long = forged_main(ranking, lambda main: main.update(skroute="1" * len(ranking)))
+    refused(tmp_path, long, "max_bytes / 32", max_bytes=2 * len(long))
     with pytest.raises(ValueError, match="max_bytes must be"):
         skroute.load(tmp_path / "r.skroute", max_bytes=0)
 

@@ -156,7 +156,7 @@ def test_the_size_does_not_grow_with_the_queries() -> None:
 
 @pytest.mark.slow
 def test_threads_do_not_change_the_fit() -> None:
-    data = make_routing(400, n_models=4, random_state=0)
+    data = make_routing(600, n_models=6, random_state=0)
     one, two = (
         RankingRouter(n_jobs=n_jobs, random_state=0).fit(
             data.data, data.quality, costs=data.costs
