@@ -36,9 +36,9 @@ from skroute.metrics import normalized_auc
 __all__ = ["BaseRouter"]
 
 # Queries that are estimated and decided at once; bounds the memory of a long call.
-_AT_ONCE = 16384
+_DECIDED_AT_ONCE = 16384
 # Rows of a call that can stand in for the traffic if no training estimates are kept.
-_ENOUGH = 100
+_LEAST_ROWS_FOR_PRICE = 100
 
 
 class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
@@ -126,9 +126,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     ) -> np.ndarray:
         """Name of the model to call for each query, and of those to fall back on.
 
-        As a :class:`~skroute.BudgetDecider` behind this router would, in one call. A
-        mean budget and a `min_quality` are turned into a shadow price on the
-        cross-fitted estimates of the training queries.
+        Decides as a :class:`~skroute.BudgetDecider` behind this router would. A mean
+        budget and a `min_quality` are turned into a shadow price on the cross-fitted
+        estimates of the training queries.
 
         Parameters
         ----------
@@ -164,8 +164,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         A decider sees estimates only. A router also knows which queries are far from
         all training queries: for these, a `RankingRouter` meets a `min_quality` by the
         cheapest model whose mean quality reaches it, and splits those of a call between
-        two models to spend a mean budget (a lone one takes the larger share). A
-        `DummyRouter` follows its strategy even where one model does better.
+        two models to spend a mean budget (a single such query goes to the model with
+        the larger share). A `DummyRouter` follows its strategy even where one model
+        does better.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
@@ -289,9 +290,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
         if costs is not None:
             costs = align_costs(costs, quality.shape, self.models_)
-        expected, expense = np.hsplit(estimates, 2)
         self._training = TrainingTradeOff.from_estimates(
-            expected, expense, quality, costs
+            *np.hsplit(estimates, 2), quality, costs
         )
         return estimates
 
@@ -384,11 +384,14 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         # A long array is estimated and decided in parts, if the rule lets queries be
         # decided apart. Other tables may have row names, or be slow to slice.
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
-        if trade_off is not None and plain and len(X) > _AT_ONCE:
+        if trade_off is not None and plain and len(X) > _DECIDED_AT_ONCE:
             settled = self._settle(rule, trade_off)
             if settled.can_decide_in_parts:
                 n_places = check_top_k(top_k, len(self.models_))
-                parts = (self._estimates(X[part]) for part in chunks(len(X), _AT_ONCE))
+                parts = (
+                    self._estimates(X[part])
+                    for part in chunks(len(X), _DECIDED_AT_ONCE)
+                )
                 return settled.decide_in_parts(parts, n_places)
         quality, cost = self._estimates(X)
         settled = self._settle_for_call(rule, quality, cost)
@@ -406,14 +409,18 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     ) -> Settled:
         """Find the price of a rule on the training queries, or those of this call."""
         known = hasattr(self, "_training")
-        if rule.needs_training_path and not known and 0 < len(quality) < _ENOUGH:
+        if (
+            rule.is_met_on_average
+            and not known
+            and 0 < len(quality) < _LEAST_ROWS_FOR_PRICE
+        ):
             raise ValueError(
                 f"a mean budget or min_quality cannot be settled on {len(quality)} "
                 f"rows: it would bind these rows, and not an average over traffic. "
                 f"This {type(self).__name__} keeps no cross-fitted estimates of its "
                 "training queries. Fit it with fit_transform, derive it from "
                 "CrossFittedRouter, give a price=..., or scope='batch'. "
-                f"{_ENOUGH} rows are enough."
+                f"{_LEAST_ROWS_FOR_PRICE} rows are enough."
             )
         if not (known or len(quality)):
             # No queries: there is nothing to find a price on, and nothing to decide.

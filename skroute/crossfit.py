@@ -19,8 +19,8 @@ from skroute.base import BaseRouter
 
 __all__ = ["CrossFittedRouter"]
 
-# Rows of a block are served by a fit that saw their outcomes. Below this size that
-# flatters the block, so its quality is judged out of fold.
+# Rows of a block are served by a fit that saw their outcomes. In a smaller block that
+# makes estimates look better than they are, so its quality is judged out of fold.
 _JUDGED_AS_SERVED = 200
 
 
@@ -94,14 +94,15 @@ class CrossFittedRouter(BaseRouter):
         found = find_duplicates(table.X, check_groups(groups, len(table.X)))
         duplicates = replace(found, has_blocks=self._has_blocks)
         table = table._replace(duplicates=duplicates)
-        return self._remember(table, self._fit_table(table))
+        return self._keep_trade_off(table, self._fit_table(table))
 
-    def _remember(
+    def _keep_trade_off(
         self, table: RoutingTable, estimates: Any, executor: Executor = IN_MEMORY
     ) -> Any:
-        """Remember the trade-off of the training queries, for the rules of later calls.
+        """Keep the trade-off of the training queries, for the rules of later calls.
 
-        `estimates` are out of fold. Returns them with those of blocks as served.
+        Returns the out-of-fold `estimates`, with rows of blocks replaced by what the
+        fitted router serves.
         """
 
         def replace_blocks(block: np.ndarray) -> Any:

@@ -95,8 +95,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     Every query is decided on its own. Exceptions: ``scope="batch"``; and where many
     training queries share one embedding, so that no single price spends a mean budget.
     The queries of a call on which two neighbouring prices disagree are then split
-    between them, and a lone one takes the larger share; `partial_fit` after each call
-    splits them over time, and keeps to the budget while the traffic drifts.
+    between them, and a single such query is decided at the price with the larger share;
+    `partial_fit` after each call splits them over time, and keeps to the budget while
+    the traffic drifts.
 
     Examples
     --------
@@ -163,7 +164,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         models = infer_model_names(self, quality.shape[1], y, costs)
         y, costs = check_observed(Z, y, costs, quality.shape, models)
         allowed = None
-        if rule.needs_training_path:
+        if rule.is_met_on_average:
             allowed = rule.candidates(quality, cost)
         path = PricePath.from_estimates(quality, cost, y, costs, allowed=allowed)
         means = (quality if y is None else doubly_robust(y, quality)).mean(axis=0)

@@ -140,7 +140,7 @@ class PointwiseRouter(CrossFittedRouter):
         self._quality_range = float(np.nanmin(quality)), float(np.nanmax(quality))
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
         assert table.duplicates is not None
-        expected, expense = np.empty(quality.shape), np.empty(quality.shape)
+        expected, held_out_cost = np.empty(quality.shape), np.empty(quality.shape)
         fold = draw_folds(table.duplicates, self.cv, self.random_state)
         for k in range(fold.max() + 1):
             train, test = fold != k, fold == k
@@ -149,7 +149,7 @@ class PointwiseRouter(CrossFittedRouter):
             fitted = []
             if per_query:
                 fitted = _fit_columns(cost_estimator, X[train], costs[train])
-            expense[test] = _predict_columns(fitted, X[test], self.costs_)
+            held_out_cost[test] = _predict_columns(fitted, X[test], self.costs_)
         self.estimators_ = _fit_columns(self.estimator, X, quality)
         self.cost_estimators_ = (
             _fit_columns(cost_estimator, X, costs) if per_query else []
@@ -157,7 +157,7 @@ class PointwiseRouter(CrossFittedRouter):
         return np.hstack(
             [
                 keep_in_range(expected, *self._quality_range),
-                np.clip(expense, *self._cost_range),
+                np.clip(held_out_cost, *self._cost_range),
             ]
         )
 

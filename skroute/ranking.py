@@ -17,7 +17,7 @@ from skroute._compute.threads import in_threads, openmp_threads, single_threaded
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._estimate.canonical import Canonical, take_columns
 from skroute._estimate.cost import CostModel
-from skroute._estimate.fitted import FittedRouter, training_estimates
+from skroute._estimate.fitted import FittedRouter, compose_out_of_fold
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import QualityModel
 from skroute._rank.forest import PairRanker
@@ -42,7 +42,7 @@ __all__ = ["RankingRouter"]
 _logger = logging.getLogger(__name__)
 
 # Queries that are estimated at once: their intermediate tables fit the cache.
-_SERVED = 1024
+_ESTIMATED_AT_ONCE = 1024
 # From this `tie_gain` on, quality is given up for lower costs.
 _GIVES_UP_QUALITY = 0.01
 
@@ -523,7 +523,7 @@ class RankingRouter(CrossFittedRouter):
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Estimate quality and cost together: both need the views of a query."""
         X = check_queries(self, X)
-        if len(X) <= _SERVED:
+        if len(X) <= _ESTIMATED_AT_ONCE:
             return self._fitted.estimates(X)
         quality = np.empty((len(X), len(self.models_)))
         cost = np.empty(quality.shape)
@@ -531,7 +531,7 @@ class RankingRouter(CrossFittedRouter):
         def estimate(part: slice) -> None:
             quality[part], cost[part] = self._fitted.estimates(X[part])
 
-        in_threads(estimate, chunks(len(X), _SERVED), self.n_jobs)
+        in_threads(estimate, chunks(len(X), _ESTIMATED_AT_ONCE), self.n_jobs)
         return quality, cost
 
     @property
@@ -554,9 +554,10 @@ class RankingRouter(CrossFittedRouter):
     def _fit_stages(
         self, table: RoutingTable, n_threads: int, executor: Executor
     ) -> Any:
-        """Fit qualities, ranker and costs; returns out-of-fold qualities and costs.
+        """Fit qualities, ranker and costs, and set `self._fitted` to what they make.
 
-        They are (n_queries, 2 * n_models), in the caller's order and unit.
+        Returns out-of-fold estimates (n_queries, 2 * n_models), qualities first, in the
+        caller's order and unit.
         """
         rng = check_random_state(self.random_state)
         options = self._options
@@ -568,7 +569,7 @@ class RankingRouter(CrossFittedRouter):
             "queries in large blocks, among the outcomes",
             n_queries,
         )
-        table = _average_table(table, duplicates, executor)
+        table = _merge_duplicates(table, duplicates, executor)
 
         # `quality`, `prices` and `weight` are in the canonical order of models, and
         # qualities in [0, 1]; `table` stays in the caller's.
@@ -578,8 +579,8 @@ class RankingRouter(CrossFittedRouter):
         prices, weight = self.costs_[order], table.weight
         if weight is not None:
             weight = executor.map(take_columns, weight, order)
-        # Twice, because a column of queries may be on a cluster: the ranker is trained
-        # here, and needs the array.
+        # The folds are kept as an array, for the ranker, which is trained in this
+        # process, and as a column of the executor, which may lie on a cluster.
         fold_array = draw_folds(duplicates, self.cv, rng)
         fold = executor.split(fold_array, table.X)
         # Drawn before the regressions draw from `rng`, so that other landmarks do not
@@ -601,7 +602,7 @@ class RankingRouter(CrossFittedRouter):
         )
 
         self._log("ranking models", n_queries)
-        scores, ranker, rank_weight = fit_ranker(
+        held_out_scores, ranker, rank_weight = fit_ranker(
             held_out,
             quality,
             prices,
@@ -624,9 +625,9 @@ class RankingRouter(CrossFittedRouter):
         )
 
         self._log("estimating costs", n_queries)
-        cost_model, expense = CostModel.fixed(prices), None
+        cost_model, held_out_cost = CostModel.fixed(prices), None
         if table.per_query:
-            cost_model, expense = CostModel.regress(
+            cost_model, held_out_cost = CostModel.regress(
                 table.X,
                 executor.map(take_columns, table.costs, order),
                 prices,
@@ -642,7 +643,11 @@ class RankingRouter(CrossFittedRouter):
             canonical, quality_model, cost_model, ranker, rank_weight
         )
         return executor.map(
-            training_estimates, executor.share(self._fitted), held_out, scores, expense
+            compose_out_of_fold,
+            executor.share(self._fitted),
+            held_out,
+            held_out_scores,
+            held_out_cost,
         )
 
     def _check_parameters(self) -> None:
@@ -678,10 +683,14 @@ class RankingRouter(CrossFittedRouter):
             )
 
 
-def _average_table(
+def _merge_duplicates(
     table: RoutingTable, duplicates: Duplicates, executor: Executor
 ) -> RoutingTable:
-    """Let the regressions and the ranker see each prompt once, by its averages."""
+    """Let the regressions and the ranker see each prompt once, by its averages.
+
+    The first row of each prompt gets its averages; its other rows stay, with ``NaN``
+    outcomes.
+    """
     costs = table.costs if table.per_query else None
     quality, costs, weight = average_duplicates(
         table.quality, costs, table.weight, duplicates, executor

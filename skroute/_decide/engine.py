@@ -80,12 +80,12 @@ class Settled:
         if price.single is not None:
             # On the training queries, one model did better by itself than routing.
             preferred = np.full(len(quality), price.single)
-        elif self.averages is not None and self.rule.needs_training_path:
+        elif self.averages is not None and self.rule.is_met_on_average:
             # Queries far from training have identical estimates, the averages. The
             # price of all the others would send them to one model, too cheap or too
             # expensive. So a target gives them the model that meets it on average, and
             # a mean budget is spread over them.
-            far = self._match_averages(quality)
+            far = self._find_far_rows(quality)
             if len(far) and self.target is not None:
                 preferred = np.full(len(quality), -1)
                 preferred[far] = _choose_on_average(
@@ -127,7 +127,7 @@ class Settled:
             # parts.
             choices.append(self.decide(quality, cost, top_k=top_k).choice)
             if self.rule.has_mean_budget:
-                far = self._match_averages(quality)
+                far = self._find_far_rows(quality)
                 far_rows.append(start + far)
                 far_estimates.append((quality[far], cost[far]))
             start += len(quality)
@@ -138,7 +138,7 @@ class Settled:
             choice[np.concatenate(far_rows)] = together.choice
         return choice
 
-    def _match_averages(self, quality: np.ndarray) -> np.ndarray:
+    def _find_far_rows(self, quality: np.ndarray) -> np.ndarray:
         """Find the rows that are far from all training queries.
 
         A trust of 0 gives exactly the averages, and no other query has them all.

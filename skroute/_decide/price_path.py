@@ -24,7 +24,7 @@ from skroute.exceptions import InfeasibleBudgetError
 
 # Steps kept of a price path: enough that a budget is met to 0.1% of the range.
 _MAX_LEVELS = 2048
-# Part of a budget that may stay unspent before a block of queries is split.
+# Part of a budget that may stay unspent before a shared step is split.
 _NEGLIGIBLE = 0.005
 # Relative rounding of mean qualities, which are sums in any order.
 _ROUNDING = 1e-9
@@ -34,9 +34,9 @@ _ROUNDING = 1e-9
 class ShadowPrice:
     """A shadow price, or a mixture of two neighbouring ones.
 
-    Queries with the same estimates step at the same price. Where such a block is large
-    (an encoder that truncates long prompts makes them), no single price spends the
-    budget: a share of the block has to step.
+    Queries with the same estimates step at the same price. Where many share a step (an
+    encoder that truncates long prompts makes them alike), no single price spends the
+    budget: a part of these queries has to step.
     """
 
     #: The price at which queries are decided.
@@ -60,8 +60,9 @@ def assign_shadow_prices(
 
     Where the two prices of a mixture disagree, the queries are put in one evenly spread
     order, and the first of them, up to the share, are decided at the lower one: a
-    systematic sample, to which a larger share only adds queries. A lone query takes the
-    larger share. `allowed` leaves each query one model at least.
+    systematic sample, to which a larger share only adds queries. A single query is
+    decided at the price with the larger share. `allowed` leaves each query one model at
+    least.
     """
     shadow_prices = np.full(len(quality), price.high)
     if price.low is None:
@@ -241,14 +242,19 @@ class PricePath:
         return replace(self, single_quality=quality)
 
     def price_for_best(self) -> ShadowPrice:
-        """Find the price without a budget: 0, or one model that does better."""
+        """Find the price without a budget: 0, and which model to call alone, if any.
+
+        If one model called for every query does better than routing, the price names
+        that model (`single`).
+        """
         return self._unless_single(ShadowPrice(0.0), np.inf, float(self.quality[-1]))
 
     def price_for_budget(self, budget: float) -> ShadowPrice:
         """Find the lowest price at which the mean spend stays within a budget.
 
-        A block of queries that all step at once is split where it would leave much of
-        it unspent. Raises an ``InfeasibleBudgetError`` if no price spends so little.
+        A step that several queries share is split where it would leave much of the
+        budget unspent. Raises an ``InfeasibleBudgetError`` if no price spends so
+        little.
         """
         level = int(self.cost.searchsorted(add_slack(budget), side="right")) - 1
         if level < 0:
@@ -270,8 +276,8 @@ class PricePath:
     def price_for_quality(self, target: float) -> ShadowPrice:
         """Find the highest price at which the mean quality reaches a target.
 
-        A block of queries that all step at once is split where it would overshoot it at
-        a cost. Raises an ``InfeasibleBudgetError`` if no price reaches it.
+        A step that several queries share is split where it would overshoot the target
+        at a cost. Raises an ``InfeasibleBudgetError`` if no price reaches it.
         """
         single = self._cheapest_single(target)
         level = int(np.searchsorted(self.quality, target, side="left"))
@@ -290,7 +296,7 @@ class PricePath:
         if level:
             jump = self.quality[level] - self.quality[level - 1]
             share = (target - self.quality[level - 1]) / jump
-            # What is saved by not deciding all of the block at the better level.
+            # What is saved by not taking all of these queries to the better level.
             saved = (1 - share) * (self.cost[level] - self.cost[level - 1])
             if self._is_worth_splitting(level, saved / (self.cost[level] or 1.0)):
                 price = self._mix_levels(level - 1, share, reach=True)
@@ -325,7 +331,7 @@ class PricePath:
         return price if values[model] <= better else replace(price, single=model)
 
     def _is_worth_splitting(self, level: int, part: float) -> bool:
-        """Whether a block steps to this level, and it matters for the budget."""
+        """Whether several queries step to this level, and it matters for the budget."""
         return bool(self.block[level] > 1 and part > _NEGLIGIBLE)
 
     def _mix_levels(self, level: int, share: float, reach: bool = False) -> ShadowPrice:

@@ -103,14 +103,14 @@ class Rule:
         return self.budget is not None and self.scope == "query"
 
     @property
-    def needs_training_path(self) -> bool:
+    def is_met_on_average(self) -> bool:
         """Whether the price is found on training traffic."""
         if self.min_quality is not None:
             return bool(self.scope != "batch")
         return self.has_mean_budget
 
     @property
-    def narrows(self) -> bool:
+    def restricts_candidates(self) -> bool:
         """Whether a cap or a tolerance leaves some models out."""
         return self.has_cap or self.tolerance > 0
 
@@ -172,7 +172,7 @@ class Rule:
     def check_same_candidates(self, settled: Rule) -> None:
         """Raise if a settled rule found its price among other candidates than ours."""
         before, after = settled._describe_candidates(), self._describe_candidates()
-        if self.needs_training_path and before != after:
+        if self.is_met_on_average and before != after:
             raise ValueError(
                 "the models in play changed since fit: the price of budget or "
                 f"min_quality has to be found among those that {after} leaves, and fit "
@@ -181,7 +181,7 @@ class Rule:
 
     def _describe_candidates(self) -> str:
         """Describe the models among which a price is found on training queries."""
-        if not self.needs_training_path:
+        if not self.is_met_on_average:
             return "tolerance=0"
         described = f"tolerance={self.tolerance:g}"
         if not self.has_cap:

@@ -124,7 +124,7 @@ class TrainingTradeOff(SavesFields):
 
     def _find_path(self, rule: Rule) -> PricePath:
         """Give the path of all models, or another if the rule leaves some out."""
-        if not (rule.narrows and rule.needs_training_path):
+        if not (rule.restricts_candidates and rule.is_met_on_average):
             return self.path
         quality, cost, *truth = self.kept
         allowed = rule.candidates(quality, cost)

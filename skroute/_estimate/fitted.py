@@ -23,7 +23,7 @@ from skroute._estimate.trust import shrink_to_mean
 from skroute._table.duplicates import average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
 
-__all__ = ["FittedRouter", "training_estimates"]
+__all__ = ["FittedRouter", "compose_out_of_fold"]
 
 Estimates = tuple[np.ndarray, np.ndarray]
 
@@ -105,13 +105,13 @@ class FittedRouter(SavesFields):
         once, paid, _ = average_duplicates(scaled_y[:, None], paid, None, duplicates)
         scaled = self.quality.views.scaled(X)
         quality, pairs = self.quality.with_model(scaled, once[:, 0], fold, options)
-        cost, expense = self.cost.with_model(
+        cost, held_out_cost = self.cost.with_model(
             scaled, price if paid is None else paid[:, 0], price, fold
         )
         # The range of qualities may widen, but the unit stays: others need no new fit.
         canonical = self.canonical.with_model(scaled_y)
         grown = replace(self, canonical=canonical, quality=quality, cost=cost)
-        return grown, grown.compose(pairs, grown._scores(pairs), expense)
+        return grown, grown.compose(pairs, grown._scores(pairs), held_out_cost)
 
     def without_model(self, position: int) -> FittedRouter:
         """Leave out a model, given by its position in ``models_``."""
@@ -131,13 +131,13 @@ class FittedRouter(SavesFields):
         return log_odds(pairs.quality) + self.ranker.predict(pairs.features)
 
 
-def training_estimates(
+def compose_out_of_fold(
     fitted: FittedRouter,
     pairs: HeldOutPairs,
-    scores: np.ndarray | None,
-    expense: np.ndarray | None,
+    held_out_scores: np.ndarray | None,
+    held_out_cost: np.ndarray | None,
 ) -> np.ndarray:
-    """Out-of-fold qualities, then costs; fixed prices without `expense`."""
-    if expense is None:
-        expense = np.tile(fitted.cost.prices, (len(pairs.quality), 1))
-    return np.hstack(fitted.compose(pairs, scores, expense))
+    """Put out-of-fold qualities together, then costs; without any, fixed prices."""
+    if held_out_cost is None:
+        held_out_cost = np.tile(fitted.cost.prices, (len(pairs.quality), 1))
+    return np.hstack(fitted.compose(pairs, held_out_scores, held_out_cost))

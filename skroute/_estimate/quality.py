@@ -89,7 +89,7 @@ class HeldOutPairs:
             )
             for view, prediction in enumerate(self.predictions)
         ]
-        return self.model.build_pairs(np.stack(outputs), self.trust[rows])
+        return self.model.build_pair_features(np.stack(outputs), self.trust[rows])
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class QualityModel(SavesFields):
         for fit, view, output in zip(model.fits, views, outputs, strict=True):
             multiply(view, fit.rows, output.reshape(len(X), len(fit.rows)))
         outputs += model._intercepts
-        return model.build_pairs(outputs, trust), scaled
+        return model.build_pair_features(outputs, trust), scaled
 
     @cached_property
     def _intercepts(self) -> np.ndarray:
@@ -207,7 +207,9 @@ class QualityModel(SavesFields):
             means=self.means.astype(np.float32),
         )
 
-    def build_pairs(self, outputs: np.ndarray, trust: np.ndarray) -> PairEstimates:
+    def build_pair_features(
+        self, outputs: np.ndarray, trust: np.ndarray
+    ) -> PairEstimates:
         """Build estimates and features of pairs from the outputs of all regressions.
 
         These are (n_views, n_queries, n_models, n_shown + 1).
@@ -276,7 +278,7 @@ class QualityModel(SavesFields):
             fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
             outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
-        return grown, grown.build_pairs(np.stack(outputs), trust)
+        return grown, grown.build_pair_features(np.stack(outputs), trust)
 
     def without_model(self, position: int) -> QualityModel:
         """Leave a model out; the estimates of the others stay."""

@@ -53,8 +53,8 @@ def label_grades(
     cheapest, 0 the most expensive). A small `tie_gain` ranks the cheaper of two equally
     good models higher; with a gain of 1 a router collapses to the cheapest model.
 
-    Returns labels (n_grades, n_models), positions in the gains (n_labels,), which
-    ascend.
+    Returns two arrays: the label of each grade of each model, (n_grades, n_models), an
+    index into the second, the ascending gains (n_labels,).
     """
     value = grades - grades[0]
     if value[-1] > 0:

@@ -44,7 +44,9 @@ def fit_ranker(
     options: Options = OPTIONS,
     executor: Executor = IN_MEMORY,
 ) -> tuple[Any, PairRanker | None, float]:
-    """Train a ranker without each fold, and one on all queries if these have helped.
+    """Train one ranker per held-out fold and, if these help, one on all queries.
+
+    They help if they improve the out-of-fold estimates; the one on all queries serves.
 
     `pairs` and qualities (n_queries, n_models), between 0 and 1, are those of training;
     `costs` are means (n_models,). `fold_array` and `fold` are the same numbers, as an
@@ -68,12 +70,12 @@ def fit_ranker(
     # As a mask, which is split like any column.
     shown = np.zeros(len(fold_array), dtype=bool)
     shown[differing] = True
-    scores = executor.map(_starting_scores, pairs)
+    start = executor.map(_starting_scores, pairs)
     table = executor.map(
         LambdaRankData.build,
         pairs,
         quality,
-        scores,
+        start,
         fold,
         executor.split(shown, fold),
         grades,
@@ -92,10 +94,16 @@ def fit_ranker(
         k for k in range(fold_array.max() + 1) if (fold_array[differing] != k).any()
     ]
     by_fold = executor.share({k: trainer.train(k) for k in held_out})
-    scores = executor.map(_add_held_out_scores, scores, pairs, fold, by_fold, n_jobs)
-    share = rank_weight(pairs, scores, quality, weight, options.doubt, executor)
+    held_out_scores = executor.map(
+        _add_held_out_scores, start, pairs, fold, by_fold, n_jobs
+    )
+    share = rank_weight(
+        pairs, held_out_scores, quality, weight, options.doubt, executor
+    )
     # The rankers of the folds tell whether one of all queries is worth its training.
-    return (scores, trainer.train(-1), share) if share > 0 else (None, None, 0.0)
+    if share > 0:
+        return held_out_scores, trainer.train(-1), share
+    return None, None, 0.0
 
 
 def rank_weight(

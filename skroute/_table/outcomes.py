@@ -77,11 +77,13 @@ def check_outcomes_of(
                 "given to fit."
             )
         # A view, which takes no memory for the repeated prices.
-        table = executor.map(_fill_prices, quality, prices)
+        table = executor.map(_repeat_prices, quality, prices)
         even = _drop_even_weights(weight, executor)
         return Outcomes(quality, table, False, even, prices)
     # Checked in each part: a cluster holds the costs in partitions.
-    table = executor.map(_read_call_costs, costs, quality, weight, prices, models)
+    table = executor.map(
+        _check_and_fill_call_costs, costs, quality, weight, prices, models
+    )
     known, paid = executor.get(
         executor.total(_find_known_and_paid, table, combine=np.logical_or)
     )
@@ -130,11 +132,11 @@ def _keep_weighed(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.where(weight > 0, table, np.nan)
 
 
-def _fill_prices(quality: np.ndarray, prices: np.ndarray) -> np.ndarray:
+def _repeat_prices(quality: np.ndarray, prices: np.ndarray) -> np.ndarray:
     return np.broadcast_to(prices, quality.shape)
 
 
-def _read_call_costs(
+def _check_and_fill_call_costs(
     costs: Any,
     quality: np.ndarray,
     weight: np.ndarray | None,

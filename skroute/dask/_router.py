@@ -289,7 +289,7 @@ colsample_bytree, tie_gain, n_landmarks, cv
             groups = fetch(client, [client.compute(groups)])[0]
         groups = check_groups(groups, int(rows.ends[-1]))
         table = table._replace(duplicates=find_duplicates(table.X, groups, rows))
-        estimates = self._remember(table, self._fit_table(table, rows), rows)
+        estimates = self._keep_trade_off(table, self._fit_table(table, rows), rows)
         return estimates, rows
 
     def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:

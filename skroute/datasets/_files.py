@@ -20,7 +20,7 @@ from skroute.datasets._columns import (
     pandas_columns,
     record_columns,
 )
-from skroute.datasets._published import read_published
+from skroute.datasets._published import read_pinned_pickle
 from skroute.datasets._schemas import ROW_INDEX, TEXT_COLUMNS, is_dropped, normalize
 from skroute.exceptions import UnsafePickleError
 
@@ -74,7 +74,7 @@ def read_columns(
     try:
         _check_size(path.stat().st_size, max_bytes)
         if kind == "pickle":
-            columns = pandas_columns(read_published(path))
+            columns = pandas_columns(read_pinned_pickle(path))
         elif kind == "parquet":
             columns = _read_parquet(path, max_bytes)
         elif kind == "csv":

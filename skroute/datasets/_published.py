@@ -46,7 +46,7 @@ ROUTERBENCH = RemoteFile(
 )
 
 
-def read_published(path: Path) -> Any:
+def read_pinned_pickle(path: Path) -> Any:
     """Read the DataFrame of the published pickle, and refuse every other pickle."""
     pandas = require("pandas", "reading a pickle")
     # What is hashed is what is read, even if the file is replaced meanwhile.

@@ -140,8 +140,8 @@ def test_one_at_a_time_in_batches_and_in_threads_is_the_same(
     for answer in answers:
         np.testing.assert_array_equal(answer, expected)
     # Small chunks, decided by themselves and estimated by threads.
-    monkeypatch.setattr(skroute.base, "_AT_ONCE", 50)
-    monkeypatch.setattr(skroute.ranking, "_SERVED", 7)
+    monkeypatch.setattr(skroute.base, "_DECIDED_AT_ONCE", 50)
+    monkeypatch.setattr(skroute.ranking, "_ESTIMATED_AT_ONCE", 7)
     for n_jobs in (None, 2):
         router.set_params(n_jobs=n_jobs)
         np.testing.assert_array_equal(router.route(X, budget=budget), expected)
@@ -160,7 +160,7 @@ def test_decisions_that_depend_on_each_other_are_not_chunked(
     cost = router.predict_cost(X)
     total = float(0.5 * (cost.min(axis=1).sum() + cost.max(axis=1).sum()))
     expected = router.route(X, budget=total, scope="batch")
-    monkeypatch.setattr(skroute.base, "_AT_ONCE", 50)
+    monkeypatch.setattr(skroute.base, "_DECIDED_AT_ONCE", 50)
     np.testing.assert_array_equal(
         router.route(X, budget=total, scope="batch"), expected
     )
@@ -340,7 +340,7 @@ def test_other_routers_are_decided_in_chunks_too(
     router = PointwiseRouter(Ridge(), random_state=0)
     router.fit(data.data, data.quality, costs=data.costs)
     expected = router.route(data.data, budget=float(router.price_path_.cost.mean()))
-    monkeypatch.setattr(skroute.base, "_AT_ONCE", 64)
+    monkeypatch.setattr(skroute.base, "_DECIDED_AT_ONCE", 64)
     np.testing.assert_array_equal(
         router.route(data.data, budget=float(router.price_path_.cost.mean())), expected
     )
