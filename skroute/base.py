@@ -290,8 +290,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
         if costs is not None:
             costs = align_costs(costs, quality.shape, self.models_)
+        held_out_quality, held_out_cost = np.hsplit(estimates, 2)
         self._training = TrainingTradeOff.from_estimates(
-            *np.hsplit(estimates, 2), quality, costs
+            held_out_quality, held_out_cost, quality, costs
         )
         return estimates
 
