@@ -12,6 +12,7 @@ from skroute._version import __version__
 
 __all__ = [
     "BudgetDecider",
+    "CascadeDecider",
     "DummyRouter",
     "InfeasibleBudgetError",
     "NoCostWarning",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from skroute.cascade import CascadeDecider
     from skroute.decision import BudgetDecider
     from skroute.dummy import DummyRouter
     from skroute.exceptions import InfeasibleBudgetError, NoCostWarning
@@ -35,6 +37,7 @@ else:
     # Imported at their first use: `skroute --help` need not wait for scikit-learn.
     _MODULES = {
         "BudgetDecider": "decision",
+        "CascadeDecider": "cascade",
         "DummyRouter": "dummy",
         "InfeasibleBudgetError": "exceptions",
         "NoCostWarning": "exceptions",

@@ -22,13 +22,16 @@ from skroute._compute.locks import lock_of
 _FITS = ("fit", "fit_transform", "partial_fit")
 _READS = (
     "add_model",
+    "answer",
     "decision_function",
     "explain",
     "get_feature_names_out",
+    "next",
     "predict",
     "predict_cost",
     "predict_quality",
     "remove_model",
+    "replay",
     "route",
     "score",
     "to_local",

@@ -38,10 +38,19 @@ def tabulate_reasons(
         "runner_up_quality": second_quality,
         "runner_up_cost": second_cost,
         "margin": (expected_quality - second_quality)
-        + _value_of_money(second_cost - expected_cost, decisions.shadow_price),
+        + value_money(second_cost - expected_cost, decisions.shadow_price),
         "price": decisions.shadow_price,
         "saved": cost[:, best_single] - expected_cost,
     }
+    return as_frame(columns, X)
+
+
+def as_frame(columns: dict[str, np.ndarray], X: Any = None) -> Any:
+    """Make a DataFrame of columns, or without pandas a Bunch.
+
+    Where `X` is a DataFrame, too, it names the rows.
+    """
+    rows = np.arange(len(next(iter(columns.values()))))
     try:
         import pandas as pd
     except ImportError:
@@ -59,7 +68,7 @@ def tabulate_reasons(
     )
 
 
-def _value_of_money(money: np.ndarray, shadow_price: np.ndarray) -> np.ndarray:
+def value_money(money: np.ndarray, shadow_price: np.ndarray) -> np.ndarray:
     """Turn money into quality; no money is worth nothing at an infinite price."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(money == 0, 0.0, shadow_price * money)

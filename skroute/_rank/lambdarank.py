@@ -1,15 +1,16 @@
 """What LightGBM sees, and the call of LightGBM.
 
 `LambdaRankData.build` puts features, labels and starting scores together, `as_lightgbm`
-lays them out as LightGBM wants them, and `LambdaRankTrainer` trains on them. This is
-the only module that imports lightgbm, and it does so when it trains, so that a service
-need not wait for the import.
+lays them out as LightGBM wants them, and `LambdaRankTrainer` trains on them;
+`train_trees` fits a number to each row instead. This is the only module that imports
+lightgbm, and it does so when it trains, so that a service need not wait for the import.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from skroute._estimate.quality import HeldOutPairs
 from skroute._rank.forest import PairRanker
 from skroute._rank.labels import label_pairs
 
-__all__ = ["LambdaRankData", "LambdaRankTrainer"]
+__all__ = ["LambdaRankData", "LambdaRankTrainer", "train_trees"]
 
 # Steps to which estimates are rounded, of their range: a power of two, so that single
 # precision holds them exactly.
@@ -108,15 +109,7 @@ class LambdaRankTrainer:
         self._fold = table.fold
         self._count = table.observed.sum(axis=1)
         self._n_estimators = n_estimators
-        settings = {
-            **params,
-            "seed": seed,
-            "num_threads": n_threads,
-            # The same fit at any number of threads.
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbosity": -1,
-        }
+        settings = {**params, **_reproducible(seed, n_threads)}
         self._data = lgb.Dataset(
             **table.as_lightgbm(),
             params=settings,
@@ -140,6 +133,56 @@ class LambdaRankTrainer:
         with lock_of(LambdaRankTrainer):
             booster = lgb.train(self._settings, data, self._n_estimators)
         return PairRanker.from_text(booster.model_to_string())
+
+
+def train_trees(
+    features: np.ndarray,
+    target: np.ndarray,
+    *,
+    objective: Literal["cross_entropy", "regression"],
+    start: np.ndarray | None = None,
+    monotone: Sequence[int] = (),
+    n_estimators: int,
+    min_in_leaf: int,
+    seed: int,
+    n_threads: int = 1,
+) -> PairRanker:
+    """Fit small trees to a target (n_rows,) by features (n_rows, n_features).
+
+    Boosting begins at `start`, (n_rows,), which is no part of the model: log-odds where
+    the target is a probability. `monotone` says of the first features whether the
+    target may only rise (1) or fall (-1) with them.
+    """
+    import lightgbm as lgb
+
+    signs = [*monotone, *[0] * (features.shape[1] - len(monotone))]
+    settings = {
+        "objective": objective,
+        "learning_rate": 0.06,
+        "num_leaves": 7,
+        "min_child_samples": min_in_leaf,
+        "reg_lambda": 5.0,
+        "subsample": 0.7,
+        "subsample_freq": 1,
+        "monotone_constraints": signs,
+        **_reproducible(seed, n_threads),
+    }
+    # LightGBM warns of slices, which it would copy anyway.
+    begin = None if start is None else np.array(start)
+    data = lgb.Dataset(features, target, init_score=begin, params=settings)
+    booster = lgb.train(settings, data, n_estimators)
+    return PairRanker.from_text(booster.model_to_string())
+
+
+def _reproducible(seed: int, n_threads: int) -> dict[str, Any]:
+    """LightGBM parameters for the same fit at any number of threads."""
+    return {
+        "seed": seed,
+        "num_threads": n_threads,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbosity": -1,
+    }
 
 
 def _take_observed(features: np.ndarray, observed: np.ndarray) -> np.ndarray:

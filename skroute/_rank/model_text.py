@@ -24,7 +24,8 @@ _LINES = {
     "right_child": ("right", "i"),
     "leaf_value": ("value", "d"),
 }
-_RANKER = {"num_class": "1", "num_tree_per_iteration": "1", "objective": "lambdarank"}
+_HEADER = {"num_class": "1", "num_tree_per_iteration": "1"}
+_OBJECTIVES = {"lambdarank", "cross_entropy", "regression"}
 _NEXT = "\n\nTree="
 _END = "\n\nend of trees\n"
 # Comparisons with a number; 2 is where a missing value would go, and there is none.
@@ -52,7 +53,8 @@ def read_model(text: str) -> dict[str, np.ndarray | int]:
     header = _read_fields(text[len("tree\n") : start].rstrip("\n"))
     last = header.get("max_feature_idx", "")
     if (
-        not _RANKER.items() <= header.items()
+        not _HEADER.items() <= header.items()
+        or header.get("objective") not in _OBJECTIVES
         or "average_output" in header
         or not re.fullmatch(r"\d{1,4}", last)
     ):

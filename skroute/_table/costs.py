@@ -220,3 +220,35 @@ def count_zeros(costs: np.ndarray) -> int:
     """
     free = (costs == 0).sum(axis=0)
     return int(free[(costs > 0).any(axis=0)].sum())
+
+
+def replace_known_costs(
+    costs: Any, expected: np.ndarray, models: np.ndarray
+) -> np.ndarray:
+    """Put costs that are known before the call in place of expected ones, (n, M).
+
+    They are a table, a price per model, or a dict from names to money; ``NaN``, or a
+    name that is missing, is unknown.
+    """
+    if costs is None:
+        return expected
+    named = as_mapping(costs, models)
+    if isinstance(named, Mapping):
+        unknown = [name for name in named if str(name) not in set(models)]
+        if unknown:
+            raise ValueError(
+                f"costs names {format_names(unknown)}, which are no models; the models "
+                f"are {format_names(models)}."
+            )
+        by_name = {str(name): money for name, money in named.items()}
+        costs = [by_name.get(model, np.nan) for model in models]
+    table = read_numbers(costs, "costs")
+    if table.shape not in (expected.shape[1:], expected.shape):
+        raise ValueError(
+            f"costs must have shape {expected.shape[1:]} or {expected.shape}, or be a "
+            f"dict from names to money; got {table.shape}."
+        )
+    check_not_negative(table, "costs")
+    table = np.broadcast_to(table, expected.shape)
+    table = reorder_columns(table, model_names(costs, "costs"), models, "costs")
+    return np.where(np.isfinite(table), table, expected)

@@ -1,0 +1,1 @@
+"""Check answers, then escalate: which model next, and whose answer is returned."""

@@ -1,0 +1,200 @@
+"""What to think of an answer once others were called too.
+
+An answer is right more likely where others gave the same, and less where its own check
+is good but those of other models are bad on this query. How much that says is learned
+from the table: errors agree, too. Which of the answers is the best is then decided by
+comparing them, as a score of each is not made for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skroute._cascade.checks import Check
+from skroute._cascade.evidence import NONE, Evidence, to_log_odds, to_probability
+from skroute._cascade.logistic import fit_logistic
+from skroute._rank.forest import PairRanker
+from skroute._rank.lambdarank import train_trees
+
+# In the place of a log-odds where there is none.
+_NOBODY = -9.0
+_N_ROUNDS = 60
+# Difference of two qualities that is worth comparing.
+_LEAST_DIFFERENCE = 0.3
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is thought of the called models of some queries."""
+
+    logits: np.ndarray  # (n, M) log-odds of the answers
+    best: np.ndarray  # (n,) model whose answer would be returned
+    value: np.ndarray  # (n,) expected quality of that answer
+    lead: np.ndarray  # (n,) by how much the best answer beats the next, in log-odds
+    features: np.ndarray  # (n, M, n_features) what others say of each answer
+
+    @property
+    def of_best(self) -> np.ndarray:
+        """Features (n, n_features) of the answers that would be returned."""
+        return self.features[np.arange(len(self.best)), self.best]
+
+
+#: Columns of `describe_answers`.
+LOGIT, SUPPORT, N_AGREE, SUM_AGREE, DISSENT, N_DISSENT, SUM_DISSENT, N_CALLED = range(8)
+SURPRISE = 8
+
+
+def describe_answers(
+    evidence: Evidence, logits: np.ndarray, called: np.ndarray
+) -> np.ndarray:
+    """Describe each answer by what the called models say, (n, M, n_features).
+
+    `logits` (n, M) are those of each answer by its own check.
+    """
+    shape = logits.shape
+    same = np.eye(shape[1], dtype=bool)[None]
+    if evidence.answers is not None:
+        # An empty answer is equal to no other.
+        own = -1 - np.arange(shape[1])
+        answers = np.where(evidence.is_empty, own, evidence.answers)
+        same = answers[:, :, None] == answers[:, None, :]
+    agree = called[:, None, :] & same
+    dissent = called[:, None, :] & ~same
+    theirs = logits[:, None, :]
+    n_agree = agree.sum(axis=2)
+    sum_agree = (agree * theirs).sum(axis=2)
+    n_called = called.sum(axis=1, keepdims=True)
+    surprise = ((logits - evidence.prior) * called).sum(axis=1, keepdims=True)
+
+    def most(among: np.ndarray, values: np.ndarray, otherwise: float) -> np.ndarray:
+        highest: np.ndarray = np.where(among, values, otherwise).max(axis=2)
+        return highest
+
+    columns = [
+        logits,
+        most(agree, theirs, _NOBODY),
+        n_agree,
+        sum_agree,
+        most(dissent, theirs, _NOBODY),
+        most(dissent, n_agree[:, None, :], 0.0),
+        most(dissent, sum_agree[:, None, :], _NOBODY),
+        np.broadcast_to(n_called, shape),
+        np.broadcast_to(surprise / np.maximum(n_called, 1), shape),
+        evidence.prior,
+        np.broadcast_to(evidence.prior.mean(axis=1, keepdims=True), shape),
+        evidence.is_empty,
+    ]
+    return np.stack(columns, axis=2).astype(np.float64)
+
+
+_RISES, _FALLS = 1, -1
+_MONOTONE = [_RISES, _RISES, _RISES, _RISES, _FALLS, _FALLS, _FALLS]
+
+
+@dataclass(frozen=True)
+class AnswerBelief:
+    """Log-odds of the called answers, and the comparison of them."""
+
+    accuracy: np.ndarray  # (M,) log-odds of the mean quality
+    trees: PairRanker | None = None  # what others say; None: each check by itself
+    weights: np.ndarray | None = None  # of the comparison; None: the largest log-odds
+
+    def judge(
+        self, evidence: Evidence, logits: np.ndarray, called: np.ndarray
+    ) -> Belief:
+        """Judge the answers of the models that were called."""
+        features = describe_answers(evidence, logits, called)
+        if self.trees is not None:
+            logits = logits.copy()
+            logits[called] += self.trees.predict(features[called][None])[0]
+        score = logits
+        if self.weights is not None:
+            score = self.compare(evidence, features, logits) @ self.weights
+        score = np.where(called, score, -np.inf)
+        rows, best = np.arange(len(score)), score.argmax(axis=1)
+        others = score.copy()
+        others[rows, best] = -np.inf
+        with np.errstate(invalid="ignore"):
+            lead = score[rows, best] - others.max(axis=1)
+        value = to_probability(logits[rows, best])
+        return Belief(logits, best, value, lead, features)
+
+    def compare(
+        self, evidence: Evidence, features: np.ndarray, logits: np.ndarray
+    ) -> np.ndarray:
+        """Terms (n, M, n_terms) by which answers are compared."""
+        own, prior = features[..., LOGIT], evidence.prior
+        accuracy = np.broadcast_to(self.accuracy, prior.shape)
+        return np.stack(
+            [logits, own, prior, accuracy, features[..., N_AGREE], evidence.is_empty], 2
+        )
+
+    @classmethod
+    def fit_trees(
+        cls,
+        accuracy: np.ndarray,
+        features: np.ndarray,
+        quality: np.ndarray,
+        seed: int,
+    ) -> AnswerBelief:
+        """Learn what others say of an answer, from called answers (n_rows, .)."""
+        trees = train_trees(
+            features,
+            quality,
+            start=features[:, LOGIT],
+            objective="cross_entropy",
+            monotone=_MONOTONE,
+            n_estimators=_N_ROUNDS,
+            min_in_leaf=100,
+            seed=seed,
+        )
+        return cls(accuracy, trees)
+
+    def fit_comparison(
+        self,
+        better: np.ndarray,
+        worse: np.ndarray,
+    ) -> AnswerBelief:
+        """Learn to compare: terms (n_pairs, n_terms) of a better and a worse answer.
+
+        The weights are shrunk to those that pick the answer of the highest log-odds.
+        """
+        difference = better - worse
+        scale = difference.std(axis=0) + 1e-6
+        prior = np.zeros(difference.shape[1])
+        prior[0] = scale[0]
+        ones = np.ones(len(difference))
+        weights = fit_logistic(difference / scale, ones, 0 * ones, prior, 20.0)
+        return AnswerBelief(self.accuracy, self.trees, weights / scale)
+
+
+def find_pairs(
+    quality: np.ndarray, called: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find a better and a worse called answer of each query, ties at random.
+
+    Returns rows, and the two models of each.
+    """
+    known = called & np.isfinite(quality)
+    noise = rng.random_sample(quality.shape) * 0.1
+    better = np.where(known, quality + noise, -np.inf).argmax(axis=1)
+    worse = np.where(known, quality + noise, np.inf).argmin(axis=1)
+    rows = np.arange(len(quality))
+    with np.errstate(invalid="ignore"):
+        gap = quality[rows, better] - quality[rows, worse]
+    kept = known.any(axis=1) & (gap > _LEAST_DIFFERENCE)
+    return rows[kept], better[kept], worse[kept]
+
+
+def own_logits(check: Check | None, evidence: Evidence) -> np.ndarray:
+    """Log-odds of each answer by its own check, (n, M)."""
+    logits = evidence.prior if check is None else check.logits(evidence)
+    return np.where(evidence.is_empty, NONE, logits)
+
+
+def accuracy_log_odds(quality: np.ndarray) -> np.ndarray:
+    """Log-odds (M,) of each model's mean known quality."""
+    known = [column[np.isfinite(column)] for column in quality.T]
+    return to_log_odds(np.array([c.mean() if len(c) else 0.5 for c in known]))

@@ -1,0 +1,224 @@
+"""How far the check of an answer is to be believed: from a check to log-odds.
+
+`ExactCheck` is right always, `StatedCheck` as often as it is said to be, and of a
+`LearnedCheck` the table tells. Each turns the check of an answer, and what was expected
+of it before, into log-odds that the answer is right. What other models said is no
+matter here (see `beliefs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skroute._cascade.evidence import MARGIN, SURE, Evidence, to_log_odds
+from skroute._cascade.logistic import fit_logistic
+from skroute._compute.chunks import sample_evenly
+from skroute._rank.forest import PairRanker
+from skroute._rank.lambdarank import train_trees
+
+# Directions of the estimates by which the mean and the spread of a check may differ:
+# a model that is sure of its answers to easy tasks is not that sure of hard ones.
+_N_DIRECTIONS = 3
+# Least checks of a model from which its mean and spread are learned.
+_LEAST_CHECKS = 30
+# Rows by which a regression is worth as much as what it is shrunk to.
+_PULL = 20.0
+_LARGEST_SCORE = 3.0
+_BOUNDLESS = 1e30
+_LARGEST_LOGIT = 6.0
+_MOST_ROWS = 30_000
+_N_ROUNDS = 60
+
+
+@dataclass(frozen=True)
+class ExactCheck:
+    """A check that gives the quality itself, in the unit of the evidence."""
+
+    def logits(self, evidence: Evidence) -> np.ndarray:
+        """Log-odds (n, M) that the answers are right, from their own checks."""
+        assert evidence.checks is not None
+        quality = evidence.checks[:, :, 0]
+        margin = 1 / (1 + np.exp(SURE))
+        return np.where(
+            np.isfinite(quality), to_log_odds(quality, margin), evidence.prior
+        )
+
+
+@dataclass(frozen=True)
+class StatedCheck:
+    """A check that passes right answers, and fails wrong ones, with given chances."""
+
+    sensitivity: np.ndarray  # (M,) chance that a right answer passes
+    specificity: np.ndarray  # (M,) chance that a wrong answer fails
+
+    def logits(self, evidence: Evidence) -> np.ndarray:
+        """Log-odds (n, M) that the answers are right, from their own checks."""
+        assert evidence.checks is not None
+        passed = evidence.checks[:, :, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if_passed = np.log(self.sensitivity) - np.log1p(-self.specificity)
+            if_failed = np.log1p(-self.sensitivity) - np.log(self.specificity)
+        # A check that can only pass, or only fail, says nothing by doing so: 0 / 0.
+        if_passed, if_failed = (
+            np.clip(np.nan_to_num(ratio, nan=0.0), -SURE, SURE)
+            for ratio in (if_passed, if_failed)
+        )
+        news = np.where(passed > 0.5, if_passed, if_failed)
+        return evidence.prior + np.where(np.isfinite(passed), news, 0.0)
+
+
+@dataclass(frozen=True)
+class LearnedCheck:
+    """Checks whose meaning was learned: any numbers, of which higher is better.
+
+    A check is compared with what is usual for the model and the kind of query, as the
+    estimates of all models show it. A logistic regression for each model, shrunk to one
+    for all models, turns it into log-odds; small trees over all models correct these.
+    """
+
+    centre: np.ndarray  # (M,) mean log-odds of the estimates
+    directions: np.ndarray  # (M, p) to the kind of query
+    mean: np.ndarray  # (M, k, 1 + p): the usual check by the kind of query
+    spread: np.ndarray  # (M, k, 1 + p): its variance
+    variance: np.ndarray  # (M, k): overall
+    weights: np.ndarray  # (M, n_terms) of the regressions
+    accuracy: np.ndarray  # (M,) mean quality
+    trees: PairRanker | None
+
+    @classmethod
+    def fit(cls, evidence: Evidence, quality: np.ndarray, seed: int) -> LearnedCheck:
+        """Learn from outcomes (n, M), NaN where unknown; every model may be checked."""
+        assert evidence.checks is not None
+        prior, (n_models, n_checks) = evidence.prior, evidence.checks.shape[1:]
+        centre = prior.mean(axis=0)
+        _, size, directions = np.linalg.svd(prior - centre, full_matrices=False)
+        size = np.maximum(size[:_N_DIRECTIONS] / len(prior) ** 0.5, 1e-6)
+        directions = directions[:_N_DIRECTIONS].T / size
+        kind = _add_constant((prior - centre) @ directions)
+        mean = np.zeros((n_models, n_checks, kind.shape[1]))
+        spread, variance = np.zeros_like(mean), np.ones((n_models, n_checks))
+        # The constant is not shrunk.
+        penalty = np.diag([1e-9] + [10.0] * (kind.shape[1] - 1))
+        for model in range(n_models):
+            for check in range(n_checks):
+                said = evidence.checks[:, model, check]
+                known = np.isfinite(said)
+                if known.sum() < _LEAST_CHECKS:
+                    # Nothing is usual, so nothing is news.
+                    variance[model, check] = _BOUNDLESS
+                    continue
+                x = kind[known]
+                gram = x.T @ x + penalty
+                mean[model, check] = np.linalg.solve(gram, x.T @ said[known])
+                squared = (said[known] - x @ mean[model, check]) ** 2
+                spread[model, check] = np.linalg.solve(gram, x.T @ squared)
+                variance[model, check] = squared.mean()
+        accuracy = np.array([np.mean(q[np.isfinite(q)]) for q in quality.T])
+        draft = cls(
+            centre, directions, mean, spread, variance, np.empty(0), accuracy, None
+        )
+        terms = draft._terms(evidence)
+        used = evidence.is_checked & np.isfinite(quality)
+        nothing = np.zeros(terms.shape[2])
+        shared = fit_logistic(terms[used], quality[used], prior[used], nothing, 1.0)
+        weights = [
+            fit_logistic(
+                terms[rows, model],
+                quality[rows, model],
+                prior[rows, model],
+                shared,
+                _PULL,
+            )
+            for model, rows in enumerate(used.T)
+        ]
+        draft = cls(
+            *(centre, directions, mean, spread, variance),
+            *(np.array(weights), accuracy, None),
+        )
+        features, logits = draft._features(evidence), draft._regress(evidence)
+        rows = np.flatnonzero(used)
+        rows = rows[sample_evenly(len(rows), _MOST_ROWS)]
+        # Better checks never make an answer worse.
+        trees = train_trees(
+            features.reshape(-1, features.shape[2])[rows],
+            quality.ravel()[rows],
+            start=logits.ravel()[rows],
+            objective="cross_entropy",
+            monotone=[1, 0] + [1] * (2 * n_checks),
+            n_estimators=_N_ROUNDS,
+            min_in_leaf=100,
+            seed=seed,
+        )
+        return cls(
+            *(centre, directions, mean, spread, variance),
+            *(draft.weights, accuracy, trees),
+        )
+
+    def logits(self, evidence: Evidence) -> np.ndarray:
+        """Log-odds (n, M) that the answers are right, from their own checks."""
+        logits, known = self._regress(evidence), evidence.is_checked
+        if known.any():
+            features = self._features(evidence)[known]
+            assert self.trees is not None
+            logits[known] += self.trees.predict(features[None])[0]
+        most = to_log_odds(np.array(1 - MARGIN)) + 0.2
+        return np.where(known, np.clip(logits, -most, most), evidence.prior)
+
+    def _kind(self, evidence: Evidence) -> np.ndarray:
+        return (evidence.prior - self.centre) @ self.directions
+
+    def _score(self, evidence: Evidence) -> np.ndarray:
+        """Checks (n, M, k) in standard deviations from what is usual; 0 if unknown."""
+        kind = _add_constant(self._kind(evidence))
+        spread = np.einsum("np,mkp->nmk", kind, self.spread)
+        spread = np.maximum(spread, 0.1 * self.variance) + 1e-12
+        news = self._fill_in(evidence) - self._usual(evidence)
+        return np.clip(news / np.sqrt(spread), -_LARGEST_SCORE, _LARGEST_SCORE)
+
+    def _usual(self, evidence: Evidence) -> np.ndarray:
+        kind = _add_constant(self._kind(evidence))
+        usual: np.ndarray = np.einsum("np,mkp->nmk", kind, self.mean)
+        return usual
+
+    def _fill_in(self, evidence: Evidence) -> np.ndarray:
+        """Checks (n, M, k), unknown ones as is usual."""
+        checks = evidence.checks
+        assert checks is not None
+        return np.where(np.isfinite(checks), checks, self._usual(evidence))
+
+    def _terms(self, evidence: Evidence) -> np.ndarray:
+        """Terms (n, M, n_terms) of the regressions: low checks may say more."""
+        score = self._score(evidence)
+        one = np.ones((*score.shape[:2], 1))
+        low = np.minimum(score + 0.5, 0.0)
+        return np.concatenate([one, score, low, evidence.prior[..., None] * score], 2)
+
+    def _regress(self, evidence: Evidence) -> np.ndarray:
+        news = np.einsum("nmf,mf->nm", self._terms(evidence), self.weights)
+        logits = np.clip(evidence.prior + news, -_LARGEST_LOGIT, _LARGEST_LOGIT)
+        return np.where(evidence.is_checked, logits, evidence.prior)
+
+    def _features(self, evidence: Evidence) -> np.ndarray:
+        """Features (n, M, n_features) of the trees."""
+        prior, shape = evidence.prior, evidence.prior.shape
+        kind = self._kind(evidence)
+        columns = [
+            self._regress(evidence)[..., None],
+            prior[..., None],
+            self._score(evidence),
+            self._fill_in(evidence),
+            np.broadcast_to(prior.mean(axis=1)[:, None, None], (*shape, 1)),
+            np.broadcast_to(self.accuracy[:, None], (*shape, 1)),
+            np.broadcast_to(self.weights[:, 1, None], (*shape, 1)),
+            np.broadcast_to(kind[:, None, :], (*shape, kind.shape[1])),
+        ]
+        return np.concatenate(columns, axis=2)
+
+
+Check = ExactCheck | StatedCheck | LearnedCheck
+
+
+def _add_constant(columns: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.ones(len(columns)), columns])

@@ -1,0 +1,229 @@
+"""What a CascadeDecider learned, and how its parts work together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skroute._cascade.checks import Check, ExactCheck, StatedCheck
+from skroute._cascade.evidence import Evidence
+from skroute._cascade.path import CascadePath, Place, find_prices, replay_held_out
+from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
+from skroute._cascade.training import CascadeTraining
+from skroute._compute.cached import SavesFields
+from skroute._compute.chunks import sample_evenly
+from skroute._decide.rule import Rule
+from skroute.exceptions import InfeasibleBudgetError
+
+# Queries that are replayed to compare policies, and to make a path; and prices at which
+# policies are compared.
+_MOST_COMPARED, _N_COMPARED, _MOST_REPLAYED = 1000, 6, 3000
+# Prices at which a router is looked at while situations are simulated.
+_N_SIMULATED = 16
+# Standard errors by which another policy must be better than the usual one.
+_DOUBT = 1.0
+# Least queries with every outcome known, on which a cascade can be replayed.
+LEAST_COMPLETE = 20
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of qualities in which the worst is 0 and the best 1."""
+
+    worst: float
+    extent: float
+
+    @classmethod
+    def of(cls, quality: np.ndarray) -> Unit:
+        """Find the unit of qualities; those between 0 and 1 are left as they are."""
+        low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
+        if low >= 0 and high <= 1:
+            return cls(0.0, 1.0)
+        return cls(low, (high - low) or 1.0)
+
+    def scale(self, quality: np.ndarray) -> np.ndarray:
+        """Scale qualities."""
+        return (quality - self.worst) / self.extent
+
+    def restore(self, quality: Any) -> Any:
+        """Bring scaled qualities back to the caller's unit."""
+        return quality * self.extent + self.worst
+
+
+class State(NamedTuple):
+    """Where some queries stand: the next call, and the best answer so far; -1: none."""
+
+    chosen: np.ndarray  # (n,)
+    best: np.ndarray  # (n,)
+    value: np.ndarray  # (n,) expected quality of the best answer; NaN without one
+    worth: np.ndarray  # (n, M) gain of each call less its charge; -inf: may not be
+    money: np.ndarray  # (n, M) cost of each call with its check
+
+
+@dataclass(frozen=True)
+class FittedCascade(SavesFields):
+    """A policy, and the path on which prices are found."""
+
+    policy: CascadePolicy
+    path: CascadePath
+    unit: Unit
+    n_checks: int  # of an answer; 0 where only answers are compared
+    has_answers: bool
+
+    def choose(
+        self, terms: Terms, evidence: Evidence, called: np.ndarray, allowed: np.ndarray
+    ) -> State:
+        """Choose the next call of each query, and find the best answer so far."""
+        n_queries = len(called)
+        n_called = called.sum(axis=1)
+        state = State(
+            chosen=np.full(n_queries, -1),
+            best=np.full(n_queries, -1),
+            value=np.full(n_queries, np.nan),
+            worth=np.full(called.shape, -np.inf),
+            money=terms.add_check(evidence.cost),
+        )
+        for number in np.unique(n_called):
+            rows = np.flatnonzero(n_called == number)
+            chosen, worth, belief = choose_calls(
+                *(self.policy, terms.take(rows), evidence.take(rows)),
+                *(called[rows], allowed[rows]),
+            )
+            state.chosen[rows], state.worth[rows] = chosen, worth
+            if belief is not None:
+                state.best[rows], state.value[rows] = belief.best, belief.value
+        return state
+
+    def evidence(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        checks: np.ndarray | None,
+        answers: np.ndarray | None,
+    ) -> Evidence:
+        """Put together what is known of queries, in the unit of the policy."""
+        return make_evidence(
+            self.unit, quality, cost, checks, answers, self.policy.check
+        )
+
+    def settle(self, rule: Rule) -> tuple[Place, float | None]:
+        """Find the place on the path that meets a rule, and the quality target."""
+        path = self.path
+        target = rule.quality_target(self.unit.restore(float(path.quality[-1])))
+        try:
+            if target is not None:
+                scaled = (target - self.unit.worst) / self.unit.extent
+                return path.place_for_quality(scaled), target
+            if rule.has_mean_budget:
+                return path.place_for_budget(float(rule.budget)), None
+        except InfeasibleBudgetError:
+            if rule.on_infeasible == "raise":
+                raise
+            best = path.place_for_best()
+            return (best if target is not None else Place(np.inf, False)), target
+        if rule.price is not None:
+            return path.place_for_price(rule.price / self.unit.extent), None
+        if rule.budget is not None:
+            return path.place_for_price(0.0), None
+        return path.place_for_best(), None
+
+
+def make_evidence(
+    unit: Unit,
+    quality: np.ndarray,
+    cost: np.ndarray,
+    checks: np.ndarray | None,
+    answers: np.ndarray | None,
+    check: Check | None,
+) -> Evidence:
+    """Scale qualities; an exact check is one, too."""
+    if checks is not None and isinstance(check, ExactCheck):
+        checks = unit.scale(checks).clip(0, 1)
+    return Evidence(unit.scale(quality).clip(0, 1), cost, checks, answers)
+
+
+def simulate_checks(
+    check: Check | None, quality: np.ndarray, rng: np.random.RandomState
+) -> np.ndarray | None:
+    """Draw what a check would say of scaled outcomes (n, M), (n, M, 1)."""
+    if isinstance(check, ExactCheck):
+        return quality[..., None]
+    if isinstance(check, StatedCheck):
+        passes = quality * check.sensitivity + (1 - quality) * (1 - check.specificity)
+        passed = rng.random_sample(quality.shape) < passes
+        return np.where(np.isfinite(quality), passed, np.nan)[..., None]
+    return None
+
+
+def fit_cascade(
+    evidence: Evidence,
+    quality: np.ndarray,
+    cost: np.ndarray,
+    fold: np.ndarray,
+    terms: Terms,
+    unit: Unit,
+    check: Check | None,
+    seed: int,
+) -> FittedCascade:
+    """Fit policies, choose one by replay, and replay it at all prices.
+
+    Outcomes (n, M) are ``NaN`` where unknown, qualities scaled.
+    """
+    prices = find_prices(evidence.cost, terms.check_cost, _N_SIMULATED)
+    training = CascadeTraining(
+        evidence, quality, fold, prices, terms.max_calls, seed, check
+    )
+    independent, learned = training.fit()
+    complete = np.isfinite(quality).all(axis=1) & np.isfinite(cost).all(axis=1)
+    rows = np.flatnonzero(complete)
+    rows = rows[sample_evenly(len(rows), _MOST_REPLAYED)]
+    few = rows[sample_evenly(len(rows), _MOST_COMPARED)]
+    # The usual one first.
+    candidates = [learned, independent, _without_look(learned)]
+    utilities = [
+        _utility(policies, fold, terms, prices, few, evidence, quality, cost)
+        for policies in candidates
+    ]
+    best = 0
+    for number, utility in enumerate(utilities):
+        gain = utility - utilities[best]
+        if gain.mean() > _DOUBT * gain.std() / len(gain) ** 0.5:
+            best = number
+    policies = candidates[best]
+    path = CascadePath.replay(
+        policies, fold[rows], terms, evidence.take(rows), quality[rows], cost[rows]
+    )
+    n_checks = 0 if evidence.checks is None else evidence.checks.shape[2]
+    has_answers = evidence.answers is not None
+    return FittedCascade(policies[-1], path, unit, n_checks, has_answers)
+
+
+def _without_look(policies: Sequence[CascadePolicy]) -> list[CascadePolicy]:
+    return [replace(policy, looks_ahead=False) for policy in policies]
+
+
+def _utility(
+    policies: Sequence[CascadePolicy],
+    fold: np.ndarray,
+    terms: Terms,
+    prices: np.ndarray,
+    rows: np.ndarray,
+    evidence: Evidence,
+    quality: np.ndarray,
+    cost: np.ndarray,
+) -> np.ndarray:
+    """Mean of quality less price times spend of queries (n,) over some prices."""
+    total = np.zeros(len(rows))
+    some = prices[sample_evenly(len(prices), _N_COMPARED)]
+    for price in some:
+        replay = replay_held_out(
+            policies,
+            fold[rows],
+            replace(terms, price=price),
+            *(evidence.take(rows), quality[rows], cost[rows]),
+        )
+        total += replay.quality - price * replay.spend
+    return total / len(some)

@@ -1,0 +1,259 @@
+"""What one more call is worth, before its cost.
+
+Three ways, each of which begins at the one before: as if models failed independently
+(`Outlook.gain`, what a textbook says); with estimates of the models not yet called
+moved by what the called ones showed; and learned from gains that were realised in the
+table, with the two others as hints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skroute._cascade.beliefs import (
+    LOGIT,
+    N_AGREE,
+    N_CALLED,
+    N_DISSENT,
+    SURPRISE,
+    Belief,
+)
+from skroute._cascade.evidence import Evidence, to_log_odds, to_probability
+from skroute._rank.forest import PairRanker
+from skroute._rank.lambdarank import train_trees
+
+# Log-odds that a check may add, given a right and given a wrong answer: quantiles.
+_N_STEPS = 8
+_FEW = 20
+# Second calls that are looked at for each first one, and first ones.
+_MOST_SECOND = 8
+_MOST_FIRST = 16
+_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What checks of answers that are not there yet may say."""
+
+    step: np.ndarray  # (M, 2 * 8) log-odds that a check may add
+    if_right: np.ndarray  # (M, 2 * 8) chance of each step, given a right answer
+    if_wrong: np.ndarray  # (M, 2 * 8)
+
+    @classmethod
+    def fit(
+        cls, evidence: Evidence, logits: np.ndarray, quality: np.ndarray
+    ) -> Outlook:
+        """Learn from log-odds (n, M) of answers whose quality is known or ``NaN``."""
+        added = logits - evidence.prior
+        known = np.isfinite(quality)
+        sides = (quality > 0.5) & known, (quality <= 0.5) & known
+        at = (np.arange(_N_STEPS) + 0.5) / _N_STEPS
+        step = np.zeros((quality.shape[1], 2 * _N_STEPS))
+        chances = [np.zeros_like(step), np.zeros_like(step)]
+        for side, (rows, chance) in enumerate(zip(sides, chances, strict=True)):
+            part = slice(side * _N_STEPS, (side + 1) * _N_STEPS)
+            chance[:, part] = 1 / _N_STEPS
+            for model in range(quality.shape[1]):
+                own = rows[:, model]
+                few = own.sum() < _FEW
+                seen = added[rows] if few else added[own, model]
+                if len(seen):
+                    step[model, part] = np.quantile(seen, at)
+        return cls(step, *chances)
+
+    def foresee(self, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Beliefs (n, M, 16) that may come of log-odds (n, M), and their chances."""
+        right = to_probability(prior)[..., None]
+        chance = right * self.if_right + (1 - right) * self.if_wrong
+        return to_probability(prior[..., None] + self.step), chance
+
+    def gain(self, value: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Expected gain (n, M) over an answer worth `value`, (n,)."""
+        belief, chance = self.foresee(prior)
+        best = np.maximum(belief, value[:, None, None])
+        gained: np.ndarray = (best * chance).sum(axis=2) - value[:, None]
+        return gained
+
+    def look_ahead(
+        self, quality: np.ndarray, charge: np.ndarray, allowed: np.ndarray
+    ) -> np.ndarray:
+        """Worth (n, M) of a first call, where one more may follow.
+
+        `charge` (n, M) is the cost of a call in units of quality.
+        """
+        worth = np.where(allowed, quality - charge, -np.inf)
+        n_queries, n_models = quality.shape
+        first = _largest(worth, _MOST_FIRST)
+        second = _largest(worth, _MOST_SECOND)
+        size = first.shape[1] * second.shape[1] * 2 * _N_STEPS
+        for start in range(0, n_queries, max(1, _AT_ONCE // size)):
+            part = slice(start, start + max(1, _AT_ONCE // size))
+            rows = np.arange(len(quality[part]))[:, None]
+            belief, chance = self.foresee(to_log_odds(quality[part]))
+            ones, chances = belief[rows, first[part]], chance[rows, first[part]]
+            others, weights = belief[rows, second[part]], chance[rows, second[part]]
+            other_charge = charge[part][rows, second[part]]
+            barred = ~allowed[part][rows, second[part]]
+            barred = barred[:, None, :] | (
+                first[part][:, :, None] == second[part][:, None, :]
+            )
+            total = np.zeros(ones.shape[:2])
+            for step in range(2 * _N_STEPS):
+                now = ones[:, :, step]
+                better = np.maximum(others[:, None], now[:, :, None, None])
+                gain = np.einsum("ijkm,ikm->ijk", better, weights) - now[:, :, None]
+                gain = np.where(barred, 0.0, gain - other_charge[:, None, :])
+                total += chances[:, :, step] * (now + gain.max(axis=2).clip(0))
+            looked = np.full((len(rows), n_models), -np.inf)
+            np.put_along_axis(looked, first[part], total, axis=1)
+            worth[part] = np.where(
+                allowed[part], np.maximum(worth[part], looked - charge[part]), -np.inf
+            )
+        return worth
+
+
+def _largest(values: np.ndarray, most: int) -> np.ndarray:
+    """Columns (n, most) of the largest values of each row."""
+    if values.shape[1] <= most:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(-values, most - 1, axis=1)[:, :most]
+
+
+@dataclass(frozen=True)
+class LearnedGain:
+    """Estimates of the other models, and gains, from what the called ones showed."""
+
+    accuracy: np.ndarray  # (M,) log-odds of the mean quality
+    rescue: np.ndarray  # (M, M) mean quality of a model where another one is wrong
+    others: PairRanker  # log-odds added to those of the models not yet called
+    gains: PairRanker
+
+    def estimates(
+        self, evidence: Evidence, called: np.ndarray, belief: Belief
+    ) -> np.ndarray:
+        """Log-odds (n, M) of the models that were not called."""
+        features = describe_others(self.accuracy, evidence, called, belief)
+        return evidence.prior + self.others.predict(features)
+
+    def gain(
+        self, evidence: Evidence, called: np.ndarray, belief: Belief, outlook: Outlook
+    ) -> np.ndarray:
+        """Expected gain (n, M) of calling each model next."""
+        hint = outlook.gain(belief.value, self.estimates(evidence, called, belief))
+        features = describe_calls(
+            self.accuracy, self.rescue, evidence, called, belief, hint
+        )
+        # No answer is better than right.
+        return np.minimum(self.gains.predict(features), 1 - belief.value[:, None])
+
+
+def find_rescues(quality: np.ndarray) -> np.ndarray:
+    """Mean quality of each model where another one is wrong: [wrong, other]."""
+    known = np.isfinite(quality)
+    filled, wrong = np.where(known, quality, 0.0), np.where(known, 1 - quality, 0.0)
+    mean = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return (wrong.T @ filled + 5 * mean) / (wrong.T @ known + 5)
+
+
+def _spread(column: np.ndarray, n_models: int) -> np.ndarray:
+    return np.broadcast_to(column[:, None], (len(column), n_models))
+
+
+def describe_others(
+    accuracy: np.ndarray, evidence: Evidence, called: np.ndarray, belief: Belief
+) -> np.ndarray:
+    """Features (n, M, n_features) of models not yet called."""
+    n_models = called.shape[1]
+    rows, of_best = np.arange(len(called)), belief.of_best
+    news = np.where(called, to_probability(belief.logits) - evidence.quality, 0.0)
+    n_called = np.maximum(called.sum(axis=1), 1)
+    columns = [
+        evidence.prior.mean(axis=1),
+        news[rows, belief.best],
+        news.sum(axis=1) / n_called,
+        news.min(axis=1),
+        n_called,
+        belief.logits[rows, belief.best],
+        evidence.prior[rows, belief.best],
+        of_best[:, N_AGREE],
+        of_best[:, N_DISSENT],
+    ]
+    return np.stack(
+        [
+            evidence.prior,
+            np.broadcast_to(accuracy, called.shape),
+            *(_spread(column, n_models) for column in columns),
+        ],
+        axis=2,
+    )
+
+
+def describe_calls(
+    accuracy: np.ndarray,
+    rescue: np.ndarray,
+    evidence: Evidence,
+    called: np.ndarray,
+    belief: Belief,
+    hint: np.ndarray,
+) -> np.ndarray:
+    """Features (n, M, n_features) of calling each model next."""
+    n_models = called.shape[1]
+    rows, of_best = np.arange(len(called)), belief.of_best
+    others = np.where(called, belief.logits, -9.0)
+    others[rows, belief.best] = -9.0
+    best_quality = np.where(called, evidence.quality, 0.0).max(axis=1)
+    columns = [
+        of_best[:, N_AGREE],
+        of_best[:, N_CALLED],
+        of_best[:, 4],
+        of_best[:, N_DISSENT],
+        others.max(axis=1),
+        of_best[:, SURPRISE],
+        of_best[:, LOGIT],
+        belief.lead.clip(0, 5),
+        evidence.prior.mean(axis=1),
+        evidence.prior[rows, belief.best],
+    ]
+    return np.stack(
+        [
+            _spread(belief.logits[rows, belief.best], n_models),
+            evidence.prior,
+            hint,
+            evidence.quality - _spread(best_quality, n_models),
+            np.broadcast_to(accuracy, called.shape),
+            rescue[belief.best],
+            *(_spread(column, n_models) for column in columns),
+        ],
+        axis=2,
+    )
+
+
+def train_others(features: np.ndarray, quality: np.ndarray, seed: int) -> PairRanker:
+    """Learn the estimates of models not yet called, from rows of `describe_others`."""
+    return train_trees(
+        features,
+        quality,
+        start=features[:, 0],
+        objective="cross_entropy",
+        n_estimators=60,
+        min_in_leaf=200,
+        seed=seed,
+    )
+
+
+def train_gains(features: np.ndarray, gained: np.ndarray, seed: int) -> PairRanker:
+    """Learn realised gains from rows of `describe_calls`.
+
+    The surer the best answer, the less there is to gain.
+    """
+    return train_trees(
+        features,
+        gained,
+        objective="regression",
+        monotone=[-1, 1, 1],
+        n_estimators=80,
+        min_in_leaf=200,
+        seed=seed,
+    )

@@ -1,0 +1,228 @@
+"""What a CascadeDecider is given: checks, answers, and the models that were called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skroute._table.names import format_names, model_names, reorder_columns
+from skroute._table.numbers import check_number, read_numbers
+from skroute._table.tables import check_quality
+
+
+def read_checks(
+    checks: Any, shape: tuple[int, int], models: np.ndarray, n_checks: int | None = None
+) -> np.ndarray | None:
+    """Check what was said of each answer, (n, M) or (n, M, k); returns (n, M, k).
+
+    `n_checks` is the number of checks of an answer that is expected, if known.
+    """
+    if checks is None:
+        return None
+    columns = model_names(checks, "checks")
+    table = read_numbers(checks, "checks")
+    if table.ndim not in (2, 3) or table.shape[:2] != shape:
+        raise ValueError(
+            f"checks must have shape {shape}, or {shape} and the number of checks of "
+            f"an answer; got {table.shape}."
+        )
+    table = reorder_columns(table, columns, models, "checks")
+    table = table.reshape(*shape, -1)
+    _check_count(table, n_checks)
+    return table
+
+
+def _check_count(table: np.ndarray, n_checks: int | None) -> None:
+    if n_checks is not None and table.shape[2] != n_checks:
+        raise ValueError(
+            f"checks must hold {n_checks} for each answer, as in fit; got "
+            f"{table.shape[2]}."
+        )
+    if not table.shape[2]:
+        raise ValueError("checks must hold one check of each answer at least; got 0.")
+
+
+def number_answers(
+    answers: Any, shape: tuple[int, int], models: np.ndarray
+) -> np.ndarray | None:
+    """Number answers (n, M): equal where they are equal, -1 where there is none."""
+    if answers is None:
+        return None
+    columns = model_names(answers, "answers")
+    table = np.asarray(answers, dtype=object)
+    if table.shape != shape:
+        raise ValueError(f"answers must have shape {shape}; got {table.shape}.")
+    table = reorder_columns(table, columns, models, "answers")
+    return _number(table)
+
+
+def _number(table: np.ndarray) -> np.ndarray:
+    numbers: dict[Any, int] = {}
+    try:
+        flat = [
+            -1 if _is_empty(answer) else numbers.setdefault(answer, len(numbers))
+            for answer in table.ravel().tolist()
+        ]
+    except TypeError:
+        raise ValueError(
+            "answers must be labels or strings, which are compared as they are; got "
+            "some that cannot be compared, such as a list or a dict. Write them as "
+            "text, in one form for equal answers: json.dumps(answer, sort_keys=True)."
+        ) from None
+    return np.array(flat, dtype=np.intp).reshape(table.shape)
+
+
+def _is_empty(answer: Any) -> bool:
+    """Whether there is no answer: None, NaN, pandas' NA, or a blank string."""
+    if answer is None:
+        return True
+    if isinstance(answer, str):
+        return not answer.strip()
+    try:
+        return bool(answer != answer)
+    except TypeError:  # pandas' NA is neither equal nor unequal
+        return True
+
+
+def read_called(called: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
+    """Check the calls so far, names (n, k); returns model numbers, -1 for ``None``."""
+    if called is None:
+        return np.full((n_queries, 0), -1)
+    table = np.asarray(called, dtype=object)
+    if table.ndim == 1 and len(table) == n_queries:
+        table = table[:, None]
+    if table.ndim != 2 or len(table) != n_queries:
+        raise ValueError(
+            "called must hold the names of the models called so far, of shape "
+            f"({n_queries}, n_calls), None where there were fewer calls; got shape "
+            f"{table.shape}."
+        )
+    number = {name: place for place, name in enumerate(models)}
+    unknown = {
+        name for name in table.ravel() if not _is_empty(name) and name not in number
+    }
+    if unknown:
+        raise ValueError(
+            f"called names {format_names(sorted(map(str, unknown)))}, which the "
+            f"decider does not know; it was fitted on {format_names(models)}."
+        )
+    flat = [-1 if _is_empty(name) else number[name] for name in table.ravel().tolist()]
+    calls = np.array(flat, dtype=np.intp).reshape(table.shape)
+    made = calls >= 0
+    if (made[:, 1:] & ~made[:, :-1]).any():
+        raise ValueError(
+            "called must hold the calls of each query in their order, with None after "
+            "the last one only."
+        )
+    places = -1 - np.arange(made.shape[1])
+    ordered = np.sort(np.where(made, calls, places), axis=1)
+    twice = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+    if len(twice):
+        raise ValueError(
+            f"called names a model twice for the queries {format_names(twice)}: a "
+            "model is called once at most."
+        )
+    return calls
+
+
+def place_checks(
+    checks: Any, calls: np.ndarray, n_models: int, n_checks: int
+) -> np.ndarray:
+    """Put checks (n, k) or (n, k, c) of the calls (n, k) in place, (n, M, c)."""
+    placed = np.full((len(calls), n_models, n_checks), np.nan)
+    if checks is None:
+        return placed
+    table = read_numbers(checks, "checks")
+    if table.ndim == 1 and calls.shape[1] == 1:
+        table = table[:, None]
+    if table.ndim not in (2, 3) or table.shape[:2] != calls.shape:
+        raise ValueError(
+            "checks must hold what was said of each call, of the shape of called, "
+            f"{calls.shape}, or that and the number of checks; got {table.shape}."
+        )
+    table = table.reshape(*calls.shape, -1)
+    _check_count(table, n_checks)
+    _check_of_calls(np.isfinite(table).any(axis=2), calls, "checks", "NaN")
+    rows, place = np.nonzero(calls >= 0)
+    placed[rows, calls[rows, place]] = table[rows, place]
+    return placed
+
+
+def place_answers(answers: Any, calls: np.ndarray, n_models: int) -> np.ndarray:
+    """Put the answers (n, k) of the calls (n, k) in place, as numbers (n, M)."""
+    placed = np.full((len(calls), n_models), -1)
+    if answers is None:
+        return placed
+    table = np.asarray(answers, dtype=object)
+    if table.ndim == 1 and calls.shape[1] == 1:
+        table = table[:, None]
+    if table.shape != calls.shape:
+        raise ValueError(
+            "answers must hold the answer of each call, of the shape of called, "
+            f"{calls.shape}; got {table.shape}."
+        )
+    numbers = _number(table)
+    _check_of_calls(numbers >= 0, calls, "answers", "None")
+    rows, place = np.nonzero(calls >= 0)
+    placed[rows, calls[rows, place]] = numbers[rows, place]
+    return placed
+
+
+def _check_of_calls(
+    known: np.ndarray, calls: np.ndarray, name: str, blank: str
+) -> None:
+    """Refuse what is said of calls that were not made."""
+    extra = np.flatnonzero((known & (calls < 0)).any(axis=1))
+    if len(extra):
+        raise ValueError(
+            f"{name} says something of a model that was not called, for the queries "
+            f"{format_names(extra)}: write {blank} where called is None."
+        )
+
+
+def read_outcomes(y: Any) -> None:
+    """Refuse a `y` that is no table of qualities."""
+    if y is None or np.ndim(y) < 2:
+        raise ValueError(
+            "y must be the quality of every answer, of shape (n_queries, n_models): "
+            f"what a check is worth is learned from it; got "
+            f"{'None' if y is None else f'shape {np.shape(y)}'}."
+        )
+    check_quality(y)
+
+
+def read_rates(
+    sensitivity: Any, specificity: Any, n_models: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Check the stated chances of a check, numbers or one per model; (M,) each."""
+    if sensitivity is None and specificity is None:
+        return None
+    rates = []
+    for name, value in (("sensitivity", sensitivity), ("specificity", specificity)):
+        if value is None:
+            raise ValueError(
+                "sensitivity and specificity belong together: how often the check "
+                f"passes a right answer, and fails a wrong one; {name} is None."
+            )
+        if np.ndim(value) == 0:
+            value = [check_number(value, name, low=0.0)]
+        rate = read_numbers(value, name, finite=True)
+        if (
+            rate.shape not in ((1,), (n_models,))
+            or (rate < 0).any()
+            or (rate > 1).any()
+        ):
+            raise ValueError(
+                f"{name} must be a chance between 0 and 1, or one for each of the "
+                f"{n_models} models; got {value!r}."
+            )
+        rates.append(np.broadcast_to(rate, n_models).astype(np.float64))
+    sensitive, specific = rates
+    if (sensitive < 1 - specific).any():
+        raise ValueError(
+            "sensitivity must be at least 1 - specificity: a check that passes wrong "
+            "answers more often than right ones is turned round; got "
+            f"sensitivity={sensitivity!r}, specificity={specificity!r}."
+        )
+    return sensitive, specific

@@ -1,0 +1,185 @@
+"""The rule of a cascade: which model is called next, and whose answer is returned.
+
+After each call, the answers are judged; another model is called while what it is
+expected to gain exceeds the price of its call. The first call looks ahead: a cheap
+model is worth more where a check tells when it failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from skroute._cascade.beliefs import AnswerBelief, Belief, own_logits
+from skroute._cascade.checks import Check
+from skroute._cascade.evidence import Evidence
+from skroute._cascade.gains import LearnedGain, Outlook
+from skroute._decide.candidates import under_cap
+from skroute._table.costs import add_slack
+
+# A gain below this is rounding.
+_NEGLIGIBLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Terms:
+    """At which price, and within which limits, a cascade calls."""
+
+    price: float  # in quality per unit of money; infinity: the cheapest model
+    max_calls: int
+    check_cost: float = 0.0
+    #: Most money for all calls of a query, (n,) or a number; and what happens where it
+    #: is below the cost of any model.
+    cap: np.ndarray | float = np.inf
+    on_infeasible: Literal["raise", "cheapest"] = "cheapest"
+    #: Whether answers are checked, and may be followed by another call.
+    escalates: bool = True
+    #: Model that is called first wherever it may be.
+    single: int | None = None
+
+    @property
+    def most_calls(self) -> int:
+        """Most calls of a query."""
+        return self.max_calls if self.escalates else 1
+
+    def take(self, rows: np.ndarray) -> Terms:
+        """Give the terms of some of the queries."""
+        cap = self.cap if np.ndim(self.cap) == 0 else np.asarray(self.cap)[rows]
+        return replace(self, cap=cap)
+
+    def add_check(self, cost: np.ndarray) -> np.ndarray:
+        """Cost of a call with its check."""
+        return cost + self.check_cost if self.escalates else cost
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a cascade did with some queries."""
+
+    calls: np.ndarray  # (n, max_calls) models in the order of their calls; -1: none
+    answer: np.ndarray  # (n,) model whose answer is returned
+
+    @property
+    def n_calls(self) -> np.ndarray:
+        """Number of calls of each query."""
+        count: np.ndarray = (self.calls >= 0).sum(axis=1)
+        return count
+
+    def add_up(self, table: np.ndarray) -> np.ndarray:
+        """Sum a table (n, M) over the models that were called, (n,)."""
+        taken = np.take_along_axis(table, self.calls.clip(0), axis=1)
+        total: np.ndarray = np.where(self.calls >= 0, taken, 0.0).sum(axis=1)
+        return total
+
+
+@dataclass(frozen=True)
+class CascadePolicy:
+    """Judges answers, and decides on the next call, at any price."""
+
+    check: Check | None
+    belief: AnswerBelief
+    outlook: Outlook
+    gain: LearnedGain | None = None
+    looks_ahead: bool = True
+
+    def judge(self, evidence: Evidence, called: np.ndarray) -> Belief:
+        """Judge the called answers of queries of which one was called at least."""
+        return self.belief.judge(evidence, own_logits(self.check, evidence), called)
+
+    def gains(
+        self, evidence: Evidence, called: np.ndarray, belief: Belief
+    ) -> np.ndarray:
+        """Expected gain (n, M) of calling each model next."""
+        if self.gain is None:
+            return self.outlook.gain(belief.value, evidence.prior)
+        return self.gain.gain(evidence, called, belief, self.outlook)
+
+    def rate_first(
+        self, evidence: Evidence, terms: Terms, money: np.ndarray, allowed: np.ndarray
+    ) -> np.ndarray:
+        """Worth (n, M) of each model as the first call, in quality."""
+        if np.isinf(terms.price):
+            return np.where(allowed, -money, -np.inf)
+        charge = terms.price * money
+        if self.looks_ahead and terms.most_calls > 1:
+            return self.outlook.look_ahead(evidence.quality, charge, allowed)
+        return np.where(allowed, evidence.quality - charge, -np.inf)
+
+
+def choose_next(net: np.ndarray, *, may_stop: bool) -> np.ndarray:
+    """Choose the model (n,) that is worth most; -1 where none is worth its call."""
+    choice = net.argmax(axis=1)
+    best = net[np.arange(len(net)), choice]
+    worth = best > _NEGLIGIBLE if may_stop else best > -np.inf
+    return np.where(worth, choice, -1)
+
+
+def choose_calls(
+    policy: CascadePolicy,
+    terms: Terms,
+    evidence: Evidence,
+    called: np.ndarray,
+    available: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, Belief | None]:
+    """Choose the next call (n,) of queries that have had the same number of calls.
+
+    Returns -1 where the cascade stops, what each call is worth beyond its charge,
+    (n, M), and the belief in the answers so far.
+    """
+    money = terms.add_check(evidence.cost)
+    n_called = int(called[0].sum()) if len(called) else 0
+    if n_called == 0:
+        allowed = available
+        if np.isfinite(terms.cap).any():
+            allowed = under_cap(money, available, terms.cap, terms.on_infeasible)
+        worth = policy.rate_first(evidence, terms, money, allowed)
+        chosen = choose_next(worth, may_stop=False)
+        if terms.single is not None:
+            chosen = np.where(allowed[:, terms.single], terms.single, chosen)
+        return chosen, worth, None
+    belief = policy.judge(evidence, called)
+    worth = np.full(called.shape, -np.inf)
+    if n_called < terms.most_calls and np.isfinite(terms.price):
+        left = add_slack(np.asarray(terms.cap)) - np.where(called, money, 0.0).sum(
+            axis=1
+        )
+        allowed = available & ~called & (money <= left[:, None])
+        gain = policy.gains(evidence, called, belief)
+        worth = np.where(allowed, gain - terms.price * money, -np.inf)
+    return choose_next(worth, may_stop=True), worth, belief
+
+
+def walk(
+    policy: CascadePolicy,
+    terms: Terms,
+    evidence: Evidence,
+    available: np.ndarray | None = None,
+) -> Walk:
+    """Let a cascade call, and read checks and answers of what it called."""
+    n_queries, n_models = evidence.quality.shape
+    most = min(terms.most_calls, n_models)
+    calls = np.full((n_queries, most), -1)
+    answer = np.full(n_queries, -1)
+    called = np.zeros((n_queries, n_models), dtype=bool)
+    if available is None:
+        available = np.ones((1, n_models), dtype=bool)
+    available = np.broadcast_to(available, called.shape)
+    rows = np.arange(n_queries)
+    for place in range(most + 1):
+        chosen, _, belief = choose_calls(
+            *(policy, terms.take(rows), evidence.take(rows)),
+            *(called[rows], available[rows]),
+        )
+        if belief is not None:
+            answer[rows] = belief.best
+        rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
+        if not len(rows):
+            break
+        calls[rows, place] = chosen
+        called[rows, chosen] = True
+        if not terms.escalates:
+            answer[rows] = chosen
+            break
+    return Walk(calls, answer)

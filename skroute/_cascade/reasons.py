@@ -1,0 +1,37 @@
+"""Why a cascade goes on or stops: a row of numbers for every query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skroute._cascade.fitted import State, Unit
+from skroute._decide.explain import as_frame, value_money
+from skroute._decide.fallbacks import names_of_choices
+
+
+def tabulate_calls(
+    models: np.ndarray, state: State, unit: Unit, price: float, Z: Any = None
+) -> Any:
+    """Tabulate the best answers beside the best of the calls that are left."""
+    rows = np.arange(len(state.chosen))
+    candidate = np.where(state.chosen >= 0, state.chosen, state.worth.argmax(axis=1))
+    worth = state.worth[rows, candidate] * unit.extent
+    is_left = (worth > -np.inf) | (state.chosen >= 0)
+    cost = np.where(is_left, state.money[rows, candidate], np.nan)
+    charge = value_money(cost, np.full(len(rows), price))
+    worth = np.where(is_left, worth, np.nan)
+    return as_frame(
+        {
+            "answer": names_of_choices(models, state.best),
+            "expected_quality": unit.restore(state.value),
+            "next": names_of_choices(models, state.chosen),
+            "candidate": names_of_choices(models, np.where(is_left, candidate, -1)),
+            "gain": worth + charge,
+            "cost": cost,
+            "charge": charge,
+            "worth": worth,
+        },
+        Z,
+    )

@@ -1,0 +1,149 @@
+"""What a cascade would have done on queries whose outcomes are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from skroute._cascade.evidence import Evidence
+from skroute._cascade.fitted import FittedCascade
+from skroute._cascade.path import Replay
+from skroute._cascade.policy import Terms, walk
+from skroute._decide.fallbacks import names_of_choices
+from skroute.metrics import RoutingCurve
+
+
+@dataclass(frozen=True)
+class ReplayedTable:
+    """Queries to replay, with complete outcomes (n, M) in the unit of the evidence."""
+
+    fitted: FittedCascade
+    evidence: Evidence
+    quality: np.ndarray
+    cost: np.ndarray
+    available: np.ndarray
+    models: np.ndarray
+
+    def replay(self, terms: Terms) -> Replay:
+        """Replay the queries on some terms."""
+        made = walk(self.fitted.policy, terms, self.evidence, self.available)
+        return Replay.of(made, terms, self.quality, self.cost)
+
+    def name(self, terms: Terms, rows: np.ndarray) -> CascadeReplay:
+        """Replay the queries, and name what was called, in the caller's unit."""
+        replayed = self.replay(terms)
+        n_calls = replayed.walk.n_calls
+        return CascadeReplay(
+            calls=names_of_choices(self.models, replayed.walk.calls),
+            answer=names_of_choices(self.models, replayed.walk.answer),
+            n_calls=n_calls,
+            n_checks=n_calls * terms.escalates,
+            spend=replayed.spend,
+            quality=self.fitted.unit.restore(replayed.quality),
+            rows=rows,
+            _table=self,
+            _terms=terms,
+        )
+
+
+@dataclass(frozen=True)
+class CascadeReplay:
+    """Calls, spend and quality of a cascade on known outcomes.
+
+    Attributes
+    ----------
+    calls : ndarray of str of shape (n_queries, max_calls)
+        Models in the order of their calls; ``None`` after the last one.
+    answer : ndarray of str of shape (n_queries,)
+        Model whose answer was returned.
+    n_calls : ndarray of int of shape (n_queries,)
+        Number of calls.
+    n_checks : ndarray of int of shape (n_queries,)
+        Number of answers that were checked.
+    spend : ndarray of shape (n_queries,)
+        Money for all calls and checks.
+    quality : ndarray of shape (n_queries,)
+        Quality of the answer that was returned.
+    rows : ndarray of int of shape (n_queries,)
+        Rows that were replayed: those with every quality and cost.
+    """
+
+    calls: np.ndarray
+    answer: np.ndarray
+    n_calls: np.ndarray
+    n_checks: np.ndarray
+    spend: np.ndarray
+    quality: np.ndarray
+    rows: np.ndarray
+    _table: ReplayedTable = field(repr=False)
+    _terms: Terms = field(repr=False)
+
+    @property
+    def mean_spend(self) -> float:
+        """Money per query."""
+        return float(self.spend.mean())
+
+    @property
+    def mean_quality(self) -> float:
+        """Mean quality of the answers that were returned."""
+        return float(self.quality.mean())
+
+    @property
+    def mean_calls(self) -> float:
+        """Number of calls per query."""
+        return float(self.n_calls.mean())
+
+    def curve(self) -> RoutingCurve:
+        """Sweep the price, and replay the queries at each.
+
+        Returns
+        -------
+        RoutingCurve
+            As :func:`skroute.metrics.routing_curve` gives it, for the metrics and
+            displays. `cost` counts all calls and checks, `call_share` the answers that
+            are returned; the shares of calls may add up to more.
+        """
+        table, path = self._table, self._table.fitted.path
+        unit = table.fitted.unit
+        quality, cost = unit.restore(table.quality), table.cost
+        strongest = int(cost.mean(axis=0).argmax())
+        best = quality == quality.max(axis=1, keepdims=True)
+        is_needed = best.sum(axis=1) == 1
+        best[:, strongest] &= is_needed
+        rows, models = np.arange(len(quality)), np.arange(quality.shape[1])
+        points = []
+        for price, escalates in zip(path.price[:-1], path.escalates[:-1], strict=True):
+            terms = replace(
+                self._terms, price=price, escalates=bool(escalates), single=None
+            )
+            replayed = table.replay(terms)
+            answer = replayed.walk.answer
+            points.append(
+                [
+                    replayed.spend.mean(),
+                    quality[rows, answer].mean(),
+                    (answer[:, None] == models).mean(axis=0),
+                    1.0 - best[rows, answer].mean(),
+                ]
+            )
+        spend, gained, share, collapse = map(np.array, zip(*points, strict=True))
+        budget = path.spend[:-1]
+        order = np.argsort(budget, kind="stable")
+        cheapest = cost == cost.min(axis=1, keepdims=True)
+        floor = np.where(cheapest, quality, 0.0).sum(axis=1) / cheapest.sum(axis=1)
+        return RoutingCurve(
+            budget=budget[order],
+            cost=spend[order],
+            quality=gained[order],
+            call_share=share[order],
+            collapse=collapse[order],
+            model_quality=quality.mean(axis=0),
+            model_cost=cost.mean(axis=0),
+            floor=(float(cost.min(axis=1).mean()), float(floor.mean())),
+            ceiling=float(cost.max(axis=1).mean()),
+            models=table.models,
+            price=path.price[:-1][order] * unit.extent,
+            scope="mean",
+            n_queries=len(quality),
+        )

@@ -1,0 +1,648 @@
+"""CascadeDecider: call a model, check its answer, and escalate while that pays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skroute._cascade.checks import Check, ExactCheck, StatedCheck
+from skroute._cascade.evidence import Evidence
+from skroute._cascade.fitted import (
+    LEAST_COMPLETE,
+    FittedCascade,
+    State,
+    Unit,
+    fit_cascade,
+    make_evidence,
+    simulate_checks,
+)
+from skroute._cascade.inputs import (
+    number_answers,
+    place_answers,
+    place_checks,
+    read_called,
+    read_checks,
+    read_outcomes,
+    read_rates,
+)
+from skroute._cascade.path import CascadePath, Place
+from skroute._cascade.policy import Terms
+from skroute._cascade.reasons import tabulate_calls
+from skroute._cascade.replay import CascadeReplay, ReplayedTable
+from skroute._compute.drafts import FitsOnDraft, snapshot
+from skroute._decide.candidates import check_available, is_per_query
+from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.inputs import (
+    check_observed,
+    infer_model_names,
+    read_estimates,
+    split_estimates,
+)
+from skroute._decide.rule import Rule
+from skroute._io.versions import VersionStamped
+from skroute._table.alignment import align
+from skroute._table.costs import replace_known_costs
+from skroute._table.folds import draw_folds
+from skroute._table.names import check_rows
+from skroute._table.numbers import check_integer, check_number
+from skroute.metrics import normalized_auc
+
+__all__ = ["CascadeDecider"]
+
+_N_FOLDS = 3
+
+
+class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
+    """Call a model, check its answer, and call another while that is worth its price.
+
+    Routing and cascading are one decision here, in one currency. The model that is
+    worth most is called; its answer is checked; another is called while the gain in
+    quality that is expected from it exceeds the shadow price of its cost. How far a
+    check is to be believed is learned from a table, and whether to use it at all.
+
+    Parameters
+    ----------
+    budget : float, array-like of shape (n_queries,) or None, default=None
+        Money for all calls and checks of a query, in the unit of the costs; `scope`
+        says what it limits.
+    scope : {"mean", "query"}, default="mean"
+        ``"mean"``: average money per query over the traffic, found by replaying the
+        queries of `fit`. ``"query"``: hard cap on the expected cost of all calls and
+        checks of each query; `budget` may then hold a cap for each row.
+    min_quality : float, str or None, default=None
+        The cheapest cascade whose mean quality reaches this. A string such as ``"95%"``
+        is a share of the mean quality of the best single model in `fit`.
+    price : float or None, default=None
+        The shadow price itself, in quality per unit of money.
+    max_calls : int, default=3
+        Most models that are called for a query.
+    check_cost : float, default=0.0
+        Money per check. Every answer is checked, but where `escalates_` is false.
+    sensitivity, specificity : float or array-like of shape (n_models,), default=None
+        Chance that the check passes a right answer, and that it fails a wrong one,
+        where `fit` is given no checks; their values are then 1 (passed) or 0. Without
+        them, and without `checks` and `answers`, the check is exact: it gives the
+        quality of the answer itself, such as 1 where tests pass, else 0.
+    on_infeasible : {"raise", "cheapest"}, default="raise"
+        When nothing fits the budget, raise
+        :class:`~skroute.exceptions.InfeasibleBudgetError`, or call the cheapest model
+        (for a `min_quality` out of reach: use the best cascade).
+    random_state : int, RandomState instance or None, default=None
+        Draws the folds, and what is simulated in `fit`. Pass an int for the same
+        cascade in every fit.
+
+    Attributes
+    ----------
+    price_ : float
+        The shadow price in force, in quality per unit of money.
+    escalates_ : bool
+        Whether answers are checked and may be followed by another call. False where
+        replay showed that one call without a check is better at this price.
+    path_ : CascadePath
+        Mean spend, quality and number of calls of the replayed queries at every price.
+    quality_target_ : float or None
+        `min_quality` as a number.
+    models_ : ndarray of str of shape (n_models,)
+        Names of the models.
+    n_features_in_ : int
+        ``2 * n_models``.
+    feature_names_in_ : ndarray of str of shape (2 * n_models,)
+        Names of the columns of the estimates, if they had any.
+
+    See Also
+    --------
+    BudgetDecider : Decides before the call only.
+
+    Notes
+    -----
+    Learning takes `fit` through three steps, all held out from each other: how far the
+    check of an answer is to be believed; what other answers to the same query add to
+    that, by comparison; and what one more call gained in the table. None of them takes
+    models to fail independently of each other. Policies are then compared by replaying
+    queries that they have not seen, and the path is replayed likewise.
+
+    Parameters that you set after `fit` hold from the next call on, but for `max_calls`,
+    `check_cost`, `sensitivity` and `specificity`, which rest on the replay.
+
+    Examples
+    --------
+    A cheap model that is right for half of the queries, a strong one, and tests that
+    tell a right answer:
+
+    >>> import numpy as np
+    >>> from skroute import CascadeDecider
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.column_stack([rng.random(400) < 0.5, rng.random(400) < 0.9]) * 1.0
+    >>> costs = np.tile([1.0, 10.0], (400, 1))
+    >>> Z = np.hstack([np.tile([0.5, 0.9], (400, 1)), costs])
+    >>> decider = CascadeDecider(min_quality="100%", random_state=0)
+    >>> decider.fit(Z, y, costs=costs).next(Z[:1])
+    array(['model_0'], dtype=object)
+
+    Its answer failed the tests, so the strong model is called; or it passed:
+
+    >>> decider.next(Z[:2], [["model_0"], ["model_0"]], [[0.0], [1.0]])
+    array(['model_1', None], dtype=object)
+    """
+
+    __metadata_request__fit = {"costs": True, "checks": True, "answers": True}  # noqa: RUF012
+    __metadata_request__score = {"costs": True, "checks": True, "answers": True}  # noqa: RUF012
+    models_: np.ndarray
+    _fitted: FittedCascade
+    _settled: tuple[Rule, Place, float | None]
+    _replayed: dict[str, Any]
+
+    def __init__(
+        self,
+        budget: float | Any | None = None,
+        *,
+        scope: Literal["mean", "query"] = "mean",
+        min_quality: float | str | None = None,
+        price: float | None = None,
+        max_calls: int = 3,
+        check_cost: float = 0.0,
+        sensitivity: Any = None,
+        specificity: Any = None,
+        on_infeasible: Literal["raise", "cheapest"] = "raise",
+        random_state: Any = None,
+    ) -> None:
+        self.budget = budget
+        self.scope = scope
+        self.min_quality = min_quality
+        self.price = price
+        self.max_calls = max_calls
+        self.check_cost = check_cost
+        self.sensitivity = sensitivity
+        self.specificity = specificity
+        self.on_infeasible = on_infeasible
+        self.random_state = random_state
+
+    def fit(
+        self,
+        Z: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        checks: Any = None,
+        answers: Any = None,
+    ) -> CascadeDecider:
+        """Learn what checks are worth, and find the price on training traffic.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Expected qualities, then expected costs: cross-fitted ones, as
+            ``router.fit_transform`` gives them in a pipeline.
+        y : array-like of shape (n_queries, n_models)
+            Observed qualities; ``NaN`` where unknown.
+        costs : array-like of shape (n_queries, n_models), default=None
+            Observed costs. Where unknown or not given, the estimates count.
+        checks : array-like of shape (n_queries, n_models[, n_checks]), default=None
+            What the check, or each of several, said of each answer: any number, higher
+            where the answer is more likely right; ``NaN`` where unknown.
+        answers : array-like of shape (n_queries, n_models), default=None
+            What each model answered: labels or strings that are equal where models
+            agree; ``None``, ``NaN`` or a blank string is no answer. Agreement with the
+            answers of models that were called before is then a check, too.
+
+        Returns
+        -------
+        self : CascadeDecider
+            The fitted decider.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If the budget or the quality target cannot be met on these queries.
+        ValueError
+            If a parameter or an argument is not as described, or fewer than 20 queries
+            have every outcome.
+        """
+        rule = self._check_parameters()
+        estimates = read_estimates(self, Z, reset=True)
+        quality, cost = self._split(estimates)
+        read_outcomes(y)
+        shape = quality.shape
+        models = infer_model_names(self, shape[1], y, costs)
+        check_rows(Z=Z, y=y, checks=checks, answers=answers)
+        y, costs = check_observed(Z, y, costs, shape, models)
+        costs = cost if costs is None else np.where(np.isfinite(costs), costs, cost)
+        complete = int(np.isfinite(y).all(axis=1).sum())
+        if complete < LEAST_COMPLETE:
+            raise ValueError(
+                f"y must hold the quality of every model for {LEAST_COMPLETE} queries "
+                f"at least, on which a cascade is replayed; got {complete} such "
+                f"n_samples={len(y)}. A log of one answer per query cannot tell what "
+                "a second call would have given: ask all models on some queries."
+            )
+        checks = read_checks(checks, shape, models)
+        answers = number_answers(answers, shape, models)
+        rates = read_rates(self.sensitivity, self.specificity, shape[1])
+        if checks is not None and rates is not None:
+            raise ValueError(
+                "sensitivity and specificity say what is learned from checks: give "
+                "either the chances or the checks, not both."
+            )
+        check: Check | None = None if rates is None else StatedCheck(*rates)
+        if checks is None and answers is None and rates is None:
+            check = ExactCheck()
+        rng = check_random_state(self.random_state)
+        unit = Unit.of(y)
+        scaled = unit.scale(y)
+        evidence = make_evidence(unit, quality, cost, checks, answers, None)
+        if check is not None:
+            evidence = Evidence(
+                *(evidence.quality, cost, simulate_checks(check, scaled, rng), answers)
+            )
+        fold = draw_folds(estimates, _N_FOLDS, rng)
+        terms = Terms(0.0, int(self.max_calls), float(self.check_cost))
+        if rule.has_cap and not is_per_query(rule.budget):
+            terms = replace(terms, cap=float(rule.budget))
+        seed = int(rng.randint(2**31 - 1))
+        fitted = fit_cascade(evidence, scaled, costs, fold, terms, unit, check, seed)
+        self.models_ = models
+        self._fitted = fitted
+        self._replayed = self._list_replayed()
+        self._settled = rule, *fitted.settle(rule)
+        return self
+
+    def next(
+        self,
+        Z: Any,
+        called: Any = None,
+        checks: Any = None,
+        answers: Any = None,
+        *,
+        available: Any = None,
+        costs: Any = None,
+    ) -> np.ndarray:
+        """Name the model to call next for each query; ``None`` is to stop.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates.
+        called : array-like of str of shape (n_queries, n_calls), default=None
+            Names of the models called so far, in the order of their calls, with
+            ``None`` after the last one. Not given: none was.
+        checks : array-like of shape (n_queries, n_calls[, n_checks]), default=None
+            What was said of the answers of these calls, as in `fit`; ``NaN`` where
+            unknown.
+        answers : array-like of shape (n_queries, n_calls), default=None
+            The answers of these calls, as in `fit`.
+        available : array-like of bool or list of str, default=None
+            Models that may be called, as in :meth:`BudgetDecider.route`.
+        costs : array-like or dict, default=None
+            Money per call that is known of these very queries: (n_queries, n_models),
+            (n_models,) or from names to money. ``NaN``, or a name that is missing, is
+            the estimate in `Z`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_queries,)
+            The model to call next, or ``None``.
+
+        Raises
+        ------
+        InfeasibleBudgetError
+            If no available model fits a query cap.
+        ValueError
+            If an argument is not as described.
+        """
+        chosen = self._choose(Z, called, checks, answers, available, costs).chosen
+        return names_of_choices(self.models_, chosen)
+
+    def answer(
+        self, Z: Any, called: Any, checks: Any = None, answers: Any = None
+    ) -> np.ndarray:
+        """Name the model whose answer is to be returned.
+
+        Parameters
+        ----------
+        Z, called, checks, answers : array-like
+            As in :meth:`next`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_queries,)
+            One of the called models; ``None`` where none was called.
+        """
+        best = self._choose(Z, called, checks, answers).best
+        return names_of_choices(self.models_, best)
+
+    def predict(self, Z: Any) -> np.ndarray:
+        """Choose the first call of every query.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates.
+
+        Returns
+        -------
+        ndarray of int of shape (n_queries,)
+            Index into ``models_``.
+        """
+        return self._choose(Z).chosen
+
+    def replay(
+        self,
+        Z: Any,
+        y: Any,
+        costs: Any = None,
+        checks: Any = None,
+        answers: Any = None,
+        *,
+        available: Any = None,
+    ) -> CascadeReplay:
+        """Replay queries whose outcomes are known, at the price in force.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_queries, 2 * n_models)
+            Estimates.
+        y, costs, checks, answers : array-like
+            As in `fit`; costs may also be a price per model. Without `checks`, where
+            they were not given to `fit` either, what the check says is drawn from its
+            chances. Queries with an unknown quality are left out.
+        available : array-like of bool or list of str, default=None
+            Models that may be called, as in :meth:`BudgetDecider.route`.
+
+        Returns
+        -------
+        CascadeReplay
+            Calls, spend and quality of each query.
+        """
+        check_is_fitted(self)
+        check_rows(Z=Z, y=y, checks=checks, answers=answers, available=available)
+        quality, cost = self._check_estimates(Z)
+        read_outcomes(y)
+        known = align(y, costs, models=self.models_)
+        if known.y.shape != quality.shape:
+            raise ValueError(
+                f"y must have shape {quality.shape}, one quality per query and model "
+                f"of Z; got {known.y.shape}."
+            )
+        spent = cost if known.costs is None else known.costs
+        spent = np.where(np.isfinite(spent), spent, cost)
+        rows = np.flatnonzero(np.isfinite(known.y).all(axis=1))
+        if not len(rows):
+            raise ValueError(
+                "y must hold the quality of every model for some queries, on which a "
+                "cascade is replayed; got none."
+            )
+        fitted = self._fitted
+        evidence = self._read_evidence(known.y, quality, cost, checks, answers)
+        mask = check_available(available, self.models_, len(quality))
+        mask = np.broadcast_to(mask, quality.shape)[rows]
+        table = ReplayedTable(
+            fitted,
+            evidence.take(rows),
+            fitted.unit.scale(known.y[rows]),
+            spent[rows],
+            mask,
+            self.models_,
+        )
+        return table.name(self._find_terms().take(rows), rows)
+
+    def score(
+        self,
+        Z: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        checks: Any = None,
+        answers: Any = None,
+    ) -> float:
+        """Normalised area under the curve of quality against cost; higher is better.
+
+        Parameters
+        ----------
+        Z, y, costs, checks, answers : array-like
+            As in :meth:`replay`.
+
+        Returns
+        -------
+        float
+            :func:`skroute.metrics.normalized_auc` of the replay.
+        """
+        return normalized_auc(self.replay(Z, y, costs, checks, answers).curve())
+
+    def explain(
+        self,
+        Z: Any,
+        called: Any = None,
+        checks: Any = None,
+        answers: Any = None,
+        *,
+        available: Any = None,
+        costs: Any = None,
+    ) -> Any:
+        """Tell why a query goes on to another model, or stops.
+
+        Parameters
+        ----------
+        Z, called, checks, answers, available, costs : array-like
+            As in :meth:`next`.
+
+        Returns
+        -------
+        DataFrame or Bunch of columns
+            A row per query: `answer`, the model whose answer would be returned;
+            `expected_quality` of it; `next`, the model to call, or ``None``;
+            `candidate`, the best of the models not yet called, also where it is not
+            worth its call; its `gain` in quality, its `cost` with the check, that
+            cost in quality, `charge`, and `worth`, the difference. For the first
+            call, `gain` is the worth of the call before its charge.
+        """
+        state = self._choose(Z, called, checks, answers, available, costs)
+        return tabulate_calls(self.models_, state, self._fitted.unit, self.price_, Z)
+
+    @property
+    def price_(self) -> float:
+        """The shadow price in force, at the parameters as they are now."""
+        check_is_fitted(self)
+        return self._snapshot()._settled[1].price * self._fitted.unit.extent
+
+    @property
+    def escalates_(self) -> bool:
+        """Whether answers are checked, and may be followed by another call."""
+        check_is_fitted(self)
+        return self._snapshot()._settled[1].escalates
+
+    @property
+    def quality_target_(self) -> float | None:
+        """`min_quality` as a number."""
+        check_is_fitted(self)
+        return self._snapshot()._settled[2]
+
+    @property
+    def path_(self) -> CascadePath:
+        """Mean spend, quality and number of calls at every price."""
+        check_is_fitted(self)
+        return self._fitted.path
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        return tags
+
+    def _snapshot(self) -> Self:
+        state = snapshot(self)
+        if "_settled" in vars(state):
+            state._settle_changes()
+        return state
+
+    def _settle_changes(self) -> None:
+        """Find the price again if parameters were set since it was found."""
+        if self._list_replayed() != self._replayed:
+            changed = [
+                name
+                for name, value in self._list_replayed().items()
+                if value != self._replayed[name]
+            ]
+            raise ValueError(
+                f"{' and '.join(changed)} changed since fit, and what was learned "
+                "rests on the replay with it: fit the decider again."
+            )
+        rule = self._ask()
+        if not rule.is_same(self._settled[0]):
+            rule = self._check_parameters()
+            rule.check_same_candidates(self._settled[0])
+            self._settled = rule, *self._fitted.settle(rule)
+
+    def _list_replayed(self) -> dict[str, Any]:
+        """List the parameters on which the replay in `fit` rests."""
+        names = ("max_calls", "check_cost", "sensitivity", "specificity")
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: np.asarray(value).tolist() if np.ndim(value) else value
+            for name, value in values.items()
+        }
+
+    def _check_parameters(self) -> Rule:
+        """Check the parameters; returns what is asked as a rule."""
+        if self.scope == "batch":
+            raise ValueError(
+                "scope must be 'mean' or 'query': what a batch spends depends on "
+                "answers that are not there yet; got 'batch'."
+            )
+        check_integer(self.max_calls, "max_calls", low=1)
+        check_number(self.check_cost, "check_cost", low=0.0)
+        return self._ask().check()
+
+    def _ask(self) -> Rule:
+        """Read the rule from the parameters."""
+        return Rule(
+            budget=self.budget,
+            scope=self.scope,
+            min_quality=self.min_quality,
+            price=self.price,
+            on_infeasible=self.on_infeasible,
+        )
+
+    def _find_terms(self) -> Terms:
+        """Find the terms of the parameters in force."""
+        rule, place, _ = self._settled
+        return Terms(
+            place.price,
+            int(self.max_calls),
+            float(self.check_cost),
+            np.asarray(rule.budget, dtype=np.float64) if rule.has_cap else np.inf,
+            rule.on_infeasible,
+            place.escalates,
+            place.single,
+        )
+
+    def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Check estimates to decide on, and split them into quality and cost."""
+        check_is_fitted(self)
+        return self._split(read_estimates(self, Z, reset=False, least=0))
+
+    def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # A method, because scikit-learn's common checks feed tables of any width.
+        return split_estimates(Z)
+
+    def _choose(
+        self,
+        Z: Any,
+        called: Any = None,
+        checks: Any = None,
+        answers: Any = None,
+        available: Any = None,
+        costs: Any = None,
+    ) -> State:
+        """Choose the next calls, and find the best answers."""
+        check_is_fitted(self)
+        check_rows(Z=Z, called=called, checks=checks, answers=answers, costs=costs)
+        quality, cost = self._check_estimates(Z)
+        n_queries, n_models = quality.shape
+        calls = read_called(called, self.models_, n_queries)
+        mask = np.zeros((n_queries, n_models + 1), dtype=bool)
+        np.put_along_axis(mask, calls, True, axis=1)
+        was_called = mask[:, :n_models]
+        cost = replace_known_costs(costs, cost, self.models_)
+        allowed = np.broadcast_to(
+            check_available(available, self.models_, n_queries), quality.shape
+        )
+        fitted = self._fitted
+        self._check_kinds(checks, answers if len(calls.T) else None, len(calls.T) > 0)
+        said = numbers = None
+        if fitted.n_checks:
+            said = place_checks(checks, calls, n_models, fitted.n_checks)
+        if fitted.has_answers:
+            numbers = place_answers(answers, calls, n_models)
+        evidence = fitted.evidence(quality, cost, said, numbers)
+        return fitted.choose(self._find_terms(), evidence, was_called, allowed)
+
+    def _check_kinds(self, checks: Any, answers: Any, were_called: bool) -> None:
+        """Refuse checks or answers that mean nothing to the decider, or are missing."""
+        fitted = self._fitted
+        if checks is not None and not fitted.n_checks:
+            raise ValueError(
+                "checks were not given to fit, which learned from answers only: what "
+                "they mean is not known. Fit the decider with checks."
+            )
+        if answers is not None and not fitted.has_answers:
+            raise ValueError(
+                "answers were not given to fit, so what agreement is worth is not "
+                "known: fit the decider with answers, or leave them out here."
+            )
+        if answers is None and fitted.has_answers and were_called:
+            raise ValueError(
+                "answers must be given, as in fit: they are compared with each other. "
+                "Where a call gave none, write None."
+            )
+
+    def _read_evidence(
+        self,
+        y: np.ndarray,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        checks: Any,
+        answers: Any,
+    ) -> Evidence:
+        """Read what is known of queries to replay, with outcomes (n, M)."""
+        fitted, shape = self._fitted, quality.shape
+        self._check_kinds(checks, answers, were_called=True)
+        said = read_checks(checks, shape, self.models_, fitted.n_checks or None)
+        if said is None and fitted.n_checks:
+            rng = check_random_state(self.random_state)
+            check = fitted.policy.check
+            said = simulate_checks(check, fitted.unit.scale(y), rng)
+            if said is None:
+                raise ValueError(
+                    "checks must be given, as in fit: what they would have said "
+                    "cannot be known."
+                )
+            if isinstance(check, ExactCheck):
+                said = fitted.unit.restore(said)
+        numbers = number_answers(answers, shape, self.models_)
+        return fitted.evidence(quality, cost, said, numbers)
