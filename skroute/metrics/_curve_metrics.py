@@ -121,7 +121,10 @@ def normalized_auc(curve: RoutingCurve) -> float:
     low, high = curve.floor[0], curve.ceiling
     if high <= low:
         return float(gained[-1])
-    area = trapezoid(np.r_[gained, gained[-1]], np.r_[spent, max(high, spent[-1])])
+    # A cascade can spend more than any single model; what that buys is left out.
+    last = np.interp(high, spent, gained)
+    inside = spent < high
+    area = trapezoid(np.r_[gained[inside], last], np.r_[spent[inside], high])
     return float(area / (high - low))
 
 

@@ -168,6 +168,17 @@ def test_an_oracle_does_not_collapse_where_a_cheaper_model_is_as_good():
     assert strongest_call_share(curve) == pytest.approx(alone.mean())
 
 
+def test_what_a_cascade_spends_beyond_any_single_model_adds_no_area():
+    """A cascade adds calls up, so that its points lie beyond the most expensive one."""
+    curve = dataclasses.replace(
+        with_points([1, 3, 5], [0.5, 0.7, 0.9]), floor=(1.0, 0.5), ceiling=4.0
+    )
+    # From 1 to 3 .6 on average, from 3 to 4 .75: 1.2 and .75 over 3.
+    assert normalized_auc(curve) == pytest.approx(1.95 / 3)
+    below = dataclasses.replace(curve, ceiling=2.0)
+    assert normalized_auc(below) == pytest.approx(0.55)
+
+
 # AIQ
 
 
