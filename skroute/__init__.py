@@ -49,6 +49,7 @@ else:
     }
     _PACKAGES = {
         "base",
+        "cascade",
         "crossfit",
         "datasets",
         "evaluation",

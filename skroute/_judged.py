@@ -18,7 +18,15 @@ from skroute.decision import BudgetDecider
 if TYPE_CHECKING:
     from skroute.metrics import RoutingCurve
 
-__all__ = ["Judged", "decider_of", "judge", "models_of", "observe", "router_of"]
+__all__ = [
+    "Judged",
+    "decider_of",
+    "judge",
+    "models_of",
+    "observe",
+    "refuse_cascade",
+    "router_of",
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ def router_of(estimator: Any) -> Any:
     The estimator is a fitted router, a pipeline that ends in one or in a BudgetDecider
     behind one, a fitted search over any of them, or one of them frozen.
     """
+    refuse_cascade(estimator)
     steps = _find_steps(estimator, without_decider=True)
     if not steps or not hasattr(steps[-1], "transform"):
         raise ValueError(
@@ -112,6 +121,18 @@ def router_of(estimator: Any) -> Any:
         )
     check_is_fitted(steps[-1])
     return steps[0] if len(steps) == 1 else make_pipeline(*steps)
+
+
+def refuse_cascade(estimator: Any) -> None:
+    """Refuse an estimator that ends in a cascade: estimates alone do not judge it."""
+    last = _find_steps(estimator)[-1:]
+    if last and hasattr(last[0], "replay"):
+        raise ValueError(
+            "estimator ends in a CascadeDecider, whose calls depend on checks of "
+            "answers, and these are not known here. Its own score replays them: leave "
+            "scoring out of a search, and give costs, checks and answers as metadata. "
+            "A curve to plot is that of replay(...).curve()."
+        )
 
 
 def models_of(estimator: Any) -> Any:

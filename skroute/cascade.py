@@ -49,10 +49,14 @@ from skroute._table.alignment import align
 from skroute._table.costs import replace_known_costs
 from skroute._table.folds import draw_folds
 from skroute._table.names import check_rows
-from skroute._table.numbers import check_integer, check_number
+from skroute._table.numbers import (
+    check_integer,
+    check_number,
+    check_sample_weight,
+)
 from skroute.metrics import normalized_auc
 
-__all__ = ["CascadeDecider"]
+__all__ = ["CascadeDecider", "CascadeReplay"]
 
 _N_FOLDS = 3
 
@@ -104,7 +108,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         Whether answers are checked and may be followed by another call. False where
         replay showed that one call without a check is better at this price.
     path_ : CascadePath
-        Mean spend, quality and number of calls of the replayed queries at every price.
+        Arrays `price`, `spend`, `quality` and `n_calls`: means per query of the
+        replayed queries, at prices that fall from infinity to 0; `escalates` says
+        where answers are checked. The last entry is the best single model.
     quality_target_ : float or None
         `min_quality` as a number.
     models_ : ndarray of str of shape (n_models,)
@@ -150,8 +156,17 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
     array(['model_1', None], dtype=object)
     """
 
-    __metadata_request__fit = {"costs": True, "checks": True, "answers": True}  # noqa: RUF012
-    __metadata_request__score = {"costs": True, "checks": True, "answers": True}  # noqa: RUF012
+    __metadata_request__fit = {  # noqa: RUF012 (scikit-learn's protocol)
+        "costs": True,
+        "checks": True,
+        "answers": True,
+    }
+    __metadata_request__score = {  # noqa: RUF012
+        "costs": True,
+        "checks": True,
+        "answers": True,
+        "sample_weight": True,
+    }
     models_: np.ndarray
     _fitted: FittedCascade
     _settled: tuple[Rule, Place, float | None]
@@ -418,6 +433,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         costs: Any = None,
         checks: Any = None,
         answers: Any = None,
+        sample_weight: Any = None,
     ) -> float:
         """Normalised area under the curve of quality against cost; higher is better.
 
@@ -425,13 +441,19 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         ----------
         Z, y, costs, checks, answers : array-like
             As in :meth:`replay`.
+        sample_weight : array-like of shape (n_queries,), default=None
+            How much each query counts.
 
         Returns
         -------
         float
             :func:`skroute.metrics.normalized_auc` of the replay.
         """
-        return normalized_auc(self.replay(Z, y, costs, checks, answers).curve())
+        check_rows(Z=Z, sample_weight=sample_weight)
+        replayed = self.replay(Z, y, costs, checks, answers)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, len(Z))[replayed.rows]
+        return normalized_auc(replayed.curve(sample_weight))
 
     def explain(
         self,
@@ -485,7 +507,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
     def path_(self) -> CascadePath:
         """Mean spend, quality and number of calls at every price."""
         check_is_fitted(self)
-        return self._fitted.path
+        path, unit = self._fitted.path, self._fitted.unit
+        price, quality = path.price * unit.extent, unit.restore(path.quality)
+        return replace(path, price=price, quality=quality)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

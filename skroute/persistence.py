@@ -17,6 +17,7 @@ from skroute._io.versions import list_libraries, parse_release
 from skroute._table.numbers import check_integer
 from skroute._version import __version__
 from skroute.base import BaseRouter
+from skroute.cascade import CascadeDecider
 from skroute.decision import BudgetDecider
 from skroute.exceptions import VersionWarning
 
@@ -27,7 +28,7 @@ FORMAT = 3
 #: Default limit of the size of a file.
 MAX_BYTES = 1 << 30
 
-_HOLDS = (BaseRouter, BudgetDecider, Pipeline)
+_HOLDS = (BaseRouter, BudgetDecider, CascadeDecider, Pipeline)
 
 
 def save(router: Any, path: str | os.PathLike[str]) -> None:
@@ -38,7 +39,7 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    router : router, BudgetDecider or Pipeline
+    router : router, BudgetDecider, CascadeDecider or Pipeline
         What to save, fitted or not: a router of this package, a decider, or a
         :class:`~sklearn.pipeline.Pipeline` of them and of estimators in Notes.
     path : str or path-like
@@ -76,7 +77,7 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(router, _HOLDS):
         raise TypeError(
-            "router must be a router, a BudgetDecider or a Pipeline of them; got a "
+            "router must be a router, a decider or a Pipeline of them; got a "
             f"{type(router).__name__}. Of a search, save its best_estimator_."
         )
     file = Path(path)

@@ -24,6 +24,7 @@ if not (DOCS / "api" / "index.rst").exists():
 PUBLIC = (
     "skroute",
     "skroute.base",
+    "skroute.cascade",
     "skroute.crossfit",
     "skroute.dask",
     "skroute.datasets",

@@ -13,6 +13,7 @@ from numpydoc.validate import validate
 
 import skroute
 import skroute.base
+import skroute.cascade
 import skroute.crossfit
 import skroute.datasets
 import skroute.evaluation
@@ -25,6 +26,7 @@ import skroute.validation
 MODULES = (
     skroute,
     skroute.base,
+    skroute.cascade,
     skroute.crossfit,
     skroute.datasets,
     skroute.evaluation,

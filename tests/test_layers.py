@@ -34,13 +34,15 @@ ALLOWED = {
     "_estimate": {"_compute", "_table"},
     "_rank": {"_compute", "_table", "_estimate"},
     "_decide": {"_compute", "_table"},
+    "_cascade": {"_compute", "_table", "_rank", "_decide", "metrics"},
     "_io": {"_table"},
+    "cascade": {"_cascade", "_compute", "_table", "_decide", "_io", "metrics"},
     "decision": {"_compute", "_table", "_decide", "_io"},
     "_judged": {"_table", "decision", "metrics"},
     "metrics": {"_compute", "_table", "_decide", "_judged", "decision"},
     "routers": BELOW_ROUTERS,
     "validation": {"_table"},
-    "persistence": {"_table", "_io", "routers", "decision"},
+    "persistence": {"_table", "_io", "routers", "cascade", "decision"},
     "evaluation": BELOW_ROUTERS | {"routers"},
     "datasets": {"_compute", "_table", "_io"},
     "text": {"_table"},
@@ -55,7 +57,7 @@ ALLOWED = {
         "plotting",
     },
     "dask": BELOW_ROUTERS | {"routers"},
-    "root": {"decision", "routers", "persistence", "reporting"},
+    "root": {"cascade", "decision", "routers", "persistence", "reporting"},
 }
 #: Optional libraries, and the rooms that may import them when they are imported.
 EXTRAS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from skroute._cascade.fitted import FittedCascade
 from skroute._cascade.path import Replay
 from skroute._cascade.policy import Terms, walk
 from skroute._decide.fallbacks import names_of_choices
+from skroute._table.numbers import check_sample_weight
 from skroute.metrics import RoutingCurve
 
 
@@ -94,8 +96,13 @@ class CascadeReplay:
         """Number of calls per query."""
         return float(self.n_calls.mean())
 
-    def curve(self) -> RoutingCurve:
+    def curve(self, sample_weight: Any = None) -> RoutingCurve:
         """Sweep the price, and replay the queries at each.
+
+        Parameters
+        ----------
+        sample_weight : array-like of shape (n_queries,), default=None
+            How much each replayed query counts; ``None``: all alike.
 
         Returns
         -------
@@ -107,7 +114,10 @@ class CascadeReplay:
         table, path = self._table, self._table.fitted.path
         unit = table.fitted.unit
         quality, cost = unit.restore(table.quality), table.cost
-        strongest = int(cost.mean(axis=0).argmax())
+        weight = check_sample_weight(sample_weight, len(quality))
+        counted = int((weight > 0).sum())
+        weight /= weight.sum()
+        strongest = int((weight @ cost).argmax())
         best = quality == quality.max(axis=1, keepdims=True)
         is_needed = best.sum(axis=1) == 1
         best[:, strongest] &= is_needed
@@ -121,10 +131,10 @@ class CascadeReplay:
             answer = replayed.walk.answer
             points.append(
                 [
-                    replayed.spend.mean(),
-                    quality[rows, answer].mean(),
-                    (answer[:, None] == models).mean(axis=0),
-                    1.0 - best[rows, answer].mean(),
+                    weight @ replayed.spend,
+                    weight @ quality[rows, answer],
+                    weight @ (answer[:, None] == models),
+                    1.0 - weight @ best[rows, answer],
                 ]
             )
         spend, gained, share, collapse = map(np.array, zip(*points, strict=True))
@@ -138,12 +148,12 @@ class CascadeReplay:
             quality=gained[order],
             call_share=share[order],
             collapse=collapse[order],
-            model_quality=quality.mean(axis=0),
-            model_cost=cost.mean(axis=0),
-            floor=(float(cost.min(axis=1).mean()), float(floor.mean())),
-            ceiling=float(cost.max(axis=1).mean()),
+            model_quality=weight @ quality,
+            model_cost=weight @ cost,
+            floor=(float(weight @ cost.min(axis=1)), float(weight @ floor)),
+            ceiling=float(weight @ cost.max(axis=1)),
             models=table.models,
             price=path.price[:-1][order] * unit.extent,
             scope="mean",
-            n_queries=len(quality),
+            n_queries=counted,
         )

@@ -21,11 +21,21 @@ import numpy as np
 from skroute._table.names import check_printable
 
 _CLASSES = {
+    "AnswerBelief": "skroute._cascade.beliefs.AnswerBelief",
     "BudgetDecider": "skroute.decision.BudgetDecider",
     "Canonical": "skroute._estimate.canonical.Canonical",
+    "CascadeDecider": "skroute.cascade.CascadeDecider",
+    "CascadePath": "skroute._cascade.path.CascadePath",
+    "CascadePlace": "skroute._cascade.path.Place",
+    "CascadePolicy": "skroute._cascade.policy.CascadePolicy",
     "CostModel": "skroute._estimate.cost.CostModel",
     "DummyRouter": "skroute.dummy.DummyRouter",
+    "ExactCheck": "skroute._cascade.checks.ExactCheck",
+    "FittedCascade": "skroute._cascade.fitted.FittedCascade",
     "FittedRouter": "skroute._estimate.fitted.FittedRouter",
+    "LearnedCheck": "skroute._cascade.checks.LearnedCheck",
+    "LearnedGain": "skroute._cascade.gains.LearnedGain",
+    "Outlook": "skroute._cascade.gains.Outlook",
     "Pace": "skroute._decide.pacing.Pace",
     "PairRanker": "skroute._rank.forest.PairRanker",
     "PointwiseRouter": "skroute.pointwise.PointwiseRouter",
@@ -37,7 +47,9 @@ _CLASSES = {
     "RidgeFit": "skroute._estimate.ridge.RidgeFit",
     "Rule": "skroute._decide.rule.Rule",
     "Settled": "skroute._decide.engine.Settled",
+    "StatedCheck": "skroute._cascade.checks.StatedCheck",
     "TrainingDecisions": "skroute._decide.trade_off.TrainingTradeOff",
+    "Unit": "skroute._cascade.fitted.Unit",
     "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
     "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",
     "sklearn.Normalizer": "sklearn.preprocessing.Normalizer",
@@ -215,7 +227,19 @@ def _check_views(state: dict[str, Any]) -> None:
     )
 
 
-_FINITE = ("Canonical", "CostModel", "FittedRouter", "QualityModel", "RidgeFit")
+_FINITE = (
+    "AnswerBelief",
+    "Canonical",
+    "CostModel",
+    "FittedRouter",
+    "LearnedCheck",
+    "LearnedGain",
+    "Outlook",
+    "QualityModel",
+    "RidgeFit",
+    "StatedCheck",
+    "Unit",
+)
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     **dict.fromkeys(_FINITE, _check_finite),
     "QueryViews": _check_views,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skroute._judged import decider_of, judge, observe, router_of
+from skroute._judged import decider_of, judge, observe, refuse_cascade, router_of
 from skroute._table.names import check_rows
 from skroute.exceptions import IgnoredDeciderWarning, caller_level
 from skroute.metrics import _choices, _curve_metrics
@@ -148,6 +148,7 @@ class RoutingScorer:
         The estimator may be whatever `router_of` finds a router in. The score is the
         metric, negated where lower is better.
         """
+        refuse_cascade(estimator)
         check_rows(X=X, y_true=y_true, sample_weight=sample_weight)
         if costs is None:
             costs = self._check_own_costs(y_true)
