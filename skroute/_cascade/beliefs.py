@@ -161,6 +161,8 @@ class AnswerBelief:
 
         The weights are shrunk to those that pick the answer of the highest log-odds.
         """
+        if not len(better):
+            return self
         difference = better - worse
         scale = difference.std(axis=0) + 1e-6
         prior = np.zeros(difference.shape[1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import expit
 
 #: Probabilities are kept this far from 0 and 1, where estimates are never that sure.
 MARGIN = 0.02
@@ -23,7 +24,8 @@ def to_log_odds(probability: np.ndarray, margin: float = MARGIN) -> np.ndarray:
 
 def to_probability(log_odds: np.ndarray) -> np.ndarray:
     """Probabilities of log-odds."""
-    return 1 / (1 + np.exp(-log_odds))
+    probability: np.ndarray = expit(log_odds)
+    return probability
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def read_checks(
     if checks is None:
         return None
     columns = model_names(checks, "checks")
-    table = read_numbers(checks, "checks")
+    table = _read_said(checks)
     if table.ndim not in (2, 3) or table.shape[:2] != shape:
         raise ValueError(
             f"checks must have shape {shape}, or {shape} and the number of checks of "
@@ -31,6 +31,16 @@ def read_checks(
     table = table.reshape(*shape, -1)
     _check_count(table, n_checks)
     return table
+
+
+def _read_said(checks: Any) -> np.ndarray:
+    """Read checks as numbers, in two dimensions or three, of no query too."""
+    if np.ndim(checks) <= 2 and np.size(checks):
+        return read_numbers(checks, "checks")
+    cube = np.asanyarray(checks)
+    if not cube.size:
+        return np.empty(cube.shape)
+    return read_numbers(cube.ravel(), "checks").reshape(cube.shape)
 
 
 def _check_count(table: np.ndarray, n_checks: int | None) -> None:
@@ -133,7 +143,7 @@ def place_checks(
     placed = np.full((len(calls), n_models, n_checks), np.nan)
     if checks is None:
         return placed
-    table = read_numbers(checks, "checks")
+    table = _read_said(checks)
     if table.ndim == 1 and calls.shape[1] == 1:
         table = table[:, None]
     if table.ndim not in (2, 3) or table.shape[:2] != calls.shape:

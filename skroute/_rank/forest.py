@@ -63,6 +63,12 @@ class PairRanker(SavesFields):
         """Read a model in LightGBM's text format."""
         return cls(**read_model(text))  # type: ignore[arg-type]
 
+    @classmethod
+    def without_trees(cls, n_features: int) -> PairRanker:
+        """Make a ranker that corrects nothing."""
+        whole, number = np.zeros(0, dtype=np.int64), np.zeros(0)
+        return cls(n_features, whole, whole, number, whole, whole, number)
+
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Corrections (n_queries, n_models) of the scores from which training started.
 

@@ -151,10 +151,12 @@ def train_trees(
 
     Boosting begins at `start`, (n_rows,), which is no part of the model: log-odds where
     the target is a probability. `monotone` says of the first features whether the
-    target may only rise (1) or fall (-1) with them.
+    target may only rise (1) or fall (-1) with them. Without rows there are no trees.
     """
     import lightgbm as lgb
 
+    if not len(target):
+        return PairRanker.without_trees(features.shape[1])
     signs = [*monotone, *[0] * (features.shape[1] - len(monotone))]
     settings = {
         "objective": objective,
