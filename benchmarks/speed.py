@@ -109,7 +109,7 @@ class Untuned(BaseRouter):
         self.model_ = clone(self.model).fit(X, table.quality)
         self.cost_model_ = clone(self.cost_model).fit(X, table.costs)
         self._training = TrainingTradeOff.from_estimates(
-            *self._estimates(table.X[:500])
+            *self._estimate(table.X[:500])
         )
         return self
 
@@ -126,7 +126,7 @@ class Untuned(BaseRouter):
         X = check_queries(self, X).astype(np.float64)
         return np.maximum(self.cost_model_.predict(X), 0.0)
 
-    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         return self.predict_quality(X), self.predict_cost(X)
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute._table.alignment import align
 from skroute._table.costs import check_spend
-from skroute._table.names import default_names
+from skroute._table.names import make_default_names
 from skroute.decision import BudgetDecider
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ def observe(
     """
     y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
     if models is None:
-        models = default_names(y.shape[1])
+        models = make_default_names(y.shape[1])
     if spend is None:
         # A router of a third party may know no prices.
-        known = getattr(_find_router(estimator), "_known_prices", None)
+        known = getattr(_find_router(estimator), "_find_known_prices", None)
         prices = None if known is None else known(user)
         if prices is not None or user is not None:
             spend = check_spend(prices, y.shape, models)

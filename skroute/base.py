@@ -23,7 +23,7 @@ from skroute._table.alignment import align
 from skroute._table.costs import align_costs, check_same_prices
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
-from skroute._table.names import check_rows, estimate_names
+from skroute._table.names import check_rows, name_estimates
 from skroute._table.tables import (
     check_estimates,
     check_input_features,
@@ -232,7 +232,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         """
         rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible).check()
         check_rows(X=X, available=available, budget=budget)
-        quality, cost = self._estimates(X)
+        quality, cost = self._estimate(X)
         settled = self._settle_for_call(rule, quality, cost)
         return _explain(self, X, quality, cost, settled, available)
 
@@ -249,7 +249,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         ndarray of shape (n_queries, 2 * n_models)
             Expected qualities, then expected costs.
         """
-        return np.hstack(self._estimates(X))
+        return np.hstack(self._estimate(X))
 
     def fit_transform(
         self, X: Any, y: Any, *, costs: Any = None, groups: Any = None
@@ -287,7 +287,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
                 # The fit on all queries has warned already.
                 warnings.filterwarnings("ignore", category=NoCostWarning)
                 rest.fit(_safe_indexing(X, train), _safe_indexing(y, train), **known)
-            estimates[test] = np.hstack(rest._estimates(_safe_indexing(X, test)))
+            estimates[test] = np.hstack(rest._estimate(_safe_indexing(X, test)))
         if costs is not None:
             costs = align_costs(costs, quality.shape, self.models_)
         held_out_quality, held_out_cost = np.hsplit(estimates, 2)
@@ -325,14 +325,14 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             If costs are needed and not given, or no query has every outcome: a log of
             one answer per query can be learned from, but not judged by.
         """
-        estimates = self._estimates(X)
+        estimates = self._estimate(X)
         beside = {"X": X, "sample_weight": sample_weight}
         quality, spend, *_ = align(
             y, costs, models=self.models_, per_query=True, **beside
         )
         # Prices that the router was fitted on hold for any query.
         if spend is None:
-            spend = self._known_prices()
+            spend = self._find_known_prices()
         return normalized_auc(quality, spend, *estimates, sample_weight=sample_weight)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -350,7 +350,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         check_input_features(input_features, self.n_features_in_)
-        return estimate_names(self.models_)
+        return name_estimates(self.models_)
 
     def __sklearn_tags__(self) -> Any:
         # Neither a classifier nor a regressor: y is a table of qualities, and with
@@ -367,7 +367,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         check_same_prices(vars(router))
         return router
 
-    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Quality and cost, checked; to override where both share work."""
         quality, cost = check_estimates(self.predict_quality(X), self.predict_cost(X))
         if quality.shape[1] != len(self.models_):
@@ -390,11 +390,10 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             if settled.can_decide_in_parts:
                 n_places = check_top_k(top_k, len(self.models_))
                 parts = (
-                    self._estimates(X[part])
-                    for part in chunks(len(X), _DECIDED_AT_ONCE)
+                    self._estimate(X[part]) for part in chunks(len(X), _DECIDED_AT_ONCE)
                 )
                 return settled.decide_in_parts(parts, n_places)
-        quality, cost = self._estimates(X)
+        quality, cost = self._estimate(X)
         settled = self._settle_for_call(rule, quality, cost)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
@@ -402,7 +401,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
 
     def _settle(self, rule: Rule, trade_off: TrainingTradeOff) -> Settled:
         return trade_off.settle(
-            rule, may_call_single=self._may_call_single_model, averages=self._averages()
+            rule,
+            may_call_single=self._may_call_single_model,
+            averages=self._find_averages(),
         )
 
     def _settle_for_call(
@@ -426,9 +427,11 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         if not (known or len(quality)):
             # No queries: there is nothing to find a price on, and nothing to decide.
             rule = Rule()
-        return self._settle(rule, self._trade_off_for(quality, cost))
+        return self._settle(rule, self._find_trade_off(quality, cost))
 
-    def _trade_off_for(self, quality: np.ndarray, cost: np.ndarray) -> TrainingTradeOff:
+    def _find_trade_off(
+        self, quality: np.ndarray, cost: np.ndarray
+    ) -> TrainingTradeOff:
         """Return the trade-off of the training queries, or else that of a call."""
         if hasattr(self, "_training"):
             return self._training
@@ -441,11 +444,11 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         """Whether one model answers all where cross-fitting shows that it is better."""
         return True
 
-    def _averages(self) -> Averages | None:
+    def _find_averages(self) -> Averages | None:
         """Estimates of queries far from all training queries, if a router has any."""
         return None
 
-    def _known_prices(self, user: str | None = "score") -> np.ndarray | None:
+    def _find_known_prices(self, user: str | None = "score") -> np.ndarray | None:
         """Per-model prices that hold for any query, or an error of their user."""
         check_is_fitted(self)
         if getattr(self, "_per_query_costs", False):
@@ -467,7 +470,7 @@ def explain_settled(
 ) -> Any:
     """Explain the decisions of a rule that a decider behind the router has settled."""
     router = router._snapshot()
-    return _explain(router, X, *router._estimates(X), settled, available)
+    return _explain(router, X, *router._estimate(X), settled, available)
 
 
 def _explain(
@@ -482,5 +485,5 @@ def _explain(
     models = router.models_
     mask = check_available(available, models, len(quality))
     decisions = settled.decide(quality, cost, mask, min(2, len(models)))
-    best_single = router._trade_off_for(quality, cost).best_single
+    best_single = router._find_trade_off(quality, cost).best_single
     return tabulate_reasons(models, quality, cost, decisions, best_single, X)

@@ -159,13 +159,13 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         ValueError
             If a parameter or an argument is not as described.
         """
-        rule = Rule.asked_of(self).check()
+        rule = Rule.read_from(self).check()
         quality, cost = self._split(read_estimates(self, Z, reset=True))
         models = infer_model_names(self, quality.shape[1], y, costs)
         y, costs = check_observed(Z, y, costs, quality.shape, models)
         allowed = None
         if rule.is_met_on_average:
-            allowed = rule.candidates(quality, cost)
+            allowed = rule.find_candidates(quality, cost)
         path = PricePath.from_estimates(quality, cost, y, costs, allowed=allowed)
         means = (quality if y is None else doubly_robust(y, quality)).mean(axis=0)
         if y is not None:
@@ -236,7 +236,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         .. [2] S. Agrawal and N. R. Devanur, "Fast algorithms for online stochastic
            convex programming", SODA, 2015.
         """
-        rule = Rule.asked_of(self).check()
+        rule = Rule.read_from(self).check()
         if not rule.has_mean_budget:
             raise ValueError(
                 "partial_fit keeps a stream to a mean budget, and needs budget=... "
@@ -402,7 +402,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
 
     def _settle_changes(self) -> Settled:
         """Find the price again if parameters were set since it was found."""
-        rule = Rule.asked_of(self)
+        rule = Rule.read_from(self)
         if rule.is_same(self._settled.rule):
             return self._settled
         if self._pace is None or not rule.has_mean_budget:

@@ -64,7 +64,7 @@ class VersionWarning(UserWarning):
     """A router was saved or pickled by another version than the one that loads it."""
 
 
-def caller_level() -> int:
+def find_caller_level() -> int:
     """Level of the caller of this package, for `warnings.warn`."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(

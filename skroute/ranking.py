@@ -13,7 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.threads import in_threads, openmp_threads, single_threaded
+from skroute._compute.threads import (
+    count_openmp_threads,
+    run_in_threads,
+    single_threaded,
+)
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._estimate.canonical import Canonical, take_columns
 from skroute._estimate.cost import CostModel
@@ -306,7 +310,7 @@ class RankingRouter(CrossFittedRouter):
             In the unit of `y`, comparable across models and queries, and within the
             range that `y` showed in training.
         """
-        return self._estimates(X)[0]
+        return self._estimate(X)[0]
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Expected cost of every model.
@@ -322,7 +326,7 @@ class RankingRouter(CrossFittedRouter):
             In the unit of `costs`: the price, or a ridge regression on per-query costs
             kept within the range that each model showed in training.
         """
-        return self._estimates(X)[1]
+        return self._estimate(X)[1]
 
     @property
     def ranker_(self) -> PairRanker | None:
@@ -419,7 +423,7 @@ class RankingRouter(CrossFittedRouter):
             fitted, estimates = self._fitted.with_model(X, y, costs, self.cv)
         # What the model costs on average, however it was given.
         price = float(np.nanmean(costs))
-        router = self._with_pool(
+        router = self._copy_with_pool(
             np.append(self.models_, name),
             np.append(self.costs_, price),
             fitted,
@@ -472,7 +476,7 @@ class RankingRouter(CrossFittedRouter):
                 f"name={name!r} is the only model of this router; add another first."
             )
         gone = int(np.flatnonzero(self.models_ == name)[0])
-        router = self._with_pool(
+        router = self._copy_with_pool(
             np.delete(self.models_, gone),
             np.delete(self.costs_, gone),
             self._fitted.without_model(gone),
@@ -493,7 +497,7 @@ class RankingRouter(CrossFittedRouter):
         router._training = training
         return router
 
-    def _with_pool(
+    def _copy_with_pool(
         self, models: np.ndarray, costs: np.ndarray, fitted: FittedRouter, prices: Any
     ) -> Self:
         """Copy the router with another pool; `prices` are those of the constructor."""
@@ -520,18 +524,18 @@ class RankingRouter(CrossFittedRouter):
             )
         return 1.0
 
-    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Estimate quality and cost together: both need the views of a query."""
         X = check_queries(self, X)
         if len(X) <= _ESTIMATED_AT_ONCE:
-            return self._fitted.estimates(X)
+            return self._fitted.estimate(X)
         quality = np.empty((len(X), len(self.models_)))
         cost = np.empty(quality.shape)
 
         def estimate(part: slice) -> None:
-            quality[part], cost[part] = self._fitted.estimates(X[part])
+            quality[part], cost[part] = self._fitted.estimate(X[part])
 
-        in_threads(estimate, chunks(len(X), _ESTIMATED_AT_ONCE), self.n_jobs)
+        run_in_threads(estimate, chunks(len(X), _ESTIMATED_AT_ONCE), self.n_jobs)
         return quality, cost
 
     @property
@@ -539,13 +543,13 @@ class RankingRouter(CrossFittedRouter):
         # A larger gain gives up quality for money on purpose.
         return check_number(self.tie_gain, "tie_gain", low=0.0) < _GIVES_UP_QUALITY
 
-    def _averages(self) -> tuple[np.ndarray, np.ndarray]:
+    def _find_averages(self) -> tuple[np.ndarray, np.ndarray]:
         """Estimates of queries far from all training queries: means of the models."""
         return self._fitted.averages
 
     def _fit_table(self, table: RoutingTable, executor: Executor = IN_MEMORY) -> Any:
         self._check_parameters()
-        n_threads = openmp_threads(self.n_jobs)
+        n_threads = count_openmp_threads(self.n_jobs)
         # One thread of BLAS and of k-means: sums in another order are another fit. Only
         # LightGBM's result does not depend on its threads.
         with single_threaded():
@@ -625,14 +629,14 @@ class RankingRouter(CrossFittedRouter):
         )
 
         self._log("estimating costs", n_queries)
-        cost_model, held_out_cost = CostModel.fixed(prices), None
+        cost_model, held_out_cost = CostModel.from_prices(prices), None
         if table.per_query:
             cost_model, held_out_cost = CostModel.regress(
                 table.X,
                 executor.map(take_columns, table.costs, order),
                 prices,
                 fold,
-                executor.share(quality_model.views.first_view),
+                executor.share(quality_model.views.compute_first_view),
                 weight,
                 executor,
             )

@@ -19,7 +19,7 @@ def estimates(fitted: FittedRouter, X: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def scores(ranker: PairRanker, features: np.ndarray) -> np.ndarray:
     """Sum the leaves that pairs (n_pairs, n_features) reach, from tree to tree."""
     total = np.zeros(len(features))
-    for nodes, leaves in ranker.parts():
+    for nodes, leaves in ranker.iterate_trees():
         left, right = ranker.left[nodes], ranker.right[nodes]
         for i, pair in enumerate(features):
             node = 0 if len(left) else ~0

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _is_fitted
 from threadpoolctl import threadpool_info
 
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
-from skroute._estimate.blending import rank_utility
+from skroute._estimate.blending import find_rank_utility
 from skroute._estimate.options import OPTIONS
 from skroute.datasets import make_routing
 
@@ -206,7 +206,7 @@ def test_ten_thousand_models(router):
 def test_pairs_of_very_many_models_are_compared_in_parts():
     draw = np.random.RandomState(0)
     p, scores = draw.uniform(size=(2, 1500)), draw.normal(size=(2, 1500))
-    utility = rank_utility(scores, p)
+    utility = find_rank_utility(scores, p)
     few = [3, 700, 1499]
     inner = np.clip(p, 0.02, 0.98)
     mine, other = inner[:, few, None], inner[:, None, :]

@@ -55,7 +55,7 @@ class Executor:
         """Fetch a few rows by their numbers, in this order."""
         return column[rows]
 
-    def threads(self, n_jobs: int | None) -> int | None:
+    def count_threads(self, n_jobs: int | None) -> int | None:
         """Number of threads for steps that do not depend on each other."""
         return n_jobs
 
@@ -65,7 +65,7 @@ class Executor:
         """Fetch a column of a few bytes per row, or of few rows: its parts joined."""
         return column
 
-    def numbers(self, column: Any) -> Any:
+    def number_rows(self, column: Any) -> Any:
         """Make the column of the rows' numbers, beside a given one."""
         return np.arange(len(column))
 

@@ -20,7 +20,7 @@ _limits: Any = None
 _found: tuple[ThreadpoolController, int] | None = None
 
 
-def in_threads(
+def run_in_threads(
     function: Callable[[Any], Any], items: Iterable[Any], n_jobs: int | None
 ) -> list[Any]:
     """Call a function on every item, in threads of joblib; results are in order.
@@ -39,7 +39,7 @@ def in_threads(
         )
 
 
-def openmp_threads(n_jobs: int | None) -> int:
+def count_openmp_threads(n_jobs: int | None) -> int:
     """Threads for a library that makes its own: never more than OpenMP is allowed.
 
     In a worker of joblib that is the worker's share of the cores. OpenMP's threads wait
@@ -47,7 +47,7 @@ def openmp_threads(n_jobs: int | None) -> int:
     """
     allowed = [
         library["num_threads"]
-        for library in _libraries().info()
+        for library in _find_libraries().info()
         if library["user_api"] == "openmp"
     ]
     return int(min([effective_n_jobs(n_jobs), *allowed]))
@@ -64,7 +64,7 @@ def single_threaded() -> Iterator[None]:
     """
     _enter()
     try:
-        with _libraries().limit(limits=1, user_api="openmp"):
+        with _find_libraries().limit(limits=1, user_api="openmp"):
             yield
     finally:
         _leave()
@@ -104,10 +104,10 @@ call_in_forked_children(_forget_parent)
 
 
 def _limit() -> Any:
-    return _libraries().limit(limits=1, user_api="blas").__enter__()
+    return _find_libraries().limit(limits=1, user_api="blas").__enter__()
 
 
-def _libraries() -> ThreadpoolController:
+def _find_libraries() -> ThreadpoolController:
     """Find the libraries that have threads, again if modules were imported since.
 
     Looking takes longer than a step of a fit on a small part of a table.

@@ -157,7 +157,7 @@ def under_cap(
     return affordable | (stuck[:, None] & candidates & (cost == floor[:, None]))
 
 
-def within_tolerance(
+def apply_tolerance(
     quality: np.ndarray, cost: np.ndarray, candidates: np.ndarray, tolerance: float
 ) -> np.ndarray:
     """Find those that cost no more than the cheapest within `tolerance` of the best."""

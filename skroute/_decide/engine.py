@@ -71,7 +71,7 @@ class Settled:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
         if available is None:
             available = np.ones((1, quality.shape[1]), dtype=bool)
-        allowed = self.rule.candidates(quality, cost, available)
+        allowed = self.rule.find_candidates(quality, cost, available)
         price, choice = self.price, None
         if self.rule.scope == "batch":
             price, choice = self._solve_batch(quality, cost, allowed)
@@ -206,7 +206,7 @@ def settle(
 def _choose_on_average(averages: Averages, rule: Rule, target: float) -> int:
     """Find the cheapest model whose mean quality reaches a target, else the best."""
     quality, cost = averages
-    allowed = rule.candidates(quality[None], cost[None])[0]
+    allowed = rule.find_candidates(quality[None], cost[None])[0]
     reach = allowed & (quality >= target)
     if not reach.any():
         return int(np.where(allowed, quality, -np.inf).argmax())
@@ -220,7 +220,9 @@ def _find_mean_price(averages: Averages, rule: Rule) -> ShadowPrice:
     """
     # A path splits only steps that several queries take together, hence two rows.
     means, costs = (np.tile(average, (2, 1)) for average in averages)
-    path = PricePath.from_estimates(means, costs, allowed=rule.candidates(means, costs))
+    path = PricePath.from_estimates(
+        means, costs, allowed=rule.find_candidates(means, costs)
+    )
     try:
         return path.without_singles().price_for_budget(float(rule.budget))
     except InfeasibleBudgetError:

@@ -43,7 +43,7 @@ def rank_fallbacks(
     for place in range(1, top_k):
         # Where no model is left, the choice is -1, and the last column is False anyway.
         left[rows, choice[:, place - 1]] = False
-        allowed = rule.candidates(quality, cost, left, as_fallback=True)
+        allowed = rule.find_candidates(quality, cost, left, as_fallback=True)
         if rule.has_batch_budget:
             # A cheaper fallback keeps the total; others follow when none is left.
             held = allowed & (cost <= cost[rows, first][:, None])

@@ -63,7 +63,7 @@ class HullSteps:
         change = values[self.row, self.new] - values[self.row, self.old]
         return first + np.r_[0.0, np.cumsum(change)]
 
-    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+    def find_levels(self) -> tuple[np.ndarray, np.ndarray]:
         """Find the levels at which a price can stop: equal prices step together.
 
         Returns the number of steps taken at each level, from 0 to all, and a price that
@@ -77,7 +77,7 @@ class HullSteps:
         between = (self.price[ends[:-1] - 1] + self.price[ends[:-1]]) / 2
         return np.r_[0, ends], np.r_[np.inf, between, 0.0]
 
-    def choice_after(self, n_steps: int) -> np.ndarray:
+    def choose_after(self, n_steps: int) -> np.ndarray:
         """Give the decisions, (n_queries,), after the first `n_steps` steps."""
         choice = self.start.copy()
         # Later steps of a query overwrite earlier ones: they come in order.

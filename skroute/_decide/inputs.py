@@ -12,10 +12,10 @@ from skroute._table.alignment import align
 from skroute._table.costs import align_costs
 from skroute._table.names import (
     check_rows,
-    default_names,
-    estimate_names,
     format_names,
+    make_default_names,
     model_names,
+    name_estimates,
 )
 from skroute._table.numbers import refuse_masked
 
@@ -39,7 +39,7 @@ def read_estimates(
         reset=reset,
     )
     if reset:
-        _models_in(getattr(decider, "feature_names_in_", None))
+        _list_models(getattr(decider, "feature_names_in_", None))
     return table
 
 
@@ -50,7 +50,7 @@ def _reorder_columns(Z: Any, models: np.ndarray | None) -> Any:
         return Z
     if models is None:
         models = _strip_prefix("quality__", columns)
-    expected = list(estimate_names(models))
+    expected = list(name_estimates(models))
     is_turned = columns != expected and sorted(columns) == sorted(expected)
     return Z[expected] if is_turned and len(set(columns)) == len(columns) else Z
 
@@ -61,7 +61,7 @@ def _strip_prefix(prefix: str, columns: Any) -> np.ndarray:
     return np.array(found, dtype=object)
 
 
-def _models_in(columns: np.ndarray | None) -> np.ndarray | None:
+def _list_models(columns: np.ndarray | None) -> np.ndarray | None:
     """Check and list the models that the columns name; ``None`` if they name none."""
     if columns is None:
         return None
@@ -69,9 +69,9 @@ def _models_in(columns: np.ndarray | None) -> np.ndarray | None:
     if not len(models) + len(priced):
         return None
     # Qualities of all models, then their costs, in the same order.
-    expected = estimate_names(models)
+    expected = name_estimates(models)
     if len(set(models)) < len(models) or list(columns) != list(expected):
-        missing = set(estimate_names(np.union1d(models, priced))) - set(columns)
+        missing = set(name_estimates(np.union1d(models, priced))) - set(columns)
         raise ValueError(
             "Z must have one column quality__<model> and one cost__<model> for each "
             "model, as a router's transform names them, and no other; got "
@@ -101,14 +101,14 @@ def infer_model_names(
     decider: BaseEstimator, n_models: int, y: Any = None, costs: Any = None
 ) -> np.ndarray:
     """Take names from the columns of Z, else y, else costs, else number the models."""
-    models = _models_in(getattr(decider, "feature_names_in_", None))
+    models = _list_models(getattr(decider, "feature_names_in_", None))
     if models is not None:
         return models
     for table, name in ((y, "y"), (costs, "costs")):
         names = model_names(table, name)
         if names is not None and len(names) == n_models:
             return names
-    return default_names(n_models)
+    return make_default_names(n_models)
 
 
 def check_observed(

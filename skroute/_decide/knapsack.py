@@ -44,10 +44,10 @@ def solve_batch(
     n_steps = int(np.searchsorted(steps.walk(cost), budget, side="right")) - 1
     # The running sum rounds differently from a plain one: what counts is the latter.
     n_steps = max(n_steps, 0)
-    choice = steps.choice_after(n_steps)
+    choice = steps.choose_after(n_steps)
     while n_steps and cost[rows, choice].sum() > budget:
         n_steps -= 1
-        choice = steps.choice_after(n_steps)
+        choice = steps.choose_after(n_steps)
     # A hair above the step that is not taken: rounding does not take it either.
     unpaid = steps.price[n_steps : n_steps + 1]
     price = float(unpaid[0]) * (1 + 1e-9) if len(unpaid) else 0.0

@@ -33,7 +33,7 @@ from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule
 from skroute._table.costs import add_slack
 from skroute._table.names import format_names
-from skroute.exceptions import InfeasibleBudgetError, caller_level
+from skroute.exceptions import InfeasibleBudgetError, find_caller_level
 
 # Recent queries whose estimates are kept, the trade-off is theirs: the size of the
 # last update, within these bounds.
@@ -127,7 +127,7 @@ class Pace:
         """
         # The account is paid back over the horizon; at worst nothing is spent.
         target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
-        ratio = self._cost_ratio(budget)
+        ratio = self._compute_cost_ratio(budget)
         try:
             return self.path.price_for_budget(target / ratio if ratio else np.inf)
         except InfeasibleBudgetError:
@@ -139,7 +139,7 @@ class Pace:
         growing = len(self.quality) < _WINDOW[0]
         if (growing and not self.own) or not (growing or self.fresh >= _STALE):
             return self
-        allowed = rule.candidates(self.quality, self.cost)
+        allowed = rule.find_candidates(self.quality, self.cost)
         path = PricePath.from_estimates(self.quality, self.cost, allowed=allowed)
         return replace(self, path=path, fresh=0, own=True)
 
@@ -151,20 +151,20 @@ class Pace:
         back in two horizons, which is nothing where these are too expensive.
         """
         horizon = max(_HORIZON, n_queries)
-        cheapest, best = self._cost_ratio(budget) * self.path.cost[[0, -1]]
+        cheapest, best = self._compute_cost_ratio(budget) * self.path.cost[[0, -1]]
         low = min(horizon * (budget - best), 0.0)
         high = max(2 * horizon * (budget - cheapest), 0.0)
         return replace(self, account=float(np.clip(self.account, low, high)))
 
-    def cheapest_spend(self, budget: float) -> float:
+    def estimate_cheapest_spend(self, budget: float) -> float:
         """Estimate what the cheapest models cost per query, by the recent bills."""
-        return float(self._cost_ratio(budget) * self.path.cost[0])
+        return float(self._compute_cost_ratio(budget) * self.path.cost[0])
 
     def is_too_little(self, budget: float) -> bool:
         """Whether the cheapest models cost more than a budget."""
-        return self.cheapest_spend(budget) > add_slack(budget)
+        return self.estimate_cheapest_spend(budget) > add_slack(budget)
 
-    def _cost_ratio(self, budget: float) -> float:
+    def _compute_cost_ratio(self, budget: float) -> float:
         """Divide realised by expected cost; 1 where nothing was expected.
 
         One budget, as it was expected, never fades: where only free models are called
@@ -194,16 +194,17 @@ def count_bills(
             f"largest {costs[above].max():g} for the queries {format_names(above)}: "
             f"each counts as {limit:g}. Give costs in the unit of the budget, "
             f"{budget:g}.",
-            stacklevel=caller_level(),
+            stacklevel=find_caller_level(),
         )
     return np.minimum(np.where(np.isnan(costs), expected, costs), limit)
 
 
 def warn_of_too_little(pace: Pace, budget: float) -> None:
     """Warn of a budget that the cheapest models exceed."""
+    spend = pace.estimate_cheapest_spend(budget)
     warnings.warn(
         f"budget={budget:g} per query is below what the cheapest models cost by the "
-        f"last bills, about {pace.cheapest_spend(budget):.3g}: they are called until "
-        "it is enough again. Raise the budget, or look at the unit of costs.",
-        stacklevel=caller_level(),
+        f"last bills, about {spend:.3g}: they are called until it is enough again. "
+        "Raise the budget, or look at the unit of costs.",
+        stacklevel=find_caller_level(),
     )

@@ -183,7 +183,7 @@ class PricePath:
             quality = doubly_robust(true_quality, quality)
         gained = steps.walk(quality)
         # A level for each price at which decisions differ.
-        levels, price = steps.levels()
+        levels, price = steps.find_levels()
         sums = np.stack([spent[levels], gained[levels], levels])
         singles = np.stack([quality.sum(axis=0), cost.sum(axis=0)])
         if allowed is not None:
@@ -247,7 +247,7 @@ class PricePath:
         If one model called for every query does better than routing, the price names
         that model (`single`).
         """
-        return self._unless_single(ShadowPrice(0.0), np.inf, float(self.quality[-1]))
+        return self._prefer_single(ShadowPrice(0.0), np.inf, float(self.quality[-1]))
 
     def price_for_budget(self, budget: float) -> ShadowPrice:
         """Find the lowest price at which the mean spend stays within a budget.
@@ -271,7 +271,7 @@ class PricePath:
             share = unspent / (self.cost[level + 1] - self.cost[level])
             price = self._mix_levels(level, share)
             quality += share * (self.quality[level + 1] - quality)
-        return self._unless_single(price, budget, float(quality))
+        return self._prefer_single(price, budget, float(quality))
 
     def price_for_quality(self, target: float) -> ShadowPrice:
         """Find the highest price at which the mean quality reaches a target.
@@ -279,7 +279,7 @@ class PricePath:
         A step that several queries share is split where it would overshoot the target
         at a cost. Raises an ``InfeasibleBudgetError`` if no price reaches it.
         """
-        single = self._cheapest_single(target)
+        single = self._find_cheapest_single(target)
         level = int(np.searchsorted(self.quality, target, side="left"))
         if level == len(self.quality):
             if single is not None:
@@ -305,7 +305,7 @@ class PricePath:
             return replace(price, single=single[0])
         return price
 
-    def _cheapest_single(self, target: float) -> tuple[int, float] | None:
+    def _find_cheapest_single(self, target: float) -> tuple[int, float] | None:
         """Find the cheapest model that reaches a quality by itself, and its cost."""
         if self.single_quality is None or self.single_cost is None:
             return None
@@ -315,7 +315,7 @@ class PricePath:
         model = int(np.where(reach, self.single_cost, np.inf).argmin())
         return model, float(self.single_cost[model])
 
-    def _unless_single(
+    def _prefer_single(
         self, price: ShadowPrice, budget: float, quality: float
     ) -> ShadowPrice:
         """Call one model for all where that is affordable, and better than routing."""

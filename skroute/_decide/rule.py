@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 
 from skroute._decide.candidates import (
+    apply_tolerance,
     check_caps,
     is_per_query,
     under_cap,
-    within_tolerance,
 )
 from skroute._table.numbers import check_integer, check_number
 
@@ -33,7 +33,7 @@ class Rule:
     on_infeasible: Any = "raise"
 
     @classmethod
-    def asked_of(cls, estimator: Any) -> Self:
+    def read_from(cls, estimator: Any) -> Self:
         """Read the rule from the parameters of an estimator."""
         return cls(*[getattr(estimator, name) for name in _NAMES])
 
@@ -114,7 +114,7 @@ class Rule:
         """Whether a cap or a tolerance leaves some models out."""
         return self.has_cap or self.tolerance > 0
 
-    def candidates(
+    def find_candidates(
         self,
         quality: np.ndarray,
         cost: np.ndarray,
@@ -135,7 +135,7 @@ class Rule:
             on_stuck = "leave" if may_be_none else self.on_infeasible
             available = under_cap(cost, available, self.budget, on_stuck)
         if self.tolerance > 0:
-            available = within_tolerance(quality, cost, available, self.tolerance)
+            available = apply_tolerance(quality, cost, available, self.tolerance)
         return available
 
     def quality_target(self, best_single: float) -> float | None:

@@ -13,7 +13,7 @@ from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.engine import Averages, Settled, settle
 from skroute._decide.price_path import PricePath
 from skroute._decide.rule import Rule
-from skroute._table.averages import doubly_robust, rows_per_mass, weighted_sums
+from skroute._table.averages import count_rows_per_mass, doubly_robust, sum_known
 
 # Training queries that are kept, for rules that leave some models out.
 _N_KEPT = 4096
@@ -69,30 +69,30 @@ class TrainingTradeOff(SavesFields):
         which a sample of the queries steps.
         """
         n_queries = executor.count(estimates)
-        sums = executor.get(executor.total(weighted_sums, true_quality, weight))
+        sums = executor.get(executor.total(sum_known, true_quality, weight))
         # How many queries one observed outcome stands for.
-        per_mass = rows_per_mass(sums[1], n_queries)
+        per_mass = count_rows_per_mass(sums[1], n_queries)
 
         def correct(estimates: Any) -> Any:
             return executor.map(_correct, true_quality, estimates, weight, per_mass)
 
         known = estimates, correct(estimates), true_cost
 
-        def at_even_distances(most: int) -> tuple[np.ndarray, ...]:
+        def sample_known(most: int) -> tuple[np.ndarray, ...]:
             kept = sample_evenly(n_queries, most)
             some, *truth = (executor.take(column, kept) for column in known)
             return (*np.hsplit(some, 2), *truth)
 
         # On a cluster the levels come from a sample, and their sums from all queries.
         everything = executor is IN_MEMORY
-        some = at_even_distances(n_queries if everything else _N_WALKED)
+        some = sample_known(n_queries if everything else _N_WALKED)
         path = PricePath.from_estimates(*some)
         if not everything:
             path = path.sum_over(*known, executor)
         if (judged := estimates_for_quality) is not None:
             judgement = path.sum_over(judged, correct(judged), true_cost, executor)
             path = replace(path, quality=judgement.quality)
-        return cls(path, *path.best_single(), at_even_distances(_N_KEPT))
+        return cls(path, *path.best_single(), sample_known(_N_KEPT))
 
     def settle(
         self,
@@ -127,7 +127,7 @@ class TrainingTradeOff(SavesFields):
         if not (rule.restricts_candidates and rule.is_met_on_average):
             return self.path
         quality, cost, *truth = self.kept
-        allowed = rule.candidates(quality, cost)
+        allowed = rule.find_candidates(quality, cost)
         return PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
 
 

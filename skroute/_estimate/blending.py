@@ -16,7 +16,7 @@ import numpy as np
 
 from skroute._compute.chunks import chunks
 
-__all__ = ["blend_rank_scores", "log_odds", "rank_utility"]
+__all__ = ["blend_rank_scores", "find_rank_utility", "log_odds"]
 
 # Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
 _MARGIN = 0.02
@@ -26,27 +26,27 @@ _MAX_PAIRS = 500_000
 
 def log_odds(p: np.ndarray) -> np.ndarray:
     """Log-odds of probabilities, kept away from certainty."""
-    p = _uncertain(p)
+    p = _keep_uncertain(p)
     return np.log(p / (1.0 - p))
 
 
-def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
+def find_rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Expected advantage of each model over the average model of the pool.
 
     From rank scores and expected qualities `p`, scaled to [0, 1], of shape
     (n_queries, n_models); in the scale of `p`, and sums to 0 over the models.
     """
     n_queries, n_models = p.shape
-    p = _uncertain(p)
+    p = _keep_uncertain(p)
     if n_queries * n_models**2 <= _MAX_PAIRS:
-        return _advantage(
+        return _average_advantage(
             scores[:, :, None], scores[:, None], p[:, :, None], p[:, None]
         )
     utility = np.empty_like(p)
     for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
         # With very many models, even the pairs of one query are too many at once.
         for some in chunks(n_models, max(1, _MAX_PAIRS // n_models)):
-            utility[part, some] = _advantage(
+            utility[part, some] = _average_advantage(
                 scores[part, some, None],
                 scores[part, None, :],
                 p[part, some, None],
@@ -58,10 +58,10 @@ def rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
 def blend_rank_scores(p: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
     """Keep the level of the regressions; mix their differences with the ranker's."""
     level = np.add.reduce(p, axis=1, keepdims=True) / p.shape[1]
-    return weight * (level + rank_utility(scores, p)) + (1.0 - weight) * p
+    return weight * (level + find_rank_utility(scores, p)) + (1.0 - weight) * p
 
 
-def _advantage(
+def _average_advantage(
     my_score: np.ndarray, score: np.ndarray, mine: np.ndarray, other: np.ndarray
 ) -> np.ndarray:
     """Average the advantage of some models over the others."""
@@ -74,7 +74,7 @@ def _advantage(
     return (leads - mine[:, :, 0] * weighed) / (2.0 * score.shape[2])
 
 
-def _uncertain(p: np.ndarray) -> np.ndarray:
+def _keep_uncertain(p: np.ndarray) -> np.ndarray:
     """Keep probabilities away from 0 and 1."""
     # np.clip takes several times as long on the few numbers of a query.
     return np.minimum(np.maximum(p, _MARGIN), 1.0 - _MARGIN)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._table.averages import keep_in_range, means_from_sums, weighted_sums
+from skroute._table.averages import divide_sums, keep_in_range, sum_known
 
 __all__ = ["Canonical", "take_columns"]
 
@@ -38,12 +38,14 @@ class Canonical:
         ordered by the rows on which they did well.
         """
         fingerprint = executor.total(
-            _model_fingerprint, quality, executor.numbers(quality)
+            _fingerprint_models, quality, executor.number_rows(quality)
         )
         sums = executor.get(fingerprint)
         # The last key of lexsort is the first to sort by.
-        order = np.lexsort((sums[2], costs, means_from_sums(sums[:2])))
-        ends = executor.get(executor.total(_quality_range, quality, combine=np.fmax))
+        order = np.lexsort((sums[2], costs, divide_sums(sums[:2])))
+        ends = executor.get(
+            executor.total(_find_quality_range, quality, combine=np.fmax)
+        )
         worst = -float(ends[0])
         return cls(np.argsort(order), worst, float(ends[1]) - worst or 1.0)
 
@@ -99,13 +101,13 @@ def take_columns(table: np.ndarray, order: np.ndarray) -> np.ndarray:
     return table[:, order]
 
 
-def _model_fingerprint(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def _fingerprint_models(quality: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Sum qualities, outcomes, and qualities times row numbers, to sort models by."""
     known = np.where(np.isnan(quality), -1.0, quality)
-    return np.vstack([weighted_sums(quality), (numbers + 1.0) @ known])
+    return np.vstack([sum_known(quality), (numbers + 1.0) @ known])
 
 
-def _quality_range(quality: np.ndarray) -> np.ndarray:
+def _find_quality_range(quality: np.ndarray) -> np.ndarray:
     """The worst quality, negative, and the best: so that both are maxima over parts."""
     return np.array(
         [-np.fmin.reduce(quality, axis=None), np.fmax.reduce(quality, axis=None)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._estimate.ridge import RidgeFit, column_std, fit_ridges
+from skroute._estimate.ridge import RidgeFit, fit_ridges, measure_column_std
 
 __all__ = ["CostModel"]
 
@@ -24,7 +24,7 @@ class CostModel:
     high: np.ndarray
 
     @classmethod
-    def fixed(cls, prices: np.ndarray) -> CostModel:
+    def from_prices(cls, prices: np.ndarray) -> CostModel:
         """Make a model of fixed prices."""
         return cls(prices, None, prices, prices)
 
@@ -56,13 +56,13 @@ class CostModel:
             divided,
             fold,
             compute_views,
-            scale=column_std(divided, executor),
+            scale=measure_column_std(divided, executor),
             weight=weight,
             executor=executor,
         )
         fit = RidgeFit(fits[0].coef * unit[:, None], fits[0].intercept * unit[:, None])
         model = cls(prices, fit, low, high)
-        return model, executor.map(_in_range, out_of_fold, unit, low, high)
+        return model, executor.map(_clip_to_range, out_of_fold, unit, low, high)
 
     def predict(self, scaled: np.ndarray) -> np.ndarray:
         """Costs (n_queries, n_models) of scaled queries, within the range seen."""
@@ -84,7 +84,7 @@ class CostModel:
         `costs` is the price, or what calls have cost (n_queries,), of mean `price`; the
         estimates of the new model are then out of fold.
         """
-        own = CostModel.fixed(np.array([price]))
+        own = CostModel.from_prices(np.array([price]))
         column = own.predict(scaled)
         if isinstance(costs, np.ndarray):
             own, column = CostModel.regress(
@@ -94,7 +94,7 @@ class CostModel:
         if self.fit is not None or own.fit is not None:
             # Prices and regressions are joined as regressions: a price has slopes of 0.
             width = scaled.shape[1]
-            fit = self._regression(width).with_outputs(own._regression(width))
+            fit = self._as_regression(width).with_outputs(own._as_regression(width))
         model = CostModel(
             np.append(self.prices, own.prices),
             fit,
@@ -111,14 +111,14 @@ class CostModel:
         fit = None if self.fit is None else self.fit.without_output(position)
         return CostModel(prices, fit, low, high)
 
-    def _regression(self, width: int) -> RidgeFit:
+    def _as_regression(self, width: int) -> RidgeFit:
         """The regression; prices are one without a slope."""
         if self.fit is not None:
             return self.fit
         return RidgeFit(np.zeros((width, len(self.prices), 1)), self.prices[:, None])
 
 
-def _in_range(
+def _clip_to_range(
     predictions: list[np.ndarray], unit: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
     return np.clip(predictions[0][:, :, 0] * unit, low, high)

@@ -24,8 +24,8 @@ from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.trust import (
     EVERYWHERE,
+    find_pull_factors,
     fit_trust_by_distance,
-    pull_factors,
     trust_by_distance,
 )
 from skroute._table.duplicates import Duplicates
@@ -89,7 +89,7 @@ class QueryViews(SavesFields):
         """Centres that span the kernels, (n_landmarks, width)."""
         return self.centres[self._parts[0]]
 
-    def scaled(self, X: np.ndarray) -> np.ndarray:
+    def scale_queries(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
         # In double precision, so that nothing is lost far from the origin.
         scaled = (X - self.centre) / self.scale
@@ -104,33 +104,35 @@ class QueryViews(SavesFields):
         With `pulls`, profiles of training queries are what they would be, had the
         queries not been among the training queries.
         """
-        distance = self._distances(scaled, slice(None))
+        distance = self._measure_distances(scaled, slice(None))
         nearest = np.minimum.reduce(distance[:, self._parts[0]], axis=1)
         return trust_by_distance(nearest, self.limits), [
             scaled,
-            *self._maps(distance, pulls),
+            *self._compute_maps(distance, pulls),
         ]
 
-    def first_view(self, X: np.ndarray) -> list[np.ndarray]:
+    def compute_first_view(self, X: np.ndarray) -> list[np.ndarray]:
         """The view that is the scaled embedding itself, as a list of one."""
-        return [self.scaled(X)]
+        return [self.scale_queries(X)]
 
-    def to_landmarks(self, X: np.ndarray) -> np.ndarray:
+    def measure_to_landmarks(self, X: np.ndarray) -> np.ndarray:
         """Squared distances (n_queries, n_landmarks) of embeddings from landmarks."""
-        return self._distances(self.scaled(X), self._parts[0])
+        return self._measure_distances(self.scale_queries(X), self._parts[0])
 
-    def bases(self) -> list[np.ndarray | None]:
+    def compute_bases(self) -> list[np.ndarray | None]:
         """Map of each view under which a ridge is one in the kernel's own space."""
-        between = self._distances(self.landmarks, self._parts[0])
-        kernels = [_inverse_root(np.exp(-gamma * between)) for gamma in self.gammas]
+        between = self._measure_distances(self.landmarks, self._parts[0])
+        kernels = [_invert_root(np.exp(-gamma * between)) for gamma in self.gammas]
         return [None, *kernels, *(None for _ in self.softness)]
 
-    def in_precision(self, dtype: Any) -> QueryViews:
+    def cast_to(self, dtype: Any) -> QueryViews:
         """Return views that are computed in another floating-point type."""
         basis = None if self.basis is None else self.basis.astype(dtype)
         return replace(self, basis=basis, centres=self.centres.astype(dtype))
 
-    def _maps(self, distance: np.ndarray, pulls: Pulls | None) -> list[np.ndarray]:
+    def _compute_maps(
+        self, distance: np.ndarray, pulls: Pulls | None
+    ) -> list[np.ndarray]:
         """Views that distances (n_queries, n_centres) make; these are overwritten."""
         landmarks, *profiles = self._parts
         near = distance[:, landmarks]
@@ -154,7 +156,7 @@ class QueryViews(SavesFields):
         belongs /= total.take(profile, axis=1)
         return [*kernels, *(distance[:, part] for part in profiles)]
 
-    def _distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
+    def _measure_distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
         """Squared distances to some of the centres."""
         distance = multiply(scaled, self.centres[columns])
         # In place: a chunk of distances is as large as anything here.
@@ -192,7 +194,7 @@ def fit_views(
         centres.append(found)
         softness.append(soft)
         # Queries outside of a sample have pulled no centre.
-        pulls.append(pull_factors(sizes) if every else np.ones(n_clusters))
+        pulls.append(find_pull_factors(sizes) if every else np.ones(n_clusters))
     views = QueryViews(
         centre,
         scale,
@@ -203,18 +205,20 @@ def fit_views(
         tuple(softness),
     )
     if len(views.landmarks) > 1 and options.trust:
-        to_landmarks = executor.share(views.to_landmarks)
+        to_landmarks = executor.share(views.measure_to_landmarks)
         limits, trust = fit_trust_by_distance(
             to_landmarks, X, duplicates, every, executor
         )
         views = replace(views, limits=limits)
     else:
         trust = executor.split(np.ones(executor.count(X)), X)
-    return views, partial(_training_views, views, tuple(pulls)), trust
+    return views, partial(_compute_training_views, views, tuple(pulls)), trust
 
 
-def _training_views(views: QueryViews, pulls: Pulls, X: np.ndarray) -> list[np.ndarray]:
-    return views.transform(views.scaled(X), pulls)[1]
+def _compute_training_views(
+    views: QueryViews, pulls: Pulls, X: np.ndarray
+) -> list[np.ndarray]:
+    return views.transform(views.scale_queries(X), pulls)[1]
 
 
 def _fit_scaling(
@@ -315,7 +319,7 @@ def _find_profile(
     return clusters.cluster_centers_, max(_SOFTNESS * radius, _EPSILON), sizes
 
 
-def _inverse_root(kernel: np.ndarray) -> np.ndarray:
+def _invert_root(kernel: np.ndarray) -> np.ndarray:
     """Map under which a ridge on landmarks is a ridge in the kernel's own space."""
     values, vectors = eigh(kernel)
     return vectors / np.sqrt(np.maximum(values, 1e-6))

@@ -46,10 +46,10 @@ class FittedRouter(SavesFields):
     ranker: ScoresPairs | None = None
     rank_weight: float = 0.0  # its share in the differences between models
 
-    def estimates(self, X: np.ndarray) -> Estimates:
+    def estimate(self, X: np.ndarray) -> Estimates:
         """Expected quality and cost of every model, (n_queries, n_models) each."""
         pairs, scaled = self.quality.predict(X)
-        return self.compose(pairs, self._scores(pairs), self.cost.predict(scaled))
+        return self.compose(pairs, self._score_pairs(pairs), self.cost.predict(scaled))
 
     def compose(
         self,
@@ -103,7 +103,7 @@ class FittedRouter(SavesFields):
         # One price is not a cost per call, and needs no regression.
         paid = None if np.ndim(costs) == 0 else np.asarray(costs)[:, None]
         once, paid, _ = average_duplicates(scaled_y[:, None], paid, None, duplicates)
-        scaled = self.quality.views.scaled(X)
+        scaled = self.quality.views.scale_queries(X)
         quality, pairs = self.quality.with_model(scaled, once[:, 0], fold, options)
         cost, held_out_cost = self.cost.with_model(
             scaled, price if paid is None else paid[:, 0], price, fold
@@ -111,7 +111,7 @@ class FittedRouter(SavesFields):
         # The range of qualities may widen, but the unit stays: others need no new fit.
         canonical = self.canonical.with_model(scaled_y)
         grown = replace(self, canonical=canonical, quality=quality, cost=cost)
-        return grown, grown.compose(pairs, grown._scores(pairs), held_out_cost)
+        return grown, grown.compose(pairs, grown._score_pairs(pairs), held_out_cost)
 
     def without_model(self, position: int) -> FittedRouter:
         """Leave out a model, given by its position in ``models_``."""
@@ -124,7 +124,7 @@ class FittedRouter(SavesFields):
             cost=self.cost.without_model(inside),
         )
 
-    def _scores(self, pairs: PairEstimates) -> np.ndarray | None:
+    def _score_pairs(self, pairs: PairEstimates) -> np.ndarray | None:
         """Rank scores: those of the regressions, corrected by the ranker."""
         if self.ranker is None:
             return None

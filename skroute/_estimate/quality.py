@@ -27,7 +27,7 @@ from skroute._estimate.stacking import (
     append_weighted_part,
     find_weights,
 )
-from skroute._table.averages import means_from_sums, weighted_sums
+from skroute._table.averages import divide_sums, sum_known
 from skroute._table.duplicates import Duplicates
 
 __all__ = ["HeldOutPairs", "PairEstimates", "QualityModel"]
@@ -132,9 +132,7 @@ class QualityModel(SavesFields):
         `executor` is in memory, X, `quality`, `fold` (n_queries,), `weight` and the
         second result, a `HeldOutPairs`, are handles of columns.
         """
-        means = means_from_sums(
-            executor.get(executor.total(weighted_sums, quality, weight))
-        )
+        means = divide_sums(executor.get(executor.total(sum_known, quality, weight)))
         # Views of training queries correct for the pull of each query on its centres.
         views, training_views, trust = fit_views(
             X, n_landmarks, rng, duplicates, options, executor
@@ -146,7 +144,7 @@ class QualityModel(SavesFields):
             fold,
             executor.share(training_views),
             scale=np.ones(len(means)),
-            bases=views.bases(),
+            bases=views.compute_bases(),
             differences=True,
             offsets=options.offsets,
             weight=weight,
@@ -169,7 +167,7 @@ class QualityModel(SavesFields):
             )
             for view, fit in enumerate(fits)
         ]
-        common = [_pool_average(fit, means) for fit in fits]
+        common = [_average_pool(fit, means) for fit in fits]
         model = cls(views, means, combined, weights, common, positions)
         held_out = executor.map(
             HeldOutPairs.combine, executor.share(model), trust, predictions, options
@@ -182,7 +180,7 @@ class QualityModel(SavesFields):
         Queries in single precision are estimated in single precision.
         """
         model = self._float32 if X.dtype == np.float32 else self
-        scaled = model.views.scaled(X)
+        scaled = model.views.scale_queries(X)
         trust, views = model.views.transform(scaled)
         outputs = np.empty(
             (len(views), len(X), *model._intercepts.shape[2:]), scaled.dtype
@@ -202,8 +200,8 @@ class QualityModel(SavesFields):
         """The same model in single precision."""
         return replace(
             self,
-            views=self.views.in_precision(np.float32),
-            fits=[fit.in_precision(np.float32) for fit in self.fits],
+            views=self.views.cast_to(np.float32),
+            fits=[fit.cast_to(np.float32) for fit in self.fits],
             means=self.means.astype(np.float32),
         )
 
@@ -249,8 +247,8 @@ class QualityModel(SavesFields):
         ]
         # The level of each query, as the regressions of the pool expect it.
         level = sum(e @ w for e, w in zip(expected, self.weights[0], strict=True))
-        centre, mean = _newcomer_mean(quality - level, self.means)
-        bases, n_strengths = self.views.bases(), len(options.offsets)
+        centre, mean = _estimate_newcomer_mean(quality - level, self.means)
+        bases, n_strengths = self.views.compute_bases(), len(options.offsets)
         # Output s has the target of strength s, so of its fits only that at s counts.
         own = np.arange(n_strengths)
         fits, outputs = [], []
@@ -289,14 +287,16 @@ class QualityModel(SavesFields):
         )
 
 
-def _pool_average(fit: RidgeFit, means: np.ndarray) -> RidgeFit:
+def _average_pool(fit: RidgeFit, means: np.ndarray) -> RidgeFit:
     """What the models of a pool have in common, as deviation from their means."""
     return RidgeFit(
         fit.coef.mean(axis=1), (fit.intercept - means[:, None]).mean(axis=0)
     )
 
 
-def _newcomer_mean(apart: np.ndarray, means: np.ndarray) -> tuple[float, float]:
+def _estimate_newcomer_mean(
+    apart: np.ndarray, means: np.ndarray
+) -> tuple[float, float]:
     """Mean of a new model, as observed, and shrunk to that of the pool.
 
     `apart` are its qualities less the level of the query, ``NaN`` where unknown. The

@@ -19,10 +19,10 @@ from scipy.linalg import eigh
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.threads import in_threads
-from skroute._table.averages import means_from_sums, outcome_mass, weighted_sums
+from skroute._compute.threads import run_in_threads
+from skroute._table.averages import divide_sums, sum_known, weigh_outcomes
 
-__all__ = ["ALPHAS", "RidgeFit", "column_std", "fit_ridge", "fit_ridges"]
+__all__ = ["ALPHAS", "RidgeFit", "fit_ridge", "fit_ridges", "measure_column_std"]
 
 # The grid of strengths. Features have about unit variance in total, so strengths mean
 # the same on every table: the first is almost no penalty, the last flattens a table of
@@ -51,7 +51,7 @@ class RidgeFit(SavesFields):
         """Coefficients (n_outputs * n_strengths, n_features): a row for each output."""
         return np.ascontiguousarray(self.coef.reshape(len(self.coef), -1).T)
 
-    def in_precision(self, dtype: Any) -> RidgeFit:
+    def cast_to(self, dtype: Any) -> RidgeFit:
         """Return the regression in another floating-point type."""
         # In the order of `rows`, which are then no copy.
         rows = self.coef.reshape(len(self.coef), -1).T.astype(dtype, order="C")
@@ -97,12 +97,12 @@ class _Sums:
         self.yy += Y.T @ (Y if weight is None else Y * weight[:, None])
 
     def __add__(self, other: _Sums) -> _Sums:
-        return self._combined(other, 1)
+        return self._combine(other, 1)
 
     def __sub__(self, other: _Sums) -> _Sums:
-        return self._combined(other, -1)
+        return self._combine(other, -1)
 
-    def _combined(self, other: _Sums, sign: int) -> _Sums:
+    def _combine(self, other: _Sums, sign: int) -> _Sums:
         result = _Sums(0, 0)
         for name, value in vars(self).items():
             setattr(result, name, value + sign * vars(other)[name])
@@ -130,7 +130,7 @@ class _Sums:
         coef = np.tensordot(vectors, shrunk, 1)
         return RidgeFit(coef, y[:, None] - np.tensordot(x, coef, 1))
 
-    def error(self, fit: RidgeFit, outputs: np.ndarray) -> np.ndarray:
+    def measure_error(self, fit: RidgeFit, outputs: np.ndarray) -> np.ndarray:
         """Squared error of a regression on these rows, at each strength.
 
         Summed over rows and combinations of the outputs (n_outputs, n_combinations).
@@ -147,24 +147,22 @@ class _Sums:
         return square - 2.0 * products + own
 
 
-def column_std(Y: Any, executor: Executor = IN_MEMORY) -> np.ndarray:
+def measure_column_std(Y: Any, executor: Executor = IN_MEMORY) -> np.ndarray:
     """Standard deviation of every column where it is known; 1 where it is constant."""
     # The largest value as a unit keeps the squares of extreme ones finite.
     unit = executor.get(executor.total(np.fmax.reduce, Y, combine=np.fmax)).copy()
     unit[unit == 0] = 1.0
-    mean = means_from_sums(executor.get(executor.total(_power_sums, Y, unit, 0.0, 1)))
-    square = means_from_sums(
-        executor.get(executor.total(_power_sums, Y, unit, mean, 2))
-    )
+    mean = divide_sums(executor.get(executor.total(_sum_powers, Y, unit, 0.0, 1)))
+    square = divide_sums(executor.get(executor.total(_sum_powers, Y, unit, mean, 2)))
     spread = unit * np.sqrt(square)
     spread[spread == 0] = 1.0
     return spread
 
 
-def _power_sums(
+def _sum_powers(
     Y: np.ndarray, unit: np.ndarray, centre: np.ndarray | float, power: int
 ) -> np.ndarray:
-    return weighted_sums((Y / unit - centre) ** power)
+    return sum_known((Y / unit - centre) ** power)
 
 
 def fit_ridges(
@@ -224,8 +222,8 @@ def fit_ridges(
         # A weight of 0 is as an unknown target.
         Y = executor.map(_drop_weightless, Y, weight)
     differences = differences and len(scale) > 1
-    outline = executor.get(executor.total(_Outline.of, Y, fold, weight))
-    n_folds, means = outline.n_folds, means_from_sums(outline.sums)
+    outline = executor.get(executor.total(_Outline.from_rows, Y, fold, weight))
+    n_folds, means = outline.n_folds, divide_sums(outline.sums)
     # Outputs that are known on the same rows at the same weights share one set of sums.
     first = outline.alike.argmax(axis=0)
     groups = [np.flatnonzero(first == g) for g in np.unique(first)]
@@ -238,10 +236,12 @@ def fit_ridges(
     solved: list[list[Any]] = []
     for some in chunks(len(groups), _PATTERNS):
         sums = executor.total(
-            _fold_sums, *data, groups[some], n_folds, n_jobs, combine=_add_sums
+            _sum_by_fold, *data, groups[some], n_folds, n_jobs, combine=_add_sums
         )
         solve = partial(_solve_on, executor, sums, groups[some], means, combined, bases)
-        solved.append(in_threads(solve, range(len(bases)), executor.threads(n_jobs)))
+        solved.append(
+            run_in_threads(solve, range(len(bases)), executor.count_threads(n_jobs))
+        )
         # Frees the sums, which are large, before those of the next outputs are made.
         del sums, solve
     by_view = [list(fits) for fits in zip(*solved, strict=True)]
@@ -251,11 +251,11 @@ def fit_ridges(
     elif differences and len(groups) > 1:
         # Where outputs are known on different rows, the mean of a row that is taken off
         # does not follow from sums: this needs another pass over the rows.
-        errors = executor.total(_error_of_rows, *data, paths, scale)
+        errors = executor.total(_measure_row_errors, *data, paths, scale)
         positions = executor.get(errors).argmin(axis=1).tolist()
     else:
         positions = [
-            int(executor.get(executor.apply(_error_of_sums, fits)).argmin())
+            int(executor.get(executor.apply(_add_errors, fits)).argmin())
             for fits in by_view
         ]
     # Near an end of the grid, its last strength stands in for those beyond.
@@ -299,9 +299,11 @@ class _Outline:
     alike: np.ndarray
 
     @classmethod
-    def of(cls, Y: np.ndarray, fold: np.ndarray, weight: np.ndarray | None) -> _Outline:
+    def from_rows(
+        cls, Y: np.ndarray, fold: np.ndarray, weight: np.ndarray | None
+    ) -> _Outline:
         n_folds = 1 + int(fold.max())
-        return cls(n_folds, weighted_sums(Y, weight), _alike(Y, weight))
+        return cls(n_folds, sum_known(Y, weight), _find_alike(Y, weight))
 
     def __add__(self, other: _Outline) -> _Outline:
         n_folds = max(self.n_folds, other.n_folds)
@@ -325,13 +327,13 @@ def _drop_weightless(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.where(weight > 0, Y, np.nan)
 
 
-def _alike(Y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+def _find_alike(Y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Which outputs are known on the same rows at the same weights, (M, M)."""
-    _, group = np.unique(outcome_mass(Y, weight), axis=1, return_inverse=True)
+    _, group = np.unique(weigh_outcomes(Y, weight), axis=1, return_inverse=True)
     return group.reshape(-1, 1) == group.reshape(1, -1)
 
 
-def _fold_sums(
+def _sum_by_fold(
     X: np.ndarray,
     Y: np.ndarray,
     fold: np.ndarray,
@@ -351,7 +353,7 @@ def _fold_sums(
     ]
     for part in chunks(len(X)):
         views = compute_views(X[part])
-        mass = outcome_mass(Y[part], None if weight is None else weight[part])
+        mass = weigh_outcomes(Y[part], None if weight is None else weight[part])
         pieces = []
         # All outputs of a group have the same mass, so the first stands for them.
         for g, outputs in enumerate(groups):
@@ -368,7 +370,7 @@ def _fold_sums(
                 sums[i][g][k].add(views[i][at], target, weighed)
 
         # Each thread adds to the sums of its own regressions.
-        in_threads(add, range(len(views)), n_jobs)
+        run_in_threads(add, range(len(views)), n_jobs)
     return sums
 
 
@@ -413,7 +415,7 @@ def _solve(
         constant = RidgeFit(np.zeros((len(total.x), *average.shape)), average)
         paths = [(total - held_out).solve(basis) or constant for held_out in by_fold]
         for held_out, path in zip(by_fold, paths, strict=True):
-            error += held_out.error(path, combined[outputs])
+            error += held_out.measure_error(path, combined[outputs])
         # The fit on all rows comes last.
         fits.append([*paths, total.solve(basis) or constant])
     return _Solved(groups, fits, error)
@@ -434,11 +436,11 @@ def _join_outputs(solved: list[_Solved]) -> list[RidgeFit]:
     ]
 
 
-def _error_of_sums(solved: list[_Solved]) -> np.ndarray:
+def _add_errors(solved: list[_Solved]) -> np.ndarray:
     return np.sum([some.error for some in solved], axis=0)
 
 
-def _error_of_rows(
+def _measure_row_errors(
     X: np.ndarray,
     Y: np.ndarray,
     fold: np.ndarray,
@@ -449,14 +451,15 @@ def _error_of_rows(
 ) -> np.ndarray:
     """Error, by regression and strength, on the differences between known outputs."""
     error = np.zeros((len(paths), len(ALPHAS)))
-    for i, at, predicted in _held_out(X, fold, compute_views, paths):
+    for i, at, predicted in _predict_held_out(X, fold, compute_views, paths):
         target = Y[at]
-        mass = outcome_mass(target, None if weight is None else weight[at])[:, :, None]
+        some = None if weight is None else weight[at]
+        mass = weigh_outcomes(target, some)[:, :, None]
         known = mass > 0
         residual = predicted - target[:, :, None]
         residual = np.where(known, residual / scale[:, None], 0)
         # The level of a row is taken off: only differences are judged.
-        residual = np.where(known, residual - _row_mean(residual, mass), 0)
+        residual = np.where(known, residual - _average_rows(residual, mass), 0)
         error[i] += (mass * residual**2).sum(axis=(0, 1))
     return error
 
@@ -476,12 +479,12 @@ def _predict_out_of_fold(
 ) -> list[np.ndarray]:
     """Predictions of every row by the fits without its fold, by regression."""
     predictions = [np.empty((len(X), *path[0].intercept.shape)) for path in fits]
-    for i, at, predicted in _held_out(X, fold, compute_views, fits):
+    for i, at, predicted in _predict_held_out(X, fold, compute_views, fits):
         predictions[i][at] = predicted
     return predictions
 
 
-def _held_out(
+def _predict_held_out(
     X: np.ndarray,
     fold: np.ndarray,
     compute_views: ComputeViews,
@@ -495,7 +498,7 @@ def _held_out(
                 yield i, part.start + at, fit.predict(Phi[at])
 
 
-def _row_mean(values: np.ndarray, mass: np.ndarray) -> np.ndarray:
+def _average_rows(values: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """Mean over the outputs of each row that have a mass; 0 where only one has.
 
     The error of a single output, less its own mean, would be zero for every strength.

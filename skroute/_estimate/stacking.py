@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._table.averages import outcome_mass
+from skroute._table.averages import weigh_outcomes
 
 __all__ = [
     "add_weighted_parts",
@@ -53,12 +53,14 @@ def find_weights(
     are handles of columns. Returns non-negative weights (2, n_regressions), for the
     level of a query and for the differences.
     """
-    moments = executor.get(executor.total(_moments, quality, means))
-    taken_off = _taken_off(moments, len(means))
+    moments = executor.get(executor.total(_sum_moments, quality, means))
+    taken_off = _find_part_taken_off(moments, len(means))
     squares = executor.get(
-        executor.total(_cross_products, quality, weight, means, taken_off, estimates)
+        executor.total(
+            _sum_cross_products, quality, weight, means, taken_off, estimates
+        )
     )
-    return _nnls_of(squares).reshape(2, -1)
+    return _solve_nnls(squares).reshape(2, -1)
 
 
 def append_weighted_part(
@@ -106,7 +108,7 @@ def add_weighted_parts(outputs: np.ndarray, means: np.ndarray) -> np.ndarray:
     return quality
 
 
-def _cross_products(
+def _sum_cross_products(
     quality: np.ndarray,
     weight: np.ndarray | None,
     means: np.ndarray,
@@ -125,11 +127,11 @@ def _cross_products(
         common = np.broadcast_to(common, deviation.shape)
         table = np.concatenate([common, deviation - common, target[:, :, None]], axis=2)
         known = np.isfinite(target)
-        mass = outcome_mass(target, None if weight is None else weight[part])
+        mass = weigh_outcomes(target, None if weight is None else weight[part])
         table = np.where(known[:, :, None], table, 0.0)
         total = mass.sum(axis=1)
         mean = np.einsum("nm,nmr->nr", mass, table) / np.where(total, total, 1)[:, None]
-        # Outcomes of one query share an error; see `_taken_off`.
+        # Outcomes of one query share an error; see `_find_part_taken_off`.
         table -= (taken_off[known.sum(axis=1)][:, None] * mean)[:, None]
         # Weighted least squares: products then count each outcome by its weight.
         table *= np.sqrt(mass)[:, :, None]
@@ -138,7 +140,7 @@ def _cross_products(
     return squares
 
 
-def _moments(quality: np.ndarray, means: np.ndarray) -> np.ndarray:
+def _sum_moments(quality: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Count outcomes and pairs of outcomes of a query; sum squares and products."""
     target = quality - means
     known = np.isfinite(target)
@@ -150,7 +152,7 @@ def _moments(quality: np.ndarray, means: np.ndarray) -> np.ndarray:
     return np.array([count.sum(), (count * (count - 1)).sum(), squares, products])
 
 
-def _taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
+def _find_part_taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
     """Part of a query's mean to take off, by the number of its known outcomes.
 
     Outcomes of one query share an error, of a part r of the variance; this turns them
@@ -165,7 +167,7 @@ def _taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
     return 1.0 - np.sqrt((1.0 - shared) / (1.0 - shared + counts * shared))
 
 
-def _nnls_of(squares: np.ndarray) -> np.ndarray:
+def _solve_nnls(squares: np.ndarray) -> np.ndarray:
     """Non-negative least squares, from the cross products of columns and target."""
     weights = np.zeros(len(squares) - 1)
     # A column of rounding errors (the differences between two equal models) explains

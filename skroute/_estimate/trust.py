@@ -17,8 +17,8 @@ from skroute._table.duplicates import Duplicates
 
 __all__ = [
     "EVERYWHERE",
+    "find_pull_factors",
     "fit_trust_by_distance",
-    "pull_factors",
     "shrink_to_mean",
     "trust_by_distance",
 ]
@@ -53,7 +53,7 @@ def shrink_to_mean(
     return share * estimates + (1.0 - share) * means
 
 
-def pull_factors(sizes: np.ndarray) -> np.ndarray:
+def find_pull_factors(sizes: np.ndarray) -> np.ndarray:
     """Find by what factor squared distances grow if a query leaves its cluster.
 
     Each query of a cluster of this size has pulled the centre towards itself (J. A.
@@ -80,7 +80,7 @@ def fit_trust_by_distance(
         second, nearest = rest[0], rest[1].astype(int)
         size = np.bincount(nearest[different], minlength=nearest.max() + 1)[nearest]
         # A cluster of one query has no centre without it.
-        off = np.where(size > 1, own * pull_factors(size), second)
+        off = np.where(size > 1, own * find_pull_factors(size), second)
         own = np.where(duplicates.block, own, np.minimum(off, second))
     # The limits never lie within the noise of the distances; see `_LEAST`.
     median, *limits = np.quantile(own[different], (0.5, *_KNOWN))

@@ -86,7 +86,9 @@ class PairRanker(SavesFields):
         for part in chunks(len(pairs), at_once):
             columns = np.ascontiguousarray(pairs[part].T)
             # Added up in the order of the trees.
-            np.add.reduce(self._evaluator.reached(columns), axis=0, out=total[part])
+            np.add.reduce(
+                self._evaluator.reach_leaves(columns), axis=0, out=total[part]
+            )
         return total.reshape(n_queries, n_models)
 
     @cached_property
@@ -94,7 +96,7 @@ class PairRanker(SavesFields):
         small = self.n_leaves.max(initial=0) <= _N_BITS
         return _Bits(self) if small else _Walk(self)
 
-    def parts(self) -> Iterator[tuple[slice, slice]]:
+    def iterate_trees(self) -> Iterator[tuple[slice, slice]]:
         """Where the nodes and the leaves of each tree are."""
         leaf = 0
         for number, n_leaves in enumerate(self.n_leaves.tolist()):
@@ -127,8 +129,8 @@ class _Bits:
         self._crossed = np.zeros((*shape, 1), dtype=np.uint8)
         value = np.zeros((n_trees, _N_BITS))
         left, right = trees.left.tolist(), trees.right.tolist()
-        for number, (nodes, leaves) in enumerate(trees.parts()):
-            order, crossed = _from_left(left[nodes], right[nodes])
+        for number, (nodes, leaves) in enumerate(trees.iterate_trees()):
+            order, crossed = _order_leaves(left[nodes], right[nodes])
             n_nodes = len(crossed)
             self._feature[:n_nodes, number] = trees.feature[nodes]
             threshold[:n_nodes, number, 0] = trees.threshold[nodes]
@@ -145,7 +147,7 @@ class _Bits:
         below[above] = np.nextafter(below[above], np.float32(-np.inf))
         self._thresholds = {"d": threshold, "f": below}
 
-    def reached(self, columns: np.ndarray) -> np.ndarray:
+    def reach_leaves(self, columns: np.ndarray) -> np.ndarray:
         """Values (n_trees, n_pairs) of the leaves reached by (n_features, n_pairs)."""
         seen = columns.take(self._feature, axis=0)
         crossed = (seen > self._thresholds[columns.dtype.char]).view(np.uint8)
@@ -158,25 +160,25 @@ class _Walk:
 
     def __init__(self, trees: PairRanker) -> None:
         # Leaves follow the nodes, and lead to themselves.
-        nodes, tree = len(trees.feature), _tree_of_nodes(trees)
+        nodes, tree = len(trees.feature), _number_trees(trees)
         self._n_nodes, self._value = nodes, trees.value
         leaves = nodes + np.arange(len(trees.value))
         first_leaf = np.cumsum(trees.n_leaves) - trees.n_leaves
         first_node = first_leaf - np.arange(len(first_leaf))
 
-        def absolute(child: np.ndarray) -> np.ndarray:
+        def number_children(child: np.ndarray) -> np.ndarray:
             # From numbers within a tree to places among all nodes, then all leaves.
             inner = child + first_node[tree]
             return np.where(child >= 0, inner, nodes + ~child + first_leaf[tree])
 
-        self._left = np.append(absolute(trees.left), leaves)
-        self._right = np.append(absolute(trees.right), leaves)
+        self._left = np.append(number_children(trees.left), leaves)
+        self._right = np.append(number_children(trees.right), leaves)
         self._feature = np.append(trees.feature, np.zeros_like(leaves))
         self._threshold = np.append(trees.threshold, np.zeros(len(leaves)))
         roots = np.where(trees.n_leaves > 1, first_node, nodes + first_leaf)
         self._roots = roots[:, None]
 
-    def reached(self, columns: np.ndarray) -> np.ndarray:
+    def reach_leaves(self, columns: np.ndarray) -> np.ndarray:
         """Values (n_trees, n_pairs) of the leaves reached by (n_features, n_pairs)."""
         pair = np.arange(columns.shape[1])
         at = np.repeat(self._roots, len(pair), axis=1)
@@ -186,7 +188,7 @@ class _Walk:
         return self._value[at - self._n_nodes]
 
 
-def _from_left(left: list[int], right: list[int]) -> tuple[list[int], list[int]]:
+def _order_leaves(left: list[int], right: list[int]) -> tuple[list[int], list[int]]:
     """Leaves of a tree from left to right, and the bits of those on each node's left.
 
     A leaf i is written as ``~i``. A child comes after its parent.
@@ -205,7 +207,7 @@ def _from_left(left: list[int], right: list[int]) -> tuple[list[int], list[int]]
     return order, [bit[child] for child in left]
 
 
-def _tree_of_nodes(trees: PairRanker) -> np.ndarray:
+def _number_trees(trees: PairRanker) -> np.ndarray:
     return np.repeat(np.arange(len(trees.n_leaves)), trees.n_leaves - 1)
 
 
@@ -250,7 +252,7 @@ def _check_trees(trees: PairRanker) -> None:
     so there is no way back, and no tree has a part of one before it. As each needs all
     its children for its own nodes and leaves, none has a part of one behind it either.
     """
-    tree = _tree_of_nodes(trees)
+    tree = _number_trees(trees)
     n_nodes = trees.n_leaves - 1
     first_node = (np.cumsum(n_nodes) - n_nodes)[tree]
     first_leaf = (np.cumsum(trees.n_leaves) - trees.n_leaves)[tree]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Grades", "label_grades", "label_pairs", "rows_that_differ"]
+__all__ = ["Grades", "find_differing_rows", "label_grades", "label_pairs"]
 
 # Qualities with more distinct values than this are rounded to this many equal steps.
 _MAX_LEVELS = 31
@@ -23,21 +23,21 @@ class Grades:
     crowded: bool = False
 
     @classmethod
-    def of(cls, quality: np.ndarray) -> Grades:
+    def from_quality(cls, quality: np.ndarray) -> Grades:
         """Grades of a table of qualities, ``NaN`` where unknown."""
-        return cls(np.unique(quality[np.isfinite(quality)]))._bounded()
+        return cls(np.unique(quality[np.isfinite(quality)]))._bound()
 
     def __add__(self, other: Grades) -> Grades:
         both = np.union1d(self.values, other.values)
-        return Grades(both, self.crowded or other.crowded)._bounded()
+        return Grades(both, self.crowded or other.crowded)._bound()
 
-    def levels(self) -> np.ndarray:
+    def list_levels(self) -> np.ndarray:
         """The grades that qualities are rounded to, in ascending order."""
         if self.crowded:
             return np.linspace(self.values[0], self.values[-1], _MAX_LEVELS)
         return self.values
 
-    def _bounded(self) -> Grades:
+    def _bound(self) -> Grades:
         if self.crowded or len(self.values) > _MAX_LEVELS:
             return Grades(self.values[[0, -1]], True)
         return self
@@ -85,7 +85,7 @@ def label_pairs(
     return labels[np.searchsorted(middle, known), np.arange(quality.shape[1])]
 
 
-def rows_that_differ(quality: np.ndarray) -> np.ndarray:
+def find_differing_rows(quality: np.ndarray) -> np.ndarray:
     """Queries on which the models are known to differ, as bool (n_queries,)."""
     known = np.isfinite(quality)
     best = np.where(known, quality, -np.inf).max(axis=1)

@@ -8,16 +8,16 @@ import numpy as np
 
 from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._compute.threads import in_threads
+from skroute._compute.threads import run_in_threads
 from skroute._estimate.blending import blend_rank_scores, log_odds
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import HeldOutPairs
 from skroute._rank.forest import PairRanker
-from skroute._rank.labels import Grades, label_grades, rows_that_differ
+from skroute._rank.labels import Grades, find_differing_rows, label_grades
 from skroute._rank.lambdarank import LambdaRankData, LambdaRankTrainer
-from skroute._table.averages import outcome_mass
+from skroute._table.averages import weigh_outcomes
 
-__all__ = ["fit_ranker", "rank_weight"]
+__all__ = ["find_rank_weight", "fit_ranker"]
 
 # Pairs that a ranker learns from. It is a few hundred numbers, so a longer table shows
 # it queries at even distances.
@@ -58,10 +58,12 @@ def fit_ranker(
     """
     # Where all models tie there is nothing to rank, and the smallest gain for the
     # cheaper one would weigh as much as a right answer elsewhere.
-    differing = np.flatnonzero(executor.gather(executor.map(rows_that_differ, quality)))
+    differing = np.flatnonzero(
+        executor.gather(executor.map(find_differing_rows, quality))
+    )
     if n_estimators == 0 or len(differing) < options.min_ranked:
         return None, None, 0.0
-    grades = executor.get(executor.total(Grades.of, quality)).levels()
+    grades = executor.get(executor.total(Grades.from_quality, quality)).list_levels()
     labels, gains = label_grades(grades, costs, tie_gain)
     differing = differing[sample_evenly(len(differing), _MAX_RANKED // len(costs))]
     if len(differing) * len(costs) > _MANY_RANKED:
@@ -70,7 +72,7 @@ def fit_ranker(
     # As a mask, which is split like any column.
     shown = np.zeros(len(fold_array), dtype=bool)
     shown[differing] = True
-    start = executor.map(_starting_scores, pairs)
+    start = executor.map(_compute_starting_scores, pairs)
     table = executor.map(
         LambdaRankData.build,
         pairs,
@@ -97,7 +99,7 @@ def fit_ranker(
     held_out_scores = executor.map(
         _add_held_out_scores, start, pairs, fold, by_fold, n_jobs
     )
-    share = rank_weight(
+    share = find_rank_weight(
         pairs, held_out_scores, quality, weight, options.doubt, executor
     )
     # The rankers of the folds tell whether one of all queries is worth its training.
@@ -106,7 +108,7 @@ def fit_ranker(
     return None, None, 0.0
 
 
-def rank_weight(
+def find_rank_weight(
     pairs: Any,
     scores: Any,
     quality: Any,
@@ -121,7 +123,7 @@ def rank_weight(
     is as in `fit_ranker`.
     """
     size, gain, size2, both, gain2 = executor.get(
-        executor.total(_ranker_gain_sums, pairs, scores, quality, weight)
+        executor.total(_sum_ranker_gains, pairs, scores, quality, weight)
     )
     if size == 0:
         return 0.0
@@ -132,7 +134,7 @@ def rank_weight(
     return float(np.clip(share - doubt * error, 0.0, 1.0))
 
 
-def _starting_scores(pairs: HeldOutPairs) -> np.ndarray:
+def _compute_starting_scores(pairs: HeldOutPairs) -> np.ndarray:
     """Scores from which boosting starts: those of the regressions."""
     return log_odds(pairs.quality)
 
@@ -153,11 +155,11 @@ def _add_held_out_scores(
             if len(held_out):
                 scores[held_out] += ranker.predict(pairs.at(held_out).features)
 
-    in_threads(rank_held_out, chunks(len(fold)), n_jobs)
+    run_in_threads(rank_held_out, chunks(len(fold)), n_jobs)
     return scores
 
 
-def _ranker_gain_sums(
+def _sum_ranker_gains(
     pairs: HeldOutPairs,
     scores: np.ndarray,
     quality: np.ndarray,
@@ -169,17 +171,17 @@ def _ranker_gain_sums(
     the error of the regressions (the gain): the sums of sizes and of gains, then of
     sizes squared, sizes times gains, and gains squared.
     """
-    known, mass = np.isfinite(quality), outcome_mass(quality, weight)
+    known, mass = np.isfinite(quality), weigh_outcomes(quality, weight)
     total = mass.sum(axis=1, keepdims=True)
     total[total == 0] = 1.0
 
-    def centred(values: np.ndarray) -> np.ndarray:
+    def centre(values: np.ndarray) -> np.ndarray:
         values = np.where(known, values, 0.0)
         return values - (mass * values).sum(axis=1, keepdims=True) / total
 
-    regressed = centred(pairs.quality)
-    change = centred(blend_rank_scores(pairs.quality, scores, 1.0)) - regressed
-    error = centred(quality) - regressed
+    regressed = centre(pairs.quality)
+    change = centre(blend_rank_scores(pairs.quality, scores, 1.0)) - regressed
+    error = centre(quality) - regressed
     size = (mass * change**2).sum(axis=1)
     gain = (mass * change * error).sum(axis=1)
     return np.array([size.sum(), gain.sum(), size @ size, size @ gain, gain @ gain])

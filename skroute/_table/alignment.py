@@ -15,8 +15,8 @@ from skroute._table.costs import align_costs, check_spend
 from skroute._table.names import (
     check_rows,
     check_unique,
-    default_names,
     format_names,
+    make_default_names,
     model_names,
     reorder_columns,
 )
@@ -71,7 +71,7 @@ def align(
         names = _find_agreed_names(costs=costs, quality=quality, cost=cost)
     if costs is not None:
         if per_query:
-            known = default_names(observed.shape[1]) if names is None else names
+            known = make_default_names(observed.shape[1]) if names is None else names
             costs = align_costs(costs, observed.shape, known)
         else:
             costs = check_spend(costs, observed.shape, names)

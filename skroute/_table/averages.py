@@ -10,31 +10,31 @@ import numpy as np
 _MOST_ROWS = 10.0
 
 
-def outcome_mass(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Weight of every value: 0 where it is unknown, 1 elsewhere if none is given."""
+def weigh_outcomes(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Weigh every value: 0 where it is unknown, 1 elsewhere if no weight is given."""
     known = np.isfinite(Y)
     return known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
 
 
-def weighted_means(
+def average_known(
     Y: np.ndarray, weight: np.ndarray | None = None, *, empty: float = np.nan
 ) -> np.ndarray:
     """Average every column over its known values; `empty` where it has none.
 
     `Y` and the weight of every value are (n_rows, n_columns).
     """
-    return means_from_sums(weighted_sums(Y, weight), empty=empty)
+    return divide_sums(sum_known(Y, weight), empty=empty)
 
 
-def weighted_sums(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Sum of every column over its known values, and their mass: (2, n_columns)."""
-    mass = outcome_mass(Y, weight)
+def sum_known(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Sum every column over its known values, and their mass: (2, n_columns)."""
+    mass = weigh_outcomes(Y, weight)
     total = (mass * np.where(np.isfinite(Y), Y, 0.0)).sum(axis=0)
     return np.stack([total, mass.sum(axis=0)])
 
 
-def means_from_sums(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
-    """Means from the sums of `weighted_sums`, which add up over parts of a table."""
+def divide_sums(sums: np.ndarray, *, empty: float = np.nan) -> np.ndarray:
+    """Divide the sums of `sum_known`, which add up over parts of a table: the means."""
     return divide_known(*sums, empty=empty)
 
 
@@ -56,8 +56,8 @@ def doubly_robust(
     they lead to: the largest of several estimates is often one that is too large.
 
     All tables are (n_rows, n_columns), the truth ``NaN`` where unknown; `per_mass`, if
-    known, is what `rows_per_mass` counts. A column that is known in every row, at equal
-    weights, is returned as the truth.
+    known, is what `count_rows_per_mass` counts. A column that is known in every row, at
+    equal weights, is returned as the truth.
 
     References
     ----------
@@ -65,9 +65,9 @@ def doubly_robust(
        coefficients when some regressors are not always observed", Journal of the
        American Statistical Association 89, 1994.
     """
-    mass = outcome_mass(truth, weight)
+    mass = weigh_outcomes(truth, weight)
     if per_mass is None:
-        per_mass = rows_per_mass(mass.sum(axis=0), len(truth))
+        per_mass = count_rows_per_mass(mass.sum(axis=0), len(truth))
     # An outcome counts for the hidden ones beside it.
     stands_for = np.minimum(mass * per_mass, _MOST_ROWS)
     missed = np.where(mass > 0, truth, estimate) - estimate
@@ -88,7 +88,7 @@ def keep_in_range(estimates: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.minimum(np.maximum(estimates + (inside - best), low), high)
 
 
-def rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:
+def count_rows_per_mass(mass: np.ndarray, n_rows: int) -> np.ndarray:
     """Count the rows that an outcome of weight 1 stands for; 0 without outcomes."""
     return divide_known(n_rows, mass, empty=0.0)
 

@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 
 from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._table.averages import divide_known, outcome_mass
+from skroute._table.averages import divide_known, weigh_outcomes
 
 # Number of rows from which a prompt is a block. In small tables it is a tenth of the
 # rows, but at least `_SMALLEST_BLOCK`.
@@ -86,7 +86,7 @@ class Duplicates:
         """Number of different prompts."""
         return len(np.unique(self.first))
 
-    def units(self) -> np.ndarray:
+    def number_units(self) -> np.ndarray:
         """Number the sets of rows that folds must not separate, (n_queries,).
 
         Rows of one prompt, or of one group, share a number. Rows of a block each have
@@ -254,9 +254,9 @@ def average_duplicates(
     )
     mass = None if weight is None else executor.take(weight, several)
 
-    def mean(table: Any) -> Any:
+    def average(table: Any) -> Any:
         values = np.asarray(executor.take(table, several))
-        known = outcome_mass(values, mass)
+        known = weigh_outcomes(values, mass)
         total, count = of_prompt @ (known * np.nan_to_num(values)), of_prompt @ known
         means = divide_known(total, count)
         return executor.map(_replace_rows, table, place, executor.share(means), np.nan)
@@ -266,7 +266,7 @@ def average_duplicates(
         # weights then count a prompt once, however often it was tried.
         means = (of_prompt @ mass) / of_prompt.sum(axis=1)[:, None]
         weight = executor.map(_replace_rows, weight, place, executor.share(means), 0.0)
-    return mean(quality), None if costs is None else mean(costs), weight
+    return average(quality), None if costs is None else average(costs), weight
 
 
 def _replace_rows(

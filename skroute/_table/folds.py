@@ -24,7 +24,7 @@ def draw_folds(
     duplicates = (
         queries if isinstance(queries, Duplicates) else find_duplicates(queries)
     )
-    unit = duplicates.units()
+    unit = duplicates.number_units()
     n_units = int(unit.max()) + 1
     # Folds of equal numbers of units, in a random order.
     return (rng.permutation(n_units) % min(n_folds, n_units))[unit]

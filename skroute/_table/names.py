@@ -63,12 +63,12 @@ def check_printable(
             )
 
 
-def default_names(n_models: int) -> np.ndarray:
+def make_default_names(n_models: int) -> np.ndarray:
     """Names of models that came without any: model_0, model_1, ..."""
     return np.array([f"model_{i}" for i in range(n_models)], dtype=object)
 
 
-def estimate_names(models: np.ndarray) -> np.ndarray:
+def name_estimates(models: np.ndarray) -> np.ndarray:
     """Column names of a router's estimates: qualities first, then costs."""
     names = [f"{kind}__{model}" for kind in ("quality", "cost") for model in models]
     return np.array(names, dtype=object)
@@ -109,7 +109,7 @@ def check_rows(**tables: Any) -> None:
     """
     labels = {
         name: table.index
-        for name, table in _each_table(tables)
+        for name, table in _iterate_tables(tables)
         if hasattr(table, "index") and hasattr(table.index, "equals")
     }
     # Every pair, because labels that are numbers agree with anything.
@@ -132,7 +132,7 @@ def check_rows(**tables: Any) -> None:
         )
 
 
-def _each_table(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _iterate_tables(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Name the tables, and the columns of those that are dicts of columns."""
     for name, table in tables.items():
         if isinstance(table, Mapping):

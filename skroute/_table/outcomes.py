@@ -9,11 +9,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._table.averages import means_from_sums, weighted_sums
+from skroute._table.averages import divide_sums, sum_known
 from skroute._table.costs import align_costs, check_prices
 from skroute._table.names import format_names, model_names, reorder_columns
 from skroute._table.numbers import LARGEST_OUTCOME, check_magnitude, read_numbers
-from skroute.exceptions import NoCostWarning, caller_level
+from skroute.exceptions import NoCostWarning, find_caller_level
 
 
 class Outcomes(NamedTuple):
@@ -65,7 +65,7 @@ def check_outcomes_of(
                 "cost 1. Give prices as costs=... in the constructor or per-query "
                 "costs to fit.",
                 NoCostWarning,
-                stacklevel=caller_level(),
+                stacklevel=find_caller_level(),
             )
             # Equal costs: without a budget, routing is by quality alone.
             prices = np.ones(len(models))
@@ -100,11 +100,11 @@ def check_outcomes_of(
             "means free. Where a cost is not known, give NaN. A price of 0 for the "
             "model, costs=... in the constructor, says that it is free.",
             NoCostWarning,
-            stacklevel=caller_level(),
+            stacklevel=find_caller_level(),
         )
-    sums = executor.get(executor.total(weighted_sums, table, weight))
+    sums = executor.get(executor.total(sum_known, table, weight))
     even = _drop_even_weights(weight, executor)
-    return Outcomes(quality, table, True, even, means_from_sums(sums))
+    return Outcomes(quality, table, True, even, divide_sums(sums))
 
 
 def _drop_even_weights(weight: Any, executor: Executor) -> Any:

@@ -21,8 +21,8 @@ from skroute._compute.drafts import drafted
 from skroute._table.duplicates import Duplicates
 from skroute._table.names import (
     check_rows,
-    default_names,
     format_names,
+    make_default_names,
     model_names,
 )
 from skroute._table.numbers import (
@@ -102,7 +102,7 @@ def check_routing_table(
         check_magnitude(quality, "y", LARGEST_OUTCOME)
         # Names come from y; costs with names are then matched to them.
         if models is None:
-            models = default_names(quality.shape[1])
+            models = make_default_names(quality.shape[1])
         outcomes = check_outcomes_of(draft, models, quality, costs, outcome_weight)
         X = check_vectors(draft, X, reset=True)
         check_consistent_length(X, quality)
@@ -305,7 +305,7 @@ def check_choice(
     refuse_masked(choice, "choice")
     choice = np.asarray(choice)
     if choice.dtype.kind in "OU" and choice.ndim == 1:
-        models = default_names(shape[1]) if models is None else models
+        models = make_default_names(shape[1]) if models is None else models
         index = {model: i for i, model in enumerate(models)}
         unknown = [name for name in choice if str(name) not in index]
         if unknown:

@@ -24,7 +24,7 @@ def read_text(cell: Any) -> str:
     ``messages`` of an object. The text is cleaned (see `clean_text`).
     """
     inside = _find_chat(cell)
-    return clean_text(_last_of_user(inside) if is_chat(inside) else str(cell))
+    return clean_text(_find_last_of_user(inside) if is_chat(inside) else str(cell))
 
 
 def write_whole(cell: Any) -> str:
@@ -86,7 +86,7 @@ def _find_chat(cell: Any) -> Any:
     return inside
 
 
-def _last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
+def _find_last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
     of_user = [m for m in messages if m["role"] == "user"]
     content = (of_user or messages)[-1]["content"]
     if isinstance(content, Sequence) and not isinstance(content, str):

@@ -12,7 +12,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array
 
 from skroute._optional import require
-from skroute._table.names import default_names, format_names, is_mismatch, model_names
+from skroute._table.names import (
+    format_names,
+    is_mismatch,
+    make_default_names,
+    model_names,
+)
 from skroute._table.outcomes import check_outcomes_of
 from skroute._table.tables import (
     RoutingTable,
@@ -21,7 +26,7 @@ from skroute._table.tables import (
     keep_table,
 )
 from skroute.dask._partitions import Column, Partitions, fetch
-from skroute.exceptions import caller_level
+from skroute.exceptions import find_caller_level
 
 _FLOATS = (np.float64, np.float32)
 # A fit runs some 70 tasks for each partition, and the scheduler takes about a
@@ -86,7 +91,7 @@ def check_partitioned_table(
     n_rows = Column((rows.ends - rows.starts).tolist())
     models = model_names(y)
     if models is None:
-        models = default_names(y.shape[1])
+        models = make_default_names(y.shape[1])
     labelled = [name for name, table in tables.items() if hasattr(table, "columns")]
     quality = rows.map(
         _check_outcomes,
@@ -116,7 +121,7 @@ def _compute_partitions(
             f"X has {n_parts:,} partitions, and a fit runs some 70 tasks for each of "
             "them: the scheduler will take longer than the workers. Use fewer and "
             "larger partitions, of some thousand to a hundred thousand queries.",
-            stacklevel=caller_level(),
+            stacklevel=find_caller_level(),
         )
     parts = {name: client.compute(partitions(tables[name])) for name in tables}
     lengths = {

@@ -124,7 +124,7 @@ class Partitions(Executor):
         found = np.concatenate(fetch(self.client, taken))
         return found[np.argsort(np.concatenate(places))]
 
-    def numbers(self, column: Column) -> Column:
+    def number_rows(self, column: Column) -> Column:
         return self.map(_number_rows, column, Column(self.starts.tolist()))
 
     def split(self, values: np.ndarray, column: Column) -> Column:
@@ -134,7 +134,7 @@ class Partitions(Executor):
         ends = zip(self.starts, self.ends, strict=True)
         return Column([self._submit(np.array, slim[slice(*part)]) for part in ends])
 
-    def threads(self, n_jobs: int | None) -> int:
+    def count_threads(self, n_jobs: int | None) -> int:
         """Threads for what need not be done one after the other: they only wait."""
         return _N_WAITING
 

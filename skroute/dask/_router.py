@@ -292,11 +292,11 @@ colsample_bytree, tie_gain, n_landmarks, cv
         estimates = self._keep_trade_off(table, self._fit_table(table, rows), rows)
         return estimates, rows
 
-    def _estimates(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         # What the methods that are not lazy have in common.
         if is_collection(X):
             raise TypeError(
                 "this method works on arrays in memory; got a Dask collection. Give it "
                 "some rows of it, X.compute()."
             )
-        return super()._estimates(X)
+        return super()._estimate(X)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state
 
-from skroute._table.names import default_names
+from skroute._table.names import make_default_names
 from skroute._table.numbers import check_integer, check_number
 
 # USD per query of the cheapest model, the order of magnitude of a 7B model's.
@@ -170,7 +170,7 @@ def make_routing(
         quality=quality,
         expected_quality=expected,
         costs=np.outer(length, prices) if per_query_costs else prices,
-        models=default_names(n_models),
+        models=make_default_names(n_models),
         task=np.array([f"task-{i}" for i in task], dtype=object),
         prompts=None,
         DESCR=_DESCR.format(

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_array, has_fit_parameter
 from skroute._table.alignment import align, check_given
 from skroute._table.duplicates import Duplicates, find_duplicates
 from skroute._table.folds import check_groups
-from skroute._table.names import default_names, model_names
+from skroute._table.names import make_default_names, model_names
 from skroute._table.outcomes import check_complete
 from skroute.base import BaseRouter
 
@@ -60,7 +60,7 @@ class OutcomeTable:
         check_given(costs=costs)
         quality, spend, _, _, named = align(y, costs, models=models, X=X)
         if named is None:
-            named = default_names(quality.shape[1])
+            named = make_default_names(quality.shape[1])
         costs = spend if np.ndim(costs) == 2 else spend[0]
         complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
         groups = check_groups(groups, len(quality))
@@ -129,7 +129,7 @@ class Split:
         check_complete(table.quality, table.spend)
         rows = np.arange(len(table.quality))
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
-        train, test = next(splitter.split(rows, groups=table.duplicates.units()))
+        train, test = next(splitter.split(rows, groups=table.duplicates.number_units()))
         test = test[table.complete[test]]
         if len(test) == 0:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skroute._table.alignment import align, check_given
-from skroute._table.averages import best_on_average, weighted_means
+from skroute._table.averages import average_known, best_on_average
 from skroute._table.costs import add_slack, round_up
 from skroute._table.numbers import check_number, check_sample_weight
 from skroute._table.outcomes import check_complete
@@ -37,12 +37,12 @@ def best_single(y: Any, costs: Any = None) -> int:
     2
     """
     quality, spend, *_ = align(y, costs)
-    means = weighted_means(quality, empty=-np.inf)
+    means = average_known(quality, empty=-np.inf)
     if np.isneginf(means).all():
         raise ValueError("y has no observed quality: every value is NaN.")
     if spend is None:
         return int(means.argmax())
-    return best_on_average(means, weighted_means(spend, empty=np.inf))
+    return best_on_average(means, average_known(spend, empty=np.inf))
 
 
 def oracle_choice(y: Any, costs: Any = None) -> np.ndarray:

@@ -13,7 +13,7 @@ from skroute._compute.chunks import sample_evenly
 from skroute._decide.hull import choose, climb_hulls
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average
-from skroute._table.names import default_names
+from skroute._table.names import make_default_names
 from skroute.metrics._choices import find_judged
 
 # Points of the sweep over per-query caps, as in ORBIT.
@@ -198,7 +198,7 @@ def routing_curve(
         model_cost=model_cost,
         floor=(float(mean(costs.min(axis=1))), float(mean(floor_quality))),
         ceiling=float(mean(costs.max(axis=1))),
-        models=default_names(y.shape[1]) if named is None else named,
+        models=make_default_names(y.shape[1]) if named is None else named,
         price=price,
         scope=scope,
         n_queries=len(y),
@@ -271,7 +271,7 @@ def _sweep_prices(
     (n_queries, n_models).
     """
     steps = climb_hulls(quality, cost)
-    levels, prices = steps.levels()
+    levels, prices = steps.find_levels()
     kept = sample_evenly(len(levels), _N_PRICES)
     levels, prices = levels[kept], prices[kept]
     total, moved = weight.sum(), weight[steps.row]

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from skroute._judged import decider_of, judge, observe, refuse_cascade, router_of
 from skroute._table.names import check_rows
-from skroute.exceptions import IgnoredDeciderWarning, caller_level
+from skroute.exceptions import IgnoredDeciderWarning, find_caller_level
 from skroute.metrics import _choices, _curve_metrics
 
 # Each named metric, and whether higher is better.
@@ -185,7 +185,7 @@ class RoutingScorer:
                 "To judge its decisions, use make_routing_scorer('net_utility', "
                 "price=...), ('quality_within_budget', budget=...) or ('regret').",
                 IgnoredDeciderWarning,
-                stacklevel=caller_level(),
+                stacklevel=find_caller_level(),
             )
         judged = judge(estimator, X, y, costs, _find_name(self.metric))
         curve = judged.curve(self.scope, sample_weight)

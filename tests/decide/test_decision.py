@@ -239,7 +239,7 @@ def test_a_batch_of_arbitrary_floats_never_exceeds_its_total(seed):
     quality, cost = rng.random((2, 12, 3))
     steps = climb_hulls(quality, cost)
     # What the decisions after some steps cost, and a hair less.
-    paid = total(cost, steps.choice_after(rng.integers(1, len(steps.price) + 1)))
+    paid = total(cost, steps.choose_after(rng.integers(1, len(steps.price) + 1)))
     for budget in (paid, paid * (1 - 2e-6)):
         choice = decided(quality, cost, budget=budget, scope="batch")
         # A millionth more counts as equal.

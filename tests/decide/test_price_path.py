@@ -115,7 +115,7 @@ def test_steps_above_a_price_give_the_decisions_at_that_price(table):
     for price in PRICES:
         taken = np.count_nonzero(steps.price > price)
         np.testing.assert_array_equal(
-            steps.choice_after(taken), choose(quality, cost, price, allowed)
+            steps.choose_after(taken), choose(quality, cost, price, allowed)
         )
 
 
@@ -127,7 +127,7 @@ def test_walk_starts_at_the_cheapest_models_and_ends_at_the_best(table):
     steps = climb_hulls(quality, cost, allowed)
     np.testing.assert_array_equal(steps.start, choose(quality, cost, np.inf, allowed))
     np.testing.assert_array_equal(
-        steps.choice_after(len(steps.price)), choose(quality, cost, 0.0, allowed)
+        steps.choose_after(len(steps.price)), choose(quality, cost, 0.0, allowed)
     )
 
 
@@ -138,7 +138,7 @@ def test_walk_sums_any_table_over_the_decisions_after_each_step(table):
     steps = climb_hulls(quality, cost)
     values = np.arange(quality.size, dtype=float).reshape(quality.shape) ** 2
     expected = [
-        total(values, steps.choice_after(n)) for n in range(len(steps.price) + 1)
+        total(values, steps.choose_after(n)) for n in range(len(steps.price) + 1)
     ]
     np.testing.assert_array_equal(steps.walk(values), expected)
 
@@ -158,14 +158,14 @@ def test_every_step_costs_more_and_gives_more_at_falling_prices(table):
 def test_the_price_of_a_level_stops_the_walk_there(table):
     quality, cost = table
     steps = climb_hulls(quality, cost)
-    n_steps, price = steps.levels()
+    n_steps, price = steps.find_levels()
     assert n_steps[0] == 0
     assert n_steps[-1] == len(steps.price)
     assert price[0] == np.inf
     assert (np.diff(price) < 0).all()
     for n, p in zip(n_steps, price, strict=True):
         np.testing.assert_array_equal(
-            steps.choice_after(n), choose(quality, cost, p, ALL)
+            steps.choose_after(n), choose(quality, cost, p, ALL)
         )
 
 
@@ -174,7 +174,7 @@ def test_steps_at_the_same_price_share_a_level():
     quality, cost = np.array([[0, 3], [0, 0.3]]), np.array([[0, 1], [0, 0.1]])
     steps = climb_hulls(quality, cost)
     assert steps.price[0] > steps.price[1]
-    n_steps, price = steps.levels()
+    n_steps, price = steps.find_levels()
     assert n_steps.tolist() == [0, 2]
     assert price.tolist() == [np.inf, 0.0]
 
@@ -182,7 +182,7 @@ def test_steps_at_the_same_price_share_a_level():
 def test_without_a_climb_one_level_is_left():
     n_steps, price = climb_hulls(
         np.array([[1.0, 0.5]]), np.array([[1.0, 2.0]])
-    ).levels()
+    ).find_levels()
     assert n_steps.tolist() == [0]
     assert price.tolist() == [np.inf]
 

@@ -22,7 +22,7 @@ import skroute._table.folds
 import skroute.base
 import skroute.ranking
 from skroute import PointwiseRouter, RankingRouter
-from skroute._compute.threads import in_threads, openmp_threads
+from skroute._compute.threads import count_openmp_threads, run_in_threads
 from skroute._estimate.options import OPTIONS
 from skroute._estimate.ridge import ALPHAS, fit_ridge
 from skroute._rank.forest import PairRanker
@@ -319,18 +319,18 @@ def test_rankers_of_longer_tables_see_part_of_them(
 def test_threads_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # joblib gives its workers a share of the cores unless the shell sets a number.
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert openmp_threads(None) == 1
-    assert openmp_threads(1) == 1
-    assert openmp_threads(-1) <= cpu_count()
+    assert count_openmp_threads(None) == 1
+    assert count_openmp_threads(1) == 1
+    assert count_openmp_threads(-1) <= cpu_count()
     with threadpool_limits(1, user_api="openmp"):
-        assert openmp_threads(-1) == 1
+        assert count_openmp_threads(-1) == 1
     # Two workers share the cores; where a router is fitted, there is LightGBM's OpenMP.
-    of_a_worker = "__import__('skroute.ranking').ranking.openmp_threads(-1)"
+    of_a_worker = "__import__('skroute.ranking').ranking.count_openmp_threads(-1)"
     for threads in Parallel(n_jobs=2)(delayed(eval)(of_a_worker) for _ in range(2)):
         assert threads <= max(1, cpu_count() // 2)
-    assert in_threads(lambda i: i * i, range(5), 2) == [0, 1, 4, 9, 16]
+    assert run_in_threads(lambda i: i * i, range(5), 2) == [0, 1, 4, 9, 16]
     with pytest.raises(ZeroDivisionError):
-        in_threads(lambda i: 1 / i, [1, 0], 2)
+        run_in_threads(lambda i: 1 / i, [1, 0], 2)
 
 
 def test_other_routers_are_decided_in_chunks_too(

@@ -18,13 +18,13 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import train_test_split
 
 from skroute import PointwiseRouter, RankingRouter
-from skroute._estimate.blending import log_odds, rank_utility
+from skroute._estimate.blending import find_rank_utility, log_odds
 from skroute._estimate.feature_maps import fit_views
 from skroute._estimate.quality import QualityModel
 from skroute._estimate.ridge import ALPHAS, fit_ridge
 from skroute._estimate.stacking import find_weights
 from skroute._rank.labels import Grades, label_grades, label_pairs
-from skroute._rank.ranker import rank_weight
+from skroute._rank.ranker import find_rank_weight
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import draw_folds
 from skroute.datasets import load_digits_pool, make_routing, read_routerbench
@@ -198,12 +198,14 @@ def test_a_ranker_is_weighed_by_what_it_shows_to_know() -> None:
         quality = (rng.random(chance.shape) < chance).astype(float)
         pairs = Estimated(np.full(chance.shape, 0.5))
         noise = rng.permuted(log_odds(chance), axis=0)
-        trusted.append(rank_weight(pairs, noise, quality, None))
-        knows = rank_weight(pairs, log_odds(chance), quality, None)
+        trusted.append(find_rank_weight(pairs, noise, quality, None))
+        knows = find_rank_weight(pairs, log_odds(chance), quality, None)
         assert 0.3 < knows <= 1.0
         # Where nothing is changed, or nothing is known, there is nothing to trust.
-        assert rank_weight(pairs, log_odds(pairs.quality), quality, None) == 0.0
-        assert rank_weight(pairs, noise, np.full(quality.shape, np.nan), None) == 0.0
+        assert find_rank_weight(pairs, log_odds(pairs.quality), quality, None) == 0.0
+        assert (
+            find_rank_weight(pairs, noise, np.full(quality.shape, np.nan), None) == 0.0
+        )
     # Two standard errors: some 2 in 100 are believed by chance, and then a little.
     assert np.count_nonzero(trusted) <= 4
     assert max(trusted) < 0.15
@@ -408,7 +410,7 @@ def test_blocks_of_a_small_table_are_spread_too() -> None:
 
 
 def label(quality: Any, costs: Any, *, tie_gain: float) -> tuple[Any, Any]:
-    grades = Grades.of(quality).levels()
+    grades = Grades.from_quality(quality).list_levels()
     labels, gains = label_grades(grades, costs, tie_gain)
     return label_pairs(quality, grades, labels), gains
 
@@ -474,7 +476,7 @@ probabilities = arrays(float, (4, 3), elements=st.floats(0.03, 0.97), fill=st.no
 @given(probabilities)
 def test_a_ranker_that_learns_nothing_changes_nothing(p: np.ndarray) -> None:
     expected = p - p.mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(rank_utility(log_odds(p), p), expected, atol=1e-9)
+    np.testing.assert_allclose(find_rank_utility(log_odds(p), p), expected, atol=1e-9)
 
 
 @settings(max_examples=50, deadline=None)
@@ -484,7 +486,7 @@ def test_a_ranker_that_learns_nothing_changes_nothing(p: np.ndarray) -> None:
 def test_a_higher_score_never_lowers_the_utility(p: np.ndarray, s: np.ndarray) -> None:
     raised = s.copy()
     raised[:, 0] += 1.0
-    before, after = rank_utility(s, p), rank_utility(raised, p)
+    before, after = find_rank_utility(s, p), find_rank_utility(raised, p)
     assert (after[:, 0] >= before[:, 0]).all()
     np.testing.assert_allclose(after.sum(axis=1), 0.0, atol=1e-9)
 
@@ -541,7 +543,7 @@ def test_queries_like_those_of_the_training_are_trusted(n_landmarks: int) -> Non
         np.random.RandomState(0),
         find_duplicates(data.data[:500]),
     )
-    trust, _ = views.transform(views.scaled(data.data[500:]))
+    trust, _ = views.transform(views.scale_queries(data.data[500:]))
     # Learned on the training queries, it holds for others: nine in ten are fully
     # trusted, one in a hundred not at all.
     assert 0.8 < (trust == 1.0).mean() < 0.95
@@ -557,9 +559,9 @@ def test_in_a_cloud_of_noise_no_query_is_far() -> None:
         np.random.RandomState(0),
         find_duplicates(data.data[:500]),
     )
-    trust, _ = views.transform(views.scaled(data.data[500:]))
+    trust, _ = views.transform(views.scale_queries(data.data[500:]))
     assert trust.mean() > 0.98
-    far, _ = views.transform(views.scaled(3.0 * data.data[500:]))
+    far, _ = views.transform(views.scale_queries(3.0 * data.data[500:]))
     assert (far == 0.0).all()
 
 
