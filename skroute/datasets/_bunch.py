@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -13,11 +13,16 @@ from skroute.datasets._columns import object_array
 from skroute.datasets._prices import read_prices
 from skroute.datasets._raw import RawTable
 
+#: What an error says of a column of checks that holds something else.
+CHECK_HINT = (
+    "A check is a number, higher where the answer is more likely right; give the "
+    "column another name if it is something else."
+)
 _DESCR = """\
 Routing table read from {source}
 {n_queries} queries, {n_models} models, {n_incomplete} queries without the quality of
 every model. Costs: {costs}.
-{n_zero} calls cost exactly 0.
+{n_zero} calls cost exactly 0. Checks: {checks}. Answers: {answers}.
 {n_repeats} rows were averaged with an earlier row of the same call or prompt, and
 {n_again} queries repeat the prompt of an earlier query. Columns left out: {left_out}.
 """
@@ -35,14 +40,16 @@ def make_bunch(
     prompts: np.ndarray | None,
     task: np.ndarray | None,
     data: np.ndarray | None,
+    checks: Mapping[str, np.ndarray],
+    answers: np.ndarray | None,
     n_repeats: int,
     left_out: Sequence[str],
 ) -> Bunch:
     """Put a table together, as `read_routerbench` documents it.
 
-    `cell` is the place of each of the `quality` and `costs` in a table of queries and
-    models, counted row by row; means are taken where several share one. `cost_column`
-    is one that costs were read from.
+    `cell` is the place of each of the `quality`, `costs`, `checks` (by name) and
+    `answers` in a table of queries and models, counted row by row; means are taken
+    where several share one. `cost_column` is one that costs were read from.
     """
     n_cells = (int(cell.max()) // len(models) + 1) * len(models)
     quality = _average(quality, cell, n_cells).reshape(-1, len(models))
@@ -58,6 +65,9 @@ def make_bunch(
             )
     elif prices is not None:
         costs, unit = read_prices(prices, names), "one list price per model"
+    said = [_average(c, cell, n_cells).reshape(quality.shape) for c in checks.values()]
+    if answers is not None:
+        answers = _keep_agreed(answers, cell, n_cells).reshape(quality.shape)
     return Bunch(
         data=data,
         quality=quality,
@@ -66,6 +76,8 @@ def make_bunch(
         queries=queries,
         task=task,
         prompts=prompts,
+        checks=said[0] if len(said) == 1 else np.stack(said, axis=-1) if said else None,
+        answers=answers,
         DESCR=_DESCR.format(
             source=table.source,
             n_queries=len(quality),
@@ -75,6 +87,8 @@ def make_bunch(
             n_zero=0 if costs is None else int((costs == 0).sum()),
             n_repeats=n_repeats,
             n_again=count_duplicate_prompts(prompts),
+            checks=format_names(checks),
+            answers="none" if answers is None else "one per call",
             left_out=format_names(left_out),
         ),
         n_repeats=n_repeats,
@@ -87,6 +101,20 @@ def _average(values: np.ndarray, cell: np.ndarray, n_cells: int) -> np.ndarray:
     total = np.bincount(cell[known], values[known], minlength=n_cells)
     count = np.bincount(cell[known], minlength=n_cells)
     return np.divide(total, count, out=np.full(n_cells, np.nan), where=count > 0)
+
+
+def _keep_agreed(answers: np.ndarray, cell: np.ndarray, n_cells: int) -> np.ndarray:
+    """Keep the one answer of each cell, ``None`` where there is none or several."""
+    kept = np.full(n_cells, None, dtype=object)
+    several = set()
+    for at, answer in zip(cell.ravel().tolist(), answers.ravel().tolist(), strict=True):
+        if answer is None:
+            continue
+        if kept[at] not in (None, answer):
+            several.add(at)
+        kept[at] = answer
+    kept[list(several)] = None
+    return kept
 
 
 def refuse_negative_costs(name: str, costs: np.ndarray) -> np.ndarray:

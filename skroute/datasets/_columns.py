@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from skroute._optional import require
-from skroute._table.texts import parse_json, read_text
+from skroute._table.texts import clean_text, parse_json, read_text
 from skroute.datasets._schemas import COLUMNS, TEXT_COLUMNS, find_first, normalize
 
 #: Names and values, in the order of the table. Numbers are float64 or as stored; all
@@ -232,6 +233,25 @@ def to_texts(values: np.ndarray, read: Callable[[Any], str] = read_text) -> np.n
     """Make every cell of a text column a string, empty where missing."""
     texts = ["" if is_missing(cell) else read(cell) for cell in values.tolist()]
     return np.array(texts, dtype=object)
+
+
+def to_answers(values: np.ndarray) -> np.ndarray:
+    """Write answers as texts, ``None`` where there is none.
+
+    A number is written alike in a column of numbers and in one of texts, in which it
+    stands beside words.
+    """
+    return object_array([_write_answer(cell) for cell in values.tolist()])
+
+
+def _write_answer(cell: Any) -> str | None:
+    if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
+        return None
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    elif isinstance(cell, Mapping | list | tuple):
+        cell = json.dumps(cell, sort_keys=True, ensure_ascii=False, default=str)
+    return clean_text(str(cell))
 
 
 def find_values(found: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:

@@ -21,7 +21,13 @@ from skroute.datasets._columns import (
     record_columns,
 )
 from skroute.datasets._published import read_pinned_pickle
-from skroute.datasets._schemas import ROW_INDEX, TEXT_COLUMNS, is_dropped, normalize
+from skroute.datasets._schemas import (
+    ANSWER_ENDING,
+    ROW_INDEX,
+    TEXT_COLUMNS,
+    is_dropped,
+    normalize,
+)
 from skroute.exceptions import UnsafePickleError
 
 # Missing values in columns of numbers only: a prompt may read "NA".
@@ -56,9 +62,9 @@ def read_columns(
 ) -> Columns:
     """Read the columns of a CSV, parquet, JSON or pickle file, told by its ending.
 
-    Columns of a CSV file that `text` names hold text, whatever it looks like. Those
-    that `is_dropped` names are left out. A file that is damaged, of another format, or
-    unpacked larger than `max_bytes` is a ``ValueError``.
+    Columns of a CSV file that `text` names, and ``<model>|answer``, hold text, whatever
+    it looks like. Those that `is_dropped` names are left out. A file that is damaged,
+    of another format, or unpacked larger than `max_bytes` is a ``ValueError``.
     """
     kind = table_format(path)
     if kind is None:
@@ -139,7 +145,11 @@ def _read_csv(content: io.BytesIO, text: Collection[str]) -> Columns:
         )
     # pandas would rename the second of two columns instead of complaining.
     check_unique(names)
-    texts = [name for name in names if name in text or normalize(name) in text]
+    texts = [
+        name
+        for name in names
+        if name in text or normalize(name) in text or name.endswith(ANSWER_ENDING)
+    ]
     numbers = [name for name in names if name not in texts]
     content.seek(0)
     frame = pandas.read_csv(

@@ -16,11 +16,17 @@ from skroute._table.texts import (
     read_text,
     write_whole,
 )
-from skroute.datasets._bunch import make_bunch, refuse_negative_costs
-from skroute.datasets._columns import is_missing, is_nested, object_array, to_numbers
+from skroute.datasets._bunch import CHECK_HINT, make_bunch, refuse_negative_costs
+from skroute.datasets._columns import (
+    is_missing,
+    is_nested,
+    object_array,
+    to_answers,
+    to_numbers,
+)
 from skroute.datasets._prices import holds_tokens, long_token_costs
 from skroute.datasets._raw import RawTable
-from skroute.datasets._schemas import COLUMNS, find_first, normalize
+from skroute.datasets._schemas import COLUMNS, find_checks, find_first, normalize
 from skroute.datasets._vectors import read_embeddings
 
 _HINT = "Make the column numeric, or name another one."
@@ -59,6 +65,10 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
     task = names.task or find_first(COLUMNS["task"], found)
     quality = to_numbers(names.quality, found[names.quality], _HINT)
     used = {*names, cost, prompt, task, table.options.embeddings_column}
+    said = [name for name in find_checks(found) if name not in used]
+    checks = {name: to_numbers(name, found[name], CHECK_HINT) for name in said}
+    answer = find_first(COLUMNS["answer"], [name for name in found if name not in used])
+    used |= {*said, answer}
     return make_bunch(
         table,
         models,
@@ -72,6 +82,8 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
         prompts=_take_one_each(prompt, found, row, queries) if prompt else None,
         task=_take_one_each(task, found, row, queries) if task else None,
         data=read_embeddings(table, row, by_row=False, labels=queries),
+        checks=checks,
+        answers=None if answer is None else to_answers(found[answer]),
         n_repeats=len(pair) - n_pairs,
         left_out=_list_unused(table, {name for name in used if name is not None}),
     )

@@ -95,6 +95,11 @@ class RawTable:
         self.found = dict(self.columns)
         self.has = _describe(self.columns)
 
+    @property
+    def named_models(self) -> set[str]:
+        """Columns that the caller says are models, whatever they are called."""
+        return {*self.options.wanted, *map(str, self.options.rename or ())}
+
     def take(self, **names: str | None) -> None:
         """Find the columns that arguments name, also those that lie inside of cells."""
         for argument, name in names.items():

@@ -16,7 +16,7 @@ from skroute.datasets._schemas import COLUMNS, TEXT_COLUMNS, find_first, suggest
 from skroute.datasets._wide import read_wide
 
 #: Columns of a file, of any layout, that hold text.
-TABLE_TEXTS = (*TEXT_COLUMNS, *COLUMNS["model"])
+TABLE_TEXTS = (*TEXT_COLUMNS, *COLUMNS["model"], *COLUMNS["answer"])
 
 
 def read_table(
@@ -171,7 +171,9 @@ def from_long(
     """Read a table with a row for each call: query, model, quality and cost.
 
     This is what logs and evaluations usually look like. Calls of one query are brought
-    together in one row; a model that was not called on it has ``NaN`` there.
+    together in one row; a model that was not called on it has ``NaN`` there. What a
+    check said of the answer stands in a column ``check`` (of several checks,
+    ``check:<name>``), and an answer that can be compared in ``answer``.
 
     Parameters
     ----------
@@ -201,7 +203,8 @@ def from_long(
         As in :func:`read_table`.
     duplicates : {"raise", "mean"}, default="raise"
         What to do where a model was called on a query more than once: refuse the
-        table, or take the means of the known qualities and of the known costs.
+        table, or take the means of the known qualities, costs and checks, and the
+        answer where they agree.
     prices : mapping or path, default=None
         As in :func:`read_table`.
     token_prices : mapping or path, default=None
@@ -273,7 +276,9 @@ def from_wide(
     ``<model>|total_cost`` (or ``<model>|cost``, ``<model>_cost``) the money that the
     call cost. RouteLLM's tables, without costs and with answers in
     ``<model>_response``, and LLMRouter's records of a ``question`` and ``scores`` by
-    model are read too.
+    model are read too. What a check said of an answer stands in ``<model>|check`` (of
+    several checks, ``<model>|check:<name>``), and an answer that can be compared with
+    those of other models in ``<model>|answer``; models may lack these columns.
 
     Parameters
     ----------
@@ -293,7 +298,8 @@ def from_wide(
     duplicates : {"raise", "mean"}, default="raise"
         With ``"mean"``, rows of one prompt (of chats, of the same messages; without
         prompts, of one name of the query) become one, with the means of the known
-        qualities and of the known costs, and so do models that `rename` makes one.
+        qualities, costs and checks, and so do models that `rename` makes one. An
+        answer is kept where they agree.
         With ``"raise"`` rows are kept as they are, and such models are refused if both
         were run on a query.
     prices : mapping or path, default=None
@@ -353,7 +359,8 @@ def read_routerbench(
     A row is a query. ``sample_id``, ``prompt`` and ``eval_name`` are text and may be
     absent; for each model there is a column of its name with the quality and, unless
     the table has no costs at all, a column ``<model>|total_cost`` with the cost of the
-    call in USD [1]_. Answers (``<model>|model_response``), other columns called
+    call in USD [1]_. Checks and answers are read as :func:`from_wide` says. Whole
+    responses (``<model>|model_response``), other columns called
     ``<model>|<anything>`` and the published oracle (``oracle_model_to_route_to``) are
     left out, and in a table with costs columns of text; every other column has to be
     a model's.
@@ -385,6 +392,13 @@ def read_routerbench(
         prompts : ndarray of shape (n_queries,) or None
             The queries' texts. They may repeat: keep equal prompts on one side of a
             split.
+        checks : ndarray of shape (n_queries, n_models[, n_checks]) or None
+            What the check, or each of several in the order of their columns, said of
+            each answer, float64, higher where it is more likely right; ``NaN`` where
+            unknown.
+        answers : ndarray of shape (n_queries, n_models) or None
+            The answers as texts, equal where models agree; ``None`` where there is
+            none.
         n_repeats : int
             Rows that were averaged with an earlier one.
         DESCR : str

@@ -16,6 +16,8 @@ COLUMNS = {
     "model": ("model", "model_name"),
     "quality": ("quality", "score", "performance"),
     "cost": ("cost", "total_cost", "spend", "response_cost"),
+    "check": ("check",),
+    "answer": ("answer",),
 }
 #: Columns that hold text in a wide table; every other one is a model's.
 TEXT_COLUMNS = COLUMNS["prompt"] + COLUMNS["task"] + COLUMNS["id"]
@@ -23,6 +25,11 @@ TEXT_COLUMNS = COLUMNS["prompt"] + COLUMNS["task"] + COLUMNS["id"]
 COST_ENDING = "|total_cost"
 #: Other ends under which the cost of a model stands beside its quality.
 COST_ENDINGS = (COST_ENDING, "|cost", "_total_cost", "_cost")
+#: End of the name of a wide table's columns of answers that are compared.
+ANSWER_ENDING = "|answer"
+# Columns of what a check said, of a wide and of a long table; several have names.
+_WIDE_CHECK = re.compile(r"(.+)\|(check(?::[^|]+)?)")
+_LONG_CHECK = re.compile(r"check(?::.+)?")
 
 #: Name that pandas gives the unnamed index column of a CSV file.
 ROW_INDEX = "Unnamed: 0"
@@ -87,6 +94,17 @@ def is_dropped(name: str, names: Collection[str]) -> bool:
         return True
     model = name.removesuffix(_ANSWER_ENDINGS[1])
     return model != name and model in names
+
+
+def split_check(name: str) -> tuple[str, str] | None:
+    """Split a wide table's column of checks into its model and the check's name."""
+    found = _WIDE_CHECK.fullmatch(name)
+    return None if found is None else (found[1], found[2])
+
+
+def find_checks(names: Iterable[str]) -> list[str]:
+    """Find a long table's columns of checks."""
+    return [name for name in names if _LONG_CHECK.fullmatch(normalize(name))]
 
 
 def is_known_side(name: str) -> bool:

@@ -13,11 +13,19 @@ from sklearn.utils import Bunch
 from skroute._table.duplicates import number_equal
 from skroute._table.names import format_names
 from skroute._table.texts import check_model_names, write_whole
-from skroute.datasets._bunch import make_bunch, refuse_negative_costs
-from skroute.datasets._columns import is_missing, is_nested, to_numbers, to_texts
+from skroute.datasets._bunch import CHECK_HINT, make_bunch, refuse_negative_costs
+from skroute.datasets._columns import (
+    is_missing,
+    is_nested,
+    object_array,
+    to_answers,
+    to_numbers,
+    to_texts,
+)
 from skroute.datasets._prices import TOKEN_ENDINGS, wide_token_costs
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import (
+    ANSWER_ENDING,
     COLUMNS,
     COST_ENDING,
     COST_ENDINGS,
@@ -26,6 +34,7 @@ from skroute.datasets._schemas import (
     is_dropped,
     is_known_side,
     normalize,
+    split_check,
 )
 from skroute.datasets._vectors import read_embeddings
 
@@ -56,7 +65,10 @@ def read_wide(
         )
     texts = {n for n in found if n in (prompt, task) or normalize(n) in TEXT_COLUMNS}
     priced = _find_costs(table, texts)
-    renamed = _find_models(table, priced, texts)
+    said, answered = _find_checks(table), _find_answers(table)
+    beside = {name for check in said.values() for name in check.values()}
+    beside |= {*priced.values(), *answered.values()}
+    renamed = _find_models(table, priced, texts | beside)
     quality = np.column_stack([to_numbers(n, found[n], _HINT) for n in renamed])
     costs = _read_costs(table, priced, renamed)
     queries = to_texts(found[identity]) if identity else None
@@ -72,7 +84,7 @@ def read_wide(
         _check_overlap(quality, column, list(renamed))
     _, first = np.unique(row, return_index=True)
     used = {prompt, task, identity, options.embeddings_column}
-    used |= {*renamed, *priced.values()}
+    used |= {*renamed, *beside}
     labels = _label_rows(table, queries)
     return make_bunch(
         table,
@@ -85,6 +97,8 @@ def read_wide(
         prompts=to_texts(found[prompt])[first] if prompt else None,
         task=to_texts(found[task])[first] if task else None,
         data=read_embeddings(table, row, by_row=True, labels=labels),
+        checks=_read_checks(table, said, renamed),
+        answers=_read_answers(table, answered, renamed),
         n_repeats=len(row) - len(first),
         left_out=[n for n in found if n not in used and not n.endswith(TOKEN_ENDINGS)],
     )
@@ -96,15 +110,14 @@ def _find_costs(table: RawTable, texts: set[str]) -> dict[str, str]:
     The first way of writing them that the table has is that of all. The shorter ones
     need a column of the model's quality beside them.
     """
-    found, options = table.found, table.options
-    models = {*options.wanted, *map(str, options.rename or ())}
+    found = table.found
     for ending in COST_ENDINGS:
         priced = {
             name.removesuffix(ending): name
             for name in found
             if name.endswith(ending)
             and normalize(name) not in COLUMNS["cost"]
-            and name not in models
+            and name not in table.named_models
         }
         if ending != COST_ENDING:
             beside = set(found) - texts
@@ -112,6 +125,26 @@ def _find_costs(table: RawTable, texts: set[str]) -> dict[str, str]:
         if priced:
             return priced
     return {}
+
+
+def _find_checks(table: RawTable) -> dict[str, dict[str, str]]:
+    """Find the columns of each check, by the names of the check and of the model."""
+    said: dict[str, dict[str, str]] = {}
+    for name in table.found:
+        parts = None if name in table.named_models else split_check(name)
+        if parts is not None:
+            model, check = parts
+            said.setdefault(check, {})[model] = name
+    return said
+
+
+def _find_answers(table: RawTable) -> dict[str, str]:
+    """Find the column of the answers of each model, by the name of the model."""
+    return {
+        name.removesuffix(ANSWER_ENDING): name
+        for name in table.found
+        if name.endswith(ANSWER_ENDING) and name not in table.named_models
+    }
 
 
 def _find_models(
@@ -202,12 +235,7 @@ def _read_costs(
     measured = {m: to_numbers(n, table.found[n], _HINT) for m, n in priced.items()}
     if not measured:
         return None
-    ghost = min(set(measured) - set(renamed), default=None)
-    if not table.options.wanted and ghost is not None:
-        raise ValueError(
-            f"column {priced[ghost]!r} is the cost of a model without a "
-            f"quality column; add a column {ghost!r}, or delete this one."
-        )
+    _refuse_ghosts(table, priced, renamed, "cost")
     for name in renamed:
         if name not in measured:
             raise ValueError(
@@ -218,6 +246,52 @@ def _read_costs(
             )
         refuse_negative_costs(priced[name], measured[name])
     return np.column_stack([measured[name] for name in renamed])
+
+
+def _read_checks(
+    table: RawTable, said: dict[str, dict[str, str]], renamed: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """Read what each check said, (n_rows, n_columns), ``NaN`` where unknown."""
+    checks = {}
+    unknown = np.full(len(table.columns[0][1]), np.nan)
+    for check, columns in said.items():
+        _refuse_ghosts(table, columns, renamed, "check")
+        values = {
+            model: to_numbers(name, table.found[name], CHECK_HINT)
+            for model, name in columns.items()
+            if model in renamed
+        }
+        if values:
+            checks[check] = np.column_stack([values.get(n, unknown) for n in renamed])
+    return checks
+
+
+def _read_answers(
+    table: RawTable, columns: dict[str, str], renamed: dict[str, str]
+) -> np.ndarray | None:
+    """Read the answers, (n_rows, n_columns), ``None`` where there is none."""
+    _refuse_ghosts(table, columns, renamed, "answer")
+    if not set(columns) & set(renamed):
+        return None
+    none = object_array([None] * len(table.columns[0][1]))
+    return np.column_stack(
+        [
+            to_answers(table.found[columns[name]]) if name in columns else none
+            for name in renamed
+        ]
+    )
+
+
+def _refuse_ghosts(
+    table: RawTable, columns: dict[str, str], renamed: dict[str, str], kind: str
+) -> None:
+    """Refuse columns beside a model that the table lacks, unless models are named."""
+    ghost = min(set(columns) - set(renamed), default=None)
+    if not table.options.wanted and ghost is not None:
+        raise ValueError(
+            f"column {columns[ghost]!r} is the {kind} of a model without a quality "
+            f"column; add a column {ghost!r}, or delete this one."
+        )
 
 
 def _check_overlap(quality: np.ndarray, column: np.ndarray, names: list[str]) -> None:

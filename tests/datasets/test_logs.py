@@ -136,12 +136,12 @@ def test_columns_beside_models_and_costs_are_left_out():
             "latency_ms": [3.0],
             "small": [1.0],
             "small|total_cost": [0.1],
-            "small|check": [0.9],
-            "small|answer": ["B"],
+            "small|tokprob": [0.9],
+            "small|reason": ["B"],
         }
     )
     assert table.models.tolist() == ["small"]
-    expected = "left out: caption, latency_ms, small|check, small|answer."
+    expected = "left out: caption, latency_ms, small|tokprob, small|reason."
     assert expected in table.DESCR
 
 
