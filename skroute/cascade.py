@@ -23,6 +23,7 @@ from skroute._cascade.fitted import (
 )
 from skroute._cascade.inputs import (
     number_answers,
+    order_models,
     place_answers,
     place_checks,
     read_called,
@@ -168,6 +169,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         "sample_weight": True,
     }
     models_: np.ndarray
+    # Columns of the caller's tables in the order in which models are looked at.
+    _order: np.ndarray
     _fitted: FittedCascade
     _settled: tuple[Rule, Place, float | None]
     _replayed: dict[str, Any]
@@ -263,7 +266,18 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 "sensitivity and specificity say what is learned from checks: give "
                 "either the chances or the checks, not both."
             )
-        check: Check | None = None if rates is None else StatedCheck(*rates)
+        # Cheapest first, so that the order of the columns changes no decision.
+        order = order_models(costs, -y, -quality, cost)
+        quality, cost, y, costs = (
+            table.take(order, axis=1) for table in (quality, cost, y, costs)
+        )
+        checks, answers = (
+            None if table is None else table.take(order, axis=1)
+            for table in (checks, answers)
+        )
+        check: Check | None = None
+        if rates is not None:
+            check = StatedCheck(*(rate[order] for rate in rates))
         if checks is None and answers is None and rates is None:
             check = ExactCheck()
         rng = check_random_state(self.random_state)
@@ -274,13 +288,14 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             evidence = Evidence(
                 *(evidence.quality, cost, simulate_checks(check, scaled, rng), answers)
             )
-        fold = draw_folds(estimates, _N_FOLDS, rng)
+        fold = draw_folds(np.hstack([quality, cost]), _N_FOLDS, rng)
         terms = Terms(0.0, int(self.max_calls), float(self.check_cost))
         if rule.has_cap and not is_per_query(rule.budget):
             terms = replace(terms, cap=float(rule.budget))
         seed = int(rng.randint(2**31 - 1))
         fitted = fit_cascade(evidence, scaled, costs, fold, terms, unit, check, seed)
         self.models_ = models
+        self._order = order
         self._fitted = fitted
         self._replayed = self._list_replayed()
         self._settled = rule, *fitted.settle(rule)
@@ -330,7 +345,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             If an argument is not as described.
         """
         chosen = self._choose(Z, called, checks, answers, available, costs).chosen
-        return names_of_choices(self.models_, chosen)
+        return names_of_choices(self.models_[self._order], chosen)
 
     def answer(
         self, Z: Any, called: Any, checks: Any = None, answers: Any = None
@@ -348,7 +363,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             One of the called models; ``None`` where none was called.
         """
         best = self._choose(Z, called, checks, answers).best
-        return names_of_choices(self.models_, best)
+        return names_of_choices(self.models_[self._order], best)
 
     def predict(self, Z: Any) -> np.ndarray:
         """Choose the first call of every query.
@@ -363,7 +378,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         ndarray of int of shape (n_queries,)
             Index into ``models_``.
         """
-        return self._choose(Z).chosen
+        chosen: np.ndarray = self._order[self._choose(Z).chosen]
+        return chosen
 
     def replay(
         self,
@@ -411,17 +427,18 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 "y must hold the quality of every model for some queries, on which a "
                 "cascade is replayed; got none."
             )
-        fitted = self._fitted
+        fitted, order = self._fitted, self._order
         evidence = self._read_evidence(known.y, quality, cost, checks, answers)
         mask = check_available(available, self.models_, len(quality))
         mask = np.broadcast_to(mask, quality.shape)[rows]
         table = ReplayedTable(
             fitted,
             evidence.take(rows),
-            fitted.unit.scale(known.y[rows]),
-            spent[rows],
-            mask,
+            fitted.unit.scale(known.y[rows].take(order, axis=1)),
+            spent[rows].take(order, axis=1),
+            mask.take(order, axis=1),
             self.models_,
+            order,
         )
         return table.name(self._find_terms().take(rows), rows)
 
@@ -483,7 +500,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             call, `gain` is the worth of the call before its charge.
         """
         state = self._choose(Z, called, checks, answers, available, costs)
-        return tabulate_calls(self.models_, state, self._fitted.unit, self.price_, Z)
+        names, unit = self.models_[self._order], self._fitted.unit
+        return tabulate_calls(names, state, unit, self.price_, Z)
 
     @property
     def price_(self) -> float:
@@ -509,7 +527,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         check_is_fitted(self)
         path, unit = self._fitted.path, self._fitted.unit
         price, quality = path.price * unit.extent, unit.restore(path.quality)
-        return replace(path, price=price, quality=quality)
+        best_single = int(self._order[path.best_single])
+        return replace(path, price=price, quality=quality, best_single=best_single)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -608,14 +627,15 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         check_rows(Z=Z, called=called, checks=checks, answers=answers, costs=costs)
         quality, cost = self._check_estimates(Z)
         n_queries, n_models = quality.shape
-        calls = read_called(called, self.models_, n_queries)
+        order = self._order
+        calls = read_called(called, self.models_[order], n_queries)
         mask = np.zeros((n_queries, n_models + 1), dtype=bool)
         np.put_along_axis(mask, calls, True, axis=1)
         was_called = mask[:, :n_models]
-        cost = replace_known_costs(costs, cost, self.models_)
+        cost = replace_known_costs(costs, cost, self.models_).take(order, axis=1)
         allowed = np.broadcast_to(
             check_available(available, self.models_, n_queries), quality.shape
-        )
+        ).take(order, axis=1)
         fitted = self._fitted
         self._check_kinds(checks, answers if len(calls.T) else None, len(calls.T) > 0)
         said = numbers = None
@@ -623,7 +643,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             said = place_checks(checks, calls, n_models, fitted.n_checks)
         if fitted.has_answers:
             numbers = place_answers(answers, calls, n_models)
-        evidence = fitted.evidence(quality, cost, said, numbers)
+        evidence = fitted.evidence(quality.take(order, axis=1), cost, said, numbers)
         return fitted.choose(self._find_terms(), evidence, was_called, allowed)
 
     def _check_kinds(self, checks: Any, answers: Any, were_called: bool) -> None:
@@ -654,13 +674,15 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         answers: Any,
     ) -> Evidence:
         """Read what is known of queries to replay, with outcomes (n, M)."""
-        fitted, shape = self._fitted, quality.shape
+        fitted, order, shape = self._fitted, self._order, quality.shape
         self._check_kinds(checks, answers, were_called=True)
         said = read_checks(checks, shape, self.models_, fitted.n_checks or None)
-        if said is None and fitted.n_checks:
+        if said is not None:
+            said = said.take(order, axis=1)
+        elif fitted.n_checks:
             rng = check_random_state(self.random_state)
             check = fitted.policy.check
-            said = simulate_checks(check, fitted.unit.scale(y), rng)
+            said = simulate_checks(check, fitted.unit.scale(y.take(order, axis=1)), rng)
             if said is None:
                 raise ValueError(
                     "checks must be given, as in fit: what they would have said "
@@ -669,4 +691,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             if isinstance(check, ExactCheck):
                 said = fitted.unit.restore(said)
         numbers = number_answers(answers, shape, self.models_)
+        if numbers is not None:
+            numbers = numbers.take(order, axis=1)
+        quality, cost = quality.take(order, axis=1), cost.take(order, axis=1)
         return fitted.evidence(quality, cost, said, numbers)

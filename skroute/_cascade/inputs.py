@@ -11,6 +11,19 @@ from skroute._table.numbers import check_number, read_numbers
 from skroute._table.tables import check_quality
 
 
+def order_models(*tables: np.ndarray) -> np.ndarray:
+    """Find an order of the models that does not depend on that of the columns.
+
+    Models are ordered by their means in the first table (n, M), then in the next, and
+    by the rows in which they are high where these are equal.
+    """
+    rows = np.arange(1.0, len(tables[0]) + 1)[:, None]
+    keys = [np.nanmean(table, axis=0) for table in tables]
+    keys += [np.nansum(rows * table, axis=0) for table in tables]
+    # The last key of lexsort is the first to sort by.
+    return np.lexsort(keys[::-1])
+
+
 def read_checks(
     checks: Any, shape: tuple[int, int], models: np.ndarray, n_checks: int | None = None
 ) -> np.ndarray | None:

@@ -25,7 +25,8 @@ class ReplayedTable:
     quality: np.ndarray
     cost: np.ndarray
     available: np.ndarray
-    models: np.ndarray
+    models: np.ndarray  # names in the caller's order
+    order: np.ndarray  # of the columns, as positions in `models`
 
     def replay(self, terms: Terms) -> Replay:
         """Replay the queries on some terms."""
@@ -35,10 +36,10 @@ class ReplayedTable:
     def name(self, terms: Terms, rows: np.ndarray) -> CascadeReplay:
         """Replay the queries, and name what was called, in the caller's unit."""
         replayed = self.replay(terms)
-        n_calls = replayed.walk.n_calls
+        n_calls, names = replayed.walk.n_calls, self.models[self.order]
         return CascadeReplay(
-            calls=names_of_choices(self.models, replayed.walk.calls),
-            answer=names_of_choices(self.models, replayed.walk.answer),
+            calls=names_of_choices(names, replayed.walk.calls),
+            answer=names_of_choices(names, replayed.walk.answer),
             n_calls=n_calls,
             n_checks=n_calls * terms.escalates,
             spend=replayed.spend,
@@ -139,21 +140,21 @@ class CascadeReplay:
             )
         spend, gained, share, collapse = map(np.array, zip(*points, strict=True))
         budget = path.spend[:-1]
-        order = np.argsort(budget, kind="stable")
+        by_budget, place = np.argsort(budget, kind="stable"), np.argsort(table.order)
         cheapest = cost == cost.min(axis=1, keepdims=True)
         floor = np.where(cheapest, quality, 0.0).sum(axis=1) / cheapest.sum(axis=1)
         return RoutingCurve(
-            budget=budget[order],
-            cost=spend[order],
-            quality=gained[order],
-            call_share=share[order],
-            collapse=collapse[order],
-            model_quality=weight @ quality,
-            model_cost=weight @ cost,
+            budget=budget[by_budget],
+            cost=spend[by_budget],
+            quality=gained[by_budget],
+            call_share=share[by_budget][:, place],
+            collapse=collapse[by_budget],
+            model_quality=(weight @ quality)[place],
+            model_cost=(weight @ cost)[place],
             floor=(float(weight @ cost.min(axis=1)), float(weight @ floor)),
             ceiling=float(weight @ cost.max(axis=1)),
             models=table.models,
-            price=path.price[:-1][order] * unit.extent,
+            price=path.price[:-1][by_budget] * unit.extent,
             scope="mean",
             n_queries=counted,
         )
