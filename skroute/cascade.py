@@ -49,7 +49,7 @@ from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import replace_known_costs
 from skroute._table.folds import draw_folds
-from skroute._table.names import check_rows
+from skroute._table.names import check_rows, model_names
 from skroute._table.numbers import (
     check_integer,
     check_number,
@@ -428,7 +428,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 "cascade is replayed; got none."
             )
         fitted, order = self._fitted, self._order
-        evidence = self._read_evidence(known.y, quality, cost, checks, answers)
+        evidence = self._read_evidence(
+            known.y, quality, cost, checks, answers, model_names(y)
+        )
         mask = check_available(available, self.models_, len(quality))
         mask = np.broadcast_to(mask, quality.shape)[rows]
         table = ReplayedTable(
@@ -672,11 +674,16 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         cost: np.ndarray,
         checks: Any,
         answers: Any,
+        columns: np.ndarray | None,
     ) -> Evidence:
-        """Read what is known of queries to replay, with outcomes (n, M)."""
+        """Read what is known of queries to replay, with outcomes (n, M).
+
+        `columns` names the columns of checks and answers that have no names.
+        """
         fitted, order, shape = self._fitted, self._order, quality.shape
         self._check_kinds(checks, answers, were_called=True)
-        said = read_checks(checks, shape, self.models_, fitted.n_checks or None)
+        n_checks = fitted.n_checks or None
+        said = read_checks(checks, shape, self.models_, n_checks, columns)
         if said is not None:
             said = said.take(order, axis=1)
         elif fitted.n_checks:
@@ -690,7 +697,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 )
             if isinstance(check, ExactCheck):
                 said = fitted.unit.restore(said)
-        numbers = number_answers(answers, shape, self.models_)
+        numbers = number_answers(answers, shape, self.models_, columns)
         if numbers is not None:
             numbers = numbers.take(order, axis=1)
         quality, cost = quality.take(order, axis=1), cost.take(order, axis=1)

@@ -25,15 +25,22 @@ def order_models(*tables: np.ndarray) -> np.ndarray:
 
 
 def read_checks(
-    checks: Any, shape: tuple[int, int], models: np.ndarray, n_checks: int | None = None
+    checks: Any,
+    shape: tuple[int, int],
+    models: np.ndarray,
+    n_checks: int | None = None,
+    order: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """Check what was said of each answer, (n, M) or (n, M, k); returns (n, M, k).
 
-    `n_checks` is the number of checks of an answer that is expected, if known.
+    `n_checks` is the number of checks of an answer that is expected, if known, and
+    `order` names the columns of an array, which are those of `y`.
     """
     if checks is None:
         return None
     columns = model_names(checks, "checks")
+    if columns is None:
+        columns = order
     table = _read_said(checks)
     if table.ndim not in (2, 3) or table.shape[:2] != shape:
         raise ValueError(
@@ -67,12 +74,20 @@ def _check_count(table: np.ndarray, n_checks: int | None) -> None:
 
 
 def number_answers(
-    answers: Any, shape: tuple[int, int], models: np.ndarray
+    answers: Any,
+    shape: tuple[int, int],
+    models: np.ndarray,
+    order: np.ndarray | None = None,
 ) -> np.ndarray | None:
-    """Number answers (n, M): equal where they are equal, -1 where there is none."""
+    """Number answers (n, M): equal where they are equal, -1 where there is none.
+
+    `order` is as in `read_checks`.
+    """
     if answers is None:
         return None
     columns = model_names(answers, "answers")
+    if columns is None:
+        columns = order
     table = np.asarray(answers, dtype=object)
     if table.shape != shape:
         raise ValueError(f"answers must have shape {shape}; got {table.shape}.")

@@ -177,3 +177,14 @@ def test_a_path_is_in_the_unit_of_the_qualities(routed):
     cents = CascadeDecider(random_state=0).fit(Z_cents, 100 * Y, costs=COSTS)
     np.testing.assert_allclose(cents.path_.quality, 100 * units.path_.quality)
     np.testing.assert_allclose(cents.path_.price, 100 * units.path_.price)
+
+
+def test_arrays_beside_outcomes_are_in_the_order_of_their_columns(routed):
+    decider, Z = routed[-1], routed[:-1].transform(X[TEST])
+    turned = Y.columns[::-1]
+    straight = decider.replay(Z, Y[TEST], COSTS[TEST], CHECKS[TEST], ANSWERS[TEST])
+    beside = (table[TEST, ::-1] for table in (COSTS, CHECKS, ANSWERS))
+    other = decider.replay(Z, Y[turned][TEST], *beside)
+    assert other.calls.tolist() == straight.calls.tolist()
+    assert other.spend.tolist() == straight.spend.tolist()
+    assert straight.mean_calls > 1
