@@ -36,7 +36,7 @@ from skroute._cascade.policy import Terms
 from skroute._cascade.reasons import tabulate_calls
 from skroute._cascade.replay import CascadeReplay, ReplayedTable
 from skroute._compute.drafts import FitsOnDraft, snapshot
-from skroute._decide.candidates import check_available, is_per_query
+from skroute._decide.candidates import check_available, check_caps, is_per_query
 from skroute._decide.fallbacks import names_of_choices
 from skroute._decide.inputs import (
     check_observed,
@@ -254,7 +254,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         if complete < LEAST_COMPLETE:
             raise ValueError(
                 f"y must hold the quality of every model for {LEAST_COMPLETE} queries "
-                f"at least, on which a cascade is replayed; got {complete} such "
+                f"at least, on which a cascade is replayed; got {complete} such of "
                 f"n_samples={len(y)}. A log of one answer per query cannot tell what "
                 "a second call would have given: ask all models on some queries."
             )
@@ -413,12 +413,12 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         check_rows(Z=Z, y=y, checks=checks, answers=answers, available=available)
         quality, cost = self._check_estimates(Z)
         read_outcomes(y)
-        known = align(y, costs, models=self.models_)
-        if known.y.shape != quality.shape:
+        if np.shape(y) != quality.shape:
             raise ValueError(
                 f"y must have shape {quality.shape}, one quality per query and model "
-                f"of Z; got {known.y.shape}."
+                f"of Z; got {np.shape(y)}."
             )
+        known = align(y, costs, models=self.models_)
         spent = cost if known.costs is None else known.costs
         spent = np.where(np.isfinite(spent), spent, cost)
         rows = np.flatnonzero(np.isfinite(known.y).all(axis=1))
@@ -442,7 +442,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             self.models_,
             order,
         )
-        return table.name(self._find_terms().take(rows), rows)
+        return table.name(self._find_terms(len(quality)).take(rows), rows)
 
     def score(
         self,
@@ -593,14 +593,19 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             on_infeasible=self.on_infeasible,
         )
 
-    def _find_terms(self) -> Terms:
+    def _find_terms(self, n_queries: int) -> Terms:
         """Find the terms of the parameters in force."""
         rule, place, _ = self._settled
+        cap: Any = np.inf
+        if rule.has_cap and is_per_query(rule.budget):
+            cap = check_caps(rule.budget, n_queries)[:, 0]
+        elif rule.has_cap:
+            cap = float(rule.budget)
         return Terms(
             place.price,
             int(self.max_calls),
             float(self.check_cost),
-            np.asarray(rule.budget, dtype=np.float64) if rule.has_cap else np.inf,
+            cap,
             rule.on_infeasible,
             place.escalates,
             place.single,
@@ -646,7 +651,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         if fitted.has_answers:
             numbers = place_answers(answers, calls, n_models)
         evidence = fitted.evidence(quality.take(order, axis=1), cost, said, numbers)
-        return fitted.choose(self._find_terms(), evidence, was_called, allowed)
+        terms = self._find_terms(n_queries)
+        return fitted.choose(terms, evidence, was_called, allowed)
 
     def _check_kinds(self, checks: Any, answers: Any, were_called: bool) -> None:
         """Refuse checks or answers that mean nothing to the decider, or are missing."""

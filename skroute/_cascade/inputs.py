@@ -48,22 +48,30 @@ def read_checks(
             f"an answer; got {table.shape}."
         )
     table = reorder_columns(table, columns, models, "checks")
-    table = table.reshape(*shape, -1)
-    _check_count(table, n_checks)
-    return table
+    return _count_checks(table, n_checks)
 
 
 def _read_said(checks: Any) -> np.ndarray:
     """Read checks as numbers, in two dimensions or three, of no query too."""
-    if np.ndim(checks) <= 2 and np.size(checks):
+    try:
+        n_dimensions, size = np.ndim(checks), np.size(checks)
+    except ValueError:
+        raise ValueError(
+            "checks must hold as many numbers for each query, NaN where one is not "
+            "known; got lists of different lengths."
+        ) from None
+    if n_dimensions <= 2 and size:
         return read_numbers(checks, "checks")
-    cube = np.asanyarray(checks)
-    if not cube.size:
-        return np.empty(cube.shape)
-    return read_numbers(cube.ravel(), "checks").reshape(cube.shape)
+    table = np.asanyarray(checks)
+    if not size:
+        return np.empty(table.shape)
+    return read_numbers(table.ravel(), "checks").reshape(table.shape)
 
 
-def _check_count(table: np.ndarray, n_checks: int | None) -> None:
+def _count_checks(table: np.ndarray, n_checks: int | None) -> np.ndarray:
+    """Refuse another number of checks of an answer; returns (n, M, k)."""
+    if table.ndim == 2:
+        table = table[:, :, None]
     if n_checks is not None and table.shape[2] != n_checks:
         raise ValueError(
             f"checks must hold {n_checks} for each answer, as in fit; got "
@@ -71,6 +79,7 @@ def _check_count(table: np.ndarray, n_checks: int | None) -> None:
         )
     if not table.shape[2]:
         raise ValueError("checks must hold one check of each answer at least; got 0.")
+    return table
 
 
 def number_answers(
@@ -102,7 +111,7 @@ def _number(table: np.ndarray) -> np.ndarray:
             -1 if _is_empty(answer) else numbers.setdefault(answer, len(numbers))
             for answer in table.ravel().tolist()
         ]
-    except TypeError:
+    except (TypeError, ValueError):  # an array is neither equal nor unequal
         raise ValueError(
             "answers must be labels or strings, which are compared as they are; got "
             "some that cannot be compared, such as a list or a dict. Write them as "
@@ -137,15 +146,23 @@ def read_called(called: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
             f"{table.shape}."
         )
     number = {name: place for place, name in enumerate(models)}
+    names = table.ravel().tolist()
+    if any(isinstance(name, list | tuple | np.ndarray) for name in names):
+        raise ValueError(
+            "called must hold as many places for each query, None where there were "
+            "fewer calls; got lists of different lengths."
+        )
     unknown = {
-        name for name in table.ravel() if not _is_empty(name) and name not in number
+        str(name)
+        for name in names
+        if not (_is_empty(name) or (isinstance(name, str) and name in number))
     }
     if unknown:
         raise ValueError(
-            f"called names {format_names(sorted(map(str, unknown)))}, which the "
+            f"called names {format_names(sorted(unknown))}, which the "
             f"decider does not know; it was fitted on {format_names(models)}."
         )
-    flat = [-1 if _is_empty(name) else number[name] for name in table.ravel().tolist()]
+    flat = [-1 if _is_empty(name) else number[name] for name in names]
     calls = np.array(flat, dtype=np.intp).reshape(table.shape)
     made = calls >= 0
     if (made[:, 1:] & ~made[:, :-1]).any():
@@ -179,8 +196,7 @@ def place_checks(
             "checks must hold what was said of each call, of the shape of called, "
             f"{calls.shape}, or that and the number of checks; got {table.shape}."
         )
-    table = table.reshape(*calls.shape, -1)
-    _check_count(table, n_checks)
+    table = _count_checks(table, n_checks)
     _check_of_calls(np.isfinite(table).any(axis=2), calls, "checks", "NaN")
     rows, place = np.nonzero(calls >= 0)
     placed[rows, calls[rows, place]] = table[rows, place]

@@ -51,7 +51,7 @@ def align_costs(costs: Any, shape: tuple[int, int], models: np.ndarray) -> np.nd
     columns = model_names(costs, "costs")
     table = read_numbers(costs, "costs")
     if table.shape != tuple(shape):
-        way_out = "Prices per model belong in the constructor: costs=..."
+        way_out = "Prices per model belong in the constructor of a router: costs=..."
         named = set() if columns is None else set(columns)
         # If no name is shared, y probably has no names: then this hint would mislead.
         if named & set(models) and named != set(models):
@@ -230,7 +230,7 @@ def replace_known_costs(
     They are a table, a price per model, or a dict from names to money; ``NaN``, or a
     name that is missing, is unknown.
     """
-    if costs is None:
+    if costs is None or not len(expected):
         return expected
     named = as_mapping(costs, models)
     if isinstance(named, Mapping):
