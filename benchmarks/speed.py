@@ -108,9 +108,7 @@ class Untuned(BaseRouter):
         X = table.X.astype(np.float64)
         self.model_ = clone(self.model).fit(X, table.quality)
         self.cost_model_ = clone(self.cost_model).fit(X, table.costs)
-        self._training = TrainingTradeOff.from_estimates(
-            *self._estimate(table.X[:500])
-        )
+        self._training = TrainingTradeOff.from_estimates(*self._estimate(table.X[:500]))
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Judged",
-    "decider_of",
+    "extract_router",
+    "find_decider",
+    "find_models",
     "judge",
-    "models_of",
     "observe",
     "refuse_cascade",
-    "router_of",
 ]
 
 
@@ -55,7 +55,7 @@ class Judged:
         )
         return Judged(y, costs, quality, cost, self.models)
 
-    def curve(
+    def compute_curve(
         self, scope: Literal["mean", "query"] = "mean", sample_weight: Any = None
     ) -> RoutingCurve:
         """Sweep the budget over the estimates, as `routing_curve` does."""
@@ -69,12 +69,12 @@ class Judged:
 
 
 def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
-    """Let a fitted router, as in `router_of`, estimate queries with known outcomes.
+    """Let a router, as in `extract_router`, estimate queries with known outcomes.
 
     `costs` are (n_models,) or (n_queries, n_models); ``None`` takes the prices that the
     router was fitted on, or raises a ValueError that names the `user` of the costs.
     """
-    router = router_of(estimator)
+    router = extract_router(estimator)
     y, costs, models = observe(estimator, y, costs, user, X=X)
     quality, cost = np.hsplit(np.asarray(router.transform(X)), 2)
     if quality.shape != y.shape:
@@ -94,7 +94,7 @@ def observe(
     Costs are as in `judge`, but may stay unknown (``None``) if nothing needs them, that
     is if `user` is ``None``. `X` gives row labels only.
     """
-    y, spend, _, _, models = align(y, costs, models=models_of(estimator), X=X)
+    y, spend, _, _, models = align(y, costs, models=find_models(estimator), X=X)
     if models is None:
         models = make_default_names(y.shape[1])
     if spend is None:
@@ -106,7 +106,7 @@ def observe(
     return y, spend, models
 
 
-def router_of(estimator: Any) -> Any:
+def extract_router(estimator: Any) -> Any:
     """Find the router in an estimator, or the pipeline of the steps up to it.
 
     The estimator is a fitted router, a pipeline that ends in one or in a BudgetDecider
@@ -135,13 +135,13 @@ def refuse_cascade(estimator: Any) -> None:
         )
 
 
-def models_of(estimator: Any) -> Any:
+def find_models(estimator: Any) -> Any:
     """Return the models' names in the order of the decisions, if they are known."""
     # The router first: a decider that was fitted on plain arrays knows no names.
     return getattr(_find_router(estimator) or estimator, "models_", None)
 
 
-def decider_of(estimator: Any) -> BudgetDecider | None:
+def find_decider(estimator: Any) -> BudgetDecider | None:
     """Find the decider that ends a pipeline or search, if there is one."""
     last = _find_steps(estimator)[-1:]
     return last[0] if last and isinstance(last[0], BudgetDecider) else None

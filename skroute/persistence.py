@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from sklearn.pipeline import Pipeline
 
 from skroute._io.archive import CheckedArchive, pack
-from skroute._io.atomic import check_writable, replacing
+from skroute._io.atomic import check_writable, replace_file
 from skroute._io.objects import Decoder, Encoder
 from skroute._io.versions import list_libraries, parse_release
 from skroute._table.numbers import check_integer
@@ -93,7 +93,7 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
         content = pack(main, encoder.arrays, encoder.texts, MAX_BYTES)
     except ValueError as error:
         raise ValueError(f"the router cannot be saved: {error}.") from None
-    with replacing(file) as beside:
+    with replace_file(file) as beside:
         beside.write_bytes(content)
 
 
@@ -141,7 +141,9 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
         archive = CheckedArchive(file, max_bytes)
         main = archive.main
         written = _check_versions(main)
-        decoder = Decoder(archive.array, archive.text, archive.room, main["format"])
+        decoder = Decoder(
+            archive.read_array, archive.read_text, archive.room, main["format"]
+        )
         router = decoder.decode(main["router"])
         if not isinstance(router, _HOLDS):
             raise ValueError("it holds no router")

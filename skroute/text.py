@@ -124,7 +124,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         model = self._load()
         # An empty table still has the width of the model.
         if not texts:
-            return np.empty((0, self._width()), dtype=np.float32)
+            return np.empty((0, self._find_width()), dtype=np.float32)
         vectors = model.encode(
             texts,
             batch_size=batch_size,
@@ -147,10 +147,10 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         ndarray of shape (n_features,)
             ``embedding_0``, ``embedding_1``, ...
         """
-        names = [f"embedding_{i}" for i in range(self._width())]
+        names = [f"embedding_{i}" for i in range(self._find_width())]
         return np.array(names, dtype=object)
 
-    def _width(self) -> int:
+    def _find_width(self) -> int:
         model = self._load()
         # The second is its name before sentence-transformers 5.
         for name in ("get_embedding_dimension", "get_sentence_embedding_dimension"):

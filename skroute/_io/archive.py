@@ -173,7 +173,7 @@ class CheckedArchive:
         if not isinstance(self.main, dict):
             raise ValueError("its JSON is no object")
 
-    def array(self, number: int) -> np.ndarray:
+    def read_array(self, number: int) -> np.ndarray:
         """Read one of the arrays; its shape is checked before it is given room."""
         name = f"arrays/{number}.npy"
         content = self._read_content(name)
@@ -182,7 +182,7 @@ class CheckedArchive:
         except ValueError as error:
             raise ValueError(f"its member {name} is no array: {error}") from None
 
-    def text(self, number: int) -> str:
+    def read_text(self, number: int) -> str:
         """Read one of the long texts."""
         content = self._read_content(f"texts/{number}.txt")
         return content.decode("utf-8", "surrogatepass")

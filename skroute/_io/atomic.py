@@ -37,7 +37,7 @@ def check_writable(file: Path) -> None:
 
 
 @contextmanager
-def replacing(file: Path) -> Iterator[Path]:
+def replace_file(file: Path) -> Iterator[Path]:
     """Write beside the file, then put it in its place: never half of one.
 
     What was written is on the disk before it takes the place of the old file, so a

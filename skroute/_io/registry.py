@@ -84,13 +84,13 @@ def find_class(tag: str) -> Any:
 
 
 @cache
-def _tags() -> dict[type, str]:
+def _list_tags() -> dict[type, str]:
     return {find_class(tag): tag for tag in _CLASSES}
 
 
 def find_tag(kind: type) -> str | None:
     """Tag of a class; ``None`` for a class that is not in the table."""
-    return _tags().get(kind)
+    return _list_tags().get(kind)
 
 
 def check_object_state(tag: str, state: dict[str, Any]) -> None:

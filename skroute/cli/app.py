@@ -72,7 +72,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(
+def _read_global_options(
     version: Annotated[
         bool,
         typer.Option(
@@ -124,7 +124,7 @@ def demo(
     )
     router = RankingRouter(random_state=seed)
     y = pd.DataFrame(pool.quality[train], columns=pool.models)
-    with console.progress("Fitting"), single_threaded():
+    with console.show_progress("Fitting"), single_threaded():
         router.fit(pool.data[train], y, costs=pool.costs[train])
     save(router, out)
     best = best_single(pool.quality[train], pool.costs[train])
@@ -133,7 +133,7 @@ def demo(
     routed = decide(load(out), pool.data[test], rule)
     routed.insert(1, "prompt", pool.prompts[test])
     chosen = pd.Index(pool.models).get_indexer(routed["model"])
-    console.heading(
+    console.print_heading(
         f"{len(test)} held-out queries, routed for half of what "
         f"{pool.models[best]} costs; the first {_N_SHOWN}:"
     )
@@ -228,7 +228,7 @@ def fit(
         router.set_params(costs=costs)
         costs = None
     fitted: Any = router
-    with console.progress("Fitting"):
+    with console.show_progress("Fitting"):
         if data.data is None:
             encoder = fit_encoder(data.prompts, seed)
             router.fit(encoder.transform(data.prompts), y, costs=costs)
@@ -338,7 +338,7 @@ def route(
                 f"{asked.n_calls:,} rows are calls on {len(table):,} queries; each "
                 "query is routed once."
             )
-    for remark in routed.remarks(saved, X, rule, prompts):
+    for remark in routed.find_remarks(saved, X, rule, prompts):
         console.note(remark)
     if form is None and out is not None and out.suffix.lower() == ".jsonl":
         form = Format.jsonl
@@ -369,7 +369,7 @@ def _print_content(data: Bunch, name: str, test_size: float) -> int:
 def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
     from skroute.evaluation import compare_routers
 
-    with console.progress("Comparing routers") as progress:
+    with console.show_progress("Comparing routers") as progress:
         return compare_routers(
             X,
             data.quality,

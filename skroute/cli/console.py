@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from skroute._io.atomic import check_writable, replacing
+from skroute._io.atomic import check_writable, replace_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def write_bytes(content: bytes, out: Path | None) -> None:
     if out is None or is_stdout(out):
         typer.echo(content, nl=False)
         return
-    with replacing(out) as file:
+    with replace_file(out) as file:
         file.write_bytes(content)
 
 
@@ -107,7 +107,7 @@ def print_comparison(comparison: Comparison, cost_note: str) -> None:
         table.add_row(result.name, *(cells[name] for name in columns), style=style)
     n_splits = len(comparison.seeds)
     splits = "1 split" if n_splits == 1 else f"{n_splits} splits, ± standard error"
-    heading(f"Routers compared ({splits}; {cost_note})")
+    print_heading(f"Routers compared ({splits}; {cost_note})")
     output.print(table)
     legend = Table.grid(padding=(0, 2))
     for name in columns:
@@ -136,7 +136,7 @@ def print_budgets(comparison: Comparison) -> None:
             ratio = paid / limit if limit > 0 else math.nan
             cells += [_format(paid, money), _format(ratio, ".0%")]
         table.add_row(result.name, *cells)
-    heading(
+    print_heading(
         "Mean cost spent for each budget (0%: cheapest calls, 100%: most expensive)"
     )
     output.print(table)
@@ -153,7 +153,7 @@ def tabulate_routed(routed: pd.DataFrame) -> Table:
     return table
 
 
-def heading(text: str) -> None:
+def print_heading(text: str) -> None:
     """Print a heading between empty lines."""
     output.print()
     output.print(text, style="bold")
@@ -161,7 +161,7 @@ def heading(text: str) -> None:
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+def show_progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar on stderr if that is a terminal.
 
     Yields a function to call with a label, the number of finished steps and of all.

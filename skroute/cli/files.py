@@ -12,13 +12,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
 from skroute import persistence
-from skroute._io.atomic import replacing
+from skroute._io.atomic import replace_file
 from skroute._io.npy import read_npy
 from skroute._table.texts import clean_text
 from skroute.base import BaseRouter
 from skroute.cli import console
 from skroute.datasets import read_table
-from skroute.datasets.queries import Queries, read_vectors, table_format
+from skroute.datasets.queries import Queries, find_format, read_vectors
 from skroute.datasets.queries import read_queries as read_table_queries
 from skroute.decision import BudgetDecider
 
@@ -36,7 +36,7 @@ def save(router: Any, file: Path) -> None:
             persistence.save(router, written)
             console.write_bytes(written.read_bytes(), file)
     elif _is_pickle(file):
-        with replacing(file) as beside:
+        with replace_file(file) as beside:
             joblib.dump(router, beside)
     else:
         persistence.save(router, file)
@@ -102,7 +102,7 @@ def read_queries(source: str) -> Queries:
     file = Path(source)
     if source == "-":
         queries = Queries(_read_lines(sys.stdin.buffer, source))
-    elif table_format(file) is None:
+    elif find_format(file) is None:
         with file.open("rb") as stream:
             queries = Queries(_read_lines(stream, source))
     else:
@@ -131,7 +131,7 @@ def embed_queries(
             "this router was fitted on embeddings: give those of the queries with "
             "--embeddings E.npy."
         )
-    if source and not embeddings.is_file() and table_format(Path(source)) is not None:
+    if source and not embeddings.is_file() and find_format(Path(source)) is not None:
         X = read_vectors(Path(source), str(embeddings))
     else:
         try:

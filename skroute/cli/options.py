@@ -69,7 +69,7 @@ class Table:
         return data
 
 
-def _option(
+def _make_option(
     name: str, kind: Any, help_: str, metavar: str | None = None, default: Any = None
 ) -> Parameter:
     """Declare an option; keyword-only, so that required ones may follow it."""
@@ -77,8 +77,8 @@ def _option(
     return Parameter(name, _BY_NAME, default=default, annotation=declared)
 
 
-def _column(name: str, help_: str) -> Parameter:
-    return _option(name, str | None, f"{help_} Dots lead into objects.", "COLUMN")
+def _make_column_option(name: str, help_: str) -> Parameter:
+    return _make_option(name, str | None, f"{help_} Dots lead into objects.", "COLUMN")
 
 
 _TABLE = Parameter(
@@ -97,39 +97,41 @@ _TABLE = Parameter(
     ],
 )
 _TABLE_OPTIONS = [
-    _option(
+    _make_option(
         "embeddings",
         str | None,
         "Embeddings of the prompts: a file, row by row, as numpy.save writes it, or a "
         "column of vectors.",
         "E.npy|COLUMN",
     ),
-    _option(
+    _make_option(
         "prices",
         Path | None,
         "Price per call of every model, for a table without cost columns.",
         "PRICES.json",
     ),
-    _option(
+    _make_option(
         "token_price",
         list[str] | None,
         "Money per input and per output token of a model, such as "
         "gpt-4o=2.5e-6,1e-5, for a table that counts tokens; once for each model.",
         "MODEL=IN,OUT",
     ),
-    _option("models", str | None, "Models to read (columns, or names); all.", "A,B"),
-    _option(
+    _make_option(
+        "models", str | None, "Models to read (columns, or names); all.", "A,B"
+    ),
+    _make_option(
         "rename",
         list[str] | None,
         "Another name for a model; several may become one. May be repeated.",
         "OLD=NEW",
     ),
-    _column("query", "Long tables: the column that tells queries apart."),
-    _column("model", "Long tables: the column of the models' names."),
-    _column("quality", "Long tables: the column of the qualities."),
-    _column("cost", "Long tables: the column of the money per call."),
-    _column("prompt", "The column of the queries' texts."),
-    _option(
+    _make_column_option("query", "Long tables: the column that tells queries apart."),
+    _make_column_option("model", "Long tables: the column of the models' names."),
+    _make_column_option("quality", "Long tables: the column of the qualities."),
+    _make_column_option("cost", "Long tables: the column of the money per call."),
+    _make_column_option("prompt", "The column of the queries' texts."),
+    _make_option(
         "duplicates",
         Duplicates,
         "Where a model was called on a query more than once, or rows repeat a prompt.",
@@ -137,26 +139,26 @@ _TABLE_OPTIONS = [
     ),
 ]
 _RULE_OPTIONS = [
-    _option("budget", float | None, "Money; --scope says what it limits."),
-    _option(
+    _make_option("budget", float | None, "Money; --scope says what it limits."),
+    _make_option(
         "scope",
         Scope | None,
         "mean (the default): average per query over the traffic; query: cap for each "
         "one; batch: total of this call.",
     ),
-    _option(
+    _make_option(
         "min_quality",
         str | None,
         "Mean quality to reach at the least cost: a number, or a share of the best "
         "single model's such as 95%.",
     ),
-    _option(
+    _make_option(
         "price", float | None, "Shadow price: quality that one unit of money is worth."
     ),
-    _option(
+    _make_option(
         "tolerance", float | None, "Quality that may be given up for a cheaper model."
     ),
-    _option(
+    _make_option(
         "on_infeasible",
         OnInfeasible | None,
         "Where nothing fits the budget: an error (raise, the default), or the cheapest "
@@ -165,7 +167,7 @@ _RULE_OPTIONS = [
 ]
 
 
-def _replacing(
+def _replace_argument(
     argument: str, parameters: Sequence[Parameter], make: Callable[..., Any]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace an argument of a command by options, from which it is made."""
@@ -216,8 +218,8 @@ def _make_rule(min_quality: str | None, **options: Any) -> dict[str, Any]:
     }
 
 
-with_table = _replacing("table", [_TABLE, *_TABLE_OPTIONS], _make_table)
-with_rule = _replacing("rule", _RULE_OPTIONS, _make_rule)
+with_table = _replace_argument("table", [_TABLE, *_TABLE_OPTIONS], _make_table)
+with_rule = _replace_argument("rule", _RULE_OPTIONS, _make_rule)
 
 
 def _split_option(option: str, text: str) -> tuple[str, str]:

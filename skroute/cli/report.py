@@ -54,7 +54,7 @@ def report(
         outcomes, split, fitted = _fit_routers(data, seed, test_size, peers)
         test = split.test
         shown = data.prompts if prompts else None
-        with console.progress("Writing"):
+        with console.show_progress("Writing"):
             html = write_report(
                 fitted.pop(_ROUTER),
                 split.X_test,
@@ -97,7 +97,7 @@ def _fit_routers(
     routers = default_routers(random_state=seed)
     fitted = {}
     names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)
-    with console.progress("Fitting") as progress, single_threaded():
+    with console.show_progress("Fitting") as progress, single_threaded():
         for done, name in enumerate(names):
             progress(name, done, len(names))
             fitted[name] = split.fit(routers[name])

@@ -82,7 +82,7 @@ def decide(
     return routed.assign(**{name: why[name].to_numpy() for name in _REASONS})
 
 
-def remarks(
+def find_remarks(
     saved: SavedRouter, X: Any, given: dict[str, Any], prompts: list[str] | None
 ) -> Iterator[str]:
     """Yield what may be a mistake: prompts without text, a budget that is too large."""

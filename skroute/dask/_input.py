@@ -43,7 +43,7 @@ def is_collection(value: Any) -> bool:
     return bool(is_dask_collection(value))
 
 
-def current_client(client: Any, user: str) -> Any:
+def find_client(client: Any, user: str) -> Any:
     """Find the client to fit with: the one given, or the current one."""
     distributed = require("distributed", user, "dask")
     if client is None:
@@ -97,16 +97,18 @@ def check_partitioned_table(
         _check_outcomes,
         columns["y"],
         n_rows,
-        _announced_columns(y),
+        _list_announced_columns(y),
         labelled,
         *(columns[name] for name in labelled),
     )
     costs, weights = map(columns.get, given)
     outcomes = check_outcomes_of(router, models, quality, costs, weights, rows)
     # Widths and names of the features are those of every partition.
-    head = rows.get(rows.apply(_head, columns["X"].parts[0]))
+    head = rows.get(rows.apply(_take_head, columns["X"].parts[0]))
     check_vectors(router, head, reset=True)
-    queries = rows.map(_check_embeddings, columns["X"], n_rows, _announced_columns(X))
+    queries = rows.map(
+        _check_embeddings, columns["X"], n_rows, _list_announced_columns(X)
+    )
     return keep_table(router, models, queries, outcomes), rows
 
 
@@ -115,7 +117,7 @@ def _compute_partitions(
 ) -> tuple[dict[str, Column], Partitions]:
     """Compute tables of the same rows in each partition, and leave out empty ones."""
     queries = tables["X"]
-    n_parts = len(partitions(queries))
+    n_parts = len(list_partitions(queries))
     if n_parts > _MANY_PARTITIONS:
         warnings.warn(
             f"X has {n_parts:,} partitions, and a fit runs some 70 tasks for each of "
@@ -123,7 +125,7 @@ def _compute_partitions(
             "larger partitions, of some thousand to a hundred thousand queries.",
             stacklevel=find_caller_level(),
         )
-    parts = {name: client.compute(partitions(tables[name])) for name in tables}
+    parts = {name: client.compute(list_partitions(tables[name])) for name in tables}
     lengths = {
         name: [int(size) for size in table.chunks[0]]
         if is_array(table)
@@ -185,17 +187,17 @@ def is_array(table: Any) -> bool:
     return hasattr(table, "chunks")
 
 
-def partitions(table: Any) -> list[Any]:
+def list_partitions(table: Any) -> list[Any]:
     """List the partitions, from the first row to the last."""
     parts = table.to_delayed()
     return list(parts.ravel()) if isinstance(parts, np.ndarray) else list(parts)
 
 
-def _head(part: Any) -> Any:
+def _take_head(part: Any) -> Any:
     return part[:1]
 
 
-def _announced_columns(table: Any) -> list[str] | int:
+def _list_announced_columns(table: Any) -> list[str] | int:
     """Give the columns that a collection announces: their names, or how many."""
     if hasattr(table, "columns"):
         return [str(column) for column in table.columns]
@@ -251,10 +253,10 @@ def _check_part(part: Any, name: str, n_rows: int, announced: list[str] | int) -
             f"announces {(n_rows, width)}: its partitions must all have the same "
             "columns, and its chunks or meta must tell them."
         )
-    if not isinstance(announced, int) and _announced_columns(part) != announced:
+    found = _list_announced_columns(part)
+    if not isinstance(announced, int) and found != announced:
         raise ValueError(
-            f"{name} has a partition with the columns "
-            f"{format_names(_announced_columns(part))}, and the collection announces "
-            f"{format_names(announced)}: its partitions must all have the same columns "
-            "in one order."
+            f"{name} has a partition with the columns {format_names(found)}, and the "
+            f"collection announces {format_names(announced)}: its partitions "
+            "must all have the same columns in one order."
         )

@@ -75,7 +75,7 @@ class Partitions(Executor):
             function=function,
             places=places,
             constants=[None if i in places else v for i, v in enumerate(arguments)],
-            key=_task_name(function),
+            key=_name_task(function),
             pure=False,
         )
         return Column(parts)
@@ -144,7 +144,7 @@ class Partitions(Executor):
         return join(fetch(self.client, column.parts))
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        key = f"{_task_name(function)}-{uuid4().hex}"
+        key = f"{_name_task(function)}-{uuid4().hex}"
         return self.client.submit(
             _call_unless_refused, function, *arguments, key=key, pure=False
         )
@@ -229,7 +229,7 @@ def _call_unless_refused(function: Callable[..., Any], *arguments: Any) -> Any:
         with single_threaded():
             return function(*arguments)
     except (TypeError, ValueError) as error:
-        _logger.debug("%s was refused its rows", _task_name(function), exc_info=True)
+        _logger.debug("%s was refused its rows", _name_task(function), exc_info=True)
         return _Refused(error.with_traceback(None))
 
 
@@ -245,6 +245,6 @@ def _number_rows(part: np.ndarray, start: int) -> np.ndarray:
     return np.arange(start, start + len(part))
 
 
-def _task_name(function: Callable[..., Any]) -> str:
+def _name_task(function: Callable[..., Any]) -> str:
     """Name the tasks as the dashboard shows them."""
     return "skroute-" + getattr(function, "__name__", "step").strip("_")

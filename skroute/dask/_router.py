@@ -13,13 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._decide.rule import Rule, check_top_k
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
-from skroute.dask._input import check_partitioned_table, current_client, is_collection
+from skroute.dask._input import check_partitioned_table, find_client, is_collection
 from skroute.dask._partitions import Column, Partitions, fetch
 from skroute.dask._serving import call_lazily, route_lazily
 from skroute.ranking import RankingRouter
 
 
-def _lazily(lazy: Callable[..., Any]) -> Any:
+def _make_lazy(lazy: Callable[..., Any]) -> Any:
     """Make a method that answers Dask collections, and tables in memory as its parent.
 
     The name, the signature and the docstring are those of the parent's method.
@@ -42,7 +42,9 @@ def _lazily(lazy: Callable[..., Any]) -> Any:
     return method
 
 
-def _numbers(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> Any:
+def _make_lazy_numbers(
+    name: str, n_columns: int | None = 1, dtype: Any = np.float64
+) -> Any:
     """Make a lazy method of `n_columns` for each model; ``None`` makes a vector."""
 
     def lazy(self: DaskRankingRouter, X: Any) -> Any:
@@ -50,7 +52,7 @@ def _numbers(name: str, n_columns: int | None = 1, dtype: Any = np.float64) -> A
         return call_lazily(self.to_local(), name, X, width, dtype)
 
     lazy.__name__ = name
-    return _lazily(lazy)
+    return _make_lazy(lazy)
 
 
 class DaskRankingRouter(RankingRouter):
@@ -239,13 +241,13 @@ colsample_bytree, tie_gain, n_landmarks, cv
         router.__dict__.update(state)
         return router
 
-    decision_function = _numbers("decision_function")
-    predict_quality = _numbers("predict_quality")
-    predict_cost = _numbers("predict_cost")
-    transform = _numbers("transform", 2)
-    predict = _numbers("predict", None, np.intp)
+    decision_function = _make_lazy_numbers("decision_function")
+    predict_quality = _make_lazy_numbers("predict_quality")
+    predict_cost = _make_lazy_numbers("predict_cost")
+    transform = _make_lazy_numbers("transform", 2)
+    predict = _make_lazy_numbers("predict", None, np.intp)
 
-    @_lazily
+    @_make_lazy
     def route(
         self,
         X: Any,
@@ -281,7 +283,7 @@ colsample_bytree, tie_gain, n_landmarks, cv
     def _fit_partitions(
         self, X: Any, y: Any, costs: Any, outcome_weight: Any, groups: Any
     ) -> tuple[Column, Partitions]:
-        client = current_client(self.client, f"{type(self).__name__}.fit")
+        client = find_client(self.client, f"{type(self).__name__}.fit")
         for name in set(vars(self)) - set(self.get_params(deep=False)):
             delattr(self, name)
         table, rows = check_partitioned_table(self, client, X, y, costs, outcome_weight)

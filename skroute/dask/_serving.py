@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skroute._decide.candidates import check_available, check_caps, is_per_query
-from skroute.dask._input import check_columns, is_array, is_collection, partitions
+from skroute.dask._input import check_columns, is_array, is_collection, list_partitions
 from skroute.ranking import RankingRouter
 
 
@@ -58,7 +58,7 @@ def call_lazily(
     import dask.array as da
 
     check_columns(X, "X")
-    queries = partitions(X)
+    queries = list_partitions(X)
     # Data frames do not know the rows of their partitions.
     sizes = list(X.chunks[0]) if is_array(X) else [np.nan] * len(queries)
     each = each or {}
@@ -77,7 +77,7 @@ def call_lazily(
 def _split(value: Any, sizes: list[float]) -> Iterator[Any]:
     """Split an argument into the rows of each partition of the queries."""
     if is_collection(value):
-        parts = partitions(value)
+        parts = list_partitions(value)
         if len(parts) != len(sizes):
             raise ValueError(
                 f"a collection of one value per query must have the {len(sizes)} "

@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 
 from skroute._table.duplicates import count_duplicate_prompts
 from skroute._table.names import format_names
-from skroute.datasets._columns import object_array
+from skroute.datasets._columns import make_object_array
 from skroute.datasets._prices import read_prices
 from skroute.datasets._raw import RawTable
 
@@ -53,7 +53,7 @@ def make_bunch(
     """
     n_cells = (int(cell.max()) // len(models) + 1) * len(models)
     quality = _average(quality, cell, n_cells).reshape(-1, len(models))
-    names, prices, unit = object_array(models), table.options.prices, "unknown"
+    names, prices, unit = make_object_array(models), table.options.prices, "unknown"
     if costs is not None:
         costs = _average(costs, cell, n_cells).reshape(quality.shape)
         is_counted = table.options.token_prices is not None

@@ -32,16 +32,16 @@ _MODEL_KEYS = (*COLUMNS["model"], "model_id", "llm", "engine", "deployment", "pr
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
-def table_in_memory(table: Any, max_bytes: int = MAX_BYTES) -> Columns:
+def read_in_memory(table: Any, max_bytes: int = MAX_BYTES) -> Columns:
     """Take the columns out of a table that is not a file."""
     if hasattr(table, "iloc"):
-        columns = pandas_columns(table)
+        columns = read_pandas(table)
     elif hasattr(table, "get_columns"):
         columns = [(series.name, _read_polars(series)) for series in table]
     elif isinstance(table, Mapping):
         columns = [(str(key), _as_array(values)) for key, values in table.items()]
     elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
-        columns = record_columns(table, max_bytes)
+        columns = read_records(table, max_bytes)
     else:
         raise TypeError(
             "table must be a pandas or polars DataFrame (collect a LazyFrame first), "
@@ -59,7 +59,7 @@ def table_in_memory(table: Any, max_bytes: int = MAX_BYTES) -> Columns:
     return columns
 
 
-def pandas_columns(frame: Any) -> Columns:
+def read_pandas(frame: Any) -> Columns:
     """Take the columns out of a pandas DataFrame; its index is ignored."""
     types = require("pandas", "a DataFrame").api.types
     columns = []
@@ -82,7 +82,7 @@ def pandas_columns(frame: Any) -> Columns:
     return columns
 
 
-def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Columns:
+def read_records(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Columns:
     """Turn records, such as the lines of a JSON file, into columns.
 
     What a record lacks is missing there. Records with a mapping ``scores`` from model
@@ -122,7 +122,7 @@ def record_columns(records: Sequence[Any], max_bytes: int = MAX_BYTES) -> Column
 
 
 def _gather(records: Sequence[Any], names: Iterable[str]) -> Columns:
-    return [(str(n), object_array([r.get(n) for r in records])) for n in names]
+    return [(str(n), make_object_array([r.get(n) for r in records])) for n in names]
 
 
 def _check_room(n_rows: int, n_columns: int, max_bytes: int) -> None:
@@ -156,7 +156,7 @@ def check_unique(names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def object_array(values: Sequence[Any]) -> np.ndarray:
+def make_object_array(values: Sequence[Any]) -> np.ndarray:
     """Put values of any kind, sequences too, into an array with one axis."""
     cells = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
@@ -165,7 +165,9 @@ def object_array(values: Sequence[Any]) -> np.ndarray:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    array = values if isinstance(values, np.ndarray) else object_array(list(values))
+    array = (
+        values if isinstance(values, np.ndarray) else make_object_array(list(values))
+    )
     return array if array.dtype.kind in "biufO" else array.astype(object)
 
 
@@ -174,7 +176,7 @@ def _read_polars(series: Any) -> np.ndarray:
         return np.asarray(series.to_numpy())
     if series.dtype.is_numeric():
         return np.asarray(series.to_numpy(), dtype=np.float64)
-    return object_array(series.to_list())
+    return make_object_array(series.to_list())
 
 
 def is_missing(value: Any) -> bool:
@@ -241,7 +243,7 @@ def to_answers(values: np.ndarray) -> np.ndarray:
     A number is written alike in a column of numbers and in one of texts, in which it
     stands beside words.
     """
-    return object_array([_write_answer(cell) for cell in values.tolist()])
+    return make_object_array([_write_answer(cell) for cell in values.tolist()])
 
 
 def _write_answer(cell: Any) -> str | None:
@@ -272,7 +274,7 @@ def find_values(found: Mapping[str, np.ndarray], name: str) -> np.ndarray | None
             continue
         cells = [_follow(cell, parts[n_outer:]) for cell in column.tolist()]
         if any(cell is not None for cell in cells):
-            return object_array(cells)
+            return make_object_array(cells)
     return None
 
 

@@ -17,8 +17,8 @@ from skroute.datasets._columns import (
     MAX_BYTES,
     Columns,
     check_unique,
-    pandas_columns,
-    record_columns,
+    read_pandas,
+    read_records,
 )
 from skroute.datasets._published import read_pinned_pickle
 from skroute.datasets._schemas import (
@@ -66,7 +66,7 @@ def read_columns(
     it looks like. Those that `is_dropped` names are left out. A file that is damaged,
     of another format, or unpacked larger than `max_bytes` is a ``ValueError``.
     """
-    kind = table_format(path)
+    kind = find_format(path)
     if kind is None:
         raise ValueError(
             f"path must end in {', '.join(_FORMATS)}; got {path.name!r}. Save the "
@@ -80,7 +80,7 @@ def read_columns(
     try:
         _check_size(path.stat().st_size, max_bytes)
         if kind == "pickle":
-            columns = pandas_columns(read_pinned_pickle(path))
+            columns = read_pandas(read_pinned_pickle(path))
         elif kind == "parquet":
             columns = _read_parquet(path, max_bytes)
         elif kind == "csv":
@@ -88,7 +88,7 @@ def read_columns(
         else:
             content = _unpack(path, max_bytes).getvalue().decode("utf-8-sig")
             records = _read_json(content) if kind == "json" else _read_jsonl(content)
-            columns = record_columns(records, max_bytes)
+            columns = read_records(records, max_bytes)
         names = [name for name, _ in columns]
         check_unique(names)
     except UnsafePickleError:
@@ -101,7 +101,7 @@ def read_columns(
     return [(n, values) for n, values in columns if not is_dropped(n, names)]
 
 
-def table_format(path: Path) -> str | None:
+def find_format(path: Path) -> str | None:
     """Tell the format of a table file by its ending; ``None`` for other files."""
     name = path.name.lower()
     return next((kind for end, kind in _FORMATS.items() if name.endswith(end)), None)
@@ -165,7 +165,7 @@ def _read_csv(content: io.BytesIO, text: Collection[str]) -> Columns:
             "comma."
         )
     frame.columns = names
-    return pandas_columns(frame)
+    return read_pandas(frame)
 
 
 def _find_dialect(sample: bytes) -> dict[str, str]:
@@ -191,7 +191,7 @@ def _read_parquet(path: Path, max_bytes: int) -> Columns:
                 _check_size(size, max_bytes)
                 batches.append(batch)
             table = pyarrow.Table.from_batches(batches, file.schema_arrow)
-        return pandas_columns(table.to_pandas())
+        return read_pandas(table.to_pandas())
     except (ValueError, MemoryError):
         raise
     except Exception as error:

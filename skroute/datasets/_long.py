@@ -20,11 +20,11 @@ from skroute.datasets._bunch import CHECK_HINT, make_bunch, refuse_negative_cost
 from skroute.datasets._columns import (
     is_missing,
     is_nested,
-    object_array,
+    make_object_array,
     to_answers,
     to_numbers,
 )
-from skroute.datasets._prices import holds_tokens, long_token_costs
+from skroute.datasets._prices import compute_long_token_costs, holds_tokens
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import COLUMNS, find_checks, find_first, normalize
 from skroute.datasets._vectors import read_embeddings
@@ -76,7 +76,7 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
         quality=quality,
         costs=costs,
         cost_column=cost,
-        queries=object_array(
+        queries=make_object_array(
             [clean_text(q) if isinstance(q, str) else q for q in queries]
         ),
         prompts=_take_one_each(prompt, found, row, queries) if prompt else None,
@@ -132,7 +132,7 @@ def _read_costs(
                 f"token_prices computes costs, but cost={names.cost!r} names a column "
                 "of them: give one of them."
             )
-        return None, long_token_costs(table, renamed, called)
+        return None, compute_long_token_costs(table, renamed, called)
     cost = names.cost or find_first(COLUMNS["cost"], table.found)
     if cost is None:
         return None, None

@@ -50,7 +50,7 @@ def read_prices(prices: Any, models: np.ndarray) -> np.ndarray:
     return check_prices(prices, models, "prices")
 
 
-def long_token_costs(
+def compute_long_token_costs(
     table: RawTable, renamed: Mapping[str, str], called: Sequence[str]
 ) -> np.ndarray:
     """Compute the money of each call of a long table, ``NaN`` without its counts.
@@ -83,10 +83,10 @@ def holds_tokens(name: str) -> bool:
     return normalize(name) in outer.union(*_PAIRS)
 
 
-def wide_token_costs(table: RawTable, renamed: Mapping[str, str]) -> np.ndarray:
+def compute_wide_token_costs(table: RawTable, renamed: Mapping[str, str]) -> np.ndarray:
     """Compute the money of each call of a wide table, (n_queries, n_models).
 
-    As `long_token_costs`, from columns such as ``<model>|prompt_tokens``.
+    As `compute_long_token_costs`, from columns such as ``<model>|prompt_tokens``.
     """
     found = table.found
     prices = _find_prices(table.options.token_prices, renamed)

@@ -14,7 +14,7 @@ from skroute.datasets._columns import (
     Columns,
     find_values,
     list_paths,
-    table_in_memory,
+    read_in_memory,
 )
 from skroute.datasets._files import as_path, read_columns
 from skroute.datasets._schemas import TEXT_COLUMNS, suggest
@@ -91,7 +91,7 @@ class RawTable:
             self.columns = read_columns(file, names, options.max_bytes)
         else:
             self.source = type(table).__name__
-            self.columns = table_in_memory(table, options.max_bytes)
+            self.columns = read_in_memory(table, options.max_bytes)
         self.found = dict(self.columns)
         self.has = _describe(self.columns)
 

@@ -17,12 +17,12 @@ from skroute.datasets._bunch import CHECK_HINT, make_bunch, refuse_negative_cost
 from skroute.datasets._columns import (
     is_missing,
     is_nested,
-    object_array,
+    make_object_array,
     to_answers,
     to_numbers,
     to_texts,
 )
-from skroute.datasets._prices import TOKEN_ENDINGS, wide_token_costs
+from skroute.datasets._prices import TOKEN_ENDINGS, compute_wide_token_costs
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import (
     ANSWER_ENDING,
@@ -231,7 +231,7 @@ def _read_costs(
 ) -> np.ndarray | None:
     """Read the costs of the models, or compute them from tokens."""
     if table.options.token_prices is not None:
-        return wide_token_costs(table, renamed)
+        return compute_wide_token_costs(table, renamed)
     measured = {m: to_numbers(n, table.found[n], _HINT) for m, n in priced.items()}
     if not measured:
         return None
@@ -273,7 +273,7 @@ def _read_answers(
     _refuse_ghosts(table, columns, renamed, "answer")
     if not set(columns) & set(renamed):
         return None
-    none = object_array([None] * len(table.columns[0][1]))
+    none = make_object_array([None] * len(table.columns[0][1]))
     return np.column_stack(
         [
             to_answers(table.found[columns[name]]) if name in columns else none

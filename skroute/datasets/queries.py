@@ -11,14 +11,14 @@ import numpy as np
 
 from skroute._table.texts import clean_text, is_chat, read_text
 from skroute.datasets._columns import is_missing
-from skroute.datasets._files import table_format
+from skroute.datasets._files import find_format
 from skroute.datasets._long import find_prompts
 from skroute.datasets._raw import RawTable, ReadOptions
 from skroute.datasets._read import TABLE_TEXTS, read_table
 from skroute.datasets._schemas import COLUMNS, find_first
 from skroute.datasets._vectors import read_embeddings
 
-__all__ = ["Queries", "read_queries", "read_vectors", "table_format"]
+__all__ = ["Queries", "find_format", "read_queries", "read_vectors"]
 
 
 class Queries(NamedTuple):

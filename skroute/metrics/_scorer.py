@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skroute._judged import decider_of, judge, observe, refuse_cascade, router_of
+from skroute._judged import extract_router, find_decider, judge, observe, refuse_cascade
 from skroute._table.names import check_rows
 from skroute.exceptions import IgnoredDeciderWarning, find_caller_level
 from skroute.metrics import _choices, _curve_metrics
@@ -145,8 +145,8 @@ class RoutingScorer:
     ) -> float:
         """Score a fitted router, or a pipeline of one, on queries it did not see.
 
-        The estimator may be whatever `router_of` finds a router in. The score is the
-        metric, negated where lower is better.
+        The estimator may be whatever `extract_router` finds a router in. The score is
+        the metric, negated where lower is better.
         """
         refuse_cascade(estimator)
         check_rows(X=X, y_true=y_true, sample_weight=sample_weight)
@@ -175,7 +175,7 @@ class RoutingScorer:
         self, estimator: Any, X: Any, y: Any, costs: Any, sample_weight: Any
     ) -> float:
         """Judge a router at every budget."""
-        rule = decider_of(estimator)
+        rule = find_decider(estimator)
         limits = () if rule is None else (rule.budget, rule.min_quality, rule.price)
         ruled = any(limit is not None for limit in limits)
         if rule is not None and (ruled or rule.tolerance != 0):
@@ -188,7 +188,7 @@ class RoutingScorer:
                 stacklevel=find_caller_level(),
             )
         judged = judge(estimator, X, y, costs, _find_name(self.metric))
-        curve = judged.curve(self.scope, sample_weight)
+        curve = judged.compute_curve(self.scope, sample_weight)
         value = self.metric(curve, **self.kwargs)
         if _unwrap_partial(self.metric) is _curve_metrics.quality_neutral_cost:
             # Calling the best single model for every query is always possible.
@@ -208,7 +208,7 @@ class RoutingScorer:
         y, costs, _ = observe(estimator, y, costs, user)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if not hasattr(estimator, "predict"):  # a pipeline whose decider is left out
-            estimator = router_of(estimator)
+            estimator = extract_router(estimator)
         choice = estimator.predict(X)
         return self.metric(y, choice, costs=costs, **weights, **self.kwargs)
 

@@ -15,7 +15,7 @@ from skroute.plotting.style import (
     escape_label,
     is_marked,
     make_axes,
-    model_colors,
+    make_model_colors,
     order_by_cost,
     override_style,
     set_unique_ids,
@@ -206,7 +206,7 @@ class CallShareDisplay:
         """
         judged = judge(estimator, X, y, costs, cls.__name__)
         display = cls(
-            judged.curve(scope),
+            judged.compute_curve(scope),
             oracle=oracle_curve(judged.y, judged.costs, scope=scope),
             name=name or type(estimator).__name__,
         )
@@ -290,7 +290,7 @@ def _stack_shares(
     """
     if oracle is None:
         oracle = np.zeros(len(curve.models))
-    order, colors = order_by_cost(curve), model_colors(curve)
+    order, colors = order_by_cost(curve), make_model_colors(curve)
     rare = (np.maximum(share.max(axis=0), oracle) < _RARE)[order]
     rare[-1] = False  # The picture is about the strongest model: it has its own band.
     groups = [order[rare]] if rare.sum() > 1 else []

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skroute._judged import models_of, router_of
+from skroute._judged import extract_router, find_models
 from skroute._table.alignment import align, check_given
 from skroute.metrics import top2_margin
 from skroute.plotting.style import (
@@ -15,9 +15,9 @@ from skroute.plotting.style import (
     ROUTER,
     draw_legend,
     escape_label,
+    iterate_styles,
     make_axes,
     override_style,
-    router_styles,
 )
 
 
@@ -97,7 +97,7 @@ class MarginDisplay:
             true, label="true", color=BAD, linestyle="--", linewidth=1.8
         )
         style = {"linewidth": 2.2, "gid": ROUTER, "label": label}
-        style |= next(router_styles(ax))
+        style |= next(iterate_styles(ax))
         self.predicted_line_ = ax.ecdf(
             predicted, **override_style(style, kwargs, Line2D)
         )
@@ -142,8 +142,8 @@ class MarginDisplay:
         MarginDisplay
             The display, drawn.
         """
-        router = router_of(estimator)
-        y, *_ = align(y, models=models_of(router), X=X)
+        router = extract_router(estimator)
+        y, *_ = align(y, models=find_models(router), X=X)
         quality, _ = np.hsplit(np.asarray(router.transform(X)), 2)
         name = name or type(estimator).__name__
         return cls.from_predictions(y, quality, name=name, ax=ax, **kwargs)

@@ -15,9 +15,9 @@ from skroute.plotting.style import (
     draw_legend,
     escape_label,
     find_routers,
+    iterate_styles,
     make_axes,
     override_style,
-    router_styles,
 )
 
 
@@ -98,7 +98,7 @@ class RoutingCurveDisplay:
         curve, best = self.curve, self.curve.best_single
         # Other displays may have drawn on these axes before.
         routers, (others, _) = find_routers(ax), ax.get_legend_handles_labels()
-        styles = router_styles(ax)
+        styles = iterate_styles(ax)
         self.oracle_line_ = None
         if self.oracle is not None:
             style = {"color": MUTED, "linestyle": "--", "linewidth": 1.2}
@@ -208,10 +208,10 @@ class RoutingCurveDisplay:
         """
         judged = judge(estimator, X, y, costs, cls.__name__)
         display = cls(
-            judged.curve(scope),
+            judged.compute_curve(scope),
             oracle=oracle_curve(judged.y, judged.costs, scope=scope),
             peers={
-                peer: judge(other, X, y, costs, cls.__name__).curve(scope)
+                peer: judge(other, X, y, costs, cls.__name__).compute_curve(scope)
                 for peer, other in (peers or {}).items()
             },
             name=name or type(estimator).__name__,

@@ -55,7 +55,7 @@ def set_unique_ids(ax: Any, mark: str) -> None:
         artist.set_gid(f"{mark}-{number}")
 
 
-def router_styles(ax: Any) -> Iterator[dict[str, Any]]:
+def iterate_styles(ax: Any) -> Iterator[dict[str, Any]]:
     """Iterate over the line styles of the next routers on some axes, without end."""
     return islice(cycle(_ROUTERS), len(find_routers(ax)), None)
 
@@ -82,7 +82,7 @@ def draw_legend(ax: Any, handles: Iterable[Any], place: str) -> None:
     set_unique_ids(ax, ROUTER)
 
 
-def model_colors(curve: RoutingCurve) -> np.ndarray:
+def make_model_colors(curve: RoutingCurve) -> np.ndarray:
     """Return RGBA colours, (n_models, 4): blues, paler for cheap models, and an accent.
 
     The accent is for the strongest model.

@@ -140,7 +140,7 @@ def compute_findings(
     `promised` are decisions, (n_queries,), that were set in training to reach the best
     single model's quality; `out_of_reach` says that the training queries saw no way.
     """
-    curve = judged.curve()  # raises where no query has complete outcomes
+    curve = judged.compute_curve()  # raises where no query has complete outcomes
     kept = judged.complete
     rows, n_left_out = np.flatnonzero(kept), int((~kept).sum())
     known = judged.take(kept)
@@ -159,7 +159,7 @@ def compute_findings(
     no_worse = chosen[0] >= single[0]
     saves, loses = no_worse & (chosen[1] < single[1]), ~no_worse
 
-    def examples(which: np.ndarray, amount: np.ndarray) -> list[Example]:
+    def pick_examples(which: np.ndarray, amount: np.ndarray) -> list[Example]:
         order = np.lexsort((-chosen[0][which], -amount[which]))
         return [
             Example(
@@ -177,7 +177,7 @@ def compute_findings(
         n_left_out=n_left_out,
         curve=curve,
         oracle=oracle_curve(known.y, known.costs, models=known.models),
-        peers={name: peer.curve() for name, peer in peers.items()},
+        peers={name: peer.compute_curve() for name, peer in peers.items()},
         neutral=_resample(known, neutral, prompts, n_bootstrap, random_state),
         point=point,
         reached=bool(np.isfinite(neutral)),
@@ -188,8 +188,8 @@ def compute_findings(
         bins=bins,
         calibration_error=float(np.average(gaps, weights=n_calls)),
         tasks=[] if tasks is None else _compare_tasks(known, tasks, choice, best),
-        saved=examples(saves, single[1] - chosen[1]),
-        lost=examples(loses, single[0] - chosen[0]),
+        saved=pick_examples(saves, single[1] - chosen[1]),
+        lost=pick_examples(loses, single[0] - chosen[0]),
         saved_share=float(saves.mean()),
         lost_share=float(loses.mean()),
     )
@@ -241,7 +241,7 @@ def _resample(
     for _ in range(n_bootstrap):
         some = random.randint(len(groups), size=len(groups))
         rows = np.concatenate([groups[group] for group in some])
-        drawn.append(quality_neutral_cost(judged.take(rows).curve()))
+        drawn.append(quality_neutral_cost(judged.take(rows).compute_curve()))
     tail = (1 - _LEVEL) / 2
     # No interpolation between two values, of which one may be infinite.
     low = np.quantile(drawn, tail, method="lower")

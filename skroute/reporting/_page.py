@@ -115,8 +115,8 @@ def _write_readouts(
             quality_share = f"{quality / reference_quality:.1%}"
         readouts.append(
             {
-                "budget": money.amount(curve.budget[i]),
-                "cost": money.amount(cost),
+                "budget": money.write_amount(curve.budget[i]),
+                "cost": money.write_amount(cost),
                 "cost_share": cost_share,
                 "quality": f"{quality:.3f}",
                 "quality_share": quality_share,

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
-from skroute.plotting.style import GOOD, MUTED, escape_label, model_colors
+from skroute.plotting.style import GOOD, MUTED, escape_label, make_model_colors
 from skroute.reporting._findings import Findings
 from skroute.reporting._text import Money
 
@@ -119,7 +119,7 @@ def list_colors(findings: Findings) -> list[str]:
     """List the colours of the models in the picture of call shares, for CSS."""
     from matplotlib.colors import to_hex
 
-    return [to_hex(color) for color in model_colors(findings.curve)]
+    return [to_hex(color) for color in make_model_colors(findings.curve)]
 
 
 @contextmanager

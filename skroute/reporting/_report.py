@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from skroute._io.atomic import check_writable, replacing
-from skroute._judged import judge, router_of
+from skroute._io.atomic import check_writable, replace_file
+from skroute._judged import extract_router, judge
 from skroute._optional import require
 from skroute._table.names import check_rows
 from skroute._table.numbers import check_integer
@@ -117,7 +117,7 @@ def report(
                 f"peers must route among the models of the router; {label!r} has "
                 f"{list(rivals[label].models)}, the router {list(judged.models)}."
             )
-    router = router_of(router)
+    router = extract_router(router)
     before, last = None, router
     if isinstance(router, Pipeline):
         before, last = router[:-1], router[-1]
@@ -134,7 +134,7 @@ def report(
     )
     html = render(findings, name=type(last).__name__, title=title, unit=unit)
     if path is not None:
-        with replacing(Path(path)) as beside:
+        with replace_file(Path(path)) as beside:
             beside.write_text(html, "utf-8")
     return html
 

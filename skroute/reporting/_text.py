@@ -61,11 +61,11 @@ class Money:
         """Write per how many queries amounts are."""
         return "per query" if self.per == 1 else f"per {self.per:,} queries"
 
-    def amount(self, cost: float) -> str:
+    def write_amount(self, cost: float) -> str:
         """Write the mean cost of a query, multiplied by the number of queries."""
-        return self.one(cost * self.per)
+        return self.write_cost(cost * self.per)
 
-    def one(self, cost: float) -> str:
+    def write_cost(self, cost: float) -> str:
         """Write the cost of one query."""
         text = format_number(cost)
         return text if self.unit is None else f"{text} {self.unit}"

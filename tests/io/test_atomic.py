@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import skroute
 import skroute._io.atomic
-from skroute._io.atomic import check_writable, replacing
+from skroute._io.atomic import check_writable, replace_file
 from skroute.cli import app
 
 # Not even root can make a file there.
@@ -25,8 +25,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="kills by a signal")
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from atomic import replacing
-with replacing(Path(sys.argv[1])) as beside:
+from atomic import replace_file
+with replace_file(Path(sys.argv[1])) as beside:
     beside.write_bytes(bytes(1000))
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -58,7 +58,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
     assert len(os.listdir(tmp_path)) == 5
     age(tmp_path, seconds=3600)
     kill_a_writer(file)
-    with replacing(file) as beside:
+    with replace_file(file) as beside:
         beside.write_text("new")
     names = sorted(os.listdir(tmp_path))
     # What is left: the old one of another file, a file that is none of ours, the new
@@ -93,7 +93,7 @@ def test_looking_leaves_nothing(tmp_path):
 
 
 def fail_to_write(file: Path) -> None:
-    with replacing(file) as beside:
+    with replace_file(file) as beside:
         beside.mkdir()
         try:
             beside.write_text("")

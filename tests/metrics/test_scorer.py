@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skroute import BudgetDecider, PointwiseRouter, metrics
-from skroute._judged import models_of, router_of
+from skroute._judged import extract_router, find_models
 from skroute.exceptions import IgnoredDeciderWarning
 from skroute.metrics import (
     apgr,
@@ -476,21 +476,21 @@ def test_a_search_is_known_by_its_best_estimator():
     decides = make_pipeline(clone(router), BudgetDecider())
     for found in (router, make_pipeline(StandardScaler(), clone(router)), decides):
         search = SimpleNamespace(best_estimator_=found.fit(X[:60], y))
-        assert models_of(search).tolist() == models_of(found).tolist()
-        assert router_of(search).transform(X[:2]).shape == (2, 4)
+        assert find_models(search).tolist() == find_models(found).tolist()
+        assert extract_router(search).transform(X[:2]).shape == (2, 4)
         inside = make_pipeline(StandardScaler(), search)
-        assert models_of(inside).tolist() == models_of(found).tolist()
+        assert find_models(inside).tolist() == find_models(found).tolist()
         frozen = FrozenEstimator(found)
-        assert models_of(frozen).tolist() == models_of(found).tolist()
-        assert router_of(frozen).transform(X[:2]).shape == (2, 4)
+        assert find_models(frozen).tolist() == find_models(found).tolist()
+        assert extract_router(frozen).transform(X[:2]).shape == (2, 4)
         inside = make_pipeline(make_pipeline("passthrough", frozen), "passthrough")
-        assert models_of(inside).tolist() == models_of(found).tolist()
-        assert router_of(inside).transform(X[:2]).shape == (2, 4)
-    assert models_of(router).tolist() == ["b", "a"]
-    assert models_of(SimpleNamespace()) is None
+        assert find_models(inside).tolist() == find_models(found).tolist()
+        assert extract_router(inside).transform(X[:2]).shape == (2, 4)
+    assert find_models(router).tolist() == ["b", "a"]
+    assert find_models(SimpleNamespace()) is None
     for nothing in (Ridge(), BudgetDecider(), make_pipeline(StandardScaler(), Ridge())):
         with pytest.raises(ValueError, match="estimator must be a fitted router"):
-            router_of(nothing)
+            extract_router(nothing)
 
 
 @pytest.mark.parametrize(

@@ -426,9 +426,12 @@ def test_numbers_are_written_plainly():
         *("0", "0.000123", "1.000", "12.3", "123,000")
     ]
     money = Money.for_amounts_up_to(0.005, "USD")
-    assert (money.amount(0.005), money.per_text) == ("5.00 USD", "per 1,000 queries")
-    assert money.one(0.005) == "0.00500 USD"
-    assert Money.for_amounts_up_to(0.0, None).amount(0.0) == "0"
+    assert (money.write_amount(0.005), money.per_text) == (
+        "5.00 USD",
+        "per 1,000 queries",
+    )
+    assert money.write_cost(0.005) == "0.00500 USD"
+    assert Money.for_amounts_up_to(0.0, None).write_amount(0.0) == "0"
 
 
 def write_table(folder: Path) -> Path:
