@@ -49,44 +49,51 @@ SURPRISE = 8
 def describe_answers(
     evidence: Evidence, logits: np.ndarray, called: np.ndarray
 ) -> np.ndarray:
-    """Describe each answer by what the called models say, (n, M, n_features).
+    """Describe each called answer by what the others say, (n, M, n_features).
 
-    `logits` (n, M) are those of each answer by its own check.
+    `logits` (n, M) are those of each answer by its own check. All queries have had the
+    same number of calls. Features of models that were not called are 0.
     """
-    shape = logits.shape
-    same = np.eye(shape[1], dtype=bool)[None]
+    n_queries, n_calls = len(called), int(called[0].sum()) if len(called) else 0
+    rows = np.arange(n_queries)[:, None]
+    models = np.nonzero(called)[1].reshape(n_queries, n_calls)
+    own, prior = logits[rows, models], evidence.prior[rows, models]
+    is_empty = evidence.is_empty[rows, models]
+    same = np.eye(n_calls, dtype=bool)[None]
     if evidence.answers is not None:
         # An empty answer is equal to no other.
-        own = -1 - np.arange(shape[1])
-        answers = np.where(evidence.is_empty, own, evidence.answers)
+        answers = np.where(is_empty, -1 - models, evidence.answers[rows, models])
         same = answers[:, :, None] == answers[:, None, :]
-    agree = called[:, None, :] & same
-    dissent = called[:, None, :] & ~same
-    theirs = logits[:, None, :]
-    n_agree = agree.sum(axis=2)
-    sum_agree = (agree * theirs).sum(axis=2)
-    n_called = called.sum(axis=1, keepdims=True)
-    surprise = ((logits - evidence.prior) * called).sum(axis=1, keepdims=True)
+    same = np.broadcast_to(same, (n_queries, n_calls, n_calls))
+    theirs = own[:, None, :]
+    n_agree = same.sum(axis=2)
+    sum_agree = (same * theirs).sum(axis=2)
 
     def most(among: np.ndarray, values: np.ndarray, otherwise: float) -> np.ndarray:
-        highest: np.ndarray = np.where(among, values, otherwise).max(axis=2)
+        highest: np.ndarray = np.where(among, values, otherwise).max(
+            axis=2, initial=otherwise
+        )
         return highest
 
+    shape = own.shape
+    surprise = (own - prior).mean(axis=1, keepdims=True) if n_calls else own
     columns = [
-        logits,
-        most(agree, theirs, _NOBODY),
+        own,
+        most(same, theirs, _NOBODY),
         n_agree,
         sum_agree,
-        most(dissent, theirs, _NOBODY),
-        most(dissent, n_agree[:, None, :], 0.0),
-        most(dissent, sum_agree[:, None, :], _NOBODY),
-        np.broadcast_to(n_called, shape),
-        np.broadcast_to(surprise / np.maximum(n_called, 1), shape),
-        evidence.prior,
+        most(~same, theirs, _NOBODY),
+        most(~same, n_agree[:, None, :], 0.0),
+        most(~same, sum_agree[:, None, :], _NOBODY),
+        np.full(shape, n_calls),
+        np.broadcast_to(surprise, shape),
+        prior,
         np.broadcast_to(evidence.prior.mean(axis=1, keepdims=True), shape),
-        evidence.is_empty,
+        is_empty,
     ]
-    return np.stack(columns, axis=2).astype(np.float64)
+    features = np.zeros((*called.shape, len(columns)))
+    features[rows, models] = np.stack(columns, axis=2)
+    return features
 
 
 _RISES, _FALLS = 1, -1

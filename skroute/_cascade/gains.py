@@ -25,7 +25,7 @@ from skroute._rank.forest import PairRanker
 from skroute._rank.lambdarank import train_trees
 
 # Log-odds that a check may add, given a right and given a wrong answer: quantiles.
-_N_STEPS = 8
+_N_STEPS = 4
 _FEW = 20
 # Second calls that are looked at for each first one, and first ones.
 _MOST_SECOND = 8
@@ -37,9 +37,12 @@ _AT_ONCE = 200_000
 class Outlook:
     """What checks of answers that are not there yet may say."""
 
-    step: np.ndarray  # (M, 2 * 8) log-odds that a check may add
-    if_right: np.ndarray  # (M, 2 * 8) chance of each step, given a right answer
-    if_wrong: np.ndarray  # (M, 2 * 8)
+    step: np.ndarray  # (M, 2 * 4) log-odds that a check may add
+    if_right: np.ndarray  # (M, 2 * 4) chance of each step, given a right answer
+    if_wrong: np.ndarray  # (M, 2 * 4)
+    #: What a second call gains, as a part of what it would if models failed
+    #: independently of each other.
+    share: float = 1.0
 
     @classmethod
     def fit(
@@ -64,7 +67,7 @@ class Outlook:
         return cls(step, *chances)
 
     def foresee(self, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Beliefs (n, M, 16) that may come of log-odds (n, M), and their chances."""
+        """Beliefs (n, M, 8) that may come of log-odds (n, M), and their chances."""
         right = to_probability(prior)[..., None]
         chance = right * self.if_right + (1 - right) * self.if_wrong
         return to_probability(prior[..., None] + self.step), chance
@@ -104,7 +107,8 @@ class Outlook:
                 now = ones[:, :, step]
                 better = np.maximum(others[:, None], now[:, :, None, None])
                 gain = np.einsum("ijkm,ikm->ijk", better, weights) - now[:, :, None]
-                gain = np.where(barred, 0.0, gain - other_charge[:, None, :])
+                gain = self.share * gain - other_charge[:, None, :]
+                gain = np.where(barred, 0.0, gain)
                 total += chances[:, :, step] * (now + gain.max(axis=2).clip(0))
             looked = np.full((len(rows), n_models), -np.inf)
             np.put_along_axis(looked, first[part], total, axis=1)
@@ -129,6 +133,7 @@ class LearnedGain:
     rescue: np.ndarray  # (M, M) mean quality of a model where another one is wrong
     others: PairRanker  # log-odds added to those of the models not yet called
     gains: PairRanker
+    share: float = 1.0  # of these gains, what is really gained
 
     def estimates(
         self, evidence: Evidence, called: np.ndarray, belief: Belief
@@ -146,7 +151,8 @@ class LearnedGain:
             self.accuracy, self.rescue, evidence, called, belief, hint
         )
         # No answer is better than right.
-        return np.minimum(self.gains.predict(features), 1 - belief.value[:, None])
+        gains = self.share * self.gains.predict(features)
+        return np.minimum(gains, 1 - belief.value[:, None])
 
 
 def find_rescues(quality: np.ndarray) -> np.ndarray:

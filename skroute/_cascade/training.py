@@ -83,7 +83,7 @@ class CascadeTraining:
         beliefs = self._fit_beliefs(accuracy)
         gains = self._fit_gains(accuracy, beliefs, outlook)
         learned = [
-            CascadePolicy(check, belief, outlook, gain)
+            CascadePolicy(check, belief, replace(outlook, share=self.share), gain)
             for check, belief, gain in zip(checks, beliefs, gains, strict=True)
         ]
         return independent, learned
@@ -197,14 +197,50 @@ class CascadeTraining:
             train_others(x[fold != f], y[fold != f], self.seed) for f in self.without
         ]
         blank = [LearnedGain(accuracy, rescue, other, other) for other in others]
-        x, y, fold = map(
-            np.concatenate,
-            zip(*self._realise(accuracy, rescue, blank, beliefs, outlook), strict=True),
+        found = zip(
+            *self._realise(accuracy, rescue, blank, beliefs, outlook), strict=True
         )
-        return [
+        x, y, hint, fold = map(np.concatenate, found)
+        self.share = float(np.clip((y @ hint) / max(hint @ hint, 1e-12), 0, 1))
+        gains = [
             replace(draft, gains=train_gains(x[fold != f], y[fold != f], self.seed))
             for draft, f in zip(blank, self.without, strict=True)
         ]
+        kept = self._find_share(beliefs, gains, outlook)
+        return [replace(gain, share=kept) for gain in gains]
+
+    def _find_share(
+        self, beliefs: list[AnswerBelief], gains: list[LearnedGain], outlook: Outlook
+    ) -> float:
+        """Find how much of the gains that look largest is really gained.
+
+        The largest of several estimates is often one that is too large.
+        """
+        rows, situations = self._simulate(_MOST_GAINS, _NOISE_OF_BELIEFS)
+        quality, at = self.quality[rows], np.arange(len(rows))
+        promised, realised = [], []
+        for called in situations[:-1]:
+            belief = self._judge(beliefs, rows, called)
+            gain = np.empty(called.shape)
+            for number, f in enumerate(self.without[:-1]):
+                part = np.flatnonzero(self.fold[rows] == f)
+                gain[part] = gains[number].gain(
+                    *(self.evidence.take(rows[part]), called[part]),
+                    *(_take(belief, part), outlook),
+                )
+            price = self.prices[self.rng.randint(len(self.prices), size=len(rows))]
+            worth = gain - price[:, None] * self.evidence.cost[rows]
+            worth[called] = -np.inf
+            model = worth.argmax(axis=1)
+            after = called.copy()
+            after[at, model] = True
+            best = self._judge(beliefs, rows, after).best
+            gained = quality[at, best] - quality[at, belief.best]
+            used = np.isfinite(gained) & (worth[at, model] > 0)
+            promised.append(gain[at, model][used])
+            realised.append(gained[used])
+        p, r = map(np.concatenate, (promised, realised))
+        return float(np.clip((p @ r) / max(p @ p, 1e-12), 0, 1))
 
     def _realise(
         self,
@@ -213,8 +249,11 @@ class CascadeTraining:
         drafts: list[LearnedGain],
         beliefs: list[AnswerBelief],
         outlook: Outlook,
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield features of simulated next calls, their realised gains and folds."""
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield features of simulated next calls, and what they gained.
+
+        Beside them, what they would gain if models failed independently, and folds.
+        """
         rows, situations = self._simulate(_MOST_GAINS, _NOISE_OF_GAINS)
         quality, at = self.quality[rows], np.arange(len(rows))
         for called in situations[:-1]:
@@ -226,6 +265,7 @@ class CascadeTraining:
                     self.evidence.take(rows[part]), called[part], _take(belief, part)
                 )
             hint = outlook.gain(belief.value, moved)
+            alone = outlook.gain(belief.value, self.evidence.prior[rows])
             features = describe_calls(
                 accuracy, rescue, self.evidence.take(rows), called, belief, hint
             )
@@ -237,7 +277,10 @@ class CascadeTraining:
                 best = self._judge(beliefs, rows, after).best
                 gained = quality[at, best] - quality[at, belief.best]
                 kept = np.isfinite(gained) & ~called[at, model]
-                yield features[at, model][kept], gained[kept], self.fold[rows][kept]
+                yield (
+                    *(features[at, model][kept], gained[kept]),
+                    *(alone[at, model][kept], self.fold[rows][kept]),
+                )
 
 
 def _take(belief: Belief, rows: np.ndarray) -> Belief:
