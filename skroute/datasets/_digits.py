@@ -31,7 +31,8 @@ Digits pool
 Queries: {n_queries} of scikit-learn's bundled handwritten digits (8 x 8 pixels in
 [0, 1]). Models: {n_models} scikit-learn classifiers, trained on the other {n_train}
 digits. Quality: 1 if the model reads the digit right, else 0. Cost: arithmetic
-operations per prediction, counted from the fitted model. Task: the digit shown.
+operations per prediction, counted from the fitted model. Answers: the digit that the
+model reads. Confidence: the probability that it gives its answer. Task: the digit shown.
 """
 
 
@@ -45,8 +46,8 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
     Parameters
     ----------
     as_frame : bool, default=False
-        Give `data`, `quality` and `costs` as pandas DataFrames; the last two have the
-        models' names as columns.
+        Give `data`, `quality`, `costs`, `answers` and `confidence` as pandas
+        DataFrames; all but the first have the models' names as columns.
 
     Returns
     -------
@@ -59,6 +60,11 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
             1.0 where the model reads the digit right, else 0.0.
         costs : ndarray or DataFrame of shape (1597, 9)
             Arithmetic operations of that prediction (see Notes).
+        answers : ndarray or DataFrame of shape (1597, 9)
+            The digit that the model reads, such as ``"3"``.
+        confidence : ndarray or DataFrame of shape (1597, 9)
+            Probability that the model gives its answer; ``NaN`` for the support vector
+            machine, which gives none, and 1 for the nearest neighbour, always.
         models : ndarray of shape (9,)
             Names of the models.
         task : ndarray of shape (1597,)
@@ -112,8 +118,8 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
         pandas = require("pandas", "load_digits_pool(as_frame=True)")
         names = [f"pixel_{i}_{j}" for i in range(_SIDE) for j in range(_SIDE)]
         pool.data = pandas.DataFrame(pool.data, columns=names)
-        pool.quality = pandas.DataFrame(pool.quality, columns=pool.models.tolist())
-        pool.costs = pandas.DataFrame(pool.costs, columns=pool.models.tolist())
+        for key in ("quality", "costs", "answers", "confidence"):
+            pool[key] = pandas.DataFrame(pool[key], columns=pool.models.tolist())
     return pool
 
 
@@ -128,18 +134,24 @@ def _fit_pool() -> Bunch:
     )
     rows = np.sort(rows)
     X, y, queries = pixels[train], shown[train], pixels[rows]
-    quality, costs = [], []
+    answers, confidence, costs = [], [], []
     pool = _make_pool()
     # Threads change the last bits of sums, which could change an answer.
     with single_threaded():
         for name, model in pool.items():
             model.fit(*(_add_shifts(X, y) if name == "svc" else (X, y)))
-            quality.append(model.predict(queries) == shown[rows])
+            answers.append(model.predict(queries))
+            sure = name != "svc"
+            chances = model.predict_proba(queries).max(axis=1) if sure else np.nan
+            confidence.append(np.broadcast_to(chances, len(rows)))
             costs.append(np.broadcast_to(_count_operations(model, queries), len(rows)))
+    table = np.column_stack(answers)
     return Bunch(
         data=queries,
-        quality=np.column_stack(quality).astype(np.float64),
+        quality=(table == shown[rows, None]).astype(np.float64),
         costs=np.column_stack(costs).astype(np.float64),
+        answers=table.astype(str).astype(object),
+        confidence=np.column_stack(confidence).astype(np.float64),
         models=np.array(list(pool), dtype=object),
         task=np.array([f"digit-{digit}" for digit in shown[rows]], dtype=object),
         prompts=np.array([f"handwritten digit no. {i}" for i in rows], dtype=object),
