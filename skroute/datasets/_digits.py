@@ -32,7 +32,7 @@ Queries: {n_queries} of scikit-learn's bundled handwritten digits (8 x 8 pixels 
 [0, 1]). Models: {n_models} scikit-learn classifiers, trained on the other {n_train}
 digits. Quality: 1 if the model reads the digit right, else 0. Cost: arithmetic
 operations per prediction, counted from the fitted model. Answers: the digit that the
-model reads. Confidence: the probability that it gives its answer. Task: the digit shown.
+model reads. Checks: the probability that it gives its answer. Task: the digit shown.
 """
 
 
@@ -46,7 +46,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
     Parameters
     ----------
     as_frame : bool, default=False
-        Give `data`, `quality`, `costs`, `answers` and `confidence` as pandas
+        Give `data`, `quality`, `costs`, `answers` and `checks` as pandas
         DataFrames; all but the first have the models' names as columns.
 
     Returns
@@ -62,7 +62,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
             Arithmetic operations of that prediction (see Notes).
         answers : ndarray or DataFrame of shape (1597, 9)
             The digit that the model reads, such as ``"3"``.
-        confidence : ndarray or DataFrame of shape (1597, 9)
+        checks : ndarray or DataFrame of shape (1597, 9)
             Probability that the model gives its answer; ``NaN`` for the support vector
             machine, which gives none, and 1 for the nearest neighbour, always.
         models : ndarray of shape (9,)
@@ -118,7 +118,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
         pandas = require("pandas", "load_digits_pool(as_frame=True)")
         names = [f"pixel_{i}_{j}" for i in range(_SIDE) for j in range(_SIDE)]
         pool.data = pandas.DataFrame(pool.data, columns=names)
-        for key in ("quality", "costs", "answers", "confidence"):
+        for key in ("quality", "costs", "answers", "checks"):
             pool[key] = pandas.DataFrame(pool[key], columns=pool.models.tolist())
     return pool
 
@@ -134,7 +134,7 @@ def _fit_pool() -> Bunch:
     )
     rows = np.sort(rows)
     X, y, queries = pixels[train], shown[train], pixels[rows]
-    answers, confidence, costs = [], [], []
+    answers, checks, costs = [], [], []
     pool = _make_pool()
     # Threads change the last bits of sums, which could change an answer.
     with single_threaded():
@@ -143,7 +143,7 @@ def _fit_pool() -> Bunch:
             answers.append(model.predict(queries))
             sure = name != "svc"
             chances = model.predict_proba(queries).max(axis=1) if sure else np.nan
-            confidence.append(np.broadcast_to(chances, len(rows)))
+            checks.append(np.broadcast_to(chances, len(rows)))
             costs.append(np.broadcast_to(_count_operations(model, queries), len(rows)))
     table = np.column_stack(answers)
     return Bunch(
@@ -151,7 +151,7 @@ def _fit_pool() -> Bunch:
         quality=(table == shown[rows, None]).astype(np.float64),
         costs=np.column_stack(costs).astype(np.float64),
         answers=table.astype(str).astype(object),
-        confidence=np.column_stack(confidence).astype(np.float64),
+        checks=np.column_stack(checks).astype(np.float64),
         models=np.array(list(pool), dtype=object),
         task=np.array([f"digit-{digit}" for digit in shown[rows]], dtype=object),
         prompts=np.array([f"handwritten digit no. {i}" for i in rows], dtype=object),

@@ -54,6 +54,23 @@ def test_quality_is_right_or_wrong(pool):
     assert set(np.unique(pool.quality)) == {0.0, 1.0}
 
 
+def test_answers_are_right_where_the_quality_is(pool):
+    digit = np.array([task.removeprefix("digit-") for task in pool.task])
+    assert ((pool.answers == digit[:, None]) == (pool.quality == 1)).all()
+    assert all(type(answer) is str for answer in pool.answers[0])
+
+
+def test_checks_are_probabilities_where_a_model_gives_some(pool):
+    known = np.isfinite(pool.checks)
+    assert pool.models[~known.all(axis=0)].tolist() == ["svc"]
+    assert not known[:, pool.models == "svc"].any()
+    assert (pool.checks[known] >= 0.1).all()
+    assert (pool.checks[known] <= 1).all()
+    for said, right in zip(pool.checks.T, pool.quality.T, strict=True):
+        if np.isfinite(said).all() and np.ptp(said):
+            assert said[right == 1].mean() > said[right == 0].mean()
+
+
 def test_pool_poses_a_routing_problem(pool):
     quality, cost = pool.quality.mean(axis=0), pool.costs.mean(axis=0)
     assert cost.max() / cost.min() > 1e4
