@@ -12,7 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skroute._table.alignment import align
 from skroute._table.costs import check_spend
-from skroute._table.names import make_default_names
+from skroute._table.names import (
+    check_rows,
+    make_default_names,
+    model_names,
+    reorder_columns,
+)
 from skroute.decision import BudgetDecider
 
 if TYPE_CHECKING:
@@ -24,8 +29,10 @@ __all__ = [
     "find_decider",
     "find_models",
     "judge",
+    "judge_cascade",
     "observe",
     "refuse_cascade",
+    "split_cascade",
 ]
 
 
@@ -86,6 +93,53 @@ def judge(estimator: Any, X: Any, y: Any, costs: Any, user: str) -> Judged:
     return Judged(y, costs, quality, cost, models)
 
 
+def judge_cascade(
+    estimator: Any, X: Any, y: Any, costs: Any, checks: Any, answers: Any, user: str
+) -> tuple[Judged, Any]:
+    """Judge the router before a cascade, and replay the cascade, where all is known.
+
+    Returns the estimates of the queries with every quality and cost, and a
+    CascadeReplay of these; checks and answers are (n_queries, n_models[, n_checks]).
+    """
+    router, decider = split_cascade(estimator)
+    if router is None or decider is None:
+        raise ValueError(
+            f"{user} needs a fitted pipeline, or search, of a router and a "
+            "CascadeDecider behind it, such as make_pipeline(RankingRouter(), "
+            f"CascadeDecider()); got {estimator!r}."
+        )
+    check_rows(X=X, y=y, checks=checks, answers=answers)
+    judged = judge(router, X, y, costs, user)
+    rows = np.flatnonzero(judged.complete)
+    if not len(rows):
+        raise ValueError(
+            "y and costs must be known for every model on some queries; no query has "
+            "all of them."
+        )
+    known = judged.take(rows)
+    beside = {
+        name: _put_in_order(table, name, y, judged.models, rows)
+        for name, table in (("checks", checks), ("answers", answers))
+    }
+    estimates = np.hstack([known.quality, known.cost])
+    return known, decider.replay(estimates, known.y, known.costs, **beside)
+
+
+def _put_in_order(
+    table: Any, name: str, y: Any, models: np.ndarray, rows: np.ndarray
+) -> np.ndarray | None:
+    """Put columns, named or in the order of those of `y`, in that of the models."""
+    if table is None:
+        return None
+    columns = model_names(table, name)
+    values = np.asarray(table)
+    if values.ndim > 1 and values.shape[1] == len(models):
+        if columns is None:
+            columns = model_names(y)
+        values = reorder_columns(values, columns, models, name)
+    return values[rows]
+
+
 def observe(
     estimator: Any, y: Any, costs: Any, user: str | None, X: Any = None
 ) -> tuple[np.ndarray, Any, np.ndarray]:
@@ -131,8 +185,21 @@ def refuse_cascade(estimator: Any) -> None:
             "estimator ends in a CascadeDecider, whose calls depend on checks of "
             "answers, and these are not known here. Its own score replays them: leave "
             "scoring out of a search, and give costs, checks and answers as metadata. "
-            "A curve to plot is that of replay(...).curve()."
+            "CascadeDisplay and report take them, too."
         )
+
+
+def split_cascade(estimator: Any) -> tuple[Any, Any]:
+    """Split an estimator into its router and the CascadeDecider behind it.
+
+    An estimator that does not end in a cascade is returned with ``None``, and a cascade
+    that has nothing before it with ``None`` for the router.
+    """
+    steps = _find_steps(estimator)
+    if not steps or not hasattr(steps[-1], "replay"):
+        return estimator, None
+    before = steps[:-1]
+    return make_pipeline(*before) if before else None, steps[-1]
 
 
 def find_models(estimator: Any) -> Any:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from skroute.plotting._call_share import CallShareDisplay
+from skroute.plotting._cascade import CascadeDisplay
 from skroute.plotting._margin import MarginDisplay
 from skroute.plotting._routing_curve import RoutingCurveDisplay
 
-__all__ = ["CallShareDisplay", "MarginDisplay", "RoutingCurveDisplay"]
+__all__ = [
+    "CallShareDisplay",
+    "CascadeDisplay",
+    "MarginDisplay",
+    "RoutingCurveDisplay",
+]

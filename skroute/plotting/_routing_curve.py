@@ -9,10 +9,10 @@ from typing import Any, Literal
 from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.plotting.style import (
-    BAD,
     MUTED,
     ROUTER,
     draw_legend,
+    draw_models,
     escape_label,
     find_routers,
     iterate_styles,
@@ -95,7 +95,7 @@ class RoutingCurveDisplay:
         self.figure_ = ax.figure
         from matplotlib.lines import Line2D
 
-        curve, best = self.curve, self.curve.best_single
+        curve = self.curve
         # Other displays may have drawn on these axes before.
         routers, (others, _) = find_routers(ax), ax.get_legend_handles_labels()
         styles = iterate_styles(ax)
@@ -132,24 +132,7 @@ class RoutingCurveDisplay:
                 gid=ROUTER,
                 **next(styles),
             )
-        self.models_ = ax.scatter(
-            curve.model_cost,
-            curve.model_quality,
-            s=18,
-            facecolors="none",
-            edgecolors=MUTED,
-            zorder=2,
-            label="single models",
-        )
-        self.best_single_ = ax.scatter(
-            curve.model_cost[best],
-            curve.model_quality[best],
-            s=110,
-            marker="*",
-            color=BAD,
-            zorder=4,
-            label=f"best single: {escape_label(curve.models[best])}",
-        )
+        self.models_, self.best_single_ = draw_models(ax, curve)
         ax.set(xlabel="Mean cost per query", ylabel="Mean quality")
         handles = [
             *routers,

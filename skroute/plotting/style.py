@@ -69,6 +69,30 @@ def override_style(
     return {**style, **normalize_kwargs(given, kind)}
 
 
+def draw_models(ax: Any, curve: RoutingCurve) -> tuple[Any, Any]:
+    """Draw all single models, and the best of them."""
+    best = curve.best_single
+    models = ax.scatter(
+        curve.model_cost,
+        curve.model_quality,
+        s=18,
+        facecolors="none",
+        edgecolors=MUTED,
+        zorder=2,
+        label="single models",
+    )
+    best_single = ax.scatter(
+        curve.model_cost[best],
+        curve.model_quality[best],
+        s=110,
+        marker="*",
+        color=BAD,
+        zorder=4,
+        label=f"best single: {escape_label(curve.models[best])}",
+    )
+    return models, best_single
+
+
 def draw_legend(ax: Any, handles: Iterable[Any], place: str) -> None:
     """Draw a legend of all routers, and of one artist for each other label."""
     kept, labels = [], set()

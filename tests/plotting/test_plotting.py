@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -12,12 +13,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.style import context as style_context
 from matplotlib.testing.compare import compare_images
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skroute import BudgetDecider, DummyRouter, PointwiseRouter
+from skroute import BudgetDecider, CascadeDecider, DummyRouter, PointwiseRouter
 from skroute.datasets import make_routing
 from skroute.metrics import (
     oracle_choice,
@@ -26,7 +28,12 @@ from skroute.metrics import (
     routing_curve,
     top2_margin,
 )
-from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
+from skroute.plotting import (
+    CallShareDisplay,
+    CascadeDisplay,
+    MarginDisplay,
+    RoutingCurveDisplay,
+)
 from skroute.plotting.style import BAD, MUTED
 
 BASELINE = Path(__file__).parents[1] / "baseline"
@@ -320,6 +327,102 @@ def test_a_figure_is_made_where_no_axes_are_given():
     pyplot.close(display.figure_)
 
 
+@pytest.fixture(scope="module")
+def checked():
+    """A cascade of three named models and what it did not see, with exact checks."""
+    data = make_routing(240, n_models=3, random_state=0)
+    y = pd.DataFrame(data.quality, columns=["small", "middle", "large"])
+    router = PointwiseRouter(Ridge(), random_state=0)
+    Z = router.fit_transform(data.data[:150], y[:150], costs=data.costs[:150])
+    decider = CascadeDecider(min_quality="100%", random_state=0)
+    decider.fit(Z, y[:150], costs=data.costs[:150], checks=y[:150])
+    return make_pipeline(router, decider), data.data[150:], y[150:], data.costs[150:]
+
+
+def test_a_cascade_is_drawn_beside_routing_and_models(checked, ax):
+    pipeline, X, y, costs = checked
+    display = CascadeDisplay.from_estimator(
+        pipeline, X, y, costs=costs, checks=y, name="tests", ax=ax, lw=3
+    )
+    router, decider = pipeline
+    Z = router.transform(X)
+    curve = decider.replay(Z, y, costs, checks=y).curve()
+    np.testing.assert_array_equal(display.line_.get_xdata(), curve.cost)
+    np.testing.assert_array_equal(display.line_.get_ydata(), curve.quality)
+    assert display.line_.get_linewidth() == 3
+    routing = routing_curve(y, costs, *np.hsplit(Z, 2))
+    np.testing.assert_array_equal(display.routing_line_.get_xdata(), routing.cost)
+    assert display.line_.get_ydata().max() > display.routing_line_.get_ydata().max()
+    labels, colors = zip(*legend_of(ax), strict=True)
+    best = f"best single: {curve.models[curve.best_single]}"
+    assert labels == ("tests", "routing alone", best, "single models")
+    assert colors[0] != colors[1]
+
+
+def test_a_cascade_is_replayed_where_everything_is_known(checked, ax):
+    """Columns in another order, and queries without an outcome, change nothing else."""
+    pipeline, X, y, costs = checked
+    y, costs = y.copy(), costs.copy()
+    y.iloc[::7, 1], costs[::5, 2] = np.nan, np.nan
+    kept = y.notna().all(axis=1).to_numpy() & np.isfinite(costs).all(axis=1)
+    checks = y.to_numpy()
+    shown = {"costs": costs, "checks": checks, "ax": ax}
+    gaps = CascadeDisplay.from_estimator(pipeline, X, y, **shown)
+    shown |= {"costs": costs[kept], "checks": checks[kept]}
+    whole = CascadeDisplay.from_estimator(pipeline, X[kept], y[kept], **shown)
+    names = ["large", "small", "middle"]
+    shown |= {"costs": costs[kept][:, [2, 0, 1]], "checks": checks[kept][:, [2, 0, 1]]}
+    turned = CascadeDisplay.from_estimator(pipeline, X[kept], y[kept][names], **shown)
+    for other in (whole, turned):
+        np.testing.assert_allclose(other.curve.cost, gaps.curve.cost)
+        np.testing.assert_allclose(other.routing.cost, gaps.routing.cost)
+        assert other.curve.models.tolist() == ["small", "middle", "large"]
+
+
+def test_cascades_on_one_axes_are_told_apart(ax):
+    curve = routing_curve(*table())
+    for name in ("a", "b", "_c$"):
+        CascadeDisplay.from_curves(curve, name=name, ax=ax)
+    best = f"best single: model_{curve.best_single}"
+    labels, colors = zip(*legend_of(ax), strict=True)
+    assert labels == ("a", "b", r" _c\$", best, "single models")
+    assert len(set(colors[:3])) == 3
+    assert CascadeDisplay(curve).plot(ax).routing_line_ is None
+
+
+def test_what_no_cascade_can_be_drawn_of(fitted, checked, ax):
+    router, X, y, costs = fitted
+    with pytest.raises(ValueError, match="CascadeDisplay needs a fitted pipeline"):
+        CascadeDisplay.from_estimator(router, X, y, costs=costs, checks=y)
+    pipeline, X, y, costs = checked
+    with pytest.raises(ValueError, match="CascadeDisplay needs a fitted pipeline"):
+        CascadeDisplay.from_estimator(pipeline[-1], X, y, costs=costs, checks=y)
+    with pytest.raises(ValueError, match="checks must be given, as in fit"):
+        CascadeDisplay.from_estimator(pipeline, X, y, costs=costs)
+    with pytest.raises(ValueError, match="checks must have shape"):
+        CascadeDisplay.from_estimator(
+            pipeline, X, y, costs=costs, checks=y.to_numpy()[:, :2]
+        )
+    with pytest.raises(ValueError, match="no query has all of them"):
+        CascadeDisplay.from_estimator(pipeline, X, y * np.nan, costs=costs, checks=y)
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_no_label_of_a_cascade_is_clipped(style):
+    models = ["provider/a-model-with-a-long-name-instruct", "b", "c", "d"]
+    with style_context(style):
+        figure = Figure(figsize=(4, 3), layout="constrained")
+        curve = routing_curve(*table(), models=models)
+        display = CascadeDisplay.from_curves(curve, routing=curve, ax=figure.subplots())
+        figure.draw_without_rendering()
+        page = figure.bbox.padded(0.5)
+        texts = [*display.ax_.get_legend().get_texts(), display.ax_.xaxis.label]
+        for text in (*texts, display.ax_.yaxis.label):
+            box = text.get_window_extent()
+            corners = (box.x0, box.y0), (box.x1, box.y1)
+            assert all(page.contains(*at) for at in corners), text.get_text()
+
+
 @pytest.mark.slow
 def test_matplotlib_and_jinja2_are_only_imported_by_those_who_need_them():
     code = (
@@ -342,6 +445,7 @@ def test_matplotlib_and_jinja2_are_only_imported_by_those_who_need_them():
     "display",
     [
         RoutingCurveDisplay(routing_curve(*table())),
+        CascadeDisplay(routing_curve(*table())),
         CallShareDisplay(routing_curve(*table())),
         MarginDisplay([0.1], [0.1]),
     ],
@@ -377,6 +481,11 @@ def draw(name: str, ax) -> None:
         RoutingCurveDisplay.from_predictions(
             y, costs, quality, cost, peers=peers, name="router", ax=ax
         )
+    elif name == "cascade":
+        routing = routing_curve(y, costs, quality, cost)
+        gained = routing.quality + 0.3 * (1 - routing.quality)
+        curve = replace(routing, quality=gained)
+        CascadeDisplay.from_curves(curve, routing=routing, ax=ax)
     elif name.startswith("share"):
         CallShareDisplay.from_predictions(y, costs, quality, cost, ax=ax)
     else:
@@ -401,7 +510,7 @@ def save(name: str, file: Path, without: int | None = None) -> None:
         figure.savefig(file, metadata={"Software": None})
 
 
-PICTURES = ["curve", "curve_20", "share", "share_20", "margin"]
+PICTURES = ["curve", "curve_20", "cascade", "share", "share_20", "margin"]
 
 
 @pytest.mark.slow
@@ -442,7 +551,11 @@ def test_pictures_are_as_they_were(name, tmp_path):
 @pytest.mark.pictures
 @pytest.mark.parametrize(
     ("name", "number"),
-    [*(("curve", i) for i in range(7)), ("share", 2), ("margin", 0), ("margin", 1)],
+    [
+        *(("curve", i) for i in range(7)),
+        *(("cascade", i) for i in range(4)),
+        *(("share", 2), ("margin", 0), ("margin", 1)),
+    ],
 )
 def test_the_comparison_sees_a_missing_artist(name, number, tmp_path):
     expected, drawn = BASELINE / f"{name}.png", tmp_path / f"{name}.png"
