@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from sklearn.base import BaseEstimator
 
-from skroute._compute.locks import lock_of
+from skroute._compute.locks import get_lock
 
 _FITS = ("fit", "fit_transform", "partial_fit")
 _READS = (
@@ -51,7 +51,7 @@ class FitsOnDraft:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Only methods that this class defines: inherited ones are wrapped already.
-        wrappers = dict.fromkeys(_FITS, _on_draft) | dict.fromkeys(_READS, _on_snapshot)
+        wrappers = dict.fromkeys(_FITS, _wrap_fit) | dict.fromkeys(_READS, _wrap_read)
         for name, wrapper in wrappers.items():
             method = vars(cls).get(name)
             if inspect.isfunction(method):
@@ -63,12 +63,12 @@ class FitsOnDraft:
 
 
 @contextmanager
-def drafted(estimator: BaseEstimator) -> Iterator[Any]:
+def open_draft(estimator: BaseEstimator) -> Iterator[Any]:
     """Yield a draft of `estimator` to change, which takes its place if that succeeds.
 
     The estimator is left as it was if the block fails or is interrupted.
     """
-    with lock_of(estimator):
+    with get_lock(estimator):
         draft = snapshot(estimator)
         before = dict(vars(draft))
         yield draft
@@ -100,10 +100,10 @@ def _swap_in(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> N
         vars(estimator).update(changed)
 
 
-def _on_draft(method: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_fit(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def fit(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        with drafted(self) as draft:
+        with open_draft(self) as draft:
             result = method(draft, *args, **kwargs)
         # `fit` returns self, which is the draft here.
         return self if result is draft else result
@@ -111,7 +111,7 @@ def _on_draft(method: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
-def _on_snapshot(method: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_read(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def read(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return method(self._snapshot(), *args, **kwargs)

@@ -13,7 +13,7 @@ _lock = threading.RLock()
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
-def lock_of(owner: Any) -> Any:
+def get_lock(owner: Any) -> Any:
     """Give the lock of an object: the same for all threads, while anybody uses it.
 
     It is no attribute of the object, so copies and pickles need not leave it out. The

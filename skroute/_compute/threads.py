@@ -11,7 +11,7 @@ from typing import Any
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import ThreadpoolController  # of scikit-learn
 
-from skroute._compute.locks import call_in_forked_children, lock_of
+from skroute._compute.locks import call_in_forked_children, get_lock
 
 _inside = 0
 _owner: ThreadPoolExecutor | None = None
@@ -73,7 +73,7 @@ def single_threaded() -> Iterator[None]:
 def _enter() -> None:
     global _inside, _owner, _limits
     # The count of blocks and the limit change together.
-    with lock_of(single_threaded):
+    with get_lock(single_threaded):
         if _inside == 0:
             _owner = ThreadPoolExecutor(1, thread_name_prefix="skroute-blas")
             if _limits is None:
@@ -83,7 +83,7 @@ def _enter() -> None:
 
 def _leave() -> None:
     global _inside, _owner, _limits
-    with lock_of(single_threaded):
+    with get_lock(single_threaded):
         _inside = max(_inside - 1, 0)
         if _inside == 0 and _owner is not None and _limits is not None:
             _owner.submit(_limits.__exit__, None, None, None).result()

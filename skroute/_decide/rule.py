@@ -104,7 +104,7 @@ class Rule:
 
     @property
     def is_met_on_average(self) -> bool:
-        """Whether the price is found on training traffic."""
+        """Whether it holds on average; its price is then found on training queries."""
         if self.min_quality is not None:
             return bool(self.scope != "batch")
         return self.has_mean_budget

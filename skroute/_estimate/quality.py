@@ -72,10 +72,10 @@ class HeldOutPairs:
         expected = np.empty(predictions[0].shape[:2])
         pairs = cls(expected, trust, model, predictions, options)
         for part in chunks(len(expected)):
-            expected[part] = pairs.at(part).quality
+            expected[part] = pairs.select_rows(part).quality
         return pairs
 
-    def at(self, rows: np.ndarray | slice) -> PairEstimates:
+    def select_rows(self, rows: np.ndarray | slice) -> PairEstimates:
         """Build estimates and features of some queries.
 
         Features of all queries at once would be the largest table of a fit.

@@ -1,6 +1,7 @@
 """What LightGBM sees, and the call of LightGBM.
 
-`LambdaRankData.build` puts features, labels and starting scores together, `as_lightgbm`
+The features of pairs are made in `QualityModel.build_pair_features`.
+`LambdaRankData.build` puts them together with labels and starting scores, `as_lightgbm`
 lays them out as LightGBM wants them, and `LambdaRankTrainer` trains on them;
 `train_trees` fits a number to each row instead. This is the only module that imports
 lightgbm, and it does so when it trains, so that a service need not wait for the import.
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skroute._compute.locks import lock_of
+from skroute._compute.locks import get_lock
 from skroute._estimate.quality import HeldOutPairs
 from skroute._rank.forest import PairRanker
 from skroute._rank.labels import label_pairs
@@ -60,7 +61,7 @@ class LambdaRankData:
         rows = np.flatnonzero(shown)
         features, scores = (
             (np.rint(values * _STEPS) / _STEPS).astype(np.float32)
-            for values in (pairs.at(rows).features, start[rows])
+            for values in (pairs.select_rows(rows).features, start[rows])
         )
         observed = np.isfinite(quality[rows])
         label = label_pairs(quality[rows], grades, labels)
@@ -130,7 +131,7 @@ class LambdaRankTrainer:
             # The bins of all pairs are kept, so binning is done once.
             data = data.subset(np.flatnonzero(np.repeat(rows, self._count)))
         # LightGBM keeps the gains of the labels in a global table while it trains.
-        with lock_of(LambdaRankTrainer):
+        with get_lock(LambdaRankTrainer):
             booster = lgb.train(self._settings, data, self._n_estimators)
         return PairRanker.from_text(booster.model_to_string())
 

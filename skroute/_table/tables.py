@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skroute._compute.drafts import drafted
+from skroute._compute.drafts import open_draft
 from skroute._table.duplicates import Duplicates
 from skroute._table.names import (
     check_rows,
@@ -95,7 +95,7 @@ def check_routing_table(
         If a shape, a name or a value is not as described.
     """
     # An error leaves the draft unused, and the router as it was.
-    with drafted(router) as draft:
+    with open_draft(router) as draft:
         check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
         models = model_names(y)
         quality = check_quality(y)

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.drafts import snapshot
-from skroute._compute.locks import lock_of
+from skroute._compute.locks import get_lock
 from skroute._table.names import check_rows, format_names
 from skroute._table.numbers import (
     LARGEST_OUTCOME,
@@ -259,7 +259,7 @@ class CollapseMonitor:
         choices, spent = choices[called], spent[called]
         rows = None if rows is None else rows[called]
         messages: list[tuple[int, str]] = []
-        with lock_of(self):
+        with get_lock(self):
             start = 0
             while start < len(choices):
                 left = self._check_every - self._n_queries % self._check_every
@@ -283,7 +283,7 @@ class CollapseMonitor:
         MonitorSummary
             Numbers, which ``print`` writes out.
         """
-        with lock_of(self):
+        with get_lock(self):
             return self._summarize()
 
     def __repr__(self) -> str:
@@ -294,7 +294,7 @@ class CollapseMonitor:
 
     def __getstate__(self) -> dict[str, Any]:
         # Arrays are copied because pickling goes on after the lock is released.
-        with lock_of(self):
+        with get_lock(self):
             return {
                 name: value.copy() if isinstance(value, np.ndarray) else value
                 for name, value in vars(self).items()

@@ -203,7 +203,7 @@ import os, sys, threading, warnings
 import numpy as np
 from skroute import BudgetDecider, DummyRouter
 from skroute._rank.lambdarank import LambdaRankTrainer
-from skroute._compute.locks import lock_of
+from skroute._compute.locks import get_lock
 from skroute.metrics import CollapseMonitor
 from skroute._compute.threads import single_threaded
 
@@ -214,8 +214,8 @@ monitor = CollapseMonitor(["a", "b"], [1.0, 2.0])
 held, go = threading.Event(), threading.Event()
 
 def hold():
-    with single_threaded(), lock_of(single_threaded), lock_of(LambdaRankTrainer):
-        with lock_of(decider), lock_of(monitor):
+    with single_threaded(), get_lock(single_threaded), get_lock(LambdaRankTrainer):
+        with get_lock(decider), get_lock(monitor):
             held.set()
             go.wait()
 
@@ -225,7 +225,7 @@ child = os.fork()
 if child == 0:
     decider.partial_fit(Z).predict(Z)
     monitor.update([0, 1])
-    with single_threaded(), lock_of(LambdaRankTrainer):
+    with single_threaded(), get_lock(LambdaRankTrainer):
         os._exit(7)
 go.set()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

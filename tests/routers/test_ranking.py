@@ -331,7 +331,7 @@ def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
             find_duplicates(data.data),
             n_landmarks=20,
         )
-        estimates.append(pairs.at(slice(None)).features[:, :, :9])
+        estimates.append(pairs.select_rows(slice(None)).features[:, :, :9])
     moved = np.abs(estimates[0] - estimates[1]).max(axis=(1, 2))
     np.testing.assert_allclose(moved[fold == fold[7]], 0.0, atol=1e-12)
     assert (moved[fold != fold[7]] > 1e-6).all()
