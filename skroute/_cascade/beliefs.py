@@ -8,7 +8,7 @@ comparing them, as a score of each is not made for that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from skroute._cascade.logistic import fit_logistic
 from skroute._rank.forest import PairRanker
 from skroute._rank.lambdarank import train_trees
 
-# In the place of a log-odds where there is none.
-_NOBODY = -9.0
+#: In the place of a log-odds where there is none.
+NOBODY = -9.0
 _N_ROUNDS = 60
 # Difference of two qualities that is worth comparing.
 _LEAST_DIFFERENCE = 0.3
@@ -39,6 +39,20 @@ class Belief:
     def of_best(self) -> np.ndarray:
         """Features (n, n_features) of the answers that would be returned."""
         return self.features[np.arange(len(self.best)), self.best]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where some queries stand after the same number of calls."""
+
+    evidence: Evidence
+    called: np.ndarray  # (n, M)
+    belief: Belief
+
+    def take(self, rows: np.ndarray) -> Situation:
+        """Give the situation of some of the queries."""
+        parts = (getattr(self.belief, field.name)[rows] for field in fields(Belief))
+        return Situation(self.evidence.take(rows), self.called[rows], Belief(*parts))
 
 
 #: Columns of `describe_answers`.
@@ -79,12 +93,12 @@ def describe_answers(
     surprise = (own - prior).mean(axis=1, keepdims=True) if n_calls else own
     columns = [
         own,
-        most(same, theirs, _NOBODY),
+        most(same, theirs, NOBODY),
         n_agree,
         sum_agree,
-        most(~same, theirs, _NOBODY),
+        most(~same, theirs, NOBODY),
         most(~same, n_agree[:, None, :], 0.0),
-        most(~same, sum_agree[:, None, :], _NOBODY),
+        most(~same, sum_agree[:, None, :], NOBODY),
         np.full(shape, n_calls),
         np.broadcast_to(surprise, shape),
         prior,

@@ -20,7 +20,7 @@ from skroute.exceptions import InfeasibleBudgetError
 
 # Queries that are replayed to compare policies, and to make a path; and prices at which
 # policies are compared.
-_MOST_COMPARED, _N_COMPARED, _MOST_REPLAYED = 1000, 6, 3000
+_MOST_COMPARED, _N_COMPARED, _MOST_REPLAYED = 1000, 6, 2000
 # Prices at which a router is looked at while situations are simulated.
 _N_SIMULATED = 16
 # Standard errors by which another policy must be better than the usual one.

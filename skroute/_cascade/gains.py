@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from skroute._cascade.beliefs import (
+    DISSENT,
     LOGIT,
     N_AGREE,
     N_CALLED,
     N_DISSENT,
+    NOBODY,
     SURPRISE,
-    Belief,
+    Situation,
 )
 from skroute._cascade.evidence import Evidence, to_log_odds, to_probability
 from skroute._rank.forest import PairRanker
@@ -64,17 +66,26 @@ class Outlook:
                 seen = added[rows] if few else added[own, model]
                 if len(seen):
                     step[model, part] = np.quantile(seen, at)
-        return cls(step, *chances)
+        right, wrong = chances
+        return cls(step, right, wrong)
 
-    def foresee(self, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Beliefs (n, M, 8) that may come of log-odds (n, M), and their chances."""
+    def foresee(
+        self, prior: np.ndarray, models: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Beliefs (n, k, 8) that may come of log-odds (n, k), and their chances."""
         right = to_probability(prior)[..., None]
-        chance = right * self.if_right + (1 - right) * self.if_wrong
-        return to_probability(prior[..., None] + self.step), chance
+        if_right, if_wrong = self.if_right[models], self.if_wrong[models]
+        chance = if_wrong + right * (if_right - if_wrong)
+        return to_probability(prior[..., None] + self.step[models]), chance
 
-    def gain(self, value: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        """Expected gain (n, M) over an answer worth `value`, (n,)."""
-        belief, chance = self.foresee(prior)
+    def gain(
+        self, value: np.ndarray, prior: np.ndarray, models: np.ndarray
+    ) -> np.ndarray:
+        """Expected gain (n, k) of models (n, k) over an answer worth `value`, (n,).
+
+        `prior` (n, k) are their log-odds.
+        """
+        belief, chance = self.foresee(prior, models)
         best = np.maximum(belief, value[:, None, None])
         gained: np.ndarray = (best * chance).sum(axis=2) - value[:, None]
         return gained
@@ -88,15 +99,15 @@ class Outlook:
         """
         worth = np.where(allowed, quality - charge, -np.inf)
         n_queries, n_models = quality.shape
-        first = _largest(worth, _MOST_FIRST)
-        second = _largest(worth, _MOST_SECOND)
+        first = find_largest(worth, _MOST_FIRST)
+        second = find_largest(worth, _MOST_SECOND)
         size = first.shape[1] * second.shape[1] * 2 * _N_STEPS
         for start in range(0, n_queries, max(1, _AT_ONCE // size)):
             part = slice(start, start + max(1, _AT_ONCE // size))
             rows = np.arange(len(quality[part]))[:, None]
-            belief, chance = self.foresee(to_log_odds(quality[part]))
-            ones, chances = belief[rows, first[part]], chance[rows, first[part]]
-            others, weights = belief[rows, second[part]], chance[rows, second[part]]
+            prior = to_log_odds(quality[part])
+            ones, chances = self.foresee(prior[rows, first[part]], first[part])
+            others, weights = self.foresee(prior[rows, second[part]], second[part])
             other_charge = charge[part][rows, second[part]]
             barred = ~allowed[part][rows, second[part]]
             barred = barred[:, None, :] | (
@@ -118,8 +129,8 @@ class Outlook:
         return worth
 
 
-def _largest(values: np.ndarray, most: int) -> np.ndarray:
-    """Columns (n, most) of the largest values of each row."""
+def find_largest(values: np.ndarray, most: int) -> np.ndarray:
+    """Find the columns (n, most) of the largest values of each row."""
     if values.shape[1] <= most:
         return np.broadcast_to(np.arange(values.shape[1]), values.shape)
     return np.argpartition(-values, most - 1, axis=1)[:, :most]
@@ -135,24 +146,23 @@ class LearnedGain:
     gains: PairRanker
     share: float = 1.0  # of these gains, what is really gained
 
-    def estimates(
-        self, evidence: Evidence, called: np.ndarray, belief: Belief
-    ) -> np.ndarray:
-        """Log-odds (n, M) of the models that were not called."""
-        features = describe_others(self.accuracy, evidence, called, belief)
-        return evidence.prior + self.others.predict(features)
+    def estimates(self, situation: Situation, models: np.ndarray) -> np.ndarray:
+        """Log-odds (n, k) of some models that were not called, (n, k)."""
+        features = describe_others(self.accuracy, situation, models)
+        rows = np.arange(len(models))[:, None]
+        prior = situation.evidence.prior[rows, models]
+        return prior + self.others.predict(features)
 
     def gain(
-        self, evidence: Evidence, called: np.ndarray, belief: Belief, outlook: Outlook
+        self, situation: Situation, models: np.ndarray, outlook: Outlook
     ) -> np.ndarray:
-        """Expected gain (n, M) of calling each model next."""
-        hint = outlook.gain(belief.value, self.estimates(evidence, called, belief))
-        features = describe_calls(
-            self.accuracy, self.rescue, evidence, called, belief, hint
-        )
+        """Expected gain (n, k) of calling one of some models, (n, k), next."""
+        value = situation.belief.value
+        hint = outlook.gain(value, self.estimates(situation, models), models)
+        features = describe_calls(self.accuracy, self.rescue, situation, models, hint)
         # No answer is better than right.
         gains = self.share * self.gains.predict(features)
-        return np.minimum(gains, 1 - belief.value[:, None])
+        return np.minimum(gains, 1 - value[:, None])
 
 
 def find_rescues(quality: np.ndarray) -> np.ndarray:
@@ -163,19 +173,17 @@ def find_rescues(quality: np.ndarray) -> np.ndarray:
     return (wrong.T @ filled + 5 * mean) / (wrong.T @ known + 5)
 
 
-def _spread(column: np.ndarray, n_models: int) -> np.ndarray:
-    return np.broadcast_to(column[:, None], (len(column), n_models))
-
-
 def describe_others(
-    accuracy: np.ndarray, evidence: Evidence, called: np.ndarray, belief: Belief
+    accuracy: np.ndarray, situation: Situation, models: np.ndarray
 ) -> np.ndarray:
-    """Features (n, M, n_features) of models not yet called."""
-    n_models = called.shape[1]
+    """Features (n, k, n_features) of models (n, k) that were not called."""
+    evidence, called = situation.evidence, situation.called
+    belief = situation.belief
     rows, of_best = np.arange(len(called)), belief.of_best
     news = np.where(called, to_probability(belief.logits) - evidence.quality, 0.0)
-    n_called = np.maximum(called.sum(axis=1), 1)
-    columns = [
+    n_called = called.sum(axis=1)
+    of_models = [evidence.prior[rows[:, None], models], accuracy[models]]
+    of_queries = [
         evidence.prior.mean(axis=1),
         news[rows, belief.best],
         news.sum(axis=1) / n_called,
@@ -186,34 +194,39 @@ def describe_others(
         of_best[:, N_AGREE],
         of_best[:, N_DISSENT],
     ]
-    return np.stack(
-        [
-            evidence.prior,
-            np.broadcast_to(accuracy, called.shape),
-            *(_spread(column, n_models) for column in columns),
-        ],
-        axis=2,
-    )
+    return _stack(of_models, of_queries)
 
 
 def describe_calls(
     accuracy: np.ndarray,
     rescue: np.ndarray,
-    evidence: Evidence,
-    called: np.ndarray,
-    belief: Belief,
+    situation: Situation,
+    models: np.ndarray,
     hint: np.ndarray,
 ) -> np.ndarray:
-    """Features (n, M, n_features) of calling each model next."""
-    n_models = called.shape[1]
-    rows, of_best = np.arange(len(called)), belief.of_best
-    others = np.where(called, belief.logits, -9.0)
-    others[rows, belief.best] = -9.0
-    best_quality = np.where(called, evidence.quality, 0.0).max(axis=1)
-    columns = [
+    """Features (n, k, n_features) of calling models (n, k) next.
+
+    `hint` (n, k) is the gain as the outlook expects it.
+    """
+    evidence, belief = situation.evidence, situation.belief
+    rows, of_best = np.arange(len(models)), belief.of_best
+    others = np.where(situation.called, belief.logits, NOBODY)
+    others[rows, belief.best] = NOBODY
+    best_quality = np.where(situation.called, evidence.quality, 0.0).max(axis=1)
+    each = rows[:, None]
+    logit = belief.logits[rows, belief.best]
+    of_models = [
+        np.broadcast_to(logit[:, None], models.shape),
+        evidence.prior[each, models],
+        hint,
+        evidence.quality[each, models] - best_quality[:, None],
+        accuracy[models],
+        rescue[belief.best[:, None], models],
+    ]
+    of_queries = [
         of_best[:, N_AGREE],
         of_best[:, N_CALLED],
-        of_best[:, 4],
+        of_best[:, DISSENT],
         of_best[:, N_DISSENT],
         others.max(axis=1),
         of_best[:, SURPRISE],
@@ -222,18 +235,14 @@ def describe_calls(
         evidence.prior.mean(axis=1),
         evidence.prior[rows, belief.best],
     ]
-    return np.stack(
-        [
-            _spread(belief.logits[rows, belief.best], n_models),
-            evidence.prior,
-            hint,
-            evidence.quality - _spread(best_quality, n_models),
-            np.broadcast_to(accuracy, called.shape),
-            rescue[belief.best],
-            *(_spread(column, n_models) for column in columns),
-        ],
-        axis=2,
-    )
+    return _stack(of_models, of_queries)
+
+
+def _stack(of_models: list[np.ndarray], of_queries: list[np.ndarray]) -> np.ndarray:
+    """Stack columns (n, k), and (n,) repeated for each model, as (n, k, n_features)."""
+    shape = of_models[0].shape
+    repeated = [np.broadcast_to(column[:, None], shape) for column in of_queries]
+    return np.stack([*of_models, *repeated], axis=2)
 
 
 def train_others(features: np.ndarray, quality: np.ndarray, seed: int) -> PairRanker:

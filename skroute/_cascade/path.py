@@ -20,7 +20,7 @@ from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
 # Prices of a path between infinity and 0.
-_N_PRICES = 40
+_N_PRICES = 30
 # Of the range of the prices: from money that buys next to nothing to money that is next
 # to nothing.
 _LOWEST, _HIGHEST = 0.003, 3.0

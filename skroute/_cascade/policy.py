@@ -12,13 +12,15 @@ from typing import Literal
 
 import numpy as np
 
-from skroute._cascade.beliefs import AnswerBelief, Belief, own_logits
+from skroute._cascade.beliefs import AnswerBelief, Belief, Situation, own_logits
 from skroute._cascade.checks import Check
 from skroute._cascade.evidence import Evidence
-from skroute._cascade.gains import LearnedGain, Outlook
+from skroute._cascade.gains import LearnedGain, Outlook, find_largest
 from skroute._decide.candidates import under_cap
 from skroute._table.costs import add_slack
 
+# Models that are looked at as the next call.
+_MOST_NEXT = 12
 # A gain below this is rounding.
 _NEGLIGIBLE = 1e-6
 
@@ -88,13 +90,25 @@ class CascadePolicy:
         """Judge the called answers of queries of which one was called at least."""
         return self.belief.judge(evidence, own_logits(self.check, evidence), called)
 
-    def gains(
-        self, evidence: Evidence, called: np.ndarray, belief: Belief
+    def rate_next(
+        self, situation: Situation, charge: np.ndarray, allowed: np.ndarray
     ) -> np.ndarray:
-        """Expected gain (n, M) of calling each model next."""
+        """Worth (n, M) of each model as the next call, in quality.
+
+        Only the models that promise most before their checks are looked at.
+        """
+        evidence, value = situation.evidence, situation.belief.value
+        promise = evidence.quality * (1 - value[:, None]) - charge
+        models = find_largest(np.where(allowed, promise, -np.inf), _MOST_NEXT)
+        rows = np.arange(len(models))[:, None]
         if self.gain is None:
-            return self.outlook.gain(belief.value, evidence.prior)
-        return self.gain.gain(evidence, called, belief, self.outlook)
+            prior = evidence.prior[rows, models]
+            gain = self.outlook.gain(value, prior, models)
+        else:
+            gain = self.gain.gain(situation, models, self.outlook)
+        worth = np.full(charge.shape, -np.inf)
+        worth[rows, models] = gain - charge[rows, models]
+        return np.where(allowed, worth, -np.inf)
 
     def rate_first(
         self, evidence: Evidence, terms: Terms, money: np.ndarray, allowed: np.ndarray
@@ -146,8 +160,8 @@ def choose_calls(
             axis=1
         )
         allowed = available & ~called & (money <= left[:, None])
-        gain = policy.gains(evidence, called, belief)
-        worth = np.where(allowed, gain - terms.price * money, -np.inf)
+        situation = Situation(evidence, called, belief)
+        worth = policy.rate_next(situation, terms.price * money, allowed)
     return choose_next(worth, may_stop=True), worth, belief
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from skroute._cascade.beliefs import (
     AnswerBelief,
     Belief,
+    Situation,
     accuracy_log_odds,
     describe_answers,
     find_pairs,
@@ -36,7 +37,8 @@ from skroute._cascade.policy import CascadePolicy
 _N_PRICES = 16
 # Rows of simulated situations, as far as the table is smaller.
 _MOST_BELIEFS, _MOST_GAINS = 6000, 4000
-_MOST_OTHERS = 60_000
+# Models that are looked at of those not called.
+_MOST_OTHERS = 4
 # Noise by which simulated calls differ from a router's.
 _NOISE_OF_BELIEFS, _NOISE_OF_OTHERS, _NOISE_OF_GAINS = 0.05, 0.1, 0.15
 #: Calls after which situations are simulated.
@@ -81,9 +83,9 @@ class CascadeTraining:
         if self.depth < 2:
             return independent, independent
         beliefs = self._fit_beliefs(accuracy)
-        gains = self._fit_gains(accuracy, beliefs, outlook)
+        gains, outlook = self._fit_gains(accuracy, beliefs, outlook)
         learned = [
-            CascadePolicy(check, belief, replace(outlook, share=self.share), gain)
+            CascadePolicy(check, belief, outlook, gain)
             for check, belief, gain in zip(checks, beliefs, gains, strict=True)
         ]
         return independent, learned
@@ -118,24 +120,22 @@ class CascadeTraining:
 
     def _judge(
         self, beliefs: list[AnswerBelief], rows: np.ndarray, called: np.ndarray
-    ) -> Belief:
+    ) -> Situation:
         """Judge situations by what was learned without their folds."""
-        found: dict[int, Belief] = {}
-        places = []
-        for number, fold in enumerate(self.without[:-1]):
-            at = np.flatnonzero(self.fold[rows] == fold)
-            part = rows[at]
-            found[number] = beliefs[number].judge(
-                self.evidence.take(part), self.logits[part], called[at]
+        evidence = self.evidence.take(rows)
+        numbers, parts = zip(*self._parts(rows), strict=True)
+        found = [
+            beliefs[number].judge(
+                evidence.take(part), self.logits[rows[part]], called[part]
             )
-            places.append(at)
-        order = np.argsort(np.concatenate(places))
-        return Belief(
-            *(
-                np.concatenate([getattr(b, field.name) for b in found.values()])[order]
-                for field in fields(Belief)
-            )
+            for number, part in zip(numbers, parts, strict=True)
+        ]
+        order = np.argsort(np.concatenate(parts))
+        joined = (
+            np.concatenate([getattr(belief, field.name) for belief in found])[order]
+            for field in fields(Belief)
         )
+        return Situation(evidence, called, Belief(*joined))
 
     def _fit_beliefs(self, accuracy: np.ndarray) -> list[AnswerBelief]:
         rows, situations = self._simulate(_MOST_BELIEFS, _NOISE_OF_BELIEFS)
@@ -168,84 +168,59 @@ class CascadeTraining:
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield terms of better and worse answers, and their folds."""
         for called in situations:
-            belief = self._judge(beliefs, rows, called)
+            situation = self._judge(beliefs, rows, called)
+            belief = situation.belief
             terms = beliefs[0].compare(
-                self.evidence.take(rows), belief.features, belief.logits
+                situation.evidence, belief.features, belief.logits
             )
             at, better, worse = find_pairs(self.quality[rows], called, self.rng)
             yield terms[at, better], terms[at, worse], self.fold[rows][at]
 
     def _fit_gains(
         self, accuracy: np.ndarray, beliefs: list[AnswerBelief], outlook: Outlook
-    ) -> list[LearnedGain]:
+    ) -> tuple[list[LearnedGain], Outlook]:
+        """Learn what a next call gains; returns also an outlook that knows it."""
+        found = zip(*self._observe_others(accuracy, beliefs), strict=True)
+        x, y, fold = map(np.concatenate, found)
         rescue = find_rescues(self.quality)
-        rows, situations = self._simulate(_MOST_BELIEFS, _NOISE_OF_OTHERS)
-        features, quality, folds = [], [], []
-        share = min(1.0, _MOST_OTHERS / (len(situations) * rows.size * len(accuracy)))
-        for called in situations:
-            belief = self._judge(beliefs, rows, called)
-            described = describe_others(
-                accuracy, self.evidence.take(rows), called, belief
-            )
-            used = ~called & np.isfinite(self.quality[rows])
-            used &= self.rng.random_sample(used.shape) < share
-            features.append(described[used])
-            quality.append(self.quality[rows][used])
-            folds.append(self.fold[rows][used.nonzero()[0]])
-        x, y, fold = map(np.concatenate, (features, quality, folds))
         others = [
             train_others(x[fold != f], y[fold != f], self.seed) for f in self.without
         ]
-        blank = [LearnedGain(accuracy, rescue, other, other) for other in others]
-        found = zip(
-            *self._realise(accuracy, rescue, blank, beliefs, outlook), strict=True
-        )
-        x, y, hint, fold = map(np.concatenate, found)
-        self.share = float(np.clip((y @ hint) / max(hint @ hint, 1e-12), 0, 1))
+        drafts = [LearnedGain(accuracy, rescue, other, other) for other in others]
+        found = zip(*self._observe_gains(drafts, beliefs, outlook), strict=True)
+        x, y, alone, fold = map(np.concatenate, found)
         gains = [
             replace(draft, gains=train_gains(x[fold != f], y[fold != f], self.seed))
-            for draft, f in zip(blank, self.without, strict=True)
+            for draft, f in zip(drafts, self.without, strict=True)
         ]
-        kept = self._find_share(beliefs, gains, outlook)
-        return [replace(gain, share=kept) for gain in gains]
+        policies = [
+            CascadePolicy(None, belief, outlook, gain)
+            for belief, gain in zip(beliefs, gains, strict=True)
+        ]
+        found = zip(*self._observe_best(policies, beliefs), strict=True)
+        share = _find_share(*map(np.concatenate, found))
+        outlook = replace(outlook, share=_find_share(alone, y))
+        return [replace(gain, share=share) for gain in gains], outlook
 
-    def _find_share(
-        self, beliefs: list[AnswerBelief], gains: list[LearnedGain], outlook: Outlook
-    ) -> float:
-        """Find how much of the gains that look largest is really gained.
+    def _observe_others(
+        self, accuracy: np.ndarray, beliefs: list[AnswerBelief]
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield features of models that were not called, their quality and folds."""
+        rows, situations = self._simulate(_MOST_BELIEFS, _NOISE_OF_OTHERS)
+        n_others = min(_MOST_OTHERS, self.quality.shape[1] - 1)
+        for called in situations[: self.quality.shape[1] - 1]:
+            drawn = np.where(called, 2.0, self.rng.random_sample(called.shape))
+            models = np.argsort(drawn, axis=1)[:, :n_others]
+            at = np.arange(len(rows))[:, None]
+            situation = self._judge(beliefs, rows, called)
+            features = describe_others(accuracy, situation, models)
+            quality = self.quality[rows[:, None], models]
+            used = np.isfinite(quality) & ~called[at, models]
+            fold = np.broadcast_to(self.fold[rows][:, None], models.shape)
+            yield features[used], quality[used], fold[used]
 
-        The largest of several estimates is often one that is too large.
-        """
-        rows, situations = self._simulate(_MOST_GAINS, _NOISE_OF_BELIEFS)
-        quality, at = self.quality[rows], np.arange(len(rows))
-        promised, realised = [], []
-        for called in situations[:-1]:
-            belief = self._judge(beliefs, rows, called)
-            gain = np.empty(called.shape)
-            for number, f in enumerate(self.without[:-1]):
-                part = np.flatnonzero(self.fold[rows] == f)
-                gain[part] = gains[number].gain(
-                    *(self.evidence.take(rows[part]), called[part]),
-                    *(_take(belief, part), outlook),
-                )
-            price = self.prices[self.rng.randint(len(self.prices), size=len(rows))]
-            worth = gain - price[:, None] * self.evidence.cost[rows]
-            worth[called] = -np.inf
-            model = worth.argmax(axis=1)
-            after = called.copy()
-            after[at, model] = True
-            best = self._judge(beliefs, rows, after).best
-            gained = quality[at, best] - quality[at, belief.best]
-            used = np.isfinite(gained) & (worth[at, model] > 0)
-            promised.append(gain[at, model][used])
-            realised.append(gained[used])
-        p, r = map(np.concatenate, (promised, realised))
-        return float(np.clip((p @ r) / max(p @ p, 1e-12), 0, 1))
-
-    def _realise(
+    def _observe_gains(
         self,
-        accuracy: np.ndarray,
-        rescue: np.ndarray,
         drafts: list[LearnedGain],
         beliefs: list[AnswerBelief],
         outlook: Outlook,
@@ -255,33 +230,83 @@ class CascadeTraining:
         Beside them, what they would gain if models failed independently, and folds.
         """
         rows, situations = self._simulate(_MOST_GAINS, _NOISE_OF_GAINS)
-        quality, at = self.quality[rows], np.arange(len(rows))
+        at = np.arange(len(rows))[:, None]
         for called in situations[:-1]:
-            belief = self._judge(beliefs, rows, called)
-            moved = np.empty(called.shape)
-            for number, f in enumerate(self.without[:-1]):
-                part = np.flatnonzero(self.fold[rows] == f)
-                moved[part] = drafts[number].estimates(
-                    self.evidence.take(rows[part]), called[part], _take(belief, part)
-                )
-            hint = outlook.gain(belief.value, moved)
-            alone = outlook.gain(belief.value, self.evidence.prior[rows])
-            features = describe_calls(
-                accuracy, rescue, self.evidence.take(rows), called, belief, hint
-            )
+            situation = self._judge(beliefs, rows, called)
             worth = self._rate(rows, _NOISE_OF_GAINS)
             worth[called] = -np.inf
-            for model in np.argsort(-worth, axis=1)[:, :2].T:
-                after = called.copy()
-                after[at, model] = True
-                best = self._judge(beliefs, rows, after).best
-                gained = quality[at, best] - quality[at, belief.best]
-                kept = np.isfinite(gained) & ~called[at, model]
+            models = np.argsort(-worth, axis=1)[:, :2]
+            value = situation.belief.value
+            moved = np.empty(models.shape)
+            for number, part in self._parts(rows):
+                moved[part] = drafts[number].estimates(
+                    situation.take(part), models[part]
+                )
+            hint = outlook.gain(value, moved, models)
+            draft = drafts[0]
+            features = describe_calls(
+                draft.accuracy, draft.rescue, situation, models, hint
+            )
+            prior = situation.evidence.prior[at, models]
+            alone = outlook.gain(value, prior, models)
+            for place, model in enumerate(models.T):
+                gained = self._realise(beliefs, rows, situation, model)
+                used = np.isfinite(gained)
                 yield (
-                    *(features[at, model][kept], gained[kept]),
-                    *(alone[at, model][kept], self.fold[rows][kept]),
+                    *(features[used, place], gained[used]),
+                    *(alone[used, place], self.fold[rows][used]),
                 )
 
+    def _observe_best(
+        self, policies: list[CascadePolicy], beliefs: list[AnswerBelief]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield promised and realised gains of the calls that would be made.
 
-def _take(belief: Belief, rows: np.ndarray) -> Belief:
-    return Belief(*(getattr(belief, field.name)[rows] for field in fields(Belief)))
+        The largest of several estimates is often one that is too large.
+        """
+        rows, situations = self._simulate(_MOST_GAINS, _NOISE_OF_BELIEFS)
+        at = np.arange(len(rows))
+        for called in situations[:-1]:
+            situation = self._judge(beliefs, rows, called)
+            price = self.prices[self.rng.randint(len(self.prices), size=len(rows))]
+            charge = price[:, None] * self.evidence.cost[rows]
+            worth = np.empty(called.shape)
+            for number, part in self._parts(rows):
+                worth[part] = policies[number].rate_next(
+                    situation.take(part), charge[part], ~called[part]
+                )
+            model = worth.argmax(axis=1)
+            gained = self._realise(beliefs, rows, situation, model)
+            used = np.isfinite(gained) & (worth[at, model] > 0)
+            promised = worth[at, model] + charge[at, model]
+            yield promised[used], gained[used]
+
+    def _realise(
+        self,
+        beliefs: list[AnswerBelief],
+        rows: np.ndarray,
+        situation: Situation,
+        model: np.ndarray,
+    ) -> np.ndarray:
+        """Find what calling a model (n,) really gained; NaN if unknown or called."""
+        at = np.arange(len(rows))
+        called = situation.called[at, model]
+        # The same number of calls for all: a model that was called is called again.
+        other = np.where(called, (~situation.called).argmax(axis=1), model)
+        after = situation.called.copy()
+        after[at, other] = True
+        best = self._judge(beliefs, rows, after).belief.best
+        quality = self.quality[rows]
+        gained = quality[at, best] - quality[at, situation.belief.best]
+        return np.where(called, np.nan, gained)
+
+    def _parts(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Number the folds, and find where their rows are."""
+        for number, fold in enumerate(self.without[:-1]):
+            yield number, np.flatnonzero(self.fold[rows] == fold)
+
+
+def _find_share(promised: np.ndarray, realised: np.ndarray) -> float:
+    """Find by which share gains were realised, by least squares; from 0 to 1."""
+    total = promised @ promised
+    return float(np.clip(promised @ realised / total, 0, 1)) if total > 0 else 1.0
