@@ -89,7 +89,6 @@ def describe_answers(
         )
         return highest
 
-    shape = own.shape
     surprise = (own - prior).mean(axis=1, keepdims=True) if n_calls else own
     columns = [
         own,
@@ -99,14 +98,15 @@ def describe_answers(
         most(~same, theirs, NOBODY),
         most(~same, n_agree[:, None, :], 0.0),
         most(~same, sum_agree[:, None, :], NOBODY),
-        np.full(shape, n_calls),
-        np.broadcast_to(surprise, shape),
+        n_calls,
+        surprise,
         prior,
-        np.broadcast_to(evidence.prior.mean(axis=1, keepdims=True), shape),
+        evidence.prior.mean(axis=1, keepdims=True),
         is_empty,
     ]
     features = np.zeros((*called.shape, len(columns)))
-    features[rows, models] = np.stack(columns, axis=2)
+    for place, column in enumerate(columns):
+        features[rows, models, place] = column
     return features
 
 

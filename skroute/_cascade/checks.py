@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skroute._cascade.evidence import MARGIN, SURE, Evidence, to_log_odds
+from skroute._cascade.evidence import SURE, Evidence, to_log_odds
 from skroute._cascade.logistic import fit_logistic
 from skroute._compute.chunks import sample_evenly
 from skroute._rank.forest import PairRanker
 from skroute._rank.lambdarank import train_trees
 
-# Directions of the estimates by which the mean and the spread of a check may differ:
-# a model that is sure of its answers to easy tasks is not that sure of hard ones.
+# Directions of the estimates by which the mean and the spread of a check may differ.
 _N_DIRECTIONS = 3
 # Least checks of a model from which its mean and spread are learned.
 _LEAST_CHECKS = 30
@@ -28,6 +27,7 @@ _PULL = 20.0
 _LARGEST_SCORE = 3.0
 _BOUNDLESS = 1e30
 _LARGEST_LOGIT = 6.0
+_MOST_LOGIT = 4.1  # with the trees
 _MOST_ROWS = 30_000
 _N_ROUNDS = 60
 
@@ -70,12 +70,11 @@ class StatedCheck:
 
 
 @dataclass(frozen=True)
-class LearnedCheck:
-    """Checks whose meaning was learned: any numbers, of which higher is better.
+class UsualChecks:
+    """What checks usually say of a model's answers to a kind of query.
 
-    A check is compared with what is usual for the model and the kind of query, as the
-    estimates of all models show it. A logistic regression for each model, shrunk to one
-    for all models, turns it into log-odds; small trees over all models correct these.
+    The kind of a query is told by the estimates of all models. A model that is sure of
+    its answers to easy tasks is not that sure of hard ones.
     """
 
     centre: np.ndarray  # (M,) mean log-odds of the estimates
@@ -83,15 +82,11 @@ class LearnedCheck:
     mean: np.ndarray  # (M, k, 1 + p): the usual check by the kind of query
     spread: np.ndarray  # (M, k, 1 + p): its variance
     variance: np.ndarray  # (M, k): overall
-    weights: np.ndarray  # (M, n_terms) of the regressions
-    accuracy: np.ndarray  # (M,) mean quality
-    trees: PairRanker | None
 
     @classmethod
-    def fit(cls, evidence: Evidence, quality: np.ndarray, seed: int) -> LearnedCheck:
-        """Learn from outcomes (n, M), NaN where unknown; every model may be checked."""
-        assert evidence.checks is not None
-        prior, (n_models, n_checks) = evidence.prior, evidence.checks.shape[1:]
+    def fit(cls, prior: np.ndarray, checks: np.ndarray) -> UsualChecks:
+        """Learn from log-odds (n, M) and checks (n, M, k), NaN where unknown."""
+        n_models, n_checks = checks.shape[1:]
         centre = prior.mean(axis=0)
         _, size, directions = np.linalg.svd(prior - centre, full_matrices=False)
         size = np.maximum(size[:_N_DIRECTIONS] / len(prior) ** 0.5, 1e-6)
@@ -103,7 +98,7 @@ class LearnedCheck:
         penalty = np.diag([1e-9] + [10.0] * (kind.shape[1] - 1))
         for model in range(n_models):
             for check in range(n_checks):
-                said = evidence.checks[:, model, check]
+                said = checks[:, model, check]
                 known = np.isfinite(said)
                 if known.sum() < _LEAST_CHECKS:
                     # Nothing is usual, so nothing is news.
@@ -115,29 +110,62 @@ class LearnedCheck:
                 squared = (said[known] - x @ mean[model, check]) ** 2
                 spread[model, check] = np.linalg.solve(gram, x.T @ squared)
                 variance[model, check] = squared.mean()
-        accuracy = np.array([np.mean(q[np.isfinite(q)]) for q in quality.T])
-        draft = cls(
-            centre, directions, mean, spread, variance, np.empty(0), accuracy, None
-        )
-        terms = draft._terms(evidence)
+        return cls(centre, directions, mean, spread, variance)
+
+    def compare(
+        self, prior: np.ndarray, checks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compare checks with what is usual.
+
+        Returns the kinds of the queries, (n, p); the checks (n, M, k), unknown ones as
+        is usual; and these in standard deviations from what is usual.
+        """
+        kind = (prior - self.centre) @ self.directions
+        x = _add_constant(kind)
+        usual = np.einsum("np,mkp->nmk", x, self.mean)
+        spread = np.einsum("np,mkp->nmk", x, self.spread)
+        spread = np.maximum(spread, 0.1 * self.variance) + 1e-12
+        said = np.where(np.isfinite(checks), checks, usual)
+        score = (said - usual) / np.sqrt(spread)
+        return kind, said, score.clip(-_LARGEST_SCORE, _LARGEST_SCORE)
+
+
+@dataclass(frozen=True)
+class LearnedCheck:
+    """Checks whose meaning was learned: any numbers, of which higher is better.
+
+    A logistic regression for each model, shrunk to one for all models, turns what is
+    unusual of a check into log-odds; small trees over all models correct these.
+    """
+
+    usual: UsualChecks
+    weights: np.ndarray  # (M, n_terms) of the regressions
+    accuracy: np.ndarray  # (M,) mean quality
+    trees: PairRanker
+
+    @classmethod
+    def fit(cls, evidence: Evidence, quality: np.ndarray, seed: int) -> LearnedCheck:
+        """Learn from outcomes (n, M), NaN where unknown; every model may be checked."""
+        assert evidence.checks is not None
+        prior = evidence.prior
+        usual = UsualChecks.fit(prior, evidence.checks)
+        compared = usual.compare(prior, evidence.checks)
+        terms = _make_terms(prior, compared[2])
         used = evidence.is_checked & np.isfinite(quality)
         nothing = np.zeros(terms.shape[2])
         shared = fit_logistic(terms[used], quality[used], prior[used], nothing, 1.0)
-        weights = [
-            fit_logistic(
-                terms[rows, model],
-                quality[rows, model],
-                prior[rows, model],
-                shared,
-                _PULL,
-            )
-            for model, rows in enumerate(used.T)
-        ]
-        draft = cls(
-            *(centre, directions, mean, spread, variance),
-            *(np.array(weights), accuracy, None),
+        weights = np.array(
+            [
+                fit_logistic(
+                    *(terms[rows, model], quality[rows, model], prior[rows, model]),
+                    *(shared, _PULL),
+                )
+                for model, rows in enumerate(used.T)
+            ]
         )
-        features, logits = draft._features(evidence), draft._regress(evidence)
+        accuracy = np.array([np.mean(q[np.isfinite(q)]) for q in quality.T])
+        logits = _regress(evidence, terms, weights)
+        features = _stack_features(prior, compared, logits, accuracy, weights)
         rows = np.flatnonzero(used)
         rows = rows[sample_evenly(len(rows), _MOST_ROWS)]
         # Better checks never make an answer worse.
@@ -146,75 +174,25 @@ class LearnedCheck:
             quality.ravel()[rows],
             start=logits.ravel()[rows],
             objective="cross_entropy",
-            monotone=[1, 0] + [1] * (2 * n_checks),
+            monotone=[1, 0] + [1] * (2 * evidence.checks.shape[2]),
             n_estimators=_N_ROUNDS,
             min_in_leaf=100,
             seed=seed,
         )
-        return cls(
-            *(centre, directions, mean, spread, variance),
-            *(draft.weights, accuracy, trees),
-        )
+        return cls(usual, weights, accuracy, trees)
 
     def logits(self, evidence: Evidence) -> np.ndarray:
         """Log-odds (n, M) that the answers are right, from their own checks."""
-        logits, known = self._regress(evidence), evidence.is_checked
-        if known.any():
-            features = self._features(evidence)[known]
-            assert self.trees is not None
-            logits[known] += self.trees.predict(features[None])[0]
-        most = to_log_odds(np.array(1 - MARGIN)) + 0.2
-        return np.where(known, np.clip(logits, -most, most), evidence.prior)
-
-    def _kind(self, evidence: Evidence) -> np.ndarray:
-        return (evidence.prior - self.centre) @ self.directions
-
-    def _score(self, evidence: Evidence) -> np.ndarray:
-        """Checks (n, M, k) in standard deviations from what is usual; 0 if unknown."""
-        kind = _add_constant(self._kind(evidence))
-        spread = np.einsum("np,mkp->nmk", kind, self.spread)
-        spread = np.maximum(spread, 0.1 * self.variance) + 1e-12
-        news = self._fill_in(evidence) - self._usual(evidence)
-        return np.clip(news / np.sqrt(spread), -_LARGEST_SCORE, _LARGEST_SCORE)
-
-    def _usual(self, evidence: Evidence) -> np.ndarray:
-        kind = _add_constant(self._kind(evidence))
-        usual: np.ndarray = np.einsum("np,mkp->nmk", kind, self.mean)
-        return usual
-
-    def _fill_in(self, evidence: Evidence) -> np.ndarray:
-        """Checks (n, M, k), unknown ones as is usual."""
-        checks = evidence.checks
-        assert checks is not None
-        return np.where(np.isfinite(checks), checks, self._usual(evidence))
-
-    def _terms(self, evidence: Evidence) -> np.ndarray:
-        """Terms (n, M, n_terms) of the regressions: low checks may say more."""
-        score = self._score(evidence)
-        one = np.ones((*score.shape[:2], 1))
-        low = np.minimum(score + 0.5, 0.0)
-        return np.concatenate([one, score, low, evidence.prior[..., None] * score], 2)
-
-    def _regress(self, evidence: Evidence) -> np.ndarray:
-        news = np.einsum("nmf,mf->nm", self._terms(evidence), self.weights)
-        logits = np.clip(evidence.prior + news, -_LARGEST_LOGIT, _LARGEST_LOGIT)
-        return np.where(evidence.is_checked, logits, evidence.prior)
-
-    def _features(self, evidence: Evidence) -> np.ndarray:
-        """Features (n, M, n_features) of the trees."""
-        prior, shape = evidence.prior, evidence.prior.shape
-        kind = self._kind(evidence)
-        columns = [
-            self._regress(evidence)[..., None],
-            prior[..., None],
-            self._score(evidence),
-            self._fill_in(evidence),
-            np.broadcast_to(prior.mean(axis=1)[:, None, None], (*shape, 1)),
-            np.broadcast_to(self.accuracy[:, None], (*shape, 1)),
-            np.broadcast_to(self.weights[:, 1, None], (*shape, 1)),
-            np.broadcast_to(kind[:, None, :], (*shape, kind.shape[1])),
-        ]
-        return np.concatenate(columns, axis=2)
+        assert evidence.checks is not None
+        prior, known = evidence.prior, evidence.is_checked
+        if not known.any():
+            return prior
+        compared = self.usual.compare(prior, evidence.checks)
+        terms = _make_terms(prior, compared[2])
+        logits = _regress(evidence, terms, self.weights)
+        features = _stack_features(prior, compared, logits, self.accuracy, self.weights)
+        logits[known] += self.trees.predict(features[known][None])[0]
+        return np.where(known, logits.clip(-_MOST_LOGIT, _MOST_LOGIT), prior)
 
 
 Check = ExactCheck | StatedCheck | LearnedCheck
@@ -222,3 +200,38 @@ Check = ExactCheck | StatedCheck | LearnedCheck
 
 def _add_constant(columns: np.ndarray) -> np.ndarray:
     return np.column_stack([np.ones(len(columns)), columns])
+
+
+def _make_terms(prior: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Terms (n, M, n_terms) of the regressions: low checks may say more."""
+    one = np.ones((*score.shape[:2], 1))
+    low = np.minimum(score + 0.5, 0.0)
+    return np.concatenate([one, score, low, prior[..., None] * score], axis=2)
+
+
+def _regress(evidence: Evidence, terms: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log-odds (n, M) by the regressions alone."""
+    news = np.einsum("nmf,mf->nm", terms, weights)
+    logits = (evidence.prior + news).clip(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return np.where(evidence.is_checked, logits, evidence.prior)
+
+
+def _stack_features(
+    prior: np.ndarray,
+    compared: tuple[np.ndarray, np.ndarray, np.ndarray],
+    logits: np.ndarray,
+    accuracy: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Features (n, M, n_features) of the trees."""
+    kind, said, score = compared
+    n_checks, n_kinds = said.shape[2], kind.shape[1]
+    features = np.empty((*prior.shape, 5 + 2 * n_checks + n_kinds))
+    features[..., 0], features[..., 1] = logits, prior
+    features[..., 2 : 2 + n_checks] = score
+    features[..., 2 + n_checks : 2 + 2 * n_checks] = said
+    rest = features[..., 2 + 2 * n_checks :]
+    rest[..., 0] = prior.mean(axis=1)[:, None]
+    rest[..., 1], rest[..., 2] = accuracy, weights[:, 1]
+    rest[..., 3:] = kind[:, None, :]
+    return features

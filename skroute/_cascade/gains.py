@@ -194,7 +194,7 @@ def describe_others(
         of_best[:, N_AGREE],
         of_best[:, N_DISSENT],
     ]
-    return _stack(of_models, of_queries)
+    return _stack(models.shape, of_models, of_queries)
 
 
 def describe_calls(
@@ -216,7 +216,7 @@ def describe_calls(
     each = rows[:, None]
     logit = belief.logits[rows, belief.best]
     of_models = [
-        np.broadcast_to(logit[:, None], models.shape),
+        logit[:, None],
         evidence.prior[each, models],
         hint,
         evidence.quality[each, models] - best_quality[:, None],
@@ -235,14 +235,20 @@ def describe_calls(
         evidence.prior.mean(axis=1),
         evidence.prior[rows, belief.best],
     ]
-    return _stack(of_models, of_queries)
+    return _stack(models.shape, of_models, of_queries)
 
 
-def _stack(of_models: list[np.ndarray], of_queries: list[np.ndarray]) -> np.ndarray:
+def _stack(
+    shape: tuple[int, ...], of_models: list[np.ndarray], of_queries: list[np.ndarray]
+) -> np.ndarray:
     """Stack columns (n, k), and (n,) repeated for each model, as (n, k, n_features)."""
-    shape = of_models[0].shape
-    repeated = [np.broadcast_to(column[:, None], shape) for column in of_queries]
-    return np.stack([*of_models, *repeated], axis=2)
+    n_each = len(of_models)
+    features = np.empty((*shape, n_each + len(of_queries)))
+    for place, column in enumerate(of_models):
+        features[..., place] = column
+    for place, column in enumerate(of_queries, n_each):
+        features[..., place] = column[:, None]
+    return features
 
 
 def train_others(features: np.ndarray, quality: np.ndarray, seed: int) -> PairRanker:

@@ -50,6 +50,7 @@ _CLASSES = {
     "StatedCheck": "skroute._cascade.checks.StatedCheck",
     "TrainingDecisions": "skroute._decide.trade_off.TrainingTradeOff",
     "Unit": "skroute._cascade.fitted.Unit",
+    "UsualChecks": "skroute._cascade.checks.UsualChecks",
     "sklearn.KNeighborsRegressor": "sklearn.neighbors.KNeighborsRegressor",
     "sklearn.LinearRegression": "sklearn.linear_model.LinearRegression",
     "sklearn.Normalizer": "sklearn.preprocessing.Normalizer",
