@@ -43,7 +43,7 @@ ALLOWED = {
     "routers": BELOW_ROUTERS,
     "validation": {"_table"},
     "persistence": {"_table", "_io", "routers", "cascade", "decision"},
-    "evaluation": BELOW_ROUTERS | {"routers"},
+    "evaluation": BELOW_ROUTERS | {"routers", "cascade"},
     "datasets": {"_compute", "_table", "_io"},
     "text": {"_table"},
     "plotting": {"_judged", "_table", "metrics", "evaluation"},

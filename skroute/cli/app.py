@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _N_SHOWN = 8
 # Means of fewer test queries say little: one answer in fifty moves them by .02.
 _FEW_TESTED = 50
+# Complete training queries from which something can be learned of checks.
+_FEW_CHECKED = 50
 
 
 class _Group(TyperGroup):
@@ -168,12 +170,12 @@ def evaluate(
     console.check_out(json_file)
     with console.redirect_for(json_file):
         data = table.read()
-        n_tested = test_size * _print_content(data, table.path.name, test_size)
+        n_complete = _print_content(data, table.path.name, test_size)
         queries, encoder = take_queries(data, seed)
         groups = group_prompts(data)
         options = {"encoder": encoder, "groups": groups, "test_size": test_size}
         comparison = _compare(queries, data, seeds, seed, **options)
-        if n_tested < _FEW_TESTED:
+        if test_size * n_complete < _FEW_TESTED:
             console.note(
                 "figures of so few test queries are rough; more complete queries would "
                 "tell more than more splits of these."
@@ -182,8 +184,20 @@ def evaluate(
         console.print_comparison(
             comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
         )
+        checked = None
+        if data.checks is not None or data.answers is not None:
+            if (1 - test_size) * n_complete < _FEW_CHECKED:
+                console.note(
+                    "checks and answers are left out: nothing can be learned of them "
+                    "from so few complete queries."
+                )
+            else:
+                checked = _compare_cascade(queries, data, seeds, seed, **options)
+                console.print_cascade(checked)
     if json_file is not None:
-        text = json.dumps(comparison.to_dict(), indent=1)
+        result = comparison.to_dict()
+        result["with_checks"] = None if checked is None else checked.to_dict()
+        text = json.dumps(result, indent=1)
         console.write_text(f"{text}\n", json_file)
 
 
@@ -375,6 +389,20 @@ def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
             data.quality,
             data.costs,
             models=data.models,
+            seeds=range(seed, seed + seeds),
+            progress=progress,
+            **options,
+        )
+
+
+def _compare_cascade(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
+    """Compare routing with and without checks."""
+    from skroute._compute.threads import single_threaded
+    from skroute.evaluation.cascades import compare_cascade
+
+    with console.show_progress("Checking answers") as progress, single_threaded():
+        return compare_cascade(
+            *(X, data.quality, data.costs, data.checks, data.answers),
             seeds=range(seed, seed + seeds),
             progress=progress,
             **options,

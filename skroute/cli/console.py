@@ -22,9 +22,11 @@ from rich.table import Table
 from skroute._io.atomic import check_writable, replace_file
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from skroute.evaluation import Comparison, RouterResult
+    from skroute.evaluation.cascades import CascadeComparison
 
 # Both look up sys.stdout and sys.stderr at every print. Model names and prompts are
 # data, in which nothing is markup.
@@ -142,6 +144,55 @@ def print_budgets(comparison: Comparison) -> None:
     output.print(table)
 
 
+def print_cascade(comparison: CascadeComparison) -> None:
+    """Print what checking adds to routing, and whether it pays."""
+    from skroute.evaluation.cascades import CHECKED, TARGET
+
+    table = _make_table("", "Quality", "Cost", "Of best", "nAUC", "Calls", "95%")
+    money = _choose_format(s["cost"].mean() for s in comparison.scores.values())
+    for name, scores in comparison.scores.items():
+        most = comparison.most_calls if name == CHECKED else 1
+        table.add_row(
+            name,
+            _write_mean(scores["quality"]),
+            _format(scores["cost"].mean(), money),
+            _format(scores["relative_cost"].mean(), ".0%"),
+            _write_mean(scores["normalized_auc"]),
+            _format(scores["calls"].mean(), ".2f"),
+            str(most),
+        )
+    n_splits = len(comparison.gain)
+    splits = "1 split" if n_splits == 1 else f"{n_splits} splits, ± standard error"
+    print_heading(f"What checking answers adds to RankingRouter ({splits})")
+    output.print(table)
+    output.print()
+    output.print(
+        f"Set on the training queries to reach {TARGET} of the best single model's "
+        "quality at the least cost; a check is taken to be free. Calls: mean number of "
+        f"calls per query, at most {comparison.max_calls}; 95%: number of calls that "
+        "95% of the queries stay within.",
+        style="dim",
+    )
+    output.print()
+    output.print(write_verdict(comparison))
+
+
+def write_verdict(comparison: CascadeComparison) -> str:
+    """Write whether checking pays."""
+    gain, n_splits = comparison.gain, len(comparison.gain)
+    more, size = ("higher", gain) if gain.mean() >= 0 else ("lower", -gain)
+    found = (
+        f"mean quality over all budgets (nAUC) is {_write_mean(size)} {more} with "
+        "checks than without."
+    )
+    if comparison.pays:
+        return f"Checking pays: {found}"
+    if comparison.pays is False:
+        return f"Checking does not pay here: {found}"
+    why = "one split does not tell" if n_splits == 1 else "these splits do not tell"
+    return f"Whether checking pays, {why}: {found}"
+
+
 def tabulate_routed(routed: pd.DataFrame) -> Table:
     """Tabulate routed queries, a row for each."""
     table = _make_table("Query", "Model", "Expected quality", "Expected cost")
@@ -212,7 +263,14 @@ def _choose_format(values: Iterable[float]) -> str:
 
 
 def _format_with_error(result: RouterResult, metric: str) -> str:
-    text, error = _format(result.mean(metric), ",.3f"), result.standard_error(metric)
+    return _write_mean(result.scores[metric])
+
+
+def _write_mean(values: np.ndarray) -> str:
+    """Write the mean over splits with its standard error."""
+    from skroute.evaluation.scores import find_standard_error
+
+    text, error = _format(float(values.mean()), ",.3f"), find_standard_error(values)
     # ".004" instead of "0.004" keeps the column narrow.
     return text if math.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
 

@@ -14,6 +14,7 @@ from skroute._compute.threads import single_threaded
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
+from skroute.evaluation.scores import describe_splits, find_standard_error, write_json
 from skroute.evaluation.splits import OutcomeTable, Split
 from skroute.metrics import (
     RoutingCurve,
@@ -96,10 +97,7 @@ class RouterResult:
         float
             ``NaN`` for one split or infinite values.
         """
-        values = self.scores[metric]
-        if len(values) < 2 or not np.isfinite(values).all():
-            return float("nan")
-        return float(values.std(ddof=1) / np.sqrt(len(values)))
+        return find_standard_error(self.scores[metric])
 
 
 @dataclass(frozen=True)
@@ -142,14 +140,9 @@ class Comparison:
         routers: dict[str, Any] = {}
         for name, result in self.results.items():
             routers[name] = {
-                metric: {
-                    "mean": _to_json(result.mean(metric)),
-                    "standard_error": _to_json(result.standard_error(metric)),
-                    "splits": _to_json(result.scores[metric]),
-                }
-                for metric in METRICS
+                metric: describe_splits(result.scores[metric]) for metric in METRICS
             }
-            routers[name]["spent"] = _to_json(result.spent)
+            routers[name]["spent"] = write_json(result.spent)
         return {
             "n_queries": self.n_queries,
             "n_incomplete": self.n_incomplete,
@@ -157,7 +150,7 @@ class Comparison:
             "models": self.models.tolist(),
             "seeds": list(self.seeds),
             "test_size": self.test_size,
-            "budgets": _to_json(self.budgets),
+            "budgets": write_json(self.budgets),
             "routers": routers,
         }
 
@@ -344,10 +337,3 @@ def _gather(name: str, parts: list[_Measured]) -> RouterResult:
 def _divide(value: float, reference: float) -> float:
     """Divide by a reference; undefined where that is not positive."""
     return float(value / reference) if reference > 0 else float("nan")
-
-
-def _to_json(values: Any) -> Any:
-    """Turn arrays into lists; None for NaN and infinity, which JSON lacks."""
-    if np.ndim(values):
-        return [_to_json(value) for value in values]
-    return float(values) if np.isfinite(values) else None

@@ -73,16 +73,30 @@ class OutcomeTable:
 
     def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
         """Fit a clone of a router on some rows, with their costs, prices and groups."""
+        router, known = self._prepare(router, rows)
+        return router.fit(X, **known)
+
+    def fit_transform(
+        self, router: BaseRouter, X: Any, rows: np.ndarray
+    ) -> tuple[BaseRouter, np.ndarray]:
+        """Fit as `fit` does; returns the router and its cross-fitted estimates."""
+        router, known = self._prepare(router, rows)
+        estimates = router.fit_transform(X, **known)
+        return router, estimates
+
+    def _prepare(
+        self, router: BaseRouter, rows: np.ndarray
+    ) -> tuple[BaseRouter, dict[str, Any]]:
+        """Clone a router, and collect what it is fitted on beside the queries."""
         router = clone(router)
-        y = _safe_indexing(self.y, rows)
-        known: dict[str, Any] = {}
+        known: dict[str, Any] = {"y": _safe_indexing(self.y, rows)}
         if self.groups is not None and has_fit_parameter(router, "groups"):
             known["groups"] = self.groups[rows]
         if self.costs.ndim == 2:
             known["costs"] = self.costs[rows]
         elif router.get_params().get("costs") is None:
             router.set_params(costs=self.costs)
-        return router.fit(X, y, **known)
+        return router, known
 
 
 def _number_equal_rows(X: Any) -> np.ndarray:
@@ -147,3 +161,7 @@ class Split:
     def fit(self, router: BaseRouter) -> BaseRouter:
         """Fit a clone of a router on the training part."""
         return self.table.fit(router, self.X_train, self.train)
+
+    def fit_transform(self, router: BaseRouter) -> tuple[BaseRouter, np.ndarray]:
+        """Fit a clone of a router; returns it and its cross-fitted estimates."""
+        return self.table.fit_transform(router, self.X_train, self.train)
