@@ -240,6 +240,7 @@ _FINITE = (
     "RidgeFit",
     "StatedCheck",
     "Unit",
+    "UsualChecks",
 )
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     **dict.fromkeys(_FINITE, _check_finite),
