@@ -79,7 +79,7 @@ def gather(
 class Textbook:
     """One rule for routing and cascading, as if models failed independently.
 
-    It has no notion of agreement: the log-odds of each answer come from its own check.
+    The log-odds of each answer come from its own check, so that agreement says nothing.
     """
 
     def __init__(self, seen: Seen, checked: Checked, max_calls: int, seed: int) -> None:
