@@ -378,7 +378,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         ndarray of int of shape (n_queries,)
             Index into ``models_``.
         """
-        chosen: np.ndarray = self._order[self._choose(Z).chosen]
+        state = self._choose(Z)
+        chosen: np.ndarray = self._order[state.chosen]
         return chosen
 
     def replay(

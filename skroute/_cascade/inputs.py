@@ -237,12 +237,17 @@ def _check_of_calls(
 
 def read_outcomes(y: Any) -> None:
     """Refuse a `y` that is no table of qualities."""
-    if y is None or np.ndim(y) < 2:
+    what = (
+        "the quality of every answer, of shape (n_queries, n_models): what a check is "
+        "worth is learned from it"
+    )
+    if y is None:
         raise ValueError(
-            "y must be the quality of every answer, of shape (n_queries, n_models): "
-            f"what a check is worth is learned from it; got "
-            f"{'None' if y is None else f'shape {np.shape(y)}'}."
+            "CascadeDecider requires y to be passed, but the target y is None. It is "
+            f"{what}."
         )
+    if np.ndim(y) < 2:
+        raise ValueError(f"y must be {what}; got shape {np.shape(y)}.")
     check_quality(y)
 
 
