@@ -13,6 +13,7 @@ from skroute._cascade.evidence import Evidence
 from skroute._cascade.path import CascadePath, Place, find_prices, replay_held_out
 from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
 from skroute._cascade.training import CascadeTraining
+from skroute._cascade.validity import check_path, check_policy
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
 from skroute._decide.rule import Rule
@@ -72,6 +73,17 @@ class FittedCascade(SavesFields):
     unit: Unit
     n_checks: int  # of an answer; 0 where only answers are compared
     has_answers: bool
+
+    def check(self) -> int:
+        """Check what may come from a file; returns the number of models.
+
+        Raises a ``ValueError`` if parts do not fit each other.
+        """
+        n_models = check_policy(self.policy, self.n_checks, self.has_answers)
+        check_path(self.path, n_models)
+        if not (isinstance(self.unit, Unit) and self.unit.extent > 0):
+            raise ValueError("its unit is none")
+        return n_models
 
     def choose(
         self, terms: Terms, evidence: Evidence, called: np.ndarray, allowed: np.ndarray

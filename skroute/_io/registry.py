@@ -228,6 +228,57 @@ def _check_views(state: dict[str, Any]) -> None:
     )
 
 
+def _check_cascade(state: dict[str, Any]) -> None:
+    find_class("FittedCascade")(**state).check()
+
+
+def _check_place(state: dict[str, Any]) -> None:
+    """Check a place on the path of a cascade: a price and, perhaps, a model."""
+    price, single = state.get("price"), state.get("single")
+    _require(
+        isinstance(price, float)
+        and price >= 0
+        and isinstance(state.get("escalates"), bool)
+        and (single is None or _is_integer(single, 0, 2**31)),
+        "it is no place on a path",
+    )
+
+
+def _check_cascade_decider(state: dict[str, Any]) -> None:
+    """Check a CascadeDecider: what it learned is of its models, in an order of them."""
+    if "_fitted" not in state:
+        return
+    fitted: Any = state["_fitted"]
+    models: Any = state.get("models_")
+    _require(
+        isinstance(fitted, find_class("FittedCascade"))
+        and isinstance(models, np.ndarray)
+        and state.get("n_features_in_") == 2 * models.size,
+        "it does not say what its models are",
+    )
+    n_models, order = fitted.check(), state.get("_order")
+    _require(models.shape == (n_models,), "what it learned is not of its models")
+    _require(
+        isinstance(order, np.ndarray)
+        and order.dtype.kind == "i"
+        and sorted(order.tolist()) == list(range(n_models)),
+        "it does not have its models in an order",
+    )
+    settled: Any = state.get("_settled")
+    rule, place, target = settled
+    _require(
+        isinstance(rule, find_class("Rule"))
+        and isinstance(place, find_class("CascadePlace"))
+        and (target is None or isinstance(target, float))
+        and isinstance(state.get("_replayed"), dict),
+        "it does not say what it was settled for",
+    )
+    _require(
+        place.single is None or place.single < n_models,
+        "its best single model is none of its models",
+    )
+
+
 _FINITE = (
     "AnswerBelief",
     "Canonical",
@@ -244,6 +295,9 @@ _FINITE = (
 )
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     **dict.fromkeys(_FINITE, _check_finite),
+    "CascadeDecider": _check_cascade_decider,
+    "CascadePlace": _check_place,
+    "FittedCascade": _check_cascade,
     "QueryViews": _check_views,
     "sklearn.KNeighborsRegressor": _check_neighbors,
     "sklearn.Pipeline": _check_pipeline,

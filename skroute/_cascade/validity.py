@@ -1,0 +1,165 @@
+"""Whether the parts of a cascade fit each other, as those from a file may not.
+
+Arrays are counted against the models. Trees and what is left are tried on two of the
+models, which takes neither time nor memory for the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skroute._cascade.beliefs import AnswerBelief
+from skroute._cascade.checks import ExactCheck, LearnedCheck, StatedCheck
+from skroute._cascade.evidence import Evidence
+from skroute._cascade.gains import LearnedGain, Outlook
+from skroute._cascade.path import CascadePath
+from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
+from skroute._rank.forest import PairRanker
+
+_MOST_TRIED = 2
+_KINDS: dict[str, tuple[type, ...]] = {
+    "check": (ExactCheck, StatedCheck, LearnedCheck, type(None)),
+    "belief": (AnswerBelief,),
+    "outlook": (Outlook,),
+    "gain": (LearnedGain, type(None)),
+    "trees": (PairRanker, type(None)),
+    "others": (PairRanker,),
+    "gains": (PairRanker,),
+}
+
+
+def check_policy(policy: Any, n_checks: Any, has_answers: Any) -> int:
+    """Check that a policy decides queries with so many checks of an answer.
+
+    Returns the number of its models; raises a ``ValueError`` if it does not.
+    """
+    _require(isinstance(policy, CascadePolicy), "its policy is none")
+    _check_kinds(policy)
+    accuracy = policy.belief.accuracy
+    _require(
+        isinstance(accuracy, np.ndarray) and accuracy.ndim == 1 and accuracy.size > 0,
+        "it has no models",
+    )
+    n_models = len(accuracy)
+    some = _take_models(policy, n_models)
+    arrays = [] if policy.check is None else list(_arrays(policy.check).values())
+    _require(
+        type(has_answers) is bool
+        and type(n_checks) is int
+        and (n_checks > 0) == (policy.check is not None)
+        and n_checks <= max([1, *(array.size for array in arrays)]),
+        "it does not say what answers are compared by",
+    )
+    try:
+        with np.errstate(all="ignore"):
+            _try_out(some, n_checks, has_answers)
+    except (AssertionError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"its parts do not fit each other: {error}") from None
+    return n_models
+
+
+def check_path(path: Any, n_models: int) -> None:
+    """Check that a path leads from an infinite price to 0, by numbers."""
+    _require(isinstance(path, CascadePath), "its path is none")
+    columns = _arrays(path)
+    price, escalates = path.price, path.escalates
+    _require(
+        all(column.ndim == 1 for column in columns.values())
+        and len({len(column) for column in columns.values()}) == 1
+        and isinstance(price, np.ndarray)
+        and len(price) > 1
+        and isinstance(escalates, np.ndarray)
+        and escalates.dtype == bool,
+        "its path does not have a row for each price",
+    )
+    rest = [column for column in columns.values() if column is not price]
+    _require(
+        all(np.isfinite(column).all() for column in rest)
+        and bool((price[:-1] >= price[1:]).all())
+        and bool((price[-2:] == 0).all()),
+        "its path does not fall to the price 0 by numbers",
+    )
+    best = path.best_single
+    _require(
+        type(best) is int and 0 <= best < n_models,
+        "its best single model is none of its models",
+    )
+
+
+def _check_kinds(part: Any) -> None:
+    """Check that parts are of the classes that belong there, with all their fields."""
+    for field in fields(part):
+        _require(hasattr(part, field.name), f"it has no {field.name}")
+        value = getattr(part, field.name)
+        if field.name in _KINDS:
+            allowed = isinstance(value, _KINDS[field.name])
+            _require(allowed, f"its {field.name} is a {type(value).__name__}")
+        if is_dataclass(value) and not isinstance(value, PairRanker):
+            _check_kinds(value)
+
+
+def _arrays(part: Any) -> dict[str, np.ndarray]:
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {k: value for k, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def _take_models(part: Any, n_models: int) -> Any:
+    """Take the first models of a part, whose arrays have a row for each model."""
+    changed: dict[str, Any] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, np.ndarray):
+            _require(
+                value.dtype == np.float64 and bool(np.isfinite(value).all()),
+                f"its {field.name} must hold finite numbers",
+            )
+            # The weights of a comparison are of no model.
+            if not (isinstance(part, AnswerBelief) and field.name == "weights"):
+                _require(
+                    value.ndim > 0 and len(value) == n_models,
+                    f"its {field.name} does not have a row for each model",
+                )
+                value = value[:_MOST_TRIED]
+            if field.name == "rescue":
+                _require(
+                    value.shape[1:] == (n_models,),
+                    "its rescue does not have a column for each model",
+                )
+                value = value[:, :_MOST_TRIED]
+            changed[field.name] = value
+        elif is_dataclass(value) and not isinstance(value, PairRanker):
+            changed[field.name] = _take_models(value, n_models)
+    return replace(part, **changed)
+
+
+def _try_out(policy: CascadePolicy, n_checks: int, has_answers: bool) -> None:
+    """Decide on a first call and a second; raises an error if that cannot be done."""
+    n_models = len(policy.belief.accuracy)
+    shape = 1, n_models
+    evidence = Evidence(
+        np.full(shape, 0.5),
+        np.ones(shape),
+        np.zeros((*shape, n_checks)) if n_checks else None,
+        np.zeros(shape, dtype=np.intp) if has_answers else None,
+    )
+    terms = Terms(1.0, 2)
+    allowed, called = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for _ in range(2):
+        _, worth, belief = choose_calls(policy, terms, evidence, called, allowed)
+        _require(worth.shape == shape, "a call is worth something else than a number")
+        left = worth[allowed & ~called]
+        _require(bool(np.isfinite(left).all()), "a call is worth what is no number")
+        if belief is not None:
+            _require(
+                belief.logits.shape == shape and bool(np.isfinite(belief.value).all()),
+                "an answer is worth what is no number",
+            )
+        called[0, 0] = True
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
