@@ -56,7 +56,13 @@ def check_policy(policy: Any, n_checks: Any, has_answers: Any) -> int:
     try:
         with np.errstate(all="ignore"):
             _try_out(some, n_checks, has_answers)
-    except (AssertionError, IndexError, TypeError, ValueError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"its parts do not fit each other: {error}") from None
     return n_models
 
