@@ -32,6 +32,7 @@ __all__ = [
     "judge_cascade",
     "observe",
     "refuse_cascade",
+    "replay_cascade",
     "split_cascade",
 ]
 
@@ -108,8 +109,16 @@ def judge_cascade(
             "CascadeDecider behind it, such as make_pipeline(RankingRouter(), "
             f"CascadeDecider()); got {estimator!r}."
         )
-    check_rows(X=X, y=y, checks=checks, answers=answers)
     judged = judge(router, X, y, costs, user)
+    replay = replay_cascade(decider, judged, y, checks, answers)
+    return judged.take(judged.complete), replay
+
+
+def replay_cascade(
+    decider: Any, judged: Judged, y: Any, checks: Any, answers: Any
+) -> Any:
+    """Replay a cascade behind a judged router; `y` names columns that have no names."""
+    check_rows(y=y, checks=checks, answers=answers)
     rows = np.flatnonzero(judged.complete)
     if not len(rows):
         raise ValueError(
@@ -118,26 +127,29 @@ def judge_cascade(
         )
     known = judged.take(rows)
     beside = {
-        name: _put_in_order(table, name, y, judged.models, rows)
+        name: _take_in_order(table, name, y, judged, rows)
         for name, table in (("checks", checks), ("answers", answers))
     }
     estimates = np.hstack([known.quality, known.cost])
-    return known, decider.replay(estimates, known.y, known.costs, **beside)
+    return decider.replay(estimates, known.y, known.costs, **beside)
 
 
-def _put_in_order(
-    table: Any, name: str, y: Any, models: np.ndarray, rows: np.ndarray
+def _take_in_order(
+    table: Any, name: str, y: Any, judged: Judged, rows: np.ndarray
 ) -> np.ndarray | None:
-    """Put columns, named or in the order of those of `y`, in that of the models."""
+    """Take rows, with columns, named or in the order of `y`, in that of the models."""
     if table is None:
         return None
     columns = model_names(table, name)
     values = np.asarray(table)
-    if values.ndim > 1 and values.shape[1] == len(models):
-        if columns is None:
-            columns = model_names(y)
-        values = reorder_columns(values, columns, models, name)
-    return values[rows]
+    if values.shape[:2] != judged.y.shape:
+        raise ValueError(
+            f"{name} must have shape {judged.y.shape}, as y, or checks an axis more "
+            f"for each check; got {values.shape}."
+        )
+    if columns is None:
+        columns = model_names(y)
+    return reorder_columns(values, columns, judged.models, name)[rows]
 
 
 def observe(

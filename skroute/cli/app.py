@@ -21,6 +21,7 @@ from skroute.cli.options import (
     Table,
     TestSizeOption,
     group_prompts,
+    has_checks,
     parse_parameter,
     split_names,
     take_queries,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 _N_SHOWN = 8
 # Means of fewer test queries say little: one answer in fifty moves them by .02.
 _FEW_TESTED = 50
-# Complete training queries from which something can be learned of checks.
-_FEW_CHECKED = 50
 
 
 class _Group(TyperGroup):
@@ -185,15 +184,9 @@ def evaluate(
             comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
         )
         checked = None
-        if data.checks is not None or data.answers is not None:
-            if (1 - test_size) * n_complete < _FEW_CHECKED:
-                console.note(
-                    "checks and answers are left out: nothing can be learned of them "
-                    "from so few complete queries."
-                )
-            else:
-                checked = _compare_cascade(queries, data, seeds, seed, **options)
-                console.print_cascade(checked)
+        if has_checks(data, (1 - test_size) * n_complete):
+            checked = _compare_cascade(queries, data, seeds, seed, **options)
+            console.print_cascade(checked)
     if json_file is not None:
         result = comparison.to_dict()
         result["with_checks"] = None if checked is None else checked.to_dict()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Share of queries in blocks of duplicates that suggests a truncating encoder.
 _MANY_DUPLICATES = 0.1
+# Complete training queries from which something can be learned of checks.
+_FEW_CHECKED = 50
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
 TestSizeOption = Annotated[
@@ -89,8 +91,9 @@ _TABLE = Parameter(
         typer.Argument(
             metavar="TABLE",
             help="Routing table (.csv, .parquet, .json, .jsonl). Wide: prompt, a "
-            "quality column per model, a <model>|total_cost column per model. Long: a "
-            "row per call with query, model, quality, cost. RouteLLM's CSV and "
+            "quality column per model, a <model>|total_cost column per model, and what "
+            "is known of answers in <model>|check and <model>|answer. Long: a row per "
+            "call with query, model, quality, cost, check, answer. RouteLLM's CSV and "
             "LLMRouter's JSON are read too. Where columns are called otherwise, name "
             "them by --query, --model, --quality and --cost.",
         ),
@@ -300,6 +303,19 @@ def note_duplicates(X: np.ndarray) -> None:
             "truncate long prompts? No router can tell these queries apart; each "
             "counts by itself."
         )
+
+
+def has_checks(data: Bunch, n_complete: float) -> bool:
+    """Whether a table has checks or answers, and enough complete training queries."""
+    if data.checks is None and data.answers is None:
+        return False
+    if n_complete < _FEW_CHECKED:
+        console.note(
+            "checks and answers are left out: nothing can be learned of them from so "
+            "few complete queries."
+        )
+        return False
+    return True
 
 
 def group_prompts(data: Bunch) -> np.ndarray | None:

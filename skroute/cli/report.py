@@ -13,6 +13,7 @@ from skroute.cli.options import (
     Table,
     TestSizeOption,
     group_prompts,
+    has_checks,
     take_queries,
     with_table,
 )
@@ -43,6 +44,8 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
 ) -> None:
     """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
+    from sklearn.pipeline import Pipeline
+
     from skroute._optional import require
     from skroute.reporting import report as write_report
 
@@ -54,9 +57,14 @@ def report(
         outcomes, split, fitted = _fit_routers(data, seed, test_size, peers)
         test = split.test
         shown = data.prompts if prompts else None
+        router = fitted.pop(_ROUTER)
+        checked = {}
+        if isinstance(router, Pipeline):
+            beside = {"checks": data.checks, "answers": data.answers}
+            checked = {n: t[test] for n, t in beside.items() if t is not None}
         with console.show_progress("Writing"):
             html = write_report(
-                fitted.pop(_ROUTER),
+                router,
                 split.X_test,
                 outcomes.y.iloc[test],
                 costs=outcomes.spend[test],
@@ -66,6 +74,7 @@ def report(
                 title=title,
                 unit="USD" if data.costs.ndim > 1 else None,
                 random_state=seed,
+                **checked,
             )
         console.output.print(
             f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
@@ -78,10 +87,12 @@ def report(
 def _fit_routers(
     data: Bunch, seed: int, test_size: float, peers: bool
 ) -> tuple[OutcomeTable, Split, dict[str, Any]]:
-    """Fit routers on a part of the table."""
+    """Fit routers on a part of the table, the first with a cascade for its checks."""
     import pandas as pd
+    from sklearn.pipeline import make_pipeline
 
     from skroute._compute.threads import single_threaded
+    from skroute.evaluation.cascades import fit_cascade
     from skroute.evaluation.defaults import default_routers
     from skroute.evaluation.splits import OutcomeTable, Split
 
@@ -94,11 +105,18 @@ def _fit_routers(
         encoded=encoder is None,
     )
     split = Split.draw(outcomes, seed, test_size, encoder)
+    checked = has_checks(data, outcomes.complete[split.train].sum())
     routers = default_routers(random_state=seed)
     fitted = {}
     names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)
     with console.show_progress("Fitting") as progress, single_threaded():
         for done, name in enumerate(names):
             progress(name, done, len(names))
-            fitted[name] = split.fit(routers[name])
+            if name == _ROUTER and checked:
+                behind = fit_cascade(
+                    *(split, routers[name], data.checks, data.answers, seed)
+                )
+                fitted[name] = make_pipeline(*behind)
+            else:
+                fitted[name] = split.fit(routers[name])
     return outcomes, split, fitted

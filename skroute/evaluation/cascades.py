@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import t
+from sklearn.utils import _safe_indexing
 
 from skroute.base import BaseRouter
 from skroute.cascade import CascadeDecider
@@ -85,7 +86,7 @@ def fit_cascade(
     decider = CascadeDecider(min_quality=TARGET, random_state=random_state)
     decider.fit(
         np.asarray(estimates),
-        table.quality[train],
+        _safe_indexing(table.y, train),  # with the models' names
         costs=table.spend[train],
         checks=_take(checks, train),
         answers=_take(answers, train),

@@ -95,6 +95,18 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """A cascade behind the router: its curve, and its means as it was set."""
+
+    curve: RoutingCurve
+    quality: float
+    cost: float
+    n_calls: float
+    #: Calls that 95% of the queries stay within.
+    most_calls: int
+
+
+@dataclass(frozen=True)
 class Findings:
     """All numbers of a report."""
 
@@ -122,6 +134,8 @@ class Findings:
     lost: list[Example]
     saved_share: float
     lost_share: float
+    #: What checks and further calls make of it, if they are known.
+    checked: Checked | None
 
 
 def compute_findings(
@@ -132,6 +146,7 @@ def compute_findings(
     prompts: np.ndarray | None,
     promised: np.ndarray | None,
     out_of_reach: bool,
+    replay: Any = None,
     n_bootstrap: int,
     random_state: Any,
 ) -> Findings:
@@ -139,6 +154,7 @@ def compute_findings(
 
     `promised` are decisions, (n_queries,), that were set in training to reach the best
     single model's quality; `out_of_reach` says that the training queries saw no way.
+    `replay` is a CascadeReplay of the queries with every outcome.
     """
     curve = judged.compute_curve()  # raises where no query has complete outcomes
     kept = judged.complete
@@ -192,7 +208,14 @@ def compute_findings(
         lost=pick_examples(loses, single[0] - chosen[0]),
         saved_share=float(saves.mean()),
         lost_share=float(loses.mean()),
+        checked=None if replay is None else _describe_cascade(replay),
     )
+
+
+def _describe_cascade(replay: Any) -> Checked:
+    most = np.percentile(replay.n_calls, 100 * _LEVEL, method="inverted_cdf")
+    means = replay.mean_quality, replay.mean_spend, replay.mean_calls
+    return Checked(replay.curve(), *means, most_calls=int(most))
 
 
 def _find_operating_point(curve: RoutingCurve, neutral: float) -> int:

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from skroute.plotting import CallShareDisplay, MarginDisplay, RoutingCurveDisplay
+from skroute.metrics import RoutingCurve
+from skroute.plotting import (
+    CallShareDisplay,
+    CascadeDisplay,
+    MarginDisplay,
+    RoutingCurveDisplay,
+)
 from skroute.plotting.style import GOOD, MUTED, escape_label, make_model_colors
 from skroute.reporting._findings import Findings
 from skroute.reporting._text import Money
@@ -62,6 +68,7 @@ def draw_pictures(
 ) -> dict[str, Picture]:
     """Draw "curve", "shares", "margins" (of several models) and "calibration".
 
+    Where checks are known, "checked" is drawn too.
     The `stops` are the points of the curve that are marked in "curve" and "shares".
     """
     curve, judged = findings.curve, findings.judged
@@ -73,10 +80,7 @@ def draw_pictures(
             curve, oracle=findings.oracle, peers=findings.peers, name=name
         ).plot(ax)
         _move_legend_below(ax, {f"best single: {best}": "best single"})
-        least = min(curve.cost.min(), curve.model_cost.min())
-        if least > 0 and curve.model_cost.max() > _FAR_APART * least:
-            ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(lambda *_: "")
+        _spread_costs(ax, curve)
         _write_money(ax, "Mean cost", money)
         pictures["curve"] = _render_svg(
             ax,
@@ -85,6 +89,17 @@ def draw_pictures(
             curve.cost[stops],
             curve.quality[stops],
         )
+        if findings.checked is not None:
+            ax = _make_axes()
+            CascadeDisplay.from_curves(
+                findings.checked.curve, routing=curve, name="with checks", ax=ax
+            )
+            _move_legend_below(ax, {f"best single: {best}": "best single"})
+            _spread_costs(ax, curve)
+            _write_money(ax, "Mean cost", money)
+            pictures["checked"] = _render_svg(
+                ax, "checked", "Mean quality against mean cost, with checks."
+            )
         ax = _make_axes()
         thinned = replace(
             curve, budget=curve.budget[stops], call_share=curve.call_share[stops]
@@ -154,6 +169,14 @@ def _move_legend_below(ax: Any, shorter: dict[str, str]) -> None:
         ncols=2,
         frameon=False,
     )
+
+
+def _spread_costs(ax: Any, curve: RoutingCurve) -> None:
+    """Draw costs on a logarithmic scale where they are far apart."""
+    least = min(curve.cost.min(), curve.model_cost.min())
+    if least > 0 and curve.model_cost.max() > _FAR_APART * least:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(lambda *_: "")
 
 
 def _write_money(ax: Any, label: str, money: Money) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from skroute._io.atomic import check_writable, replace_file
-from skroute._judged import extract_router, judge
+from skroute._judged import extract_router, judge, replay_cascade, split_cascade
 from skroute._optional import require
 from skroute._table.names import check_rows
 from skroute._table.numbers import check_integer
@@ -30,6 +30,8 @@ def report(
     costs: Any = None,
     task: Any = None,
     prompts: Any = None,
+    checks: Any = None,
+    answers: Any = None,
     peers: Mapping[str, Any] | None = None,
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
@@ -46,7 +48,8 @@ def report(
     Parameters
     ----------
     router : estimator
-        A fitted router, or a pipeline or search that holds one.
+        A fitted router, or a pipeline or search that holds one, also with a
+        :class:`CascadeDecider` behind it.
     X : array-like of shape (n_queries, n_features)
         Queries that the router was not fitted on, as it takes them.
     y : array-like of shape (n_queries, n_models)
@@ -59,6 +62,10 @@ def report(
     prompts : array-like of str of shape (n_queries,), default=None
         Texts of the queries. Some of them are shown; all of equal texts are drawn
         together when the uncertainty is estimated.
+    checks, answers : array-like, default=None
+        What was said of each answer, and the answers, as in
+        :meth:`CascadeDecider.replay`. With either, a cascade behind the router is
+        replayed, drawn, and compared with the router alone.
     peers : dict of str to estimator, default=None
         Other fitted routers to compare with, by name.
     path : str or path-like, default=None
@@ -102,7 +109,11 @@ def report(
     from skroute.reporting._page import render  # it needs the optional libraries
 
     check_rows(X=X, y=y, task=task, prompts=prompts)
+    router, decider = _split_checked(router, checks, answers)
     judged = judge(router, X, y, costs, _USER)
+    replay = None
+    if checks is not None or answers is not None:
+        replay = replay_cascade(decider, judged, y, checks, answers)
     n_queries = len(judged.y)
     tasks = _check_texts(task, n_queries, "task")
     texts = _check_texts(prompts, n_queries, "prompts")
@@ -129,6 +140,7 @@ def report(
         prompts=texts,
         promised=promised,
         out_of_reach=out_of_reach,
+        replay=replay,
         n_bootstrap=n_bootstrap,
         random_state=random_state,
     )
@@ -137,6 +149,23 @@ def report(
         with replace_file(Path(path)) as beside:
             beside.write_text(html, "utf-8")
     return html
+
+
+def _split_checked(router: Any, checks: Any, answers: Any) -> tuple[Any, Any]:
+    """Split a router from a cascade behind it, which checks and answers need."""
+    before, decider = split_cascade(router)
+    if before is None:
+        raise ValueError(
+            "router must be a fitted router, or a pipeline of one and a "
+            f"CascadeDecider; got a {type(decider).__name__} without a router."
+        )
+    if decider is None and (checks is not None or answers is not None):
+        raise ValueError(
+            "checks and answers are what a cascade is replayed on: give a fitted "
+            "pipeline of the router and a CascadeDecider, or leave them out; got a "
+            f"{type(router).__name__} without one."
+        )
+    return before, decider
 
 
 def _check_texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skroute.metrics import quality_neutral_cost
 from skroute.reporting._findings import Findings, Interval
 
 _NOTHING = "\N{EN DASH}"
@@ -144,6 +145,39 @@ def write_kept(findings: Findings) -> str | None:
         "That budget is known in hindsight only. Set beforehand, on training queries "
         f"alone, to keep the quality of {best}, the router gave {gave}{paid}."
     )
+
+
+def write_checked(findings: Findings) -> str:
+    """Write what a cascade gave as it was set, and what it gives at one quality."""
+    curve, checked = findings.curve, findings.checked
+    assert checked is not None
+    best = str(curve.models[curve.best_single])
+    quality = _divide(checked.quality, curve.model_quality[curve.best_single])
+    cost = _divide(checked.cost, curve.model_cost[curve.best_single])
+    gave = f"a mean quality of {format_number(checked.quality)}"
+    if quality is not None:
+        gave = f"{quality:.1%} of the quality of {best}"
+    spent = "" if cost is None else f" for {format_percent(cost)} of its cost"
+    most = checked.most_calls
+    calls = "1 call" if most == 1 else f"{most} calls or fewer"
+    as_set = (
+        f"As it was set beforehand, the cascade gave {gave}{spent}, with "
+        f"{checked.n_calls:.2f} calls per query; 95% of the queries took {calls}."
+    )
+    paid = quality_neutral_cost(checked.curve)
+    alone = format_percent(findings.neutral.value)
+    if np.isfinite(paid):
+        hindsight = (
+            f"In hindsight, the quality of {best} costs {format_percent(paid)} of its "
+            "price with checks"
+        )
+        without = f", and {alone} by routing alone"
+        beyond = "; routing alone does not reach it"
+    else:
+        hindsight = f"In hindsight, no budget reaches the quality of {best} with checks"
+        without = f"; routing alone does, for {alone} of its price"
+        beyond = ", nor by routing alone"
+    return f"{as_set} {hindsight}{without if findings.reached else beyond}."
 
 
 def _divide(value: float, whole: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 import skroute
-from skroute import BudgetDecider, DummyRouter, PointwiseRouter
+from skroute import BudgetDecider, CascadeDecider, DummyRouter, PointwiseRouter
 from skroute._judged import Judged, judge
 from skroute.cli import app
 from skroute.datasets import make_routing, read_routerbench
@@ -28,8 +29,14 @@ from skroute.metrics import (
     routing_collapse_index,
     routing_curve,
 )
-from skroute.reporting._findings import compute_findings
-from skroute.reporting._text import Money, format_number, format_percent, write_kept
+from skroute.reporting._findings import Checked, compute_findings
+from skroute.reporting._text import (
+    Money,
+    format_number,
+    format_percent,
+    write_checked,
+    write_kept,
+)
 
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
 
@@ -183,6 +190,91 @@ def test_findings_agree_with_the_curve(n_models, levels, prices, shift, seed):
     for example in found.lost:
         assert example.quality < example.best_quality
     assert found.saved_share + found.lost_share <= 1 + 1e-12
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    """A pipeline that ends in a cascade with exact checks, and what it did not see."""
+    data = make_routing(300, n_models=4, random_state=0)
+    y = pd.DataFrame(data.quality, columns=[f"llm-{i}" for i in range(4)])
+    router = PointwiseRouter(Ridge(), random_state=0)
+    Z = router.fit_transform(data.data[:150], y[:150], costs=data.costs[:150])
+    decider = CascadeDecider(min_quality="100%", random_state=0)
+    decider.fit(Z, y[:150], costs=data.costs[:150], checks=y[:150])
+    return make_pipeline(router, decider), data.data[150:], y[150:], data.costs[150:]
+
+
+@pytest.mark.slow
+def test_what_checks_add_is_told_and_drawn(cascade):
+    pipeline, X, y, costs = cascade
+    known = y.copy()
+    known.iloc[::9, 0] = np.nan
+    page = Page(
+        skroute.report(pipeline, X, known, costs=costs, checks=known, n_bootstrap=0)
+    )
+    kept = known.notna().all(axis=1).to_numpy()
+    Z = pipeline[:-1].transform(X[kept])
+    replay = pipeline[-1].replay(Z, y[kept], costs[kept], checks=y[kept])
+    curve = replay.curve()
+    best, cost = curve.models[curve.best_single], curve.model_cost[curve.best_single]
+    assert best.startswith("llm-")
+    text = page.text.split("With checks")[1].split("Against others")[0]
+    paid = format_percent(replay.mean_spend / cost)
+    assert f"of the quality of {best} for {paid} of its cost" in text
+    assert f"with {replay.mean_calls:.2f} calls per query" in text
+    neutral = format_percent(quality_neutral_cost(curve))
+    assert f"the quality of {best} costs {neutral} of its price with checks" in text
+    assert page.count("svg") == 5
+    labels = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert "Mean quality against mean cost, with checks." in labels
+
+
+@pytest.mark.slow
+def test_nothing_is_said_of_checks_that_are_not_known(cascade):
+    """Without them a cascade is reported on as its router alone."""
+    pipeline, X, y, costs = cascade
+    told = skroute.report(pipeline, X, y, costs=costs, n_bootstrap=0)
+    assert "With checks" not in told
+    assert told == skroute.report(pipeline[0], X, y, costs=costs, n_bootstrap=0)
+
+
+def test_checks_that_no_cascade_reads_are_refused(cascade):
+    pipeline, X, y, costs = cascade
+    with pytest.raises(ValueError, match="checks and answers are what a cascade is"):
+        skroute.report(pipeline[0], X, y, costs=costs, checks=y)
+    with pytest.raises(ValueError, match="got a CascadeDecider without a router"):
+        skroute.report(pipeline[-1], X, y, costs=costs, checks=y)
+    with pytest.raises(ValueError, match="answers were not given to fit"):
+        skroute.report(pipeline, X, y, costs=costs, checks=y, answers=y)
+    with pytest.raises(ValueError, match="checks must have shape"):
+        skroute.report(pipeline, X, y, costs=costs, checks=y.iloc[:, :2].to_numpy())
+    with pytest.raises(ValueError, match=r"checks must have shape \(150, 4\), as y"):
+        skroute.report(pipeline, X, y, costs=costs, checks=y[:20])
+
+
+@pytest.mark.parametrize(
+    ("routed", "checked", "text"),
+    [
+        (True, True, "with checks, and 50% by routing alone."),
+        (False, True, "with checks; routing alone does not reach it."),
+        (True, False, "with checks; routing alone does, for 50% of its price."),
+        (False, False, "with checks, nor by routing alone."),
+    ],
+)
+def test_what_is_said_of_a_cascade(routed, checked, text):
+    """Two models of cost 1 and 2, of which the second is always right."""
+    y, costs = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[1.0, 2.0]] * 2)
+    knows, errs = y, np.array([[1.0, 0.0], [1.0, 0.0]])
+    names = np.array(["a", "b"], dtype=object)
+    # Here a query that the router sends to the first model is free.
+    free = np.where(y[:, :1] == 1, [[0.0, 2.0]], costs)
+    found = findings_of(Judged(y, free, knows if routed else errs, free, names))
+    curve = routing_curve(y, free, knows if checked else errs, free)
+    found = replace(found, checked=Checked(curve, 1.0, 1.5, 1.25, 2))
+    said = write_checked(found)
+    assert said.endswith(text)
+    assert "the cascade gave 100.0% of the quality of b for 75% of its cost" in said
+    assert "with 1.25 calls per query; 95% of the queries took 2 calls" in said
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What `skroute evaluate` says of checks and answers that a table holds."""
+"""What `evaluate` and `report` say of checks and answers that a table holds."""
 
 from __future__ import annotations
 
@@ -132,6 +132,20 @@ def test_queries_that_are_tested_are_not_learned_from(tmp_path):
         _, decider = fit_cascade(drawn, router, checks, data.answers, 0)
         prices.append(decider.price_)
     assert prices[0] == prices[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [("check", "answer"), ()])
+def test_a_report_has_a_part_about_checks(tmp_path, beside):
+    file, out = write_table(tmp_path, 200, *beside), tmp_path / "r.html"
+    data = "--embeddings", tmp_path / "e.npy"
+    succeed("report", file, *data, "--no-peers", "--out", out)
+    html = out.read_text()
+    assert ("calls per query; 95% of the queries took" in html) == bool(beside)
+    assert ('aria-label="Mean quality against mean cost, with checks."' in html) == (
+        bool(beside)
+    )
+    assert "model_" not in html
 
 
 def compare(gain: list[float]) -> CascadeComparison:
