@@ -193,8 +193,11 @@ def fit_cascade(
     rows = np.flatnonzero(complete)
     rows = rows[sample_evenly(len(rows), _MOST_REPLAYED)]
     few = rows[sample_evenly(len(rows), _MOST_COMPARED)]
-    # The usual one first.
+    # The usual one first: where it is known how often a check is right, and nothing
+    # else is looked at, there is little to learn.
     candidates = [learned, independent, _without_look(learned)]
+    if check is not None and evidence.answers is None:
+        candidates = [independent, learned, _without_look(learned)]
     utilities = [
         _utility(policies, fold, terms, prices, few, evidence, quality, cost)
         for policies in candidates

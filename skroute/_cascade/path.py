@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from sklearn.isotonic import isotonic_regression
 
 from skroute._cascade.evidence import Evidence
 from skroute._cascade.policy import CascadePolicy, Terms, Walk, walk
@@ -19,11 +21,13 @@ from skroute._table.averages import best_on_average
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
 
-# Prices of a path between infinity and 0.
-_N_PRICES = 30
-# Of the range of the prices: from money that buys next to nothing to money that is next
-# to nothing.
-_LOWEST, _HIGHEST = 0.003, 3.0
+# Prices of a path between infinity and 0, and those that are looked at first.
+_N_PRICES, _N_FIRST = 32, 10
+# Prices, of one over the range of the costs: from money that buys next to nothing to
+# money that is next to nothing.
+_LOWEST, _HIGHEST = 0.003, 30.0
+# Where a curve has points between those of a path.
+_BETWEEN = (0.25, 0.5, 0.75)
 # Standard errors by which routing must be better than the cascade to replace it.
 _DOUBT = 1.0
 
@@ -67,14 +71,51 @@ def replay_held_out(
 
 def find_prices(cost: np.ndarray, check_cost: float, n_prices: int) -> np.ndarray:
     """Find prices from high to low at which decisions differ, given costs (n, M)."""
-    dearest = np.median(cost.max(axis=1) - cost.min(axis=1)) + check_cost
-    cheapest = np.median(cost.min(axis=1)) + check_cost
-    # Second calls of a cheap model are still bought where an expensive one is not.
-    if dearest <= 0:
-        dearest = cheapest if cheapest > 0 else 1.0
-    cheapest = min(cheapest, dearest) if cheapest > 0 else dearest
-    highest = max(_HIGHEST / max(cheapest, dearest * 1e-4), 30 / dearest)
-    return np.geomspace(highest, _LOWEST / dearest, n_prices)
+    return np.geomspace(_HIGHEST, _LOWEST, n_prices) / _find_range(cost, check_cost)[1]
+
+
+def _find_range(cost: np.ndarray, check_cost: float) -> tuple[float, float]:
+    """Find what a call of the cheapest model costs, and how far costs are apart."""
+    cheapest = float(np.median(cost.min(axis=1))) + check_cost
+    range_ = float(np.median(np.ptp(cost, axis=1))) + check_cost
+    return cheapest, range_ or cheapest or 1.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where on a path a cascade works."""
+
+    price: float
+    escalates: bool
+    single: int | None = None  # model that is called for every query
+
+
+class Point(NamedTuple):
+    """Means of the replayed queries at a price."""
+
+    price: float
+    escalates: bool
+    spend: float
+    quality: float
+    n_calls: float
+
+    @classmethod
+    def of(cls, price: float, escalates: bool, replay: Replay) -> Point:
+        """Average a replay."""
+        spend, quality = float(replay.spend.mean()), float(replay.quality.mean())
+        return cls(price, escalates, spend, quality, float(replay.walk.n_calls.mean()))
+
+
+def _find_widest(points: list[Point]) -> int:
+    """Find the price after which the spend rises most, in proportion."""
+    spend = np.array([point.spend for point in points])
+    rise = np.diff(np.log(np.maximum(spend, 1e-300)))
+    # Between infinity and the highest price, and before 0, there is no mean of prices.
+    rise[[0, -1]] = -np.inf
+    if rise.max() > 0:
+        return int(rise.argmax())
+    price = np.array([point.price for point in points[1:-1]])
+    return 1 + int(np.diff(np.log(price)).argmin()) if len(price) > 1 else 0
 
 
 @dataclass(frozen=True)
@@ -101,10 +142,12 @@ class CascadePath(SavesFields):
         quality: np.ndarray,
         cost: np.ndarray,
     ) -> CascadePath:
-        """Replay training queries at every price; outcomes (n, M) are complete."""
-        prices = find_prices(evidence.cost, terms.check_cost, _N_PRICES)
-        points = []
-        for price in (np.inf, *prices, 0.0):
+        """Replay training queries at prices whose spends are close to each other.
+
+        Outcomes (n, M) are complete.
+        """
+
+        def replay_at(price: float) -> Point:
             escalate, route = (
                 replay_held_out(
                     policies,
@@ -116,28 +159,55 @@ class CascadePath(SavesFields):
             )
             # At the cheapest there is nothing to check.
             better = np.isinf(price) or _is_better(route, escalate, price)
-            kept = route if better else escalate
-            points.append(
-                [
-                    *(price, not better, kept.spend.mean(), kept.quality.mean()),
-                    kept.walk.n_calls.mean(),
-                ]
-            )
+            return Point.of(price, not better, route if better else escalate)
+
+        cheapest, range_ = _find_range(evidence.cost, terms.check_cost)
+        # Second calls of a cheap model are still bought where no other one is.
+        highest = max(_HIGHEST, 3 * range_ / max(cheapest, range_ * 1e-4)) / range_
+        few = np.geomspace(highest, _LOWEST / range_, _N_FIRST)
+        points = [replay_at(price) for price in (np.inf, *few, 0.0)]
+        for _ in range(_N_PRICES - _N_FIRST):
+            at = _find_widest(points)
+            between = (points[at].price * points[at + 1].price) ** 0.5
+            points.insert(at + 1, replay_at(between))
         single = best_on_average(quality.mean(axis=0), cost.mean(axis=0))
-        means = cost[:, single].mean(), quality[:, single].mean()
-        points.append([0.0, False, *means, 1.0])
         price, escalates, spend, gained, n_calls = np.array(points, dtype=float).T
-        return cls(price, escalates.astype(bool), spend, gained, n_calls, single)
+        # A lower price never buys less: what looks like it is noise.
+        spend, gained = isotonic_regression(spend), isotonic_regression(gained)
+        return cls(
+            price=np.append(price, 0.0),
+            escalates=np.append(escalates, 0).astype(bool),
+            spend=np.append(spend, cost[:, single].mean()),
+            quality=np.append(gained, quality[:, single].mean()),
+            n_calls=np.append(n_calls, 1.0),
+            best_single=single,
+        )
+
+    def refine(self) -> list[tuple[Place, float]]:
+        """List places from infinity to 0, with some between, and what they spend."""
+        places: list[tuple[Place, float]] = []
+        for low in range(len(self.price) - 1):
+            place = Place(float(self.price[low]), bool(self.escalates[low]))
+            places.append((place, float(self.spend[low])))
+            if low == len(self.price) - 2 or self.spend[low + 1] <= self.spend[low]:
+                continue
+            for share in _BETWEEN:
+                spend = (1 - share) * self.spend[low] + share * self.spend[low + 1]
+                between = self._between(low, low + 1, self.spend, float(spend))
+                if between.price != place.price:
+                    places.append((between, float(spend)))
+        return places
 
     def place_for_budget(self, budget: float) -> Place:
         """Find the place of the highest mean quality within a mean budget."""
         within = self.spend <= add_slack(budget)
-        if not within.any():
+        if not within[:-1].any():
             raise InfeasibleBudgetError(
                 f"budget={budget:g} is below what the cheapest model costs, "
                 f"{round_up(self.spend.min()):g} per query on average.",
                 smallest_budget=round_up(self.spend.min()),
             )
+        # Of places of the same quality the cheapest: more money buys nothing there.
         at = int(np.where(within, self.quality, -np.inf).argmax())
         return self._between(at, at + 1, self.spend, budget)
 
@@ -181,20 +251,11 @@ class CascadePath(SavesFields):
         if not np.isfinite(self.price[low]) or self.price[high] == 0:
             return place
         rise = values[high] - values[low]
-        if rise <= 0 or not self.quality[high] > self.quality[low]:
+        if rise <= 0 or self.quality[high] <= self.quality[low]:
             return place
         share = float(np.clip((wanted - values[low]) / rise, 0, 1))
         ratio = float(self.price[high] / self.price[low])
         return replace(place, price=float(self.price[low]) * ratio**share)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where on a path a cascade works."""
-
-    price: float
-    escalates: bool
-    single: int | None = None  # model that is called for every query
 
 
 def _is_better(route: Replay, escalate: Replay, price: float) -> bool:

@@ -123,10 +123,10 @@ class CascadeReplay:
         is_needed = best.sum(axis=1) == 1
         best[:, strongest] &= is_needed
         rows, models = np.arange(len(quality)), np.arange(quality.shape[1])
-        points = []
-        for price, escalates in zip(path.price[:-1], path.escalates[:-1], strict=True):
+        places, points = path.refine(), []
+        for place, _ in places:
             terms = replace(
-                self._terms, price=price, escalates=bool(escalates), single=None
+                self._terms, price=place.price, escalates=place.escalates, single=None
             )
             replayed = table.replay(terms)
             answer = replayed.walk.answer
@@ -139,22 +139,23 @@ class CascadeReplay:
                 ]
             )
         spend, gained, share, collapse = map(np.array, zip(*points, strict=True))
-        budget = path.spend[:-1]
-        by_budget, place = np.argsort(budget, kind="stable"), np.argsort(table.order)
+        budget = np.array([spend for _, spend in places])
+        price = np.array([place.price for place, _ in places])
+        by_budget, column = np.argsort(budget, kind="stable"), np.argsort(table.order)
         cheapest = cost == cost.min(axis=1, keepdims=True)
         floor = np.where(cheapest, quality, 0.0).sum(axis=1) / cheapest.sum(axis=1)
         return RoutingCurve(
             budget=budget[by_budget],
             cost=spend[by_budget],
             quality=gained[by_budget],
-            call_share=share[by_budget][:, place],
+            call_share=share[by_budget][:, column],
             collapse=collapse[by_budget],
-            model_quality=(weight @ quality)[place],
-            model_cost=(weight @ cost)[place],
+            model_quality=(weight @ quality)[column],
+            model_cost=(weight @ cost)[column],
             floor=(float(weight @ cost.min(axis=1)), float(weight @ floor)),
             ceiling=float(weight @ cost.max(axis=1)),
             models=table.models,
-            price=path.price[:-1][by_budget] * unit.extent,
+            price=price[by_budget] * unit.extent,
             scope="mean",
             n_queries=counted,
         )
