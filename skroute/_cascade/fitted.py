@@ -195,9 +195,9 @@ def fit_cascade(
     few = rows[sample_evenly(len(rows), _MOST_COMPARED)]
     # The usual one first: where it is known how often a check is right, and nothing
     # else is looked at, there is little to learn.
-    candidates = [learned, independent, _without_look(learned)]
+    candidates = [learned, independent]
     if check is not None and evidence.answers is None:
-        candidates = [independent, learned, _without_look(learned)]
+        candidates.reverse()
     utilities = [
         _utility(policies, fold, terms, prices, few, evidence, quality, cost)
         for policies in candidates
@@ -214,10 +214,6 @@ def fit_cascade(
     n_checks = 0 if evidence.checks is None else evidence.checks.shape[2]
     has_answers = evidence.answers is not None
     return FittedCascade(policies[-1], path, unit, n_checks, has_answers)
-
-
-def _without_look(policies: Sequence[CascadePolicy]) -> list[CascadePolicy]:
-    return [replace(policy, looks_ahead=False) for policy in policies]
 
 
 def _utility(

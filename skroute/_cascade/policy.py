@@ -84,7 +84,6 @@ class CascadePolicy:
     belief: AnswerBelief
     outlook: Outlook
     gain: LearnedGain | None = None
-    looks_ahead: bool = True
 
     def judge(self, evidence: Evidence, called: np.ndarray) -> Belief:
         """Judge the called answers of queries of which one was called at least."""
@@ -117,7 +116,7 @@ class CascadePolicy:
         if np.isinf(terms.price):
             return np.where(allowed, -money, -np.inf)
         charge = terms.price * money
-        if self.looks_ahead and terms.most_calls > 1:
+        if terms.most_calls > 1:
             return self.outlook.look_ahead(evidence.quality, charge, allowed)
         return np.where(allowed, evidence.quality - charge, -np.inf)
 

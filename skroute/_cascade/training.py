@@ -37,6 +37,7 @@ from skroute._cascade.policy import CascadePolicy
 _N_PRICES = 16
 # Rows of simulated situations, as far as the table is smaller.
 _MOST_BELIEFS, _MOST_GAINS = 6000, 4000
+_MOST_REPEATS = 10
 # Models that are looked at of those not called.
 _MOST_OTHERS = 4
 # Noise by which simulated calls differ from a router's.
@@ -99,7 +100,8 @@ class CascadeTraining:
     def _simulate(self, most: int, noise: float) -> tuple[np.ndarray, list[np.ndarray]]:
         """Draw situations: rows, and which models were called after 1, 2, ... calls."""
         n_rows, n_models = self.quality.shape
-        rows = np.tile(np.arange(n_rows), max(2, most // n_rows))
+        repeats = min(max(2, most // n_rows), _MOST_REPEATS)
+        rows = np.tile(np.arange(n_rows), repeats)
         called, drawn = np.zeros((len(rows), n_models), dtype=bool), []
         at = np.arange(len(rows))
         for _ in range(self.depth):
