@@ -22,6 +22,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skroute import (
     BudgetDecider,
+    CascadeDecider,
     DummyRouter,
     PointwiseRouter,
     RankingRouter,
@@ -63,6 +64,13 @@ def routers() -> dict[str, tuple[Any, Any]]:
         ).fit(X, Y, costs=C)
     stream = BudgetDecider(budget=float(C.mean())).fit(estimates.transform(X))
     stream.partial_fit(estimates.transform(X), costs=C[:, 0])
+    is_told = np.random.RandomState(1).random_sample(data.quality.shape) < 0.9
+    cascade = CascadeDecider(price=0.02, max_calls=2, random_state=0).fit(
+        *(estimates.transform(X[:200]), Y[:200]),
+        costs=C[:200],
+        checks=np.where(is_told, Y, 1 - Y)[:200],
+        answers=np.where(Y == 1, "a", words[numbers[:, :3]])[:200],
+    )
     drawn = make_routing(40, n_features=6, random_state=2).quality[:, 0]
     drawing = ranking().set_params(random_state=np.random.RandomState(0))
     grown = ranking(costs=prices).fit(X, Y)
@@ -80,12 +88,21 @@ def routers() -> dict[str, tuple[Any, Any]]:
         "dummy": (DummyRouter().fit(X, Y, costs=C), queries),
         "pipeline": (pipeline, queries),
         "stream": (stream, estimates.transform(queries)),
+        "cascade": (cascade, estimates.transform(queries)),
         "prompts": (Pipeline([*encoder.steps, ("router", reads)]), prompts[:8]),
     }
 
 
 def outputs(router: Any, queries: Any) -> dict[str, np.ndarray]:
     """What has to stay: estimates, or one-hot decisions, and choices."""
+    if isinstance(router, CascadeDecider):
+        said = router.next(queries), np.zeros((len(queries), 1)), ["a"] * len(queries)
+        told = router.explain(queries, *said)
+        parts = ("expected_quality", "gain", "worth")
+        return {
+            "predict": router.predict(queries),
+            **{name: np.asarray(told[name]) for name in parts},
+        }
     return {
         "transform": np.asarray(router.transform(queries)),
         "predict": router.predict(queries),
