@@ -64,8 +64,8 @@ def routers() -> dict[str, tuple[Any, Any]]:
         ).fit(X, Y, costs=C)
     stream = BudgetDecider(budget=float(C.mean())).fit(estimates.transform(X))
     stream.partial_fit(estimates.transform(X), costs=C[:, 0])
-    is_told = np.random.RandomState(1).random_sample(data.quality.shape) < 0.9
-    cascade = CascadeDecider(price=0.02, max_calls=2, random_state=0).fit(
+    is_told = np.random.RandomState(1).random_sample(data.quality.shape) < 0.7
+    cascade = CascadeDecider(price=0.02, random_state=0).fit(
         *(estimates.transform(X[:200]), Y[:200]),
         costs=C[:200],
         checks=np.where(is_told, Y, 1 - Y)[:200],
