@@ -92,6 +92,27 @@ def prompt_of(messages: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def cost_of(gateway: litellm.Router, response: Any, model: str) -> float:
+    """Money that a call of a model took; NaN where LiteLLM does not know."""
+    hidden = response._hidden_params
+    cost = hidden.get("response_cost")
+    # LiteLLM also reports 0 where it does not know the price of a model.
+    if cost or hidden.get("cache_hit") or _is_free(gateway, model):
+        return float(cost or 0.0)
+    return float("nan")
+
+
+def _is_free(gateway: litellm.Router, model: str) -> bool:
+    """Whether the gateway was told that a model costs nothing."""
+    how = gateway.registry().deployment(model)
+    told = how.litellm_params, how.model_info
+    return any(
+        getattr(place, "input_cost_per_token", None) == 0
+        and getattr(place, "output_cost_per_token", None) == 0
+        for place in told
+    )
+
+
 class RoutedClient:
     """Answer messages with the models that a fitted pipeline chooses.
 
@@ -155,27 +176,9 @@ class RoutedClient:
         if options.get("stream"):
             call = prompt, estimates, model
             return self._read(response, messages, call, shows_usage=shows_usage)
-        self._count(prompt, estimates, model, self.cost_of(response, model))
+        cost = cost_of(self.gateway, response, model)
+        self._count(prompt, estimates, model, cost)
         return response
-
-    def cost_of(self, response: Any, model: str) -> float:
-        """Money that a call cost; NaN where LiteLLM does not know."""
-        hidden = response._hidden_params
-        cost = hidden.get("response_cost")
-        # LiteLLM also reports 0 where it does not know the price of a model.
-        if cost or hidden.get("cache_hit") or self._is_free(model):
-            return float(cost or 0.0)
-        return float("nan")
-
-    def _is_free(self, model: str) -> bool:
-        """Whether the gateway was told that a model costs nothing."""
-        how = self.gateway.registry().deployment(model)
-        told = how.litellm_params, how.model_info
-        return any(
-            getattr(place, "input_cost_per_token", None) == 0
-            and getattr(place, "output_cost_per_token", None) == 0
-            for place in told
-        )
 
     def _read(
         self,
@@ -196,7 +199,8 @@ class RoutedClient:
         finally:
             # LiteLLM counts the tokens itself where the stream does not say.
             whole = litellm.stream_chunk_builder(seen, messages=list(messages))
-            cost = float("nan") if whole is None else self.cost_of(whole, call[2])
+            unknown = whole is None
+            cost = float("nan") if unknown else cost_of(self.gateway, whole, call[2])
             self._count(*call, cost)
 
     def _count(self, prompt: str, estimates: Any, model: str, cost: float) -> None:

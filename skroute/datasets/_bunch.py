@@ -77,6 +77,9 @@ def make_bunch(
         task=task,
         prompts=prompts,
         checks=said[0] if len(said) == 1 else np.stack(said, axis=-1) if said else None,
+        check_names=make_object_array(
+            [name.partition(":")[2].strip() or name for name in checks]
+        ),
         answers=answers,
         DESCR=_DESCR.format(
             source=table.source,

@@ -396,6 +396,8 @@ def read_routerbench(
             What the check, or each of several in the order of their columns, said of
             each answer, float64, higher where it is more likely right; ``NaN`` where
             unknown.
+        check_names : ndarray of shape (n_checks,)
+            What the checks are called: ``tests`` of a column ``check:tests``.
         answers : ndarray of shape (n_queries, n_models) or None
             The answers as texts, equal where models agree; ``None`` where there is
             none.

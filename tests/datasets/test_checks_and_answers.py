@@ -84,6 +84,7 @@ def test_several_checks_have_an_axis_of_their_own():
     assert table.checks[0].tolist()[1][:2] == [-1.5, 3]
     assert np.isnan(table.checks[:, 0, 1]).all()
     assert table.checks[:, 0, 2].tolist() == [1, 0, 1]
+    assert table.check_names.tolist() == ["check", "judge", "passed"]
     assert "Checks: check, check:judge, check:passed." in table.DESCR
 
 
