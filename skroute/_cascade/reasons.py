@@ -22,13 +22,16 @@ def tabulate_calls(
     cost = np.where(is_left, state.money[rows, candidate], np.nan)
     charge = value_money(cost, np.full(len(rows), price))
     worth = np.where(is_left, worth, np.nan)
+    # Where only money counts, no gain is looked at.
+    with np.errstate(invalid="ignore"):
+        gain = np.where(np.isinf(charge), np.nan, worth + charge)
     return as_frame(
         {
             "answer": names_of_choices(models, state.best),
             "expected_quality": unit.restore(state.value),
             "next": names_of_choices(models, state.chosen),
             "candidate": names_of_choices(models, np.where(is_left, candidate, -1)),
-            "gain": worth + charge,
+            "gain": gain,
             "cost": cost,
             "charge": charge,
             "worth": worth,

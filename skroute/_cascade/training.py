@@ -33,6 +33,7 @@ from skroute._cascade.gains import (
     train_others,
 )
 from skroute._cascade.policy import CascadePolicy
+from skroute._compute.chunks import sample_evenly
 
 _N_PRICES = 16
 # Rows of simulated situations, as far as the table is smaller.
@@ -100,8 +101,8 @@ class CascadeTraining:
     def _simulate(self, most: int, noise: float) -> tuple[np.ndarray, list[np.ndarray]]:
         """Draw situations: rows, and which models were called after 1, 2, ... calls."""
         n_rows, n_models = self.quality.shape
-        repeats = min(max(2, most // n_rows), _MOST_REPEATS)
-        rows = np.tile(np.arange(n_rows), repeats)
+        some = sample_evenly(n_rows, most)
+        rows = np.tile(some, min(max(2, most // n_rows), _MOST_REPEATS))
         called, drawn = np.zeros((len(rows), n_models), dtype=bool), []
         at = np.arange(len(rows))
         for _ in range(self.depth):
