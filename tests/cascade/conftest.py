@@ -31,7 +31,6 @@ def exact() -> Bunch:
 @pytest.fixture(scope="session")
 def learned() -> Bunch:
     """A cascade that learned what checks and answers are worth, of four models."""
-    # A check that is right this seldom leaves something to learn from others.
     table = simulate_table(n_models=4, random_state=2, accuracy=0.6)
     return fit(table, "checks", "answers", price=0.02)
 

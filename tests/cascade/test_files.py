@@ -8,6 +8,7 @@ import json
 import zipfile
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from forging import forged, forged_main, refused
 from simulated import simulate_table, walk_by_hand
 
 import skroute
+from skroute.persistence import FORMAT
 
 FITTED = "_fitted"
 POLICY = f"{FITTED}.policy"
@@ -28,12 +30,14 @@ def content_of(decider: Any, folder: Any) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def saved(learned, tmp_path_factory) -> bytes:
-    """A file with a cascade that has every part."""
-    policy = learned.decider._fitted.policy
+def saved() -> bytes:
+    """The kept file of a cascade, which has every part."""
+    folder = Path(__file__).parents[1] / "data" / "routers" / f"format_{FORMAT}"
+    content = (folder / "cascade.skroute").read_bytes()
+    policy = skroute.load(folder / "cascade.skroute")._fitted.policy
     parts = policy.check, policy.belief.trees, policy.belief.weights, policy.gain
     assert all(part is not None for part in parts)
-    return content_of(learned.decider, tmp_path_factory.mktemp("saved"))
+    return content
 
 
 def state_at(main: Any, path: str) -> Any:
@@ -179,7 +183,7 @@ def test_trees_of_other_features_are_refused(saved, path, n_features, tmp_path):
         (f"{POLICY}.gain", "much", "gain is a str"),
         (f"{POLICY}.belief.accuracy", "high", "no models"),
         (FITTED, None, "what its models are"),
-        ("n_features_in_", 6, "what its models are"),
+        ("n_features_in_", 8, "what its models are"),
         ("models_", {"$": "names", "shape": [1], "items": ["a"]}, "what its models"),
         ("_settled", None, "settled for|TypeError"),
         ("_replayed", [], "settled for"),
@@ -191,9 +195,7 @@ def test_parts_that_do_not_fit_are_refused(saved, path, value, message, tmp_path
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize(
-    "order", [[0, 0, 1, 2], [0, 1, 2], [0, 1, 2, 4], [-1, 0, 1, 2]]
-)
+@pytest.mark.parametrize("order", [[0, 0, 1], [0, 1], [0, 1, 3], [-1, 0, 1]])
 def test_an_order_that_is_none_is_refused(saved, order, tmp_path):
     content = with_array(saved, "_order", lambda old: np.array(order, dtype=old.dtype))
     refused(tmp_path, content, "models in an order")
