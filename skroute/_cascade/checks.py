@@ -82,6 +82,8 @@ class UsualChecks:
     mean: np.ndarray  # (M, k, 1 + p): the usual check by the kind of query
     spread: np.ndarray  # (M, k, 1 + p): its variance
     variance: np.ndarray  # (M, k): overall
+    lowest: np.ndarray  # (M, k): of all checks
+    highest: np.ndarray
 
     @classmethod
     def fit(cls, prior: np.ndarray, checks: np.ndarray) -> UsualChecks:
@@ -94,6 +96,7 @@ class UsualChecks:
         kind = _add_constant((prior - centre) @ directions)
         mean = np.zeros((n_models, n_checks, kind.shape[1]))
         spread, variance = np.zeros_like(mean), np.ones((n_models, n_checks))
+        lowest, highest = np.zeros_like(variance), np.zeros_like(variance)
         # The constant is not shrunk.
         penalty = np.diag([1e-9] + [10.0] * (kind.shape[1] - 1))
         for model in range(n_models):
@@ -110,7 +113,9 @@ class UsualChecks:
                 squared = (said[known] - x @ mean[model, check]) ** 2
                 spread[model, check] = np.linalg.solve(gram, x.T @ squared)
                 variance[model, check] = squared.mean()
-        return cls(centre, directions, mean, spread, variance)
+                lowest[model, check] = said[known].min()
+                highest[model, check] = said[known].max()
+        return cls(centre, directions, mean, spread, variance, lowest, highest)
 
     def compare(
         self, prior: np.ndarray, checks: np.ndarray
@@ -123,11 +128,19 @@ class UsualChecks:
         kind = (prior - self.centre) @ self.directions
         x = _add_constant(kind)
         usual = np.einsum("np,mkp->nmk", x, self.mean)
+        usual = usual.clip(self.lowest, self.highest)
         spread = np.einsum("np,mkp->nmk", x, self.spread)
         spread = np.maximum(spread, 0.1 * self.variance) + 1e-12
         said = np.where(np.isfinite(checks), checks, usual)
         score = (said - usual) / np.sqrt(spread)
         return kind, said, score.clip(-_LARGEST_SCORE, _LARGEST_SCORE)
+
+    def find_extremes(self, checks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find answers (n, M) of which all known checks are the highest, or lowest."""
+        unknown = ~np.isfinite(checks)
+        high = (unknown | (checks >= self.highest)).all(axis=2)
+        low = (unknown | (checks <= self.lowest)).all(axis=2)
+        return high, low
 
 
 @dataclass(frozen=True)
@@ -192,7 +205,13 @@ class LearnedCheck:
         logits = _regress(evidence, terms, self.weights)
         features = _stack_features(prior, compared, logits, self.accuracy, self.weights)
         logits[known] += self.trees.predict(features[known][None])[0]
-        return np.where(known, logits.clip(-_MOST_LOGIT, _MOST_LOGIT), prior)
+        logits = logits.clip(-_MOST_LOGIT, _MOST_LOGIT)
+        # The highest check that there is, such as a pass, is never bad news, and the
+        # lowest never good.
+        high, low = self.usual.find_extremes(evidence.checks)
+        logits = np.where(high, np.maximum(logits, prior), logits)
+        logits = np.where(low, np.minimum(logits, prior), logits)
+        return np.where(known, logits, prior)
 
 
 Check = ExactCheck | StatedCheck | LearnedCheck
