@@ -68,6 +68,7 @@ def test_chances_and_checks_are_not_both_given():
         fit({"sensitivity": 0.9, "specificity": 0.9}, checks=CHECKS)
 
 
+@pytest.mark.slow
 def test_budgets_and_targets_out_of_reach_say_what_would_do():
     with pytest.raises(InfeasibleBudgetError, match=r"budget=0\.1 is below") as caught:
         fit({"budget": 0.1})

@@ -18,6 +18,9 @@ from skroute import CascadeDecider, PointwiseRouter
 from skroute.datasets import make_routing
 from skroute.metrics import make_routing_scorer
 
+# Each fits some cascades.
+pytestmark = pytest.mark.slow
+
 DATA = make_routing(240, n_features=8, n_models=3, random_state=0)
 X, COSTS = DATA.data, DATA.costs
 Y = pd.DataFrame(DATA.quality, columns=["small", "medium", "large"])
