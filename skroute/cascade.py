@@ -247,7 +247,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         read_outcomes(y)
         shape = quality.shape
         models = infer_model_names(self, shape[1], y, costs)
-        check_rows(Z=Z, y=y, checks=checks, answers=answers)
+        check_rows(Z=Z, y=y, costs=costs, checks=checks, answers=answers)
+        # Arrays beside a y with names are in its order.
+        columns = model_names(y)
         y, costs = check_observed(Z, y, costs, shape, models)
         costs = cost if costs is None else np.where(np.isfinite(costs), costs, cost)
         complete = int(np.isfinite(y).all(axis=1).sum())
@@ -258,8 +260,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 f"n_samples={len(y)}. A log of one answer per query cannot tell what "
                 "a second call would have given: ask all models on some queries."
             )
-        checks = read_checks(checks, shape, models)
-        answers = number_answers(answers, shape, models)
+        checks = read_checks(checks, shape, models, order=columns)
+        answers = number_answers(answers, shape, models, columns)
         rates = read_rates(self.sensitivity, self.specificity, shape[1])
         if checks is not None and rates is not None:
             raise ValueError(
@@ -632,7 +634,10 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
     ) -> State:
         """Choose the next calls, and find the best answers."""
         check_is_fitted(self)
-        check_rows(Z=Z, called=called, checks=checks, answers=answers, costs=costs)
+        # Of costs and available only tables have rows; by model they have none.
+        beside = {"costs": costs, "available": available}
+        beside = {k: v for k, v in beside.items() if getattr(v, "ndim", 0) == 2}
+        check_rows(Z=Z, called=called, checks=checks, answers=answers, **beside)
         quality, cost = self._check_estimates(Z)
         n_queries, n_models = quality.shape
         order = self._order

@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
 
 import skroute
 from skroute import (
     BudgetDecider,
+    CascadeDecider,
     DummyRouter,
     PointwiseRouter,
     RankingRouter,
@@ -64,6 +66,8 @@ TABLES: dict[str, Any] = {
     "quality": Z.iloc[:, :3],
     "cost": Z.iloc[:, 3:],
     "Z": Z,
+    "checks": frame(QUALITY + rng.normal(0, 0.2, (N, 3))),
+    "answers": frame(rng.choice(list("ABC"), (N, 3))),
     "available": frame(rng.uniform(size=(N, 3)) < [0.9, 0.6, 1.0])
     | [False, False, True],
     "choice": column(MODELS[i % 3] for i in range(N)),
@@ -86,6 +90,41 @@ def router() -> RankingRouter:
 @cache
 def decider() -> BudgetDecider:
     return BudgetDecider(budget=float(SPENT.mean())).fit(Z)
+
+
+def make_cascade() -> CascadeDecider:
+    return CascadeDecider(price=0.05, max_calls=2, random_state=0)
+
+
+@cache
+def cascade() -> CascadeDecider:
+    return make_cascade().fit(**{name: TABLES[name] for name in CASCADE.split()})
+
+
+@cache
+def cascading() -> Pipeline:
+    """A router, and a cascade behind it."""
+    made = make_pipeline(PointwiseRouter(Ridge(), random_state=0), make_cascade())
+    costs, checks, answers = (TABLES[name] for name in CASCADE.split()[2:])
+    return made.fit(
+        TABLES["X"],
+        TABLES["y"],
+        pointwiserouter__costs=costs,
+        cascadedecider__costs=costs,
+        cascadedecider__checks=checks,
+        cascadedecider__answers=answers,
+    )
+
+
+def replayed(**tables: Any) -> Any:
+    found = cascade().replay(**tables)
+    return [found.calls, found.answer, found.spend, found.quality]
+
+
+def drawn_for_cascade(**tables: Any) -> Any:
+    display = plotting.CascadeDisplay.from_estimator(cascading(), **tables)
+    mpl.pyplot.close(display.figure_)
+    return points(display.curve)
 
 
 # What is compared: names and numbers, in an order that no table gives.
@@ -191,6 +230,9 @@ def of_two(metric: Callable[..., float]) -> Callable[..., float]:
     return call
 
 
+CASCADE = "Z y costs checks answers"
+#: Displays of one router's estimates.
+DISPLAYS = [name for name in plotting.__all__ if name != "CascadeDisplay"]
 USES: dict[str, tuple[Callable[..., Any], str]] = {
     "PointwiseRouter.fit": (
         made_by(lambda **t: PointwiseRouter(Ridge(), random_state=0).fit(**t)),
@@ -260,6 +302,19 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         ),
         "Z caps",
     ),
+    "CascadeDecider.fit": (
+        lambda **t: list(make_cascade().fit(**t).next(TABLES["Z"])),
+        CASCADE,
+    ),
+    "CascadeDecider.replay": (replayed, CASCADE),
+    "CascadeDecider.next": (
+        lambda Z, available: list(cascade().next(Z, available=available)),
+        "Z available",
+    ),
+    "CascadeDisplay.from_estimator": (
+        drawn_for_cascade,
+        "X y costs checks answers",
+    ),
     "CollapseMonitor": (watched, "X choice paid"),
     "compare_routers": (compared, "X y costs groups"),
     "report": (reported, "X y costs task prompts"),
@@ -306,14 +361,14 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
             lambda name=name, **t: drawn(name, **t),
             "y quality" if name == "MarginDisplay" else "y costs quality cost",
         )
-        for name in plotting.__all__
+        for name in DISPLAYS
     },
     **{
         f"{name}.from_estimator": (
             lambda name=name, **t: drawn_for_router(name, **t),
             "X y" if name == "MarginDisplay" else "X y costs",
         )
-        for name in plotting.__all__
+        for name in DISPLAYS
     },
 }
 # Public things that no two tables are given to, at once or one after the other.
@@ -328,7 +383,10 @@ ONE_TABLE = {
     },
     "skroute.plotting": set(),
 }
-OF_MODELS = {"y", "costs", "outcome_weight", "quality", "cost", "available"}
+OF_MODELS = {
+    *("y", "costs", "outcome_weight", "quality", "cost", "available"),
+    *("checks", "answers"),
+}
 FOLLOW_Y = OF_MODELS - {"available"}
 
 
