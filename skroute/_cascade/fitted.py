@@ -45,7 +45,7 @@ class Unit:
             return cls(0.0, 1.0)
         return cls(low, (high - low) or 1.0)
 
-    def scale(self, quality: np.ndarray) -> np.ndarray:
+    def scale(self, quality: Any) -> Any:
         """Scale qualities."""
         return (quality - self.worst) / self.extent
 
@@ -127,8 +127,7 @@ class FittedCascade(SavesFields):
         target = rule.quality_target(self.unit.restore(float(path.quality[-1])))
         try:
             if target is not None:
-                scaled = (target - self.unit.worst) / self.unit.extent
-                return path.place_for_quality(scaled), target
+                return path.place_for_quality(self.unit.scale(target)), target
             if rule.has_mean_budget:
                 return path.place_for_budget(float(rule.budget)), None
         except InfeasibleBudgetError:
