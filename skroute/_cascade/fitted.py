@@ -192,11 +192,15 @@ def fit_cascade(
     rows = np.flatnonzero(complete)
     rows = rows[sample_evenly(len(rows), _MOST_REPLAYED)]
     few = rows[sample_evenly(len(rows), _MOST_COMPARED)]
-    # The usual one first: where it is known how often a check is right, and nothing
-    # else is looked at, there is little to learn.
-    candidates = [learned, independent]
+    # The same without a discount on what may follow a first call.
+    hopeful = [
+        replace(policy, outlook=replace(policy.outlook, share=1.0))
+        for policy in learned
+    ]
+    candidates = [learned, hopeful, independent]
+    # What may follow is known better where it is known how often a check is right.
     if check is not None and evidence.answers is None:
-        candidates.reverse()
+        candidates = [hopeful, independent]
     utilities = [
         _utility(policies, fold, terms, prices, few, evidence, quality, cost)
         for policies in candidates

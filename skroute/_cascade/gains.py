@@ -22,118 +22,9 @@ from skroute._cascade.beliefs import (
     SURPRISE,
     Situation,
 )
-from skroute._cascade.evidence import Evidence, to_log_odds, to_probability
+from skroute._cascade.evidence import to_probability
 from skroute._rank.forest import PairRanker
 from skroute._rank.lambdarank import train_trees
-
-# Log-odds that a check may add, given a right and given a wrong answer: quantiles.
-_N_STEPS = 4
-_FEW = 20
-# Second calls that are looked at for each first one, and first ones.
-_MOST_SECOND = 8
-_MOST_FIRST = 16
-_AT_ONCE = 200_000
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What checks of answers that are not there yet may say."""
-
-    step: np.ndarray  # (M, 2 * 4) log-odds that a check may add
-    if_right: np.ndarray  # (M, 2 * 4) chance of each step, given a right answer
-    if_wrong: np.ndarray  # (M, 2 * 4)
-    #: What a second call gains, as a part of what it would if models failed
-    #: independently of each other.
-    share: float = 1.0
-
-    @classmethod
-    def fit(
-        cls, evidence: Evidence, logits: np.ndarray, quality: np.ndarray
-    ) -> Outlook:
-        """Learn from log-odds (n, M) of answers whose quality is known or ``NaN``."""
-        added = logits - evidence.prior
-        known = np.isfinite(quality)
-        sides = (quality > 0.5) & known, (quality <= 0.5) & known
-        at = (np.arange(_N_STEPS) + 0.5) / _N_STEPS
-        step = np.zeros((quality.shape[1], 2 * _N_STEPS))
-        chances = [np.zeros_like(step), np.zeros_like(step)]
-        for side, (rows, chance) in enumerate(zip(sides, chances, strict=True)):
-            part = slice(side * _N_STEPS, (side + 1) * _N_STEPS)
-            chance[:, part] = 1 / _N_STEPS
-            for model in range(quality.shape[1]):
-                own = rows[:, model]
-                few = own.sum() < _FEW
-                seen = added[rows] if few else added[own, model]
-                if len(seen):
-                    step[model, part] = np.quantile(seen, at)
-        right, wrong = chances
-        return cls(step, right, wrong)
-
-    def foresee(
-        self, prior: np.ndarray, models: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Beliefs (n, k, 8) that may come of log-odds (n, k), and their chances."""
-        right = to_probability(prior)[..., None]
-        if_right, if_wrong = self.if_right[models], self.if_wrong[models]
-        chance = if_wrong + right * (if_right - if_wrong)
-        return to_probability(prior[..., None] + self.step[models]), chance
-
-    def gain(
-        self, value: np.ndarray, prior: np.ndarray, models: np.ndarray
-    ) -> np.ndarray:
-        """Expected gain (n, k) of models (n, k) over an answer worth `value`, (n,).
-
-        `prior` (n, k) are their log-odds.
-        """
-        belief, chance = self.foresee(prior, models)
-        best = np.maximum(belief, value[:, None, None])
-        gained: np.ndarray = (best * chance).sum(axis=2) - value[:, None]
-        return gained
-
-    def look_ahead(
-        self, quality: np.ndarray, charge: np.ndarray, allowed: np.ndarray
-    ) -> np.ndarray:
-        """Worth (n, M) of a first call, where one more may follow.
-
-        `charge` (n, M) is the cost of a call in units of quality.
-        """
-        worth = np.where(allowed, quality - charge, -np.inf)
-        n_queries, n_models = quality.shape
-        first = find_largest(worth, _MOST_FIRST)
-        second = find_largest(worth, _MOST_SECOND)
-        size = first.shape[1] * second.shape[1] * 2 * _N_STEPS
-        for start in range(0, n_queries, max(1, _AT_ONCE // size)):
-            part = slice(start, start + max(1, _AT_ONCE // size))
-            rows = np.arange(len(quality[part]))[:, None]
-            prior = to_log_odds(quality[part])
-            ones, chances = self.foresee(prior[rows, first[part]], first[part])
-            others, weights = self.foresee(prior[rows, second[part]], second[part])
-            other_charge = charge[part][rows, second[part]]
-            barred = ~allowed[part][rows, second[part]]
-            barred = barred[:, None, :] | (
-                first[part][:, :, None] == second[part][:, None, :]
-            )
-            total = np.zeros(ones.shape[:2])
-            for step in range(2 * _N_STEPS):
-                now = ones[:, :, step]
-                better = np.maximum(others[:, None], now[:, :, None, None])
-                gain = np.einsum("ijkm,ikm->ijk", better, weights) - now[:, :, None]
-                gain = self.share * gain - other_charge[:, None, :]
-                gain = np.where(barred, 0.0, gain)
-                total += chances[:, :, step] * (now + gain.max(axis=2).clip(0))
-            looked = np.full((len(rows), n_models), -np.inf)
-            np.put_along_axis(looked, first[part], total, axis=1)
-            worth[part] = np.where(
-                allowed[part], np.maximum(worth[part], looked - charge[part]), -np.inf
-            )
-        return worth
-
-
-def find_largest(values: np.ndarray, most: int) -> np.ndarray:
-    """Find the columns (n, most) of the largest values of each row."""
-    if values.shape[1] <= most:
-        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    return np.argpartition(-values, most - 1, axis=1)[:, :most]
 
 
 @dataclass(frozen=True)
@@ -154,11 +45,13 @@ class LearnedGain:
         return prior + self.others.predict(features)
 
     def gain(
-        self, situation: Situation, models: np.ndarray, outlook: Outlook
+        self, situation: Situation, models: np.ndarray, hint: np.ndarray
     ) -> np.ndarray:
-        """Expected gain (n, k) of calling one of some models, (n, k), next."""
+        """Expected gain (n, k) of calling one of some models, (n, k), next.
+
+        `hint` (n, k) is what it would be if models failed independently.
+        """
         value = situation.belief.value
-        hint = outlook.gain(value, self.estimates(situation, models), models)
         features = describe_calls(self.accuracy, self.rescue, situation, models, hint)
         # No answer is better than right.
         gains = self.share * self.gains.predict(features)

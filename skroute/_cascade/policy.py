@@ -1,21 +1,22 @@
 """The rule of a cascade: which model is called next, and whose answer is returned.
 
 After each call, the answers are judged; another model is called while what it is
-expected to gain exceeds the price of its call. The first call looks ahead: a cheap
-model is worth more where a check tells when it failed.
+expected to gain exceeds the price of its call. All but the last look ahead: a cheap
+model goes first where a check tells when it failed, and a better one may follow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from skroute._cascade.beliefs import AnswerBelief, Belief, Situation, own_logits
 from skroute._cascade.checks import Check
 from skroute._cascade.evidence import Evidence
-from skroute._cascade.gains import LearnedGain, Outlook, find_largest
+from skroute._cascade.gains import LearnedGain
+from skroute._cascade.outlook import Outlook, find_largest
 from skroute._decide.candidates import under_cap
 from skroute._table.costs import add_slack
 
@@ -76,6 +77,20 @@ class Walk:
         return total
 
 
+class Rating(NamedTuple):
+    """How models (n, M) are rated as the next call; -infinity: may not be called."""
+
+    worth: np.ndarray  # gain of the call beyond its charge
+    order: np.ndarray  # of the models worth their charge, the highest goes first
+
+    def choose(self) -> np.ndarray:
+        """Choose a model (n,) for each query; -1 where none is worth its charge."""
+        order = np.where(self.worth > _NEGLIGIBLE, self.order, -np.inf)
+        choice = order.argmax(axis=1)
+        found = order[np.arange(len(order)), choice] > -np.inf
+        return np.where(found, choice, -1)
+
+
 @dataclass(frozen=True)
 class CascadePolicy:
     """Judges answers, and decides on the next call, at any price."""
@@ -90,9 +105,14 @@ class CascadePolicy:
         return self.belief.judge(evidence, own_logits(self.check, evidence), called)
 
     def rate_next(
-        self, situation: Situation, charge: np.ndarray, allowed: np.ndarray
-    ) -> np.ndarray:
-        """Worth (n, M) of each model as the next call, in quality.
+        self,
+        situation: Situation,
+        charge: np.ndarray,
+        allowed: np.ndarray,
+        *,
+        is_last: bool,
+    ) -> Rating:
+        """Rate each model as the next call.
 
         Only the models that promise most before their checks are looked at.
         """
@@ -100,14 +120,24 @@ class CascadePolicy:
         promise = evidence.quality * (1 - value[:, None]) - charge
         models = find_largest(np.where(allowed, promise, -np.inf), _MOST_NEXT)
         rows = np.arange(len(models))[:, None]
-        if self.gain is None:
-            prior = evidence.prior[rows, models]
-            gain = self.outlook.gain(value, prior, models)
-        else:
-            gain = self.gain.gain(situation, models, self.outlook)
+        prior = evidence.prior[rows, models]
+        if self.gain is not None:
+            prior = self.gain.estimates(situation, models)
+        alone = self.outlook.gain(value, prior, models)
+        gain = alone
+        if self.gain is not None:
+            gain = self.gain.gain(situation, models, alone)
+        its_charge = np.where(allowed[rows, models], charge[rows, models], np.inf)
         worth = np.full(charge.shape, -np.inf)
-        worth[rows, models] = gain - charge[rows, models]
-        return np.where(allowed, worth, -np.inf)
+        worth[rows, models] = gain - its_charge
+        order = worth
+        if not is_last:
+            # Half the gain that it would have alone is as that gain at twice the price.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                its_charge = np.where(gain > 0, its_charge * (alone / gain), np.inf)
+            order = np.full(charge.shape, -np.inf)
+            order[rows, models] = self.outlook.find_reach(prior, models, its_charge)
+        return Rating(worth, order)
 
     def rate_first(
         self, evidence: Evidence, terms: Terms, money: np.ndarray, allowed: np.ndarray
@@ -115,18 +145,10 @@ class CascadePolicy:
         """Worth (n, M) of each model as the first call, in quality."""
         if np.isinf(terms.price):
             return np.where(allowed, -money, -np.inf)
-        charge = terms.price * money
-        if terms.most_calls > 1:
-            return self.outlook.look_ahead(evidence.quality, charge, allowed)
+        charge, n_calls = terms.price * money, terms.most_calls
+        if n_calls > 1:
+            return self.outlook.look_ahead(evidence.quality, charge, allowed, n_calls)
         return np.where(allowed, evidence.quality - charge, -np.inf)
-
-
-def choose_next(net: np.ndarray, *, may_stop: bool) -> np.ndarray:
-    """Choose the model (n,) that is worth most; -1 where none is worth its call."""
-    choice = net.argmax(axis=1)
-    best = net[np.arange(len(net)), choice]
-    worth = best > _NEGLIGIBLE if may_stop else best > -np.inf
-    return np.where(worth, choice, -1)
 
 
 def choose_calls(
@@ -148,20 +170,22 @@ def choose_calls(
         if np.isfinite(terms.cap).any():
             allowed = under_cap(money, available, terms.cap, terms.on_infeasible)
         worth = policy.rate_first(evidence, terms, money, allowed)
-        chosen = choose_next(worth, may_stop=False)
+        chosen = np.where((worth > -np.inf).any(axis=1), worth.argmax(axis=1), -1)
         if terms.single is not None:
             chosen = np.where(allowed[:, terms.single], terms.single, chosen)
         return chosen, worth, None
     belief = policy.judge(evidence, called)
-    worth = np.full(called.shape, -np.inf)
+    nothing = np.full(called.shape, -np.inf)
+    rating = Rating(nothing, nothing)
     if n_called < terms.most_calls and np.isfinite(terms.price):
         left = add_slack(np.asarray(terms.cap)) - np.where(called, money, 0.0).sum(
             axis=1
         )
         allowed = available & ~called & (money <= left[:, None])
         situation = Situation(evidence, called, belief)
-        worth = policy.rate_next(situation, terms.price * money, allowed)
-    return choose_next(worth, may_stop=True), worth, belief
+        charge, is_last = terms.price * money, n_called + 1 == terms.most_calls
+        rating = policy.rate_next(situation, charge, allowed, is_last=is_last)
+    return rating.choose(), rating.worth, belief
 
 
 def walk(

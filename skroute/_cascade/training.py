@@ -25,13 +25,13 @@ from skroute._cascade.checks import Check, LearnedCheck
 from skroute._cascade.evidence import Evidence
 from skroute._cascade.gains import (
     LearnedGain,
-    Outlook,
     describe_calls,
     describe_others,
     find_rescues,
     train_gains,
     train_others,
 )
+from skroute._cascade.outlook import Outlook
 from skroute._cascade.policy import CascadePolicy
 from skroute._compute.chunks import sample_evenly
 
@@ -273,14 +273,14 @@ class CascadeTraining:
             situation = self._judge(beliefs, rows, called)
             price = self.prices[self.rng.randint(len(self.prices), size=len(rows))]
             charge = price[:, None] * self.evidence.cost[rows]
-            worth = np.empty(called.shape)
+            worth, model = np.empty(called.shape), np.empty(len(rows), dtype=np.intp)
             for number, part in self._parts(rows):
-                worth[part] = policies[number].rate_next(
-                    situation.take(part), charge[part], ~called[part]
+                rating = policies[number].rate_next(
+                    situation.take(part), charge[part], ~called[part], is_last=False
                 )
-            model = worth.argmax(axis=1)
+                worth[part], model[part] = rating.worth, rating.choose()
             gained = self._realise(beliefs, rows, situation, model)
-            used = np.isfinite(gained) & (worth[at, model] > 0)
+            used = np.isfinite(gained) & (model >= 0)
             promised = worth[at, model] + charge[at, model]
             yield promised[used], gained[used]
 

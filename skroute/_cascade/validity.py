@@ -14,7 +14,8 @@ import numpy as np
 from skroute._cascade.beliefs import AnswerBelief
 from skroute._cascade.checks import ExactCheck, LearnedCheck, StatedCheck
 from skroute._cascade.evidence import Evidence
-from skroute._cascade.gains import LearnedGain, Outlook
+from skroute._cascade.gains import LearnedGain
+from skroute._cascade.outlook import Outlook
 from skroute._cascade.path import CascadePath
 from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
 from skroute._rank.forest import PairRanker

@@ -35,7 +35,7 @@ _CLASSES = {
     "FittedRouter": "skroute._estimate.fitted.FittedRouter",
     "LearnedCheck": "skroute._cascade.checks.LearnedCheck",
     "LearnedGain": "skroute._cascade.gains.LearnedGain",
-    "Outlook": "skroute._cascade.gains.Outlook",
+    "Outlook": "skroute._cascade.outlook.Outlook",
     "Pace": "skroute._decide.pacing.Pace",
     "PairRanker": "skroute._rank.forest.PairRanker",
     "PointwiseRouter": "skroute.pointwise.PointwiseRouter",
