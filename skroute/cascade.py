@@ -22,6 +22,7 @@ from skroute._cascade.fitted import (
     simulate_checks,
 )
 from skroute._cascade.inputs import (
+    check_passed,
     number_answers,
     order_models,
     place_answers,
@@ -654,6 +655,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         said = numbers = None
         if fitted.n_checks:
             said = place_checks(checks, calls, n_models, fitted.n_checks)
+            self._check_said(said)
         if fitted.has_answers:
             numbers = place_answers(answers, calls, n_models)
         evidence = fitted.evidence(quality.take(order, axis=1), cost, said, numbers)
@@ -679,6 +681,11 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 "Where a call gave none, write None."
             )
 
+    def _check_said(self, checks: np.ndarray | None) -> None:
+        """Refuse values that the check of the decider cannot give."""
+        if isinstance(self._fitted.policy.check, StatedCheck):
+            check_passed(checks)
+
     def _read_evidence(
         self,
         y: np.ndarray,
@@ -696,6 +703,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         self._check_kinds(checks, answers, were_called=True)
         n_checks = fitted.n_checks or None
         said = read_checks(checks, shape, self.models_, n_checks, columns)
+        self._check_said(said)
         if said is not None:
             said = said.take(order, axis=1)
         elif fitted.n_checks:

@@ -16,6 +16,7 @@ from skroute._cascade.training import CascadeTraining
 from skroute._cascade.validity import check_path, check_policy
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
+from skroute._decide.candidates import under_cap
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -98,6 +99,10 @@ class FittedCascade(SavesFields):
             worth=np.full(called.shape, -np.inf),
             money=terms.add_check(evidence.cost),
         )
+        if terms.on_infeasible == "raise" and np.isfinite(terms.cap).any():
+            # All first calls at once: an error names the rows of the caller.
+            first = np.where(n_called[:, None] == 0, state.money, 0.0)
+            under_cap(first, allowed, terms.cap, terms.on_infeasible)
         for number in np.unique(n_called):
             rows = np.flatnonzero(n_called == number)
             chosen, worth, belief = choose_calls(

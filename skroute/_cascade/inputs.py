@@ -82,6 +82,19 @@ def _count_checks(table: np.ndarray, n_checks: int | None) -> np.ndarray:
     return table
 
 
+def check_passed(checks: np.ndarray | None) -> None:
+    """Refuse other values than 1 and 0 where only their chances are known."""
+    if checks is None:
+        return
+    other = np.isfinite(checks) & (checks != 0) & (checks != 1)
+    if other.any():
+        raise ValueError(
+            "checks must be 1 (passed), 0 (failed) or NaN (not known), since "
+            f"sensitivity and specificity are stated; got {checks[other][0]:g}. What "
+            "other values mean is learned where fit is given checks."
+        )
+
+
 def number_answers(
     answers: Any,
     shape: tuple[int, int],

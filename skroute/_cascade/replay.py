@@ -12,6 +12,7 @@ from skroute._cascade.fitted import FittedCascade
 from skroute._cascade.path import Replay
 from skroute._cascade.policy import Terms, walk
 from skroute._decide.fallbacks import names_of_choices
+from skroute._table.hindsight import find_floor, mark_good_calls
 from skroute._table.numbers import check_sample_weight
 from skroute.metrics import RoutingCurve
 
@@ -118,10 +119,7 @@ class CascadeReplay:
         weight = check_sample_weight(sample_weight, len(quality))
         counted = int((weight > 0).sum())
         weight /= weight.sum()
-        strongest = int((weight @ cost).argmax())
-        best = quality == quality.max(axis=1, keepdims=True)
-        is_needed = best.sum(axis=1) == 1
-        best[:, strongest] &= is_needed
+        good = mark_good_calls(quality, int((weight @ cost).argmax()))
         rows, models = np.arange(len(quality)), np.arange(quality.shape[1])
         places, points = path.refine(), []
         for place, _ in places:
@@ -135,15 +133,14 @@ class CascadeReplay:
                     weight @ replayed.spend,
                     weight @ quality[rows, answer],
                     weight @ (answer[:, None] == models),
-                    1.0 - weight @ best[rows, answer],
+                    1.0 - weight @ good[rows, answer],
                 ]
             )
         spend, gained, share, collapse = map(np.array, zip(*points, strict=True))
         budget = np.array([spend for _, spend in places])
         price = np.array([place.price for place, _ in places])
         by_budget, column = np.argsort(budget, kind="stable"), np.argsort(table.order)
-        cheapest = cost == cost.min(axis=1, keepdims=True)
-        floor = np.where(cheapest, quality, 0.0).sum(axis=1) / cheapest.sum(axis=1)
+        floor_cost, floor_quality = find_floor(quality, cost)
         return RoutingCurve(
             budget=budget[by_budget],
             cost=spend[by_budget],
@@ -152,7 +149,7 @@ class CascadeReplay:
             collapse=collapse[by_budget],
             model_quality=(weight @ quality)[column],
             model_cost=(weight @ cost)[column],
-            floor=(float(weight @ cost.min(axis=1)), float(weight @ floor)),
+            floor=(float(weight @ floor_cost), float(weight @ floor_quality)),
             ceiling=float(weight @ cost.max(axis=1)),
             models=table.models,
             price=price[by_budget] * unit.extent,

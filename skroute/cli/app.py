@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import skroute
 from skroute.cli import console
 from skroute.cli.options import (
+    CheckCostOption,
     SeedOption,
     Table,
     TestSizeOption,
@@ -155,6 +156,7 @@ def evaluate(
     table: Table,
     seeds: SeedsOption = 5,
     test_size: TestSizeOption = 0.3,
+    check_cost: CheckCostOption = 0.0,
     seed: SeedOption = 0,
     json_file: Annotated[
         Path | None,
@@ -185,7 +187,9 @@ def evaluate(
         )
         checked = None
         if has_checks(data, (1 - test_size) * n_complete):
-            checked = _compare_cascade(queries, data, seeds, seed, **options)
+            checked = _compare_cascade(
+                queries, data, seeds, seed, check_cost=check_cost, **options
+            )
             console.print_cascade(checked)
     if json_file is not None:
         result = comparison.to_dict()

@@ -32,6 +32,10 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random see
 TestSizeOption = Annotated[
     float, typer.Option(help="Share of the queries that is tested on.")
 ]
+CheckCostOption = Annotated[
+    float,
+    typer.Option(min=0, help="Money per check of an answer, in the unit of the costs."),
+]
 
 _BY_NAME = Parameter.KEYWORD_ONLY
 

@@ -9,6 +9,7 @@ import typer
 
 from skroute.cli import console
 from skroute.cli.options import (
+    CheckCostOption,
     SeedOption,
     Table,
     TestSizeOption,
@@ -34,6 +35,7 @@ def report(
         "report.html"
     ),
     test_size: TestSizeOption = 0.3,
+    check_cost: CheckCostOption = 0.0,
     seed: SeedOption = 0,
     peers: Annotated[
         bool, typer.Option(help="Compare with nearest neighbours and ridge regression.")
@@ -54,7 +56,7 @@ def report(
         require(module, "skroute report", "report")
     with console.redirect_for(out):
         data = table.read()
-        outcomes, split, fitted = _fit_routers(data, seed, test_size, peers)
+        outcomes, split, fitted = _fit_routers(data, seed, test_size, peers, check_cost)
         test = split.test
         shown = data.prompts if prompts else None
         router = fitted.pop(_ROUTER)
@@ -85,7 +87,7 @@ def report(
 
 
 def _fit_routers(
-    data: Bunch, seed: int, test_size: float, peers: bool
+    data: Bunch, seed: int, test_size: float, peers: bool, check_cost: float
 ) -> tuple[OutcomeTable, Split, dict[str, Any]]:
     """Fit routers on a part of the table, the first with a cascade for its checks."""
     import pandas as pd
@@ -114,7 +116,8 @@ def _fit_routers(
             progress(name, done, len(names))
             if name == _ROUTER and checked:
                 behind = fit_cascade(
-                    *(split, routers[name], data.checks, data.answers, seed)
+                    *(split, routers[name], data.checks, data.answers),
+                    *(seed, check_cost),
                 )
                 fitted[name] = make_pipeline(*behind)
             else:

@@ -74,16 +74,24 @@ _COMPARED = (CHECKED, ROUTING)
 
 
 def fit_cascade(
-    split: Split, router: BaseRouter, checks: Any, answers: Any, random_state: Any
+    split: Split,
+    router: BaseRouter,
+    checks: Any,
+    answers: Any,
+    random_state: Any,
+    check_cost: float = 0.0,
 ) -> tuple[BaseRouter, CascadeDecider]:
     """Fit a router on the training part, and a cascade on its cross-fitted estimates.
 
     `checks` (n_queries, n_models[, n_checks]) and `answers` (n_queries, n_models) are
-    those of the whole table. The cascade is to match the best single model.
+    those of the whole table, and `check_cost` is money per check. The cascade is to
+    match the best single model.
     """
     table, train = split.table, split.train
     fitted, estimates = split.fit_transform(router)
-    decider = CascadeDecider(min_quality=TARGET, random_state=random_state)
+    decider = CascadeDecider(
+        min_quality=TARGET, check_cost=check_cost, random_state=random_state
+    )
     decider.fit(
         np.asarray(estimates),
         _safe_indexing(table.y, train),  # with the models' names
@@ -101,6 +109,7 @@ def compare_cascade(
     checks: Any,
     answers: Any,
     *,
+    check_cost: float = 0.0,
     encoder: Callable[[Any], Any] | None = None,
     groups: Any = None,
     test_size: float = 0.3,
@@ -119,7 +128,9 @@ def compare_cascade(
         if progress is not None:
             progress("split", done, len(seeds))
         split = Split.draw(table, seed, test_size, encoder)
-        fitted, decider = fit_cascade(split, router, checks, answers, seeds[0])
+        fitted, decider = fit_cascade(
+            split, router, checks, answers, seeds[0], check_cost
+        )
         measured, calls = _measure(split, fitted, decider, checks, answers)
         scores.append(measured)
         n_calls.append(calls)

@@ -13,6 +13,7 @@ from skroute._compute.chunks import sample_evenly
 from skroute._decide.hull import choose, climb_hulls
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import best_on_average
+from skroute._table.hindsight import find_floor, mark_good_calls
 from skroute._table.names import make_default_names
 from skroute.metrics._choices import find_judged
 
@@ -178,12 +179,10 @@ def routing_curve(
     )
     known, weight = find_judged(y, costs, sample_weight)
     y, costs, quality, cost = y[known], costs[known], quality[known], cost[known]
-    # Where several models are cheapest, the floor is their mean quality.
-    cheapest = costs == costs.min(axis=1, keepdims=True)
-    floor_quality = np.where(cheapest, y, 0.0).sum(axis=1) / cheapest.sum(axis=1)
     mean = partial(np.average, axis=0, weights=weight)
     model_cost = mean(costs)
-    good = _mark_good_calls(y, int(model_cost.argmax()))
+    floor_cost, floor_quality = find_floor(y, costs)
+    good = mark_good_calls(y, int(model_cost.argmax()))
     sweep = _sweep_prices if scope == "mean" else _sweep_caps
     price, budget, share, spent, gained, well = sweep(
         quality, cost, (costs, y, good), weight
@@ -196,7 +195,7 @@ def routing_curve(
         collapse=1.0 - well,
         model_quality=mean(y),
         model_cost=model_cost,
-        floor=(float(mean(costs.min(axis=1))), float(mean(floor_quality))),
+        floor=(float(mean(floor_cost)), float(mean(floor_quality))),
         ceiling=float(mean(costs.max(axis=1))),
         models=make_default_names(y.shape[1]) if named is None else named,
         price=price,
@@ -248,18 +247,6 @@ def concave_hull(
     climb = climb_hulls(quality[None], cost[None])
     corners = np.r_[climb.start, climb.new]
     return cost[corners], quality[corners]
-
-
-def _mark_good_calls(y: np.ndarray, strongest: int) -> np.ndarray:
-    """Mark good calls (1.0), (n_queries, n_models), as routing_collapse_index counts.
-
-    A good call is to one of the best models, but to the strongest only if no other
-    model is as good.
-    """
-    best = y == y.max(axis=1, keepdims=True)
-    needed = best.sum(axis=1) == 1
-    best[:, strongest] &= needed
-    return best.astype(np.float64)
 
 
 def _sweep_prices(
