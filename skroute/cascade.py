@@ -293,7 +293,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             )
         fold = draw_folds(np.hstack([quality, cost]), _N_FOLDS, rng)
         terms = Terms(0.0, int(self.max_calls), float(self.check_cost))
-        if rule.has_cap and not is_per_query(rule.budget):
+        # A target is met under the cap; nothing else on the path depends on it.
+        if rule.has_cap and rule.min_quality is not None:
             terms = replace(terms, cap=float(rule.budget))
         seed = int(rng.randint(2**31 - 1))
         fitted = fit_cascade(evidence, scaled, costs, fold, terms, unit, check, seed)
@@ -365,7 +366,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         ndarray of str of shape (n_queries,)
             One of the called models; ``None`` where none was called.
         """
-        best = self._choose(Z, called, checks, answers).best
+        evidence, was_called, _ = self._read_calls(Z, called, checks, answers)
+        best = self._fitted.find_best(evidence, was_called)
         return names_of_choices(self.models_[self._order], best)
 
     def predict(self, Z: Any) -> np.ndarray:
@@ -436,17 +438,19 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             known.y, quality, cost, checks, answers, model_names(y)
         )
         mask = check_available(available, self.models_, len(quality))
-        mask = np.broadcast_to(mask, quality.shape)[rows]
+        mask = np.broadcast_to(mask, quality.shape)
+        terms = self._find_terms(len(quality))
+        terms.check_cap(cost, mask)
         table = ReplayedTable(
             fitted,
             evidence.take(rows),
             fitted.unit.scale(known.y[rows].take(order, axis=1)),
             spent[rows].take(order, axis=1),
-            mask.take(order, axis=1),
+            mask[rows].take(order, axis=1),
             self.models_,
             order,
         )
-        return table.name(self._find_terms(len(quality)).take(rows), rows)
+        return table.name(terms.take(rows), rows)
 
     def score(
         self,
@@ -561,7 +565,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 f"{' and '.join(changed)} changed since fit, and what was learned "
                 "rests on the replay with it: fit the decider again."
             )
-        rule = self._ask()
+        rule = self._read_rule()
         if not rule.is_same(self._settled[0]):
             rule = self._check_parameters()
             rule.check_same_candidates(self._settled[0])
@@ -585,9 +589,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             )
         check_integer(self.max_calls, "max_calls", low=1)
         check_number(self.check_cost, "check_cost", low=0.0)
-        return self._ask().check()
+        return self._read_rule().check()
 
-    def _ask(self) -> Rule:
+    def _read_rule(self) -> Rule:
         """Read the rule from the parameters."""
         return Rule(
             budget=self.budget,
@@ -634,6 +638,23 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         costs: Any = None,
     ) -> State:
         """Choose the next calls, and find the best answers."""
+        evidence, was_called, allowed = self._read_calls(
+            Z, called, checks, answers, available, costs
+        )
+        terms = self._find_terms(len(was_called))
+        terms.check_cap(evidence.cost, allowed, was_called)
+        return self._fitted.choose(terms, evidence, was_called, allowed)
+
+    def _read_calls(
+        self,
+        Z: Any,
+        called: Any,
+        checks: Any,
+        answers: Any,
+        available: Any = None,
+        costs: Any = None,
+    ) -> tuple[Evidence, np.ndarray, np.ndarray]:
+        """Read what is known; which models (n, M) were called, and which may be."""
         check_is_fitted(self)
         # Of costs and available only tables have rows; by model they have none.
         beside = {"costs": costs, "available": available}
@@ -651,7 +672,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             check_available(available, self.models_, n_queries), quality.shape
         ).take(order, axis=1)
         fitted = self._fitted
-        self._check_kinds(checks, answers if len(calls.T) else None, len(calls.T) > 0)
+        self._refuse_unlearned(
+            checks, answers if len(calls.T) else None, len(calls.T) > 0
+        )
         said = numbers = None
         if fitted.n_checks:
             said = place_checks(checks, calls, n_models, fitted.n_checks)
@@ -659,10 +682,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         if fitted.has_answers:
             numbers = place_answers(answers, calls, n_models)
         evidence = fitted.evidence(quality.take(order, axis=1), cost, said, numbers)
-        terms = self._find_terms(n_queries)
-        return fitted.choose(terms, evidence, was_called, allowed)
+        return evidence, was_called, allowed
 
-    def _check_kinds(self, checks: Any, answers: Any, were_called: bool) -> None:
+    def _refuse_unlearned(self, checks: Any, answers: Any, were_called: bool) -> None:
         """Refuse checks or answers that mean nothing to the decider, or are missing."""
         fitted = self._fitted
         if checks is not None and not fitted.n_checks:
@@ -700,7 +722,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         `columns` names the columns of checks and answers that have no names.
         """
         fitted, order, shape = self._fitted, self._order, quality.shape
-        self._check_kinds(checks, answers, were_called=True)
+        self._refuse_unlearned(checks, answers, were_called=True)
         n_checks = fitted.n_checks or None
         said = read_checks(checks, shape, self.models_, n_checks, columns)
         self._check_said(said)

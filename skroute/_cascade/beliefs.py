@@ -17,6 +17,7 @@ from skroute._cascade.evidence import NONE, Evidence, to_log_odds, to_probabilit
 from skroute._cascade.logistic import fit_logistic
 from skroute._rank.forest import PairRanker
 from skroute._rank.lambdarank import train_trees
+from skroute._table.averages import average_known
 
 #: In the place of a log-odds where there is none.
 NOBODY = -9.0
@@ -207,7 +208,7 @@ def find_pairs(
     rows = np.arange(len(quality))
     with np.errstate(invalid="ignore"):
         gap = quality[rows, better] - quality[rows, worse]
-    kept = known.any(axis=1) & (gap > _LEAST_DIFFERENCE)
+    kept = gap > _LEAST_DIFFERENCE
     return rows[kept], better[kept], worse[kept]
 
 
@@ -219,5 +220,4 @@ def own_logits(check: Check | None, evidence: Evidence) -> np.ndarray:
 
 def accuracy_log_odds(quality: np.ndarray) -> np.ndarray:
     """Log-odds (M,) of each model's mean known quality."""
-    known = [column[np.isfinite(column)] for column in quality.T]
-    return to_log_odds(np.array([c.mean() if len(c) else 0.5 for c in known]))
+    return to_log_odds(average_known(quality, empty=0.5))

@@ -17,6 +17,7 @@ from skroute._cascade.logistic import fit_logistic
 from skroute._compute.chunks import sample_evenly
 from skroute._rank.forest import PairRanker
 from skroute._rank.lambdarank import train_trees
+from skroute._table.averages import average_known
 
 # Directions of the estimates by which the mean and the spread of a check may differ.
 _N_DIRECTIONS = 3
@@ -176,7 +177,7 @@ class LearnedCheck:
                 for model, rows in enumerate(used.T)
             ]
         )
-        accuracy = np.array([np.mean(q[np.isfinite(q)]) for q in quality.T])
+        accuracy = average_known(quality, empty=0.5)
         logits = _regress(evidence, terms, weights)
         features = _stack_features(prior, compared, logits, accuracy, weights)
         rows = np.flatnonzero(used)

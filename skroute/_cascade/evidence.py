@@ -12,7 +12,7 @@ from scipy.special import expit
 MARGIN = 0.02
 #: Log-odds of an answer that a check has settled.
 SURE = 20.0
-#: Log-odds of an answer that is none.
+#: Log-odds of an empty answer.
 NONE = -4.0
 
 

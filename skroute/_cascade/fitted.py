@@ -10,13 +10,18 @@ import numpy as np
 
 from skroute._cascade.checks import Check, ExactCheck, StatedCheck
 from skroute._cascade.evidence import Evidence
-from skroute._cascade.path import CascadePath, Place, find_prices, replay_held_out
+from skroute._cascade.path import (
+    CascadePath,
+    Place,
+    find_prices,
+    is_better,
+    replay_held_out,
+)
 from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
 from skroute._cascade.training import CascadeTraining
 from skroute._cascade.validity import check_path, check_policy
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
-from skroute._decide.candidates import under_cap
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -25,8 +30,6 @@ from skroute.exceptions import InfeasibleBudgetError
 _MOST_COMPARED, _N_COMPARED, _MOST_REPLAYED = 1000, 6, 2000
 # Prices at which a router is looked at while situations are simulated.
 _N_SIMULATED = 16
-# Standard errors by which another policy must be better than the usual one.
-_DOUBT = 1.0
 # Least queries with every outcome known, on which a cascade can be replayed.
 LEAST_COMPLETE = 20
 
@@ -82,8 +85,13 @@ class FittedCascade(SavesFields):
         """
         n_models = check_policy(self.policy, self.n_checks, self.has_answers)
         check_path(self.path, n_models)
-        if not (isinstance(self.unit, Unit) and self.unit.extent > 0):
-            raise ValueError("its unit is none")
+        unit = self.unit
+        if not (
+            isinstance(unit, Unit)
+            and 0 < unit.extent < np.inf
+            and np.isfinite(unit.worst)
+        ):
+            raise ValueError("its unit is not one")
         return n_models
 
     def choose(
@@ -99,10 +107,6 @@ class FittedCascade(SavesFields):
             worth=np.full(called.shape, -np.inf),
             money=terms.add_check(evidence.cost),
         )
-        if terms.on_infeasible == "raise" and np.isfinite(terms.cap).any():
-            # All first calls at once: an error names the rows of the caller.
-            first = np.where(n_called[:, None] == 0, state.money, 0.0)
-            under_cap(first, allowed, terms.cap, terms.on_infeasible)
         for number in np.unique(n_called):
             rows = np.flatnonzero(n_called == number)
             chosen, worth, belief = choose_calls(
@@ -113,6 +117,15 @@ class FittedCascade(SavesFields):
             if belief is not None:
                 state.best[rows], state.value[rows] = belief.best, belief.value
         return state
+
+    def find_best(self, evidence: Evidence, called: np.ndarray) -> np.ndarray:
+        """Find whose answer is the best (n,) of those called; -1 where none was."""
+        best = np.full(len(called), -1)
+        n_called = called.sum(axis=1)
+        for number in np.unique(n_called[n_called > 0]):
+            rows = np.flatnonzero(n_called == number)
+            best[rows] = self.policy.judge(evidence.take(rows), called[rows]).best
+        return best
 
     def evidence(
         self,
@@ -128,18 +141,27 @@ class FittedCascade(SavesFields):
 
     def settle(self, rule: Rule) -> tuple[Place, float | None]:
         """Find the place on the path that meets a rule, and the quality target."""
-        path = self.path
-        target = rule.quality_target(self.unit.restore(float(path.quality[-1])))
-        try:
-            if target is not None:
-                return path.place_for_quality(self.unit.scale(target)), target
-            if rule.has_mean_budget:
-                return path.place_for_budget(float(rule.budget)), None
-        except InfeasibleBudgetError:
+        path, unit = self.path, self.unit
+        target = rule.quality_target(unit.restore(float(path.quality[-1])))
+        if target is not None:
+            if path.reaches(unit.scale(target)):
+                return path.place_for_quality(unit.scale(target)), target
             if rule.on_infeasible == "raise":
-                raise
-            best = path.place_for_best()
-            return (best if target is not None else Place(np.inf, False)), target
+                highest = float(unit.restore(path.quality.max()))
+                raise InfeasibleBudgetError(
+                    f"min_quality={rule.min_quality!r} asks for a mean quality of "
+                    f"{target:g}, which is out of reach; the highest of the replayed "
+                    f"queries is {highest:g}.",
+                    largest_quality=highest,
+                )
+            return path.place_for_best(), target
+        if rule.has_mean_budget:
+            try:
+                return path.place_for_budget(float(rule.budget)), None
+            except InfeasibleBudgetError:
+                if rule.on_infeasible == "raise":
+                    raise
+                return Place(np.inf, False), None
         if rule.price is not None:
             return path.place_for_price(rule.price / self.unit.extent), None
         if rule.budget is not None:
@@ -193,27 +215,25 @@ def fit_cascade(
         evidence, quality, fold, prices, terms.max_calls, seed, check
     )
     independent, learned = training.fit()
-    complete = np.isfinite(quality).all(axis=1) & np.isfinite(cost).all(axis=1)
-    rows = np.flatnonzero(complete)
+    rows = np.flatnonzero(np.isfinite(quality).all(axis=1))
     rows = rows[sample_evenly(len(rows), _MOST_REPLAYED)]
     few = rows[sample_evenly(len(rows), _MOST_COMPARED)]
     # The same without a discount on what may follow a first call.
-    hopeful = [
+    undiscounted = [
         replace(policy, outlook=replace(policy.outlook, share=1.0))
         for policy in learned
     ]
-    candidates = [learned, hopeful, independent]
+    candidates = [learned, undiscounted, independent]
     # What may follow is known better where it is known how often a check is right.
     if check is not None and evidence.answers is None:
-        candidates = [hopeful, independent]
+        candidates = [undiscounted, independent]
     utilities = [
         _utility(policies, fold, terms, prices, few, evidence, quality, cost)
         for policies in candidates
     ]
     best = 0
     for number, utility in enumerate(utilities):
-        gain = utility - utilities[best]
-        if gain.mean() > _DOUBT * gain.std() / len(gain) ** 0.5:
+        if is_better(utility - utilities[best]):
             best = number
     policies = candidates[best]
     path = CascadePath.replay(

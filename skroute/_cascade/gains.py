@@ -49,7 +49,7 @@ class LearnedGain:
     ) -> np.ndarray:
         """Expected gain (n, k) of calling one of some models, (n, k), next.
 
-        `hint` (n, k) is what it would be if models failed independently.
+        `hint` (n, k) is the gain that the outlook expects at these `estimates`.
         """
         value = situation.belief.value
         features = describe_calls(self.accuracy, self.rescue, situation, models, hint)

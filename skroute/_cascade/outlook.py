@@ -12,7 +12,8 @@ import numpy as np
 
 from skroute._cascade.evidence import Evidence, to_log_odds, to_probability
 
-# Log-odds that a check may add, given a right and given a wrong answer: quantiles.
+# Log-odds that a check may add, given a right answer, and as many given a wrong one:
+# quantiles, all as likely as each other.
 _N_STEPS = 4
 _FEW = 20
 # Models that are looked at as a first call, and later calls that may follow it.
@@ -24,9 +25,8 @@ _AT_ONCE = 1000
 class Outlook:
     """What checks of answers that are not there yet may say."""
 
-    step: np.ndarray  # (M, 2 * 4) log-odds that a check may add
-    if_right: np.ndarray  # (M, 2 * 4) chance of each step, given a right answer
-    if_wrong: np.ndarray  # (M, 2 * 4)
+    #: Log-odds that a check may add, (M, 8): four to right answers, four to wrong ones.
+    step: np.ndarray
     #: What later calls gain, as a part of what they would if models failed
     #: independently of each other.
     share: float = 1.0
@@ -41,27 +41,23 @@ class Outlook:
         sides = (quality > 0.5) & known, (quality <= 0.5) & known
         at = (np.arange(_N_STEPS) + 0.5) / _N_STEPS
         step = np.zeros((quality.shape[1], 2 * _N_STEPS))
-        chances = [np.zeros_like(step), np.zeros_like(step)]
-        for side, (rows, chance) in enumerate(zip(sides, chances, strict=True)):
+        for side, rows in enumerate(sides):
             part = slice(side * _N_STEPS, (side + 1) * _N_STEPS)
-            chance[:, part] = 1 / _N_STEPS
             for model in range(quality.shape[1]):
                 own = rows[:, model]
                 few = own.sum() < _FEW
                 seen = added[rows] if few else added[own, model]
                 if len(seen):
                     step[model, part] = np.quantile(seen, at)
-        right, wrong = chances
-        return cls(step, right, wrong)
+        return cls(step)
 
     def foresee(
         self, prior: np.ndarray, models: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Beliefs (n, k, 8) that may come of log-odds (n, k), and their chances."""
         right = to_probability(prior)[..., None]
-        if_right, if_wrong = self.if_right[models], self.if_wrong[models]
-        chance = if_wrong + right * (if_right - if_wrong)
-        return to_probability(prior[..., None] + self.step[models]), chance
+        chance = np.repeat(np.concatenate([right, 1 - right], -1), _N_STEPS, -1)
+        return to_probability(prior[..., None] + self.step[models]), chance / _N_STEPS
 
     def gain(
         self, value: np.ndarray, prior: np.ndarray, models: np.ndarray
@@ -97,11 +93,17 @@ class Outlook:
         return reach
 
     def look_ahead(
-        self, quality: np.ndarray, charge: np.ndarray, allowed: np.ndarray, n_calls: int
+        self,
+        quality: np.ndarray,
+        charge: np.ndarray,
+        allowed: np.ndarray,
+        n_calls: int,
+        may_follow: np.ndarray | None = None,
     ) -> np.ndarray:
         """Worth (n, M) of a first call, where others may follow, `n_calls` in all.
 
-        `charge` (n, M) is the cost of a call in units of quality.
+        `charge` (n, M) is the cost of a call in units of quality. `may_follow` (n, M,
+        M) says of each first call which others may follow it; by default all may.
         """
         worth = np.where(allowed, quality - charge, -np.inf)
         if self.share <= 0:
@@ -118,7 +120,16 @@ class Outlook:
             belief, chance = self.foresee(prior, looked)
             reach = self.find_reach(prior, looked, its_charge / self.share)
             reach = np.where(may, reach, -np.inf)
-            later = _expect_later(belief, chance, reach, n_calls)
+            if may_follow is None:
+                later = _expect_later(belief, chance, reach, n_calls)
+            else:
+                later = np.empty(belief.shape)
+                for first in range(looked.shape[1]):
+                    follows = may_follow[part][rows, looked[:, first, None], looked]
+                    follows[:, first] = True
+                    some = np.where(follows, reach, -np.inf)
+                    after = _expect_later(belief, chance, some, n_calls)
+                    later[:, first] = after[:, first]
             value = (chance * (belief + self.share * later)).sum(axis=2) - its_charge
             value = np.maximum(value, worth[part][rows, looked])
             worth[part][rows, looked] = np.where(may, value, -np.inf)

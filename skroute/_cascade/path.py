@@ -28,7 +28,9 @@ _N_PRICES, _N_FIRST = 32, 10
 _LOWEST, _HIGHEST = 0.003, 30.0
 # Where a curve has points between those of a path.
 _BETWEEN = (0.25, 0.5, 0.75)
-# Standard errors by which routing must be better than the cascade to replace it.
+# Qualities this far apart are equal.
+_ROUNDING = 1e-9
+# Standard errors by which something must be better than what is usual to replace it.
 _DOUBT = 1.0
 
 
@@ -107,7 +109,7 @@ class Point(NamedTuple):
 
 
 def _find_widest(points: list[Point]) -> int:
-    """Find the price after which the spend rises most, in proportion."""
+    """Find the price between which and the next the spend rises most, relatively."""
     spend = np.array([point.spend for point in points])
     rise = np.diff(np.log(np.maximum(spend, 1e-300)))
     # Between infinity and the highest price, and before 0, there is no mean of prices.
@@ -157,8 +159,11 @@ class CascadePath(SavesFields):
                 )
                 for escalates in (True, False)
             )
-            # At the cheapest there is nothing to check.
-            better = np.isinf(price) or _is_better(route, escalate, price)
+            # At the cheapest, and where nothing may follow, there is nothing to check.
+            better = np.isinf(price) or escalate.walk.calls.shape[1] == 1
+            if not better:
+                gain = route.quality - escalate.quality
+                better = is_better(gain - price * (route.spend - escalate.spend))
             return Point.of(price, not better, route if better else escalate)
 
         cheapest, range_ = _find_range(evidence.cost, terms.check_cost)
@@ -201,7 +206,7 @@ class CascadePath(SavesFields):
     def place_for_budget(self, budget: float) -> Place:
         """Find the place of the highest mean quality within a mean budget."""
         within = self.spend <= add_slack(budget)
-        if not within[:-1].any():
+        if not within.any():
             raise InfeasibleBudgetError(
                 f"budget={budget:g} is below what the cheapest model costs, "
                 f"{round_up(self.spend.min()):g} per query on average.",
@@ -211,15 +216,13 @@ class CascadePath(SavesFields):
         at = int(np.where(within, self.quality, -np.inf).argmax())
         return self._between(at, at + 1, self.spend, budget)
 
+    def reaches(self, target: float) -> bool:
+        """Whether the mean quality reaches a target at any place."""
+        return bool(self.quality.max() >= target - _ROUNDING)
+
     def place_for_quality(self, target: float) -> Place:
-        """Find the cheapest place whose mean quality reaches a target."""
-        reached = self.quality >= target - 1e-9
-        if not reached.any():
-            raise InfeasibleBudgetError(
-                f"min_quality={target:g} is out of reach; the highest mean quality "
-                f"of the replayed queries is {self.quality.max():g}.",
-                largest_quality=float(self.quality.max()),
-            )
+        """Find the cheapest place whose mean quality reaches a target in reach."""
+        reached = self.quality >= target - _ROUNDING
         at = int(np.where(reached, self.spend, np.inf).argmin())
         return self._between(at - 1, at, self.quality, target, reach=True)
 
@@ -258,7 +261,6 @@ class CascadePath(SavesFields):
         return replace(place, price=float(self.price[low]) * ratio**share)
 
 
-def _is_better(route: Replay, escalate: Replay, price: float) -> bool:
-    """Whether plain routing is better, by more than chance, than the cascade."""
-    gain = route.quality - escalate.quality - price * (route.spend - escalate.spend)
+def is_better(gain: np.ndarray) -> bool:
+    """Whether gains (n,) over what is usual are more than chance."""
     return bool(gain.mean() > _DOUBT * gain.std() / len(gain) ** 0.5)

@@ -24,6 +24,8 @@ from skroute._table.costs import add_slack
 _MOST_NEXT = 12
 # A gain below this is rounding.
 _NEGLIGIBLE = 1e-6
+# Charges stay below this.
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,25 @@ class Terms:
         """Give the terms of some of the queries."""
         cap = self.cap if np.ndim(self.cap) == 0 else np.asarray(self.cap)[rows]
         return replace(self, cap=cap)
+
+    def check_cap(
+        self, cost: np.ndarray, allowed: np.ndarray, called: np.ndarray | None = None
+    ) -> None:
+        """Raise where no first call is within the cap, numbering all the queries.
+
+        Queries of which a model was `called`, (n, M), may stop.
+        """
+        if self.on_infeasible == "raise" and np.isfinite(self.cap).any():
+            money = self.add_check(cost)
+            if called is not None:
+                money = np.where(called.any(axis=1, keepdims=True), 0.0, money)
+            under_cap(money, allowed, self.cap, "raise")
+
+    def charge(self, money: np.ndarray) -> np.ndarray:
+        """Money in units of quality, at a price that is finite."""
+        # At the largest prices qualities count no longer, but the money still does.
+        price = min(self.price, _LARGEST / max(1.0, float(money.max(initial=0.0))))
+        return price * money
 
     def add_check(self, cost: np.ndarray) -> np.ndarray:
         """Cost of a call with its check."""
@@ -123,18 +144,17 @@ class CascadePolicy:
         prior = evidence.prior[rows, models]
         if self.gain is not None:
             prior = self.gain.estimates(situation, models)
-        alone = self.outlook.gain(value, prior, models)
-        gain = alone
+        gain = hint = self.outlook.gain(value, prior, models)
         if self.gain is not None:
-            gain = self.gain.gain(situation, models, alone)
+            gain = self.gain.gain(situation, models, hint)
         its_charge = np.where(allowed[rows, models], charge[rows, models], np.inf)
         worth = np.full(charge.shape, -np.inf)
         worth[rows, models] = gain - its_charge
         order = worth
         if not is_last:
-            # Half the gain that it would have alone is as that gain at twice the price.
-            with np.errstate(divide="ignore", invalid="ignore"):
-                its_charge = np.where(gain > 0, its_charge * (alone / gain), np.inf)
+            # A gain that is half of the outlook's is as that one at twice the charge.
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                its_charge = np.where(gain > 0, its_charge * (hint / gain), np.inf)
             order = np.full(charge.shape, -np.inf)
             order[rows, models] = self.outlook.find_reach(prior, models, its_charge)
         return Rating(worth, order)
@@ -145,10 +165,16 @@ class CascadePolicy:
         """Worth (n, M) of each model as the first call, in quality."""
         if np.isinf(terms.price):
             return np.where(allowed, -money, -np.inf)
-        charge, n_calls = terms.price * money, terms.most_calls
-        if n_calls > 1:
-            return self.outlook.look_ahead(evidence.quality, charge, allowed, n_calls)
-        return np.where(allowed, evidence.quality - charge, -np.inf)
+        charge, n_calls = terms.charge(money), terms.most_calls
+        if n_calls == 1:
+            return np.where(allowed, evidence.quality - charge, -np.inf)
+        may_follow = None
+        if np.isfinite(terms.cap).any():
+            cap = add_slack(np.asarray(terms.cap)).reshape(-1, 1, 1)
+            may_follow = money[:, :, None] + money[:, None, :] <= cap
+        return self.outlook.look_ahead(
+            evidence.quality, charge, allowed, n_calls, may_follow
+        )
 
 
 def choose_calls(
@@ -183,7 +209,7 @@ def choose_calls(
         )
         allowed = available & ~called & (money <= left[:, None])
         situation = Situation(evidence, called, belief)
-        charge, is_last = terms.price * money, n_called + 1 == terms.most_calls
+        charge, is_last = terms.charge(money), n_called + 1 == terms.most_calls
         rating = policy.rate_next(situation, charge, allowed, is_last=is_last)
     return rating.choose(), rating.worth, belief
 

@@ -18,6 +18,8 @@ def tabulate_calls(
     rows = np.arange(len(state.chosen))
     candidate = np.where(state.chosen >= 0, state.chosen, state.worth.argmax(axis=1))
     worth = state.worth[rows, candidate] * unit.extent
+    # A first call is worth its quality, a later one what it adds.
+    worth = worth + np.where(state.best < 0, unit.worst, 0.0)
     is_left = (worth > -np.inf) | (state.chosen >= 0)
     cost = np.where(is_left, state.money[rows, candidate], np.nan)
     charge = value_money(cost, np.full(len(rows), price))

@@ -21,7 +21,7 @@ from skroute._cascade.beliefs import (
     find_pairs,
     own_logits,
 )
-from skroute._cascade.checks import Check, LearnedCheck
+from skroute._cascade.checks import Check, ExactCheck, LearnedCheck
 from skroute._cascade.evidence import Evidence
 from skroute._cascade.gains import (
     LearnedGain,
@@ -35,8 +35,7 @@ from skroute._cascade.outlook import Outlook
 from skroute._cascade.policy import CascadePolicy
 from skroute._compute.chunks import sample_evenly
 
-_N_PRICES = 16
-# Rows of simulated situations, as far as the table is smaller.
+# Rows to simulate; larger tables are sampled, and each sampled row is used twice.
 _MOST_BELIEFS, _MOST_GAINS = 6000, 4000
 _MOST_REPEATS = 10
 # Models that are looked at of those not called.
@@ -126,14 +125,13 @@ class CascadeTraining:
     ) -> Situation:
         """Judge situations by what was learned without their folds."""
         evidence = self.evidence.take(rows)
-        numbers, parts = zip(*self._parts(rows), strict=True)
         found = [
             beliefs[number].judge(
                 evidence.take(part), self.logits[rows[part]], called[part]
             )
-            for number, part in zip(numbers, parts, strict=True)
+            for number, part in self._parts(rows)
         ]
-        order = np.argsort(np.concatenate(parts))
+        order = self._order(rows)
         joined = (
             np.concatenate([getattr(belief, field.name) for belief in found])[order]
             for field in fields(Belief)
@@ -141,6 +139,8 @@ class CascadeTraining:
         return Situation(evidence, called, Belief(*joined))
 
     def _fit_beliefs(self, accuracy: np.ndarray) -> list[AnswerBelief]:
+        if isinstance(self.check, ExactCheck):  # nothing to add to what is known
+            return [AnswerBelief(accuracy)] * len(self.without)
         rows, situations = self._simulate(_MOST_BELIEFS, _NOISE_OF_BELIEFS)
         features, quality, folds = [], [], []
         for called in situations:
@@ -185,11 +185,11 @@ class CascadeTraining:
         """Learn what a next call gains; returns also an outlook that knows it."""
         found = zip(*self._observe_others(accuracy, beliefs), strict=True)
         x, y, fold = map(np.concatenate, found)
-        rescue = find_rescues(self.quality)
-        others = [
-            train_others(x[fold != f], y[fold != f], self.seed) for f in self.without
-        ]
-        drafts = [LearnedGain(accuracy, rescue, other, other) for other in others]
+        drafts = []
+        for without in self.without:
+            other = train_others(x[fold != without], y[fold != without], self.seed)
+            rescue = find_rescues(self.quality[self.fold != without])
+            drafts.append(LearnedGain(accuracy, rescue, other, other))
         found = zip(*self._observe_gains(drafts, beliefs, outlook), strict=True)
         x, y, alone, fold = map(np.concatenate, found)
         gains = [
@@ -240,16 +240,18 @@ class CascadeTraining:
             worth[called] = -np.inf
             models = np.argsort(-worth, axis=1)[:, :2]
             value = situation.belief.value
-            moved = np.empty(models.shape)
+            described = []
             for number, part in self._parts(rows):
-                moved[part] = drafts[number].estimates(
-                    situation.take(part), models[part]
+                draft, its_models = drafts[number], models[part]
+                stands = situation.take(part)
+                moved = draft.estimates(stands, its_models)
+                hint = outlook.gain(value[part], moved, its_models)
+                described.append(
+                    describe_calls(
+                        draft.accuracy, draft.rescue, stands, its_models, hint
+                    )
                 )
-            hint = outlook.gain(value, moved, models)
-            draft = drafts[0]
-            features = describe_calls(
-                draft.accuracy, draft.rescue, situation, models, hint
-            )
+            features = np.concatenate(described)[self._order(rows)]
             prior = situation.evidence.prior[at, models]
             alone = outlook.gain(value, prior, models)
             for place, model in enumerate(models.T):
@@ -302,6 +304,10 @@ class CascadeTraining:
         quality = self.quality[rows]
         gained = quality[at, best] - quality[at, situation.belief.best]
         return np.where(called, np.nan, gained)
+
+    def _order(self, rows: np.ndarray) -> np.ndarray:
+        """Find the order that undoes going through the rows by folds."""
+        return np.argsort(np.concatenate([part for _, part in self._parts(rows)]))
 
     def _parts(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Number the folds, and find where their rows are."""

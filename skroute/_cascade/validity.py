@@ -37,7 +37,7 @@ def check_policy(policy: Any, n_checks: Any, has_answers: Any) -> int:
 
     Returns the number of its models; raises a ``ValueError`` if it does not.
     """
-    _require(isinstance(policy, CascadePolicy), "its policy is none")
+    _require(isinstance(policy, CascadePolicy), "its policy is of another class")
     _check_kinds(policy)
     accuracy = policy.belief.accuracy
     _require(
@@ -70,7 +70,7 @@ def check_policy(policy: Any, n_checks: Any, has_answers: Any) -> int:
 
 def check_path(path: Any, n_models: int) -> None:
     """Check that a path leads from an infinite price to 0, by numbers."""
-    _require(isinstance(path, CascadePath), "its path is none")
+    _require(isinstance(path, CascadePath), "its path is of another class")
     columns = _arrays(path)
     price, escalates = path.price, path.escalates
     _require(
@@ -85,6 +85,7 @@ def check_path(path: Any, n_models: int) -> None:
     rest = [column for column in columns.values() if column is not price]
     _require(
         all(np.isfinite(column).all() for column in rest)
+        and price[0] == np.inf
         and bool((price[:-1] >= price[1:]).all())
         and bool((price[-2:] == 0).all()),
         "its path does not fall to the price 0 by numbers",
@@ -92,7 +93,7 @@ def check_path(path: Any, n_models: int) -> None:
     best = path.best_single
     _require(
         type(best) is int and 0 <= best < n_models,
-        "its best single model is none of its models",
+        "its best single model is not one of its models",
     )
 
 
@@ -156,13 +157,13 @@ def _try_out(policy: CascadePolicy, n_checks: int, has_answers: bool) -> None:
     allowed, called = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for _ in range(2):
         _, worth, belief = choose_calls(policy, terms, evidence, called, allowed)
-        _require(worth.shape == shape, "a call is worth something else than a number")
+        _require(worth.shape == shape, "the worth of a call is not a number")
         left = worth[allowed & ~called]
-        _require(bool(np.isfinite(left).all()), "a call is worth what is no number")
+        _require(bool(np.isfinite(left).all()), "the worth of a call is not a number")
         if belief is not None:
             _require(
                 belief.logits.shape == shape and bool(np.isfinite(belief.value).all()),
-                "an answer is worth what is no number",
+                "the worth of an answer is not a number",
             )
         called[0, 0] = True
 

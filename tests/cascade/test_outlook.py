@@ -8,10 +8,9 @@ from skroute._cascade.outlook import Outlook
 
 
 def make_outlook(rng, n_models, share=1.0):
-    """Draw what checks may say of right and of wrong answers; beliefs are Bayes'."""
-    if_right, if_wrong = rng.dirichlet(np.full(8, 0.5), size=(2, n_models)) + 1e-3
-    if_right, if_wrong = (c / c.sum(1, keepdims=True) for c in (if_right, if_wrong))
-    return Outlook(np.log(if_right / if_wrong), if_right, if_wrong, share)
+    """Draw what checks may add to right answers, and to wrong ones."""
+    step = rng.normal([1.5] * 4 + [-1.5] * 4, 1.0, size=(n_models, 8))
+    return Outlook(step, share)
 
 
 def plan(belief, chance, charge, left, value, n_calls):
@@ -56,11 +55,13 @@ def test_a_first_call_is_worth_the_best_plan_that_may_follow(seed):
     for n_calls in (2, 3):
         worth = outlook.look_ahead(quality[None], charge[None], allowed, n_calls)[0]
         expected = plan_first(outlook, quality, charge, n_calls)
+        # Never less than without looking.
+        expected = np.maximum(expected, quality - charge)
         if n_calls == 3:
             np.testing.assert_allclose(worth, expected, atol=1e-9)
         else:
             # Which one may follow depends on what the first has given; here it is one.
-            assert (worth <= np.array(expected) + 1e-9).all()
+            assert (worth <= expected + 1e-9).all()
 
 
 def test_what_may_not_be_called_does_not_follow():
@@ -69,8 +70,9 @@ def test_what_may_not_be_called_does_not_follow():
     quality, charge = np.array([[0.4, 0.6, 0.9]]), np.array([[0.001, 0.01, 0.05]])
     allowed = np.array([[True, True, False]])
     worth = outlook.look_ahead(quality, charge, allowed, 3)[0]
-    two = Outlook(outlook.step[:2], outlook.if_right[:2], outlook.if_wrong[:2])
+    two = Outlook(outlook.step[:2])
     expected = plan_first(two, quality[0, :2], charge[0, :2], 2)
+    expected = np.maximum(expected, (quality - charge)[0, :2])
     np.testing.assert_allclose(worth[:2], expected, atol=1e-9)
     assert worth[2] == -np.inf
 
@@ -80,14 +82,27 @@ def test_without_a_gain_to_come_a_first_call_is_plain_routing():
     quality, charge = rng.random((50, 4)), rng.random((50, 4))
     allowed = rng.random((50, 4)) < 0.8
     plain = np.where(allowed, quality - charge, -np.inf)
-    blind = Outlook(*(np.zeros((4, 8)) for _ in range(3)), share=0.0)
+    blind = Outlook(rng.normal(size=(4, 8)), share=0.0)
     np.testing.assert_array_equal(blind.look_ahead(quality, charge, allowed, 3), plain)
-    useless = Outlook(np.zeros((4, 8)), *(np.full((4, 8), 1 / 8) for _ in range(2)))
-    some = np.flatnonzero(allowed.any(axis=1))
-    worth = useless.look_ahead(quality, charge + 1.0, allowed, 3)
-    np.testing.assert_array_equal(
-        worth[some].argmax(axis=1), plain[some].argmax(axis=1)
-    )
+
+
+def test_only_what_may_follow_counts():
+    rng = np.random.default_rng(2)
+    outlook = make_outlook(rng, 3)
+    quality, charge = rng.uniform(0.3, 0.9, 3), np.array([0.01, 0.02, 0.05])
+    allowed, rows = np.ones((1, 3), dtype=bool), (quality[None], charge[None])
+    free = outlook.look_ahead(*rows, allowed, 3)[0]
+    for follows in (np.ones((3, 3)), np.eye(3), np.tri(3)):
+        worth = outlook.look_ahead(*rows, allowed, 3, follows[None] > 0)[0]
+        for model in range(3):
+            left = np.flatnonzero((follows[model] > 0) | (np.arange(3) == model))
+            some = plan_first(
+                Outlook(outlook.step[left]), quality[left], charge[left], len(left)
+            )
+            expected = some[list(left).index(model)]
+            expected = max(expected, quality[model] - charge[model])
+            assert worth[model] == pytest.approx(expected, abs=1e-9)
+        assert (worth <= free + 1e-12).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
