@@ -263,7 +263,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             )
         checks = read_checks(checks, shape, models, order=columns)
         answers = number_answers(answers, shape, models, columns)
-        rates = read_rates(self.sensitivity, self.specificity, shape[1])
+        rates = read_rates(self.sensitivity, self.specificity, models)
         if checks is not None and rates is not None:
             raise ValueError(
                 "sensitivity and specificity say what is learned from checks: give "
@@ -297,6 +297,11 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         if rule.has_cap and rule.min_quality is not None:
             terms = replace(terms, cap=float(rule.budget))
         seed = int(rng.randint(2**31 - 1))
+        if rule.has_cap and not is_per_query(rule.budget):
+            limits = replace(terms, cap=float(rule.budget))
+            replace(limits, on_infeasible=rule.on_infeasible).check_cap(
+                cost, np.ones(shape, dtype=bool)
+            )
         fitted = fit_cascade(evidence, scaled, costs, fold, terms, unit, check, seed)
         self.models_ = models
         self._order = order
@@ -326,7 +331,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             ``None`` after the last one. Not given: none was.
         checks : array-like of shape (n_queries, n_calls[, n_checks]), default=None
             What was said of the answers of these calls, as in `fit`; ``NaN`` where
-            unknown.
+            unknown. Not given: nothing is known of them.
         answers : array-like of shape (n_queries, n_calls), default=None
             The answers of these calls, as in `fit`.
         available : array-like of bool or list of str, default=None
@@ -705,8 +710,11 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
 
     def _check_said(self, checks: np.ndarray | None) -> None:
         """Refuse values that the check of the decider cannot give."""
-        if isinstance(self._fitted.policy.check, StatedCheck):
+        check = self._fitted.policy.check
+        if checks is not None and isinstance(check, StatedCheck):
             check_passed(checks)
+        if checks is not None and isinstance(check, ExactCheck):
+            self._fitted.unit.check(checks)
 
     def _read_evidence(
         self,

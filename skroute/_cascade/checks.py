@@ -100,22 +100,23 @@ class UsualChecks:
         lowest, highest = np.zeros_like(variance), np.zeros_like(variance)
         # The constant is not shrunk.
         penalty = np.diag([1e-9] + [10.0] * (kind.shape[1] - 1))
-        for model in range(n_models):
-            for check in range(n_checks):
-                said = checks[:, model, check]
-                known = np.isfinite(said)
-                if known.sum() < _LEAST_CHECKS:
-                    # Nothing is usual, so nothing is news.
-                    variance[model, check] = _BOUNDLESS
-                    continue
-                x = kind[known]
-                gram = x.T @ x + penalty
-                mean[model, check] = np.linalg.solve(gram, x.T @ said[known])
-                squared = (said[known] - x @ mean[model, check]) ** 2
-                spread[model, check] = np.linalg.solve(gram, x.T @ squared)
-                variance[model, check] = squared.mean()
-                lowest[model, check] = said[known].min()
-                highest[model, check] = said[known].max()
+        for model, check in np.ndindex(n_models, n_checks):
+            known = np.isfinite(checks[:, :, check])
+            if known[:, model].sum() >= _LEAST_CHECKS:
+                known[:, np.arange(n_models) != model] = False
+            # Else what is usual of all models counts for this one.
+            x, said = kind[known.nonzero()[0]], checks[:, :, check][known]
+            if len(said) < _LEAST_CHECKS:
+                # Nothing is usual, so nothing is news.
+                variance[model, check] = _BOUNDLESS
+                lowest[model, check], highest[model, check] = -_BOUNDLESS, _BOUNDLESS
+                continue
+            gram = x.T @ x + penalty
+            mean[model, check] = np.linalg.solve(gram, x.T @ said)
+            squared = (said - x @ mean[model, check]) ** 2
+            spread[model, check] = np.linalg.solve(gram, x.T @ squared)
+            variance[model, check] = squared.mean()
+            lowest[model, check], highest[model, check] = said.min(), said.max()
         return cls(centre, directions, mean, spread, variance, lowest, highest)
 
     def compare(
@@ -131,7 +132,8 @@ class UsualChecks:
         usual = np.einsum("np,mkp->nmk", x, self.mean)
         usual = usual.clip(self.lowest, self.highest)
         spread = np.einsum("np,mkp->nmk", x, self.spread)
-        spread = np.maximum(spread, 0.1 * self.variance) + 1e-12
+        spread = np.maximum(spread, 0.1 * self.variance)
+        spread[spread <= 0] = 1.0  # a check that always says the same
         said = np.where(np.isfinite(checks), checks, usual)
         score = (said - usual) / np.sqrt(spread)
         return kind, said, score.clip(-_LARGEST_SCORE, _LARGEST_SCORE)

@@ -30,6 +30,8 @@ from skroute.exceptions import InfeasibleBudgetError
 _MOST_COMPARED, _N_COMPARED, _MOST_REPLAYED = 1000, 6, 2000
 # Prices at which a router is looked at while situations are simulated.
 _N_SIMULATED = 16
+# The highest quality of a table whose unit is 0 to 1 is above this.
+_USUAL = 0.5
 # Least queries with every outcome known, on which a cascade can be replayed.
 LEAST_COMPLETE = 20
 
@@ -43,11 +45,26 @@ class Unit:
 
     @classmethod
     def of(cls, quality: np.ndarray) -> Unit:
-        """Find the unit of qualities; those between 0 and 1 are left as they are."""
+        """Find the unit of qualities; those between 0 and 1 are left as they are.
+
+        But not where all are far below 1: they would be taken for wrong answers.
+        """
         low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
         if low >= 0 and high <= 1:
-            return cls(0.0, 1.0)
+            return cls(0.0, 1.0 if high > _USUAL or high == 0 else high)
         return cls(low, (high - low) or 1.0)
+
+    def check(self, quality: np.ndarray) -> None:
+        """Refuse what can be no quality; beyond those of fit there may be others."""
+        room = 0.0 if (self.worst, self.extent) == (0.0, 1.0) else self.extent / 2
+        low, high = self.worst - room, self.worst + self.extent + room
+        outside = (quality < low) | (quality > high)
+        if outside.any():
+            raise ValueError(
+                "checks of an exact check must be the qualities of the answers, which "
+                f"are between {low:g} and {high:g}; got {quality[outside][0]:g}. What "
+                "other checks mean is learned where fit is given them."
+            )
 
     def scale(self, quality: Any) -> Any:
         """Scale qualities."""

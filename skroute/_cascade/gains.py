@@ -53,9 +53,9 @@ class LearnedGain:
         """
         value = situation.belief.value
         features = describe_calls(self.accuracy, self.rescue, situation, models, hint)
-        # No answer is better than right.
+        # No answer is better than right, and nobody has to take a worse one.
         gains = self.share * self.gains.predict(features)
-        return np.minimum(gains, 1 - value[:, None])
+        return np.minimum(gains.clip(0), 1 - value[:, None])
 
 
 def find_rescues(quality: np.ndarray) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from skroute._table.names import format_names, model_names, reorder_columns
+from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
 from skroute._table.numbers import check_number, read_numbers
 from skroute._table.tables import check_quality
 
@@ -60,6 +61,11 @@ def _read_said(checks: Any) -> np.ndarray:
             "checks must hold as many numbers for each query, NaN where one is not "
             "known; got lists of different lengths."
         ) from None
+    if isinstance(checks, list | tuple):
+        # A request's: what is needed of the checks below takes a tenth of their time.
+        table = np.asarray(checks)
+        if table.dtype == np.float64 and not np.isinf(table).any():
+            return table
     if n_dimensions <= 2 and size:
         return read_numbers(checks, "checks")
     table = np.asanyarray(checks)
@@ -82,10 +88,8 @@ def _count_checks(table: np.ndarray, n_checks: int | None) -> np.ndarray:
     return table
 
 
-def check_passed(checks: np.ndarray | None) -> None:
+def check_passed(checks: np.ndarray) -> None:
     """Refuse other values than 1 and 0 where only their chances are known."""
-    if checks is None:
-        return
     other = np.isfinite(checks) & (checks != 0) & (checks != 1)
     if other.any():
         raise ValueError(
@@ -166,16 +170,14 @@ def read_called(called: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
             "fewer calls; got lists of different lengths."
         )
     unknown = {
-        str(name)
-        for name in names
-        if not (_is_empty(name) or (isinstance(name, str) and name in number))
+        str(name) for name in names if not (_is_empty(name) or str(name) in number)
     }
     if unknown:
         raise ValueError(
             f"called names {format_names(sorted(unknown))}, which the "
             f"decider does not know; it was fitted on {format_names(models)}."
         )
-    flat = [-1 if _is_empty(name) else number[name] for name in names]
+    flat = [-1 if _is_empty(name) else number[str(name)] for name in names]
     calls = np.array(flat, dtype=np.intp).reshape(table.shape)
     made = calls >= 0
     if (made[:, 1:] & ~made[:, :-1]).any():
@@ -199,7 +201,7 @@ def place_checks(
 ) -> np.ndarray:
     """Put checks (n, k) or (n, k, c) of the calls (n, k) in place, (n, M, c)."""
     placed = np.full((len(calls), n_models, n_checks), np.nan)
-    if checks is None:
+    if checks is None or not (calls.shape[1] or np.size(checks)):
         return placed
     table = _read_said(checks)
     if table.ndim == 1 and calls.shape[1] == 1:
@@ -264,13 +266,27 @@ def read_outcomes(y: Any) -> None:
     check_quality(y)
 
 
+def _order_by_name(values: Any, models: np.ndarray, name: str) -> Any:
+    """Put values that have the models' names, as a dict or a Series, in their order."""
+    named = as_mapping(values, models)
+    if not isinstance(named, Mapping):
+        return values
+    by_name = {str(model): value for model, value in named.items()}
+    if set(by_name) != set(models):
+        raise ValueError(
+            f"{name} must name all models, {format_names(models)}; got "
+            f"{format_names(by_name)}."
+        )
+    return [by_name[model] for model in models]
+
+
 def read_rates(
-    sensitivity: Any, specificity: Any, n_models: int
+    sensitivity: Any, specificity: Any, models: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Check the stated chances of a check, numbers or one per model; (M,) each."""
     if sensitivity is None and specificity is None:
         return None
-    rates = []
+    rates, n_models = [], len(models)
     for name, value in (("sensitivity", sensitivity), ("specificity", specificity)):
         if value is None:
             raise ValueError(
@@ -279,6 +295,7 @@ def read_rates(
             )
         if np.ndim(value) == 0:
             value = [check_number(value, name, low=0.0)]
+        value = _order_by_name(value, models, name)
         rate = read_numbers(value, name, finite=True)
         if (
             rate.shape not in ((1,), (n_models,))

@@ -17,6 +17,7 @@ from sklearn.isotonic import isotonic_regression
 from skroute._cascade.evidence import Evidence
 from skroute._cascade.policy import CascadePolicy, Terms, Walk, walk
 from skroute._compute.cached import SavesFields
+from skroute._compute.chunks import sample_evenly
 from skroute._table.averages import best_on_average
 from skroute._table.costs import add_slack, round_up
 from skroute.exceptions import InfeasibleBudgetError
@@ -26,6 +27,13 @@ _N_PRICES, _N_FIRST = 32, 10
 # Prices, of one over the range of the costs: from money that buys next to nothing to
 # money that is next to nothing.
 _LOWEST, _HIGHEST = 0.003, 30.0
+# A range of costs counts down to this part of what a call of the cheapest model costs.
+_LEAST_RANGE = 0.1
+# Training queries on which what is served is compared with the replay, and the standard
+# errors by which both are far apart.
+_MOST_SEEN, _FAR = 500, 3.0
+# Neighbours on the path whose spends are further apart than this are not alike.
+_JUMP = 1.5
 # Where a curve has points between those of a path.
 _BETWEEN = (0.25, 0.5, 0.75)
 # Qualities this far apart are equal.
@@ -73,14 +81,17 @@ def replay_held_out(
 
 def find_prices(cost: np.ndarray, check_cost: float, n_prices: int) -> np.ndarray:
     """Find prices from high to low at which decisions differ, given costs (n, M)."""
-    return np.geomspace(_HIGHEST, _LOWEST, n_prices) / _find_range(cost, check_cost)[1]
+    cheapest, range_ = _find_cost_scales(cost, check_cost)
+    range_ = max(range_, _LEAST_RANGE * cheapest)
+    return np.geomspace(_HIGHEST, _LOWEST, n_prices) / range_
 
 
-def _find_range(cost: np.ndarray, check_cost: float) -> tuple[float, float]:
+def _find_cost_scales(cost: np.ndarray, check_cost: float) -> tuple[float, float]:
     """Find what a call of the cheapest model costs, and how far costs are apart."""
     cheapest = float(np.median(cost.min(axis=1))) + check_cost
     range_ = float(np.median(np.ptp(cost, axis=1))) + check_cost
-    return cheapest, range_ or cheapest or 1.0
+    # Smaller differences are rounding.
+    return cheapest, max(range_, 1e-4 * cheapest) or 1.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,14 @@ class Point(NamedTuple):
         """Average a replay."""
         spend, quality = float(replay.spend.mean()), float(replay.quality.mean())
         return cls(price, escalates, spend, quality, float(replay.walk.n_calls.mean()))
+
+    def correct(self, dearer: np.ndarray, better: np.ndarray) -> Point:
+        """Count what is served where it is dearer, or worse, by far more than chance.
+
+        Both are differences (n,) of what is served from what was replayed.
+        """
+        more, less = _find_excess(dearer), _find_excess(-better)
+        return self._replace(spend=self.spend + more, quality=self.quality - less)
 
 
 def _find_widest(points: list[Point]) -> int:
@@ -148,28 +167,35 @@ class CascadePath(SavesFields):
 
         Outcomes (n, M) are complete.
         """
+        some = sample_evenly(len(quality), _MOST_SEEN)
 
         def replay_at(price: float) -> Point:
+            escalating = replace(terms, price=price, escalates=True)
+            routing = replace(escalating, escalates=False)
             escalate, route = (
-                replay_held_out(
-                    policies,
-                    fold,
-                    replace(terms, price=price, escalates=escalates),
-                    *(evidence, quality, cost),
-                )
-                for escalates in (True, False)
+                replay_held_out(policies, fold, its, evidence, quality, cost)
+                for its in (escalating, routing)
             )
             # At the cheapest, and where nothing may follow, there is nothing to check.
             better = np.isinf(price) or escalate.walk.calls.shape[1] == 1
             if not better:
                 gain = route.quality - escalate.quality
                 better = is_better(gain - price * (route.spend - escalate.spend))
-            return Point.of(price, not better, route if better else escalate)
+            if better:
+                return Point.of(price, False, route)
+            # What is served was learned from all folds: where many queries are alike,
+            # it may decide for all of them as no fold did.
+            made = walk(policies[-1], escalating, evidence.take(some))
+            served = Replay.of(made, escalating, quality[some], cost[some])
+            return Point.of(price, True, escalate).correct(
+                served.spend - escalate.spend[some],
+                served.quality - escalate.quality[some],
+            )
 
-        cheapest, range_ = _find_range(evidence.cost, terms.check_cost)
+        cheapest, range_ = _find_cost_scales(evidence.cost, terms.check_cost)
         # Second calls of a cheap model are still bought where no other one is.
         highest = max(_HIGHEST, 3 * range_ / max(cheapest, range_ * 1e-4)) / range_
-        few = np.geomspace(highest, _LOWEST / range_, _N_FIRST)
+        few = np.geomspace(highest, _LOWEST / max(range_, cheapest), _N_FIRST)
         points = [replay_at(price) for price in (np.inf, *few, 0.0)]
         for _ in range(_N_PRICES - _N_FIRST):
             at = _find_widest(points)
@@ -256,9 +282,18 @@ class CascadePath(SavesFields):
         rise = values[high] - values[low]
         if rise <= 0 or self.quality[high] <= self.quality[low]:
             return place
+        # A jump, in the midst of which there is nothing.
+        if self.spend[high] > _JUMP * self.spend[low]:
+            return place
         share = float(np.clip((wanted - values[low]) / rise, 0, 1))
         ratio = float(self.price[high] / self.price[low])
         return replace(place, price=float(self.price[low]) * ratio**share)
+
+
+def _find_excess(difference: np.ndarray) -> float:
+    """Find the mean of differences (n,), or 0 where it is not far above chance."""
+    mean, error = difference.mean(), difference.std() / len(difference) ** 0.5
+    return float(mean) if mean > _FAR * error + _ROUNDING else 0.0
 
 
 def is_better(gain: np.ndarray) -> bool:

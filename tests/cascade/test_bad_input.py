@@ -77,7 +77,10 @@ def test_budgets_and_targets_out_of_reach_say_what_would_do():
     with pytest.raises(InfeasibleBudgetError, match=r"min_quality=1\.5 .*out of reach"):
         fit({"min_quality": 1.5})
     # A cap is compared with the cost of the call and of its check.
-    decider = fit({"budget": 1.01, "scope": "query", "check_cost": 0.1, "max_calls": 2})
+    cap = {"budget": 1.01, "scope": "query", "check_cost": 0.1, "max_calls": 2}
+    with pytest.raises(InfeasibleBudgetError, match="cheapest model of 30 queries"):
+        fit(cap)
+    decider = fit({**cap, "budget": 2.0}).set_params(budget=1.01)
     with pytest.raises(InfeasibleBudgetError, match="cheapest model of 30 queries"):
         decider.predict(Z)
     decider.set_params(budget=2.0)
