@@ -41,7 +41,6 @@ from tables import Split, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
 from skroute import BudgetDecider, CascadeDecider, RankingRouter
-from skroute._cascade.path import CascadePath
 from skroute.metrics import (
     RoutingCurve,
     best_single,
@@ -348,26 +347,23 @@ def _settle(decider: CascadeDecider, train: Part, test: Part, single: int) -> Re
     for budget in _make_budgets(train, single):
         played = _replay(decider, test, budget=budget)
         spent.append(float(played.spend.mean() / budget))
-        promised.append(_promise(decider.path_, budget) / budget)
+        promised.append(_promise(decider) / budget)
         calls.append(_count(played))
     return {**found, "spent": spent, "promised": promised, "budget_calls": calls}
 
 
-def _promise(path: CascadePath, budget: float) -> float:
+def _promise(decider: CascadeDecider) -> float:
     """Find what the decider means to spend: less, where more buys nothing."""
-    within = path.spend <= budget
-    if not within.any():
-        return float(path.spend.min())
-    at = int(np.where(within, path.quality, -np.inf).argmax())
-    # The last place is the best single model, to which no price leads; nor is there one
-    # between a cascade and routing.
-    if (
-        at < len(within) - 2
-        and path.quality[at + 1] > path.quality[at]
-        and path.escalates[at + 1] == path.escalates[at]
-    ):
-        return budget
-    return float(path.spend[at])
+    path, price = decider.path_, decider.price_
+    if np.isinf(price):
+        return float(path.spend[0])
+    if price == 0:
+        is_same = decider.escalates_ == path.escalates[-2]
+        return float(path.spend[-2 if is_same else -1])
+    # The last place is the best single model, to which no price leads.
+    rising = slice(len(path.price) - 3, 0, -1)
+    log_price = np.log(path.price[rising])
+    return float(np.interp(np.log(price), log_price, path.spend[rising]))
 
 
 # All of them
