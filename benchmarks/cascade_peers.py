@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skroute._cascade.beliefs import own_logits
 from skroute._cascade.checks import Check, ExactCheck, StatedCheck
-from skroute._cascade.evidence import Evidence
+from skroute._cascade.evidence import Evidence, Outcomes
 from skroute._cascade.inputs import number_answers, read_checks
 from skroute._cascade.path import Replay
 from skroute._cascade.policy import CascadePolicy, Terms, walk
@@ -93,9 +93,8 @@ class Textbook:
         estimates = np.hstack([seen.evidence.quality, seen.evidence.cost])
         fold = draw_folds(estimates, _N_FOLDS, np.random.RandomState(seed))
         # With one call, nothing is learned but the checks.
-        training = CascadeTraining(
-            seen.evidence, seen.quality, fold, np.ones(1), 1, seed, check
-        )
+        known = Outcomes(seen.evidence, seen.quality, seen.cost, fold)
+        training = CascadeTraining(known, np.ones(1), 1, seed, check)
         self.policy: CascadePolicy = training.fit()[0][-1]
         self.max_calls = max_calls
         #: Log-odds (n, M) of the training answers, by checks learned without them.

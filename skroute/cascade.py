@@ -11,17 +11,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._cascade.checks import Check, ExactCheck, StatedCheck
-from skroute._cascade.evidence import Evidence
+from skroute._cascade.evidence import Evidence, Outcomes
 from skroute._cascade.fitted import (
     LEAST_COMPLETE,
     FittedCascade,
     State,
     Unit,
     fit_cascade,
-    make_evidence,
     simulate_checks,
 )
 from skroute._cascade.inputs import (
+    TrainingTable,
     check_passed,
     number_answers,
     order_models,
@@ -50,7 +50,7 @@ from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import replace_known_costs
 from skroute._table.folds import draw_folds
-from skroute._table.names import check_rows, model_names
+from skroute._table.names import as_mapping, check_rows, model_names
 from skroute._table.numbers import (
     check_integer,
     check_number,
@@ -66,10 +66,11 @@ _N_FOLDS = 3
 class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
     """Call a model, check its answer, and call another while that is worth its price.
 
-    Routing and cascading are one decision here, in one currency. The model that is
-    worth most is called; its answer is checked; another is called while the gain in
-    quality that is expected from it exceeds the shadow price of its cost. How far a
-    check is to be believed is learned from a table, and whether to use it at all.
+    Routing and cascading are one decision here, in one currency. A model is called; its
+    answer is checked; another is called while the gain in quality that is expected from
+    it exceeds the shadow price of its cost. A cheap model goes first where a check
+    tells when it has failed. How far a check is to be believed is learned from a table,
+    and whether to use it at all.
 
     Parameters
     ----------
@@ -89,9 +90,10 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         Most models that are called for a query.
     check_cost : float, default=0.0
         Money per check. Every answer is checked, but where `escalates_` is false.
-    sensitivity, specificity : float or array-like of shape (n_models,), default=None
-        Chance that the check passes a right answer, and that it fails a wrong one,
-        where `fit` is given no checks; their values are then 1 (passed) or 0. Without
+    sensitivity, specificity : float, array-like (n_models,) or dict, default=None
+        Chance that the check passes a right answer, and that it fails a wrong one, one
+        for all models, one for each, or by their names, where `fit` is given no checks;
+        their values are then 1 (passed) or 0. Without
         them, and without `checks` and `answers`, the check is exact: it gives the
         quality of the answer itself, such as 1 where tests pass, else 0.
     on_infeasible : {"raise", "cheapest"}, default="raise"
@@ -128,14 +130,22 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
 
     Notes
     -----
-    Learning takes `fit` through three steps, all held out from each other: how far the
-    check of an answer is to be believed; what other answers to the same query add to
-    that, by comparison; and what one more call gained in the table. None of them takes
-    models to fail independently of each other. Policies are then compared by replaying
-    queries that they have not seen, and the path is replayed likewise.
+    Learning takes `fit` through three steps, each trained on what the one before said
+    of queries that it had not seen: how far the check of an answer is to be believed;
+    what other answers to the same query add to that, by comparison; and what one more
+    call gained in the table. None of them takes models to fail independently.
+    Of the models that are worth their calls the one of the highest reservation value
+    goes first [1]_. Policies are then compared by replaying queries that they have not
+    seen, and the path is replayed likewise; what more than four calls show is taken
+    from what four do.
 
     Parameters that you set after `fit` hold from the next call on, but for `max_calls`,
     `check_cost`, `sensitivity` and `specificity`, which rest on the replay.
+
+    References
+    ----------
+    .. [1] M. L. Weitzman, "Optimal search for the best alternative", Econometrica 47,
+       1979.
 
     Examples
     --------
@@ -243,66 +253,36 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             have every outcome.
         """
         rule = self._check_parameters()
-        estimates = read_estimates(self, Z, reset=True)
-        quality, cost = self._split(estimates)
-        read_outcomes(y)
-        shape = quality.shape
-        models = infer_model_names(self, shape[1], y, costs)
-        check_rows(Z=Z, y=y, costs=costs, checks=checks, answers=answers)
-        # Arrays beside a y with names are in its order.
-        columns = model_names(y)
-        y, costs = check_observed(Z, y, costs, shape, models)
-        costs = cost if costs is None else np.where(np.isfinite(costs), costs, cost)
-        complete = int(np.isfinite(y).all(axis=1).sum())
-        if complete < LEAST_COMPLETE:
-            raise ValueError(
-                f"y must hold the quality of every model for {LEAST_COMPLETE} queries "
-                f"at least, on which a cascade is replayed; got {complete} such of "
-                f"n_samples={len(y)}. A log of one answer per query cannot tell what "
-                "a second call would have given: ask all models on some queries."
-            )
-        checks = read_checks(checks, shape, models, order=columns)
-        answers = number_answers(answers, shape, models, columns)
-        rates = read_rates(self.sensitivity, self.specificity, models)
-        if checks is not None and rates is not None:
-            raise ValueError(
-                "sensitivity and specificity say what is learned from checks: give "
-                "either the chances or the checks, not both."
-            )
+        models, table, rates = self._read_training(Z, y, costs, checks, answers)
         # Cheapest first, so that the order of the columns changes no decision.
-        order = order_models(costs, -y, -quality, cost)
-        quality, cost, y, costs = (
-            table.take(order, axis=1) for table in (quality, cost, y, costs)
-        )
-        checks, answers = (
-            None if table is None else table.take(order, axis=1)
-            for table in (checks, answers)
-        )
+        order = order_models(table.costs, -table.y, -table.quality, table.cost)
+        table = table.reorder(order)
+        terms = Terms(0.0, int(self.max_calls), float(self.check_cost))
+        if rule.has_cap and not is_per_query(rule.budget):
+            limit = float(rule.budget)
+            capped = replace(terms, cap=limit, on_infeasible=rule.on_infeasible)
+            capped.check_cap(table.cost, np.ones(table.cost.shape, dtype=bool))
+            # A target is met under the cap; nothing else on the path depends on it.
+            if rule.min_quality is not None:
+                terms = replace(terms, cap=limit)
         check: Check | None = None
         if rates is not None:
             check = StatedCheck(*(rate[order] for rate in rates))
-        if checks is None and answers is None and rates is None:
+        elif table.checks is None and table.answers is None:
             check = ExactCheck()
         rng = check_random_state(self.random_state)
-        unit = Unit.of(y)
-        scaled = unit.scale(y)
-        evidence = make_evidence(unit, quality, cost, checks, answers, None)
+        unit = Unit.of(table.y)
+        scaled = unit.scale(table.y)
+        checks = table.checks
         if check is not None:
-            evidence = Evidence(
-                *(evidence.quality, cost, simulate_checks(check, scaled, rng), answers)
-            )
-        fold = draw_folds(np.hstack([quality, cost]), _N_FOLDS, rng)
-        terms = Terms(0.0, int(self.max_calls), float(self.check_cost))
-        # A target is met under the cap; nothing else on the path depends on it.
-        if rule.has_cap and rule.min_quality is not None:
-            terms = replace(terms, cap=float(rule.budget))
+            checks = simulate_checks(check, scaled, rng)
+        evidence = Evidence(
+            unit.scale(table.quality).clip(0, 1), table.cost, checks, table.answers
+        )
+        fold = draw_folds(np.hstack([table.quality, table.cost]), _N_FOLDS, rng)
+        known = Outcomes(evidence, scaled, table.costs, fold)
         seed = int(rng.randint(2**31 - 1))
-        if rule.has_cap and not is_per_query(rule.budget):
-            limits = replace(terms, cap=float(rule.budget))
-            replace(limits, on_infeasible=rule.on_infeasible).check_cap(
-                cost, np.ones(shape, dtype=bool)
-            )
-        fitted = fit_cascade(evidence, scaled, costs, fold, terms, unit, check, seed)
+        fitted = fit_cascade(known, terms, unit, check, seed)
         self.models_ = models
         self._order = order
         self._fitted = fitted
@@ -349,7 +329,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         Raises
         ------
         InfeasibleBudgetError
-            If no available model fits a query cap.
+            If no available model fits the cap of a query that had no call yet.
         ValueError
             If an argument is not as described.
         """
@@ -509,8 +489,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         DataFrame or Bunch of columns
             A row per query: `answer`, the model whose answer would be returned;
             `expected_quality` of it; `next`, the model to call, or ``None``;
-            `candidate`, the best of the models not yet called, also where it is not
-            worth its call; its `gain` in quality, its `cost` with the check, that
+            `candidate`, that one, or the best of the others where none is worth its
+            call; its `gain` in quality, its `cost` with the check, that
             cost in quality, `charge`, and `worth`, the difference. For the first
             call, `gain` is the worth of the call before its charge.
         """
@@ -552,6 +532,37 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         tags.target_tags.single_output = False
         return tags
 
+    def _read_training(
+        self, Z: Any, y: Any, costs: Any, checks: Any, answers: Any
+    ) -> tuple[np.ndarray, TrainingTable, tuple[np.ndarray, np.ndarray] | None]:
+        """Check what fit is given: the models, the tables, the chances of a check."""
+        quality, cost = self._split(read_estimates(self, Z, reset=True))
+        read_outcomes(y)
+        shape = quality.shape
+        models = infer_model_names(self, shape[1], y, costs)
+        check_rows(Z=Z, y=y, costs=costs, checks=checks, answers=answers)
+        # Arrays beside a y with names are in its order.
+        columns = model_names(y)
+        y, costs = check_observed(Z, y, costs, shape, models)
+        costs = cost if costs is None else np.where(np.isfinite(costs), costs, cost)
+        complete = int(np.isfinite(y).all(axis=1).sum())
+        if complete < LEAST_COMPLETE:
+            raise ValueError(
+                f"y must hold the quality of every model for {LEAST_COMPLETE} queries "
+                f"at least, on which a cascade is replayed; got {complete} such of "
+                f"n_samples={len(y)}. A log of one answer per query cannot tell what "
+                "a second call would have given: ask all models on some queries."
+            )
+        checks = read_checks(checks, shape, models, order=columns)
+        answers = number_answers(answers, shape, models, columns)
+        rates = read_rates(self.sensitivity, self.specificity, models)
+        if checks is not None and rates is not None:
+            raise ValueError(
+                "sensitivity and specificity say what is learned from checks: give "
+                "either the chances or the checks, not both."
+            )
+        return models, TrainingTable(quality, cost, y, costs, checks, answers), rates
+
     def _snapshot(self) -> Self:
         state = snapshot(self)
         if "_settled" in vars(state):
@@ -578,11 +589,15 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
 
     def _list_replayed(self) -> dict[str, Any]:
         """List the parameters on which the replay in `fit` rests."""
-        names = ("max_calls", "check_cost", "sensitivity", "specificity")
-        values = {name: getattr(self, name) for name in names}
+        rates = {"sensitivity": self.sensitivity, "specificity": self.specificity}
+        by_name = {name: as_mapping(rate, self.models_) for name, rate in rates.items()}
         return {
-            name: np.asarray(value).tolist() if np.ndim(value) else value
-            for name, value in values.items()
+            "max_calls": self.max_calls,
+            "check_cost": self.check_cost,
+            **{
+                name: np.asarray(rate).tolist() if np.ndim(rate) else rate
+                for name, rate in by_name.items()
+            },
         }
 
     def _check_parameters(self) -> Rule:

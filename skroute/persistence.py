@@ -114,7 +114,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
 
     Returns
     -------
-    router, BudgetDecider or Pipeline
+    router, BudgetDecider, CascadeDecider or Pipeline
         As saved: under the same libraries, the same estimates to the last digit.
 
     Raises

@@ -72,3 +72,21 @@ class Evidence:
         if self.answers is None:
             return np.zeros(self.quality.shape, dtype=bool)
         return self.answers < 0
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Queries of which it is known what each model gave, and cost.
+
+    Qualities are in the unit of the evidence, ``NaN`` where unknown.
+    """
+
+    evidence: Evidence
+    quality: np.ndarray  # (n, M)
+    cost: np.ndarray  # (n, M)
+    fold: np.ndarray  # (n,) numbers from 0
+
+    def take(self, rows: np.ndarray) -> Outcomes:
+        """Give the outcomes of some of the queries."""
+        tables = self.quality[rows], self.cost[rows], self.fold[rows]
+        return Outcomes(self.evidence.take(rows), *tables)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from skroute._cascade.checks import Check, ExactCheck, StatedCheck
-from skroute._cascade.evidence import Evidence
+from skroute._cascade.evidence import Evidence, Outcomes
 from skroute._cascade.path import (
     CascadePath,
     Place,
@@ -152,9 +151,11 @@ class FittedCascade(SavesFields):
         answers: np.ndarray | None,
     ) -> Evidence:
         """Put together what is known of queries, in the unit of the policy."""
-        return make_evidence(
-            self.unit, quality, cost, checks, answers, self.policy.check
-        )
+        unit = self.unit
+        # An exact check is a quality, too.
+        if checks is not None and isinstance(self.policy.check, ExactCheck):
+            checks = unit.scale(checks).clip(0, 1)
+        return Evidence(unit.scale(quality).clip(0, 1), cost, checks, answers)
 
     def settle(self, rule: Rule) -> tuple[Place, float | None]:
         """Find the place on the path that meets a rule, and the quality target."""
@@ -186,20 +187,6 @@ class FittedCascade(SavesFields):
         return path.place_for_best(), None
 
 
-def make_evidence(
-    unit: Unit,
-    quality: np.ndarray,
-    cost: np.ndarray,
-    checks: np.ndarray | None,
-    answers: np.ndarray | None,
-    check: Check | None,
-) -> Evidence:
-    """Scale qualities; an exact check is one, too."""
-    if checks is not None and isinstance(check, ExactCheck):
-        checks = unit.scale(checks).clip(0, 1)
-    return Evidence(unit.scale(quality).clip(0, 1), cost, checks, answers)
-
-
 def simulate_checks(
     check: Check | None, quality: np.ndarray, rng: np.random.RandomState
 ) -> np.ndarray | None:
@@ -214,27 +201,13 @@ def simulate_checks(
 
 
 def fit_cascade(
-    evidence: Evidence,
-    quality: np.ndarray,
-    cost: np.ndarray,
-    fold: np.ndarray,
-    terms: Terms,
-    unit: Unit,
-    check: Check | None,
-    seed: int,
+    known: Outcomes, terms: Terms, unit: Unit, check: Check | None, seed: int
 ) -> FittedCascade:
-    """Fit policies, choose one by replay, and replay it at all prices.
-
-    Outcomes (n, M) are ``NaN`` where unknown, qualities scaled.
-    """
+    """Fit policies, choose one by replay, and replay it at all prices."""
+    evidence = known.evidence
     prices = find_prices(evidence.cost, terms.check_cost, _N_SIMULATED)
-    training = CascadeTraining(
-        evidence, quality, fold, prices, terms.max_calls, seed, check
-    )
+    training = CascadeTraining(known, prices, terms.max_calls, seed, check)
     independent, learned = training.fit()
-    rows = np.flatnonzero(np.isfinite(quality).all(axis=1))
-    rows = rows[sample_evenly(len(rows), _MOST_REPLAYED)]
-    few = rows[sample_evenly(len(rows), _MOST_COMPARED)]
     # The same without a discount on what may follow a first call.
     undiscounted = [
         replace(policy, outlook=replace(policy.outlook, share=1.0))
@@ -244,42 +217,39 @@ def fit_cascade(
     # What may follow is known better where it is known how often a check is right.
     if check is not None and evidence.answers is None:
         candidates = [undiscounted, independent]
-    utilities = [
-        _utility(policies, fold, terms, prices, few, evidence, quality, cost)
-        for policies in candidates
-    ]
-    best = 0
-    for number, utility in enumerate(utilities):
-        if is_better(utility - utilities[best]):
-            best = number
-    policies = candidates[best]
-    path = CascadePath.replay(
-        policies, fold[rows], terms, evidence.take(rows), quality[rows], cost[rows]
-    )
+    complete = np.flatnonzero(np.isfinite(known.quality).all(axis=1))
+    complete = complete[sample_evenly(len(complete), _MOST_REPLAYED)]
+    policies = _choose_policies(candidates, known.take(complete), terms, prices)
+    path = CascadePath.replay(policies, known.take(complete), terms)
     n_checks = 0 if evidence.checks is None else evidence.checks.shape[2]
     has_answers = evidence.answers is not None
     return FittedCascade(policies[-1], path, unit, n_checks, has_answers)
 
 
-def _utility(
-    policies: Sequence[CascadePolicy],
-    fold: np.ndarray,
+def _choose_policies(
+    candidates: list[list[CascadePolicy]],
+    known: Outcomes,
     terms: Terms,
     prices: np.ndarray,
-    rows: np.ndarray,
-    evidence: Evidence,
-    quality: np.ndarray,
-    cost: np.ndarray,
+) -> list[CascadePolicy]:
+    """Choose the policies that replay best, the first ones if in doubt."""
+    known = known.take(sample_evenly(len(known.quality), _MOST_COMPARED))
+    prices = prices[sample_evenly(len(prices), _N_COMPARED)]
+    best, *others = candidates
+    usual = _rate_policies(best, known, terms, prices)
+    for policies in others:
+        utility = _rate_policies(policies, known, terms, prices)
+        if is_better(utility - usual):
+            best, usual = policies, utility
+    return best
+
+
+def _rate_policies(
+    policies: list[CascadePolicy], known: Outcomes, terms: Terms, prices: np.ndarray
 ) -> np.ndarray:
     """Mean of quality less price times spend of queries (n,) over some prices."""
-    total = np.zeros(len(rows))
-    some = prices[sample_evenly(len(prices), _N_COMPARED)]
-    for price in some:
-        replay = replay_held_out(
-            policies,
-            fold[rows],
-            replace(terms, price=price),
-            *(evidence.take(rows), quality[rows], cost[rows]),
-        )
+    total = np.zeros(len(known.quality))
+    for price in prices:
+        replay = replay_held_out(policies, known, replace(terms, price=price))
         total += replay.quality - price * replay.spend
-    return total / len(some)
+    return total / len(prices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,25 @@ import numpy as np
 from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
 from skroute._table.numbers import check_number, read_numbers
 from skroute._table.tables import check_quality
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """What fit is given: estimates, outcomes, and what was said of each answer."""
+
+    quality: np.ndarray  # (n, M) expected
+    cost: np.ndarray  # (n, M) expected
+    y: np.ndarray  # (n, M) observed; NaN where unknown
+    costs: np.ndarray  # (n, M) observed
+    checks: np.ndarray | None  # (n, M, k)
+    answers: np.ndarray | None  # (n, M) numbers
+
+    def reorder(self, order: np.ndarray) -> TrainingTable:
+        """Give the tables with their models in another order."""
+        given = {name: table for name, table in vars(self).items() if table is not None}
+        return replace(
+            self, **{name: table.take(order, axis=1) for name, table in given.items()}
+        )
 
 
 def order_models(*tables: np.ndarray) -> np.ndarray:
@@ -293,9 +313,9 @@ def read_rates(
                 "sensitivity and specificity belong together: how often the check "
                 f"passes a right answer, and fails a wrong one; {name} is None."
             )
+        value = _order_by_name(value, models, name)
         if np.ndim(value) == 0:
             value = [check_number(value, name, low=0.0)]
-        value = _order_by_name(value, models, name)
         rate = read_numbers(value, name, finite=True)
         if (
             rate.shape not in ((1,), (n_models,))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-from skroute._cascade.evidence import Evidence
+from skroute._cascade.evidence import Outcomes
 from skroute._cascade.policy import CascadePolicy, Terms, Walk, walk
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
@@ -61,22 +61,17 @@ class Replay:
 
 
 def replay_held_out(
-    policies: Sequence[CascadePolicy],
-    fold: np.ndarray,
-    terms: Terms,
-    evidence: Evidence,
-    quality: np.ndarray,
-    cost: np.ndarray,
+    policies: Sequence[CascadePolicy], known: Outcomes, terms: Terms
 ) -> Replay:
-    """Replay each query by the policy that was learned without its fold, (n,)."""
-    n_queries, n_models = quality.shape
+    """Replay each query by the policy that was learned without its fold."""
+    n_queries, n_models = known.quality.shape
     calls = np.full((n_queries, min(terms.most_calls, n_models)), -1)
     answer = np.zeros(n_queries, dtype=np.intp)
-    for number in np.unique(fold):
-        rows = np.flatnonzero(fold == number)
-        made = walk(policies[number], terms.take(rows), evidence.take(rows))
+    for number in np.unique(known.fold):
+        rows = np.flatnonzero(known.fold == number)
+        made = walk(policies[number], terms.take(rows), known.evidence.take(rows))
         calls[rows], answer[rows] = made.calls, made.answer
-    return Replay.of(Walk(calls, answer), terms, quality, cost)
+    return Replay.of(Walk(calls, answer), terms, known.quality, known.cost)
 
 
 def find_prices(cost: np.ndarray, check_cost: float, n_prices: int) -> np.ndarray:
@@ -157,24 +152,22 @@ class CascadePath(SavesFields):
     def replay(
         cls,
         policies: Sequence[CascadePolicy],
-        fold: np.ndarray,
+        known: Outcomes,
         terms: Terms,
-        evidence: Evidence,
-        quality: np.ndarray,
-        cost: np.ndarray,
     ) -> CascadePath:
         """Replay training queries at prices whose spends are close to each other.
 
-        Outcomes (n, M) are complete.
+        Every quality is known.
         """
+        quality, cost = known.quality, known.cost
         some = sample_evenly(len(quality), _MOST_SEEN)
+        seen = known.take(some)
 
         def replay_at(price: float) -> Point:
             escalating = replace(terms, price=price, escalates=True)
             routing = replace(escalating, escalates=False)
             escalate, route = (
-                replay_held_out(policies, fold, its, evidence, quality, cost)
-                for its in (escalating, routing)
+                replay_held_out(policies, known, its) for its in (escalating, routing)
             )
             # At the cheapest, and where nothing may follow, there is nothing to check.
             better = np.isinf(price) or escalate.walk.calls.shape[1] == 1
@@ -185,14 +178,14 @@ class CascadePath(SavesFields):
                 return Point.of(price, False, route)
             # What is served was learned from all folds: where many queries are alike,
             # it may decide for all of them as no fold did.
-            made = walk(policies[-1], escalating, evidence.take(some))
-            served = Replay.of(made, escalating, quality[some], cost[some])
+            made = walk(policies[-1], escalating, seen.evidence)
+            served = Replay.of(made, escalating, seen.quality, seen.cost)
             return Point.of(price, True, escalate).correct(
                 served.spend - escalate.spend[some],
                 served.quality - escalate.quality[some],
             )
 
-        cheapest, range_ = _find_cost_scales(evidence.cost, terms.check_cost)
+        cheapest, range_ = _find_cost_scales(known.evidence.cost, terms.check_cost)
         # Second calls of a cheap model are still bought where no other one is.
         highest = max(_HIGHEST, 3 * range_ / max(cheapest, range_ * 1e-4)) / range_
         few = np.geomspace(highest, _LOWEST / max(range_, cheapest), _N_FIRST)

@@ -57,8 +57,9 @@ class CascadeReplay:
 
     Attributes
     ----------
-    calls : ndarray of str of shape (n_queries, max_calls)
-        Models in the order of their calls; ``None`` after the last one.
+    calls : ndarray of str of shape (n_queries, n_calls)
+        Models in the order of their calls; ``None`` after the last one. As wide as the
+        most calls that a query may take.
     answer : ndarray of str of shape (n_queries,)
         Model whose answer was returned.
     n_calls : ndarray of int of shape (n_queries,)
@@ -70,7 +71,7 @@ class CascadeReplay:
     quality : ndarray of shape (n_queries,)
         Quality of the answer that was returned.
     rows : ndarray of int of shape (n_queries,)
-        Rows that were replayed: those with every quality and cost.
+        Rows that were replayed: those of which every quality is known.
     """
 
     calls: np.ndarray
@@ -121,7 +122,7 @@ class CascadeReplay:
         weight /= weight.sum()
         good = mark_good_calls(quality, int((weight @ cost).argmax()))
         rows, models = np.arange(len(quality)), np.arange(quality.shape[1])
-        places, points = path.refine(), []
+        places, points = path.refine(), []  # from the smallest spend on
         for place, _ in places:
             terms = replace(
                 self._terms, price=place.price, escalates=place.escalates, single=None

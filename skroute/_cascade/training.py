@@ -22,7 +22,7 @@ from skroute._cascade.beliefs import (
     own_logits,
 )
 from skroute._cascade.checks import Check, ExactCheck, LearnedCheck
-from skroute._cascade.evidence import Evidence
+from skroute._cascade.evidence import Outcomes
 from skroute._cascade.gains import (
     LearnedGain,
     describe_calls,
@@ -50,19 +50,18 @@ _DEEPEST = 4
 class CascadeTraining:
     """Fits policies: one without each fold, and one on all rows.
 
-    `quality` (n, M), in the unit of the evidence, is ``NaN`` where unknown; `fold` is
-    (n,), numbers from 0. A `check` that is None is learned where there are checks.
+    A `check` that is None is learned where there are checks.
     """
 
-    evidence: Evidence
-    quality: np.ndarray
-    fold: np.ndarray
+    known: Outcomes
     prices: np.ndarray
     max_calls: int
     seed: int
     check: Check | None = None
 
     def __post_init__(self) -> None:
+        self.evidence, self.quality = self.known.evidence, self.known.quality
+        self.fold = self.known.fold
         self.rng = np.random.RandomState(self.seed)
         self.depth = min(self.max_calls, self.quality.shape[1], _DEEPEST)
         # Row sets without each fold, then all rows.

@@ -190,7 +190,7 @@ def write_verdict(comparison: CascadeComparison) -> str:
     if comparison.pays is False:
         return f"Checking does not pay here: {found}"
     why = "one split does not tell" if n_splits == 1 else "these splits do not tell"
-    return f"Whether checking pays, {why}: {found}"
+    return f"Whether checking pays, {why} yet (more --seeds would): {found}"
 
 
 def tabulate_routed(routed: pd.DataFrame) -> Table:
