@@ -553,7 +553,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
                 f"n_samples={len(y)}. A log of one answer per query cannot tell what "
                 "a second call would have given: ask all models on some queries."
             )
-        checks = read_checks(checks, shape, models, order=columns)
+        checks = read_checks(checks, shape, models, columns=columns)
         answers = number_answers(answers, shape, models, columns)
         rates = read_rates(self.sensitivity, self.specificity, models)
         if checks is not None and rates is not None:

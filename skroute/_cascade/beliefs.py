@@ -57,8 +57,8 @@ class Situation:
 
 
 #: Columns of `describe_answers`.
-LOGIT, SUPPORT, N_AGREE, SUM_AGREE, DISSENT, N_DISSENT, SUM_DISSENT, N_CALLED = range(8)
-SURPRISE = 8
+LOGIT, SUPPORT, N_AGREE, SUM_AGREE, DISSENT, N_DISSENT, SUM_DISSENT = range(7)
+N_CALLED, SURPRISE, PRIOR, MEAN_PRIOR, EMPTY = range(7, 12)
 
 
 def describe_answers(

@@ -50,7 +50,7 @@ def read_checks(
     shape: tuple[int, int],
     models: np.ndarray,
     n_checks: int | None = None,
-    order: np.ndarray | None = None,
+    columns: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """Check what was said of each answer, (n, M) or (n, M, k); returns (n, M, k).
 
@@ -59,16 +59,16 @@ def read_checks(
     """
     if checks is None:
         return None
-    columns = model_names(checks, "checks")
-    if columns is None:
-        columns = order
+    named = model_names(checks, "checks")
     table = _read_said(checks)
     if table.ndim not in (2, 3) or table.shape[:2] != shape:
         raise ValueError(
             f"checks must have shape {shape}, or {shape} and the number of checks of "
             f"an answer; got {table.shape}."
         )
-    table = reorder_columns(table, columns, models, "checks")
+    table = reorder_columns(
+        table, columns if named is None else named, models, "checks"
+    )
     return _count_checks(table, n_checks)
 
 
@@ -123,21 +123,21 @@ def number_answers(
     answers: Any,
     shape: tuple[int, int],
     models: np.ndarray,
-    order: np.ndarray | None = None,
+    columns: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """Number answers (n, M): equal where they are equal, -1 where there is none.
 
-    `order` is as in `read_checks`.
+    `columns` is as in `read_checks`.
     """
     if answers is None:
         return None
-    columns = model_names(answers, "answers")
-    if columns is None:
-        columns = order
+    named = model_names(answers, "answers")
     table = np.asarray(answers, dtype=object)
     if table.shape != shape:
         raise ValueError(f"answers must have shape {shape}; got {table.shape}.")
-    table = reorder_columns(table, columns, models, "answers")
+    table = reorder_columns(
+        table, columns if named is None else named, models, "answers"
+    )
     return _number(table)
 
 

@@ -102,13 +102,13 @@ class Rating(NamedTuple):
     """How models (n, M) are rated as the next call; -infinity: may not be called."""
 
     worth: np.ndarray  # gain of the call beyond its charge
-    order: np.ndarray  # of the models worth their charge, the highest goes first
+    priority: np.ndarray  # of the models worth their charge, the highest goes first
 
     def choose(self) -> np.ndarray:
         """Choose a model (n,) for each query; -1 where none is worth its charge."""
-        order = np.where(self.worth > _NEGLIGIBLE, self.order, -np.inf)
-        choice = order.argmax(axis=1)
-        found = order[np.arange(len(order)), choice] > -np.inf
+        priority = np.where(self.worth > _NEGLIGIBLE, self.priority, -np.inf)
+        choice = priority.argmax(axis=1)
+        found = priority[np.arange(len(choice)), choice] > -np.inf
         return np.where(found, choice, -1)
 
 
@@ -150,14 +150,14 @@ class CascadePolicy:
         its_charge = np.where(allowed[rows, models], charge[rows, models], np.inf)
         worth = np.full(charge.shape, -np.inf)
         worth[rows, models] = gain - its_charge
-        order = worth
+        priority = worth
         if not is_last:
             # A gain that is half of the outlook's is as that one at twice the charge.
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 its_charge = np.where(gain > 0, its_charge * (hint / gain), np.inf)
-            order = np.full(charge.shape, -np.inf)
-            order[rows, models] = self.outlook.find_reach(prior, models, its_charge)
-        return Rating(worth, order)
+            priority = np.full(charge.shape, -np.inf)
+            priority[rows, models] = self.outlook.find_reach(prior, models, its_charge)
+        return Rating(worth, priority)
 
     def rate_first(
         self, evidence: Evidence, terms: Terms, money: np.ndarray, allowed: np.ndarray

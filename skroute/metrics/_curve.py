@@ -17,6 +17,8 @@ from skroute._table.hindsight import find_floor, mark_good_calls
 from skroute._table.names import make_default_names
 from skroute.metrics._choices import find_judged
 
+# Qualities this far apart, relatively, are equal.
+_ROUNDING = 1e-12
 # Points of the sweep over per-query caps, as in ORBIT.
 _N_CAPS = 100
 # Points kept of the sweep over shadow prices, which has a step per query and model.
@@ -94,7 +96,8 @@ class RoutingCurve:
         order = np.lexsort((-quality, cost))
         cost, quality = cost[order], quality[order]
         reached = np.r_[-np.inf, np.maximum.accumulate(quality)[:-1]]
-        kept = quality > reached
+        # The last bit of a sum is no gain.
+        kept = quality > reached + _ROUNDING * np.abs(quality).max()
         return cost[kept], quality[kept]
 
     def mixture(self) -> tuple[np.ndarray, np.ndarray]:

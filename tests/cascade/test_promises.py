@@ -176,7 +176,5 @@ def test_chances_by_name_are_saved(tmp_path):
     decider = fit(y=y, price=0.02, sensitivity=chance, specificity=chance)
     skroute.save(decider, tmp_path / "decider.skroute")
     loaded = skroute.load(tmp_path / "decider.skroute")
-    calls, checks = [["small"], ["small"]], [[1.0], [0.0]]
-    assert (
-        loaded.next(Z[:2], calls, checks) == decider.next(Z[:2], calls, checks)
-    ).all()
+    seen = Z[:2], [["small"], ["small"]], [[1.0], [0.0]]
+    assert loaded.next(*seen).tolist() == decider.next(*seen).tolist()
