@@ -1,4 +1,4 @@
-"""Compare routers on one table, on paired splits."""
+"""Compare routers, and pools of models, on one table, on paired splits."""
 
 from skroute.evaluation._compare import (
     BUDGET_SHARES,
@@ -9,6 +9,7 @@ from skroute.evaluation._compare import (
     compare_routers,
 )
 from skroute.evaluation.defaults import default_routers
+from skroute.evaluation.pools import SmallerPool, smaller_pool
 
 __all__ = [
     "BUDGET_SHARES",
@@ -16,6 +17,8 @@ __all__ = [
     "ORACLE",
     "Comparison",
     "RouterResult",
+    "SmallerPool",
     "compare_routers",
     "default_routers",
+    "smaller_pool",
 ]

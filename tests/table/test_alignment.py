@@ -163,6 +163,12 @@ def compared(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
     ]
 
 
+def pooled(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
+    ridge = PointwiseRouter(Ridge(), random_state=0)
+    found = evaluation.smaller_pool(X, y, costs, ridge, groups=groups, seeds=1)
+    return [list(found.models), found.gain]
+
+
 def watched(X: Any, choice: Any, paid: Any) -> Any:
     monitor = CollapseMonitor(MODELS, [1.0, 3.0, 9.0], reference=TABLES["X"])
     found = monitor.update(choice, X=X, costs=paid).summary()
@@ -232,7 +238,9 @@ def of_two(metric: Callable[..., float]) -> Callable[..., float]:
 
 CASCADE = "Z y costs checks answers"
 #: Displays of one router's estimates.
-DISPLAYS = [name for name in plotting.__all__ if name != "CascadeDisplay"]
+DISPLAYS = [
+    name for name in plotting.__all__ if name not in ("CascadeDisplay", "PoolDisplay")
+]
 USES: dict[str, tuple[Callable[..., Any], str]] = {
     "PointwiseRouter.fit": (
         made_by(lambda **t: PointwiseRouter(Ridge(), random_state=0).fit(**t)),
@@ -317,6 +325,7 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "CollapseMonitor": (watched, "X choice paid"),
     "compare_routers": (compared, "X y costs groups"),
+    "smaller_pool": (pooled, "X y costs groups"),
     "report": (reported, "X y costs task prompts"),
     "routing_curve": (
         lambda **t: points(metrics.routing_curve(**t)),
@@ -379,9 +388,9 @@ ONE_TABLE = {
     "skroute.metrics": {"MonitorSummary", "RoutingCurve", "top2_margin"},
     "skroute.evaluation": {
         *("BUDGET_SHARES", "Comparison", "METRICS", "ORACLE", "RouterResult"),
-        "default_routers",
+        *("default_routers", "SmallerPool"),
     },
-    "skroute.plotting": set(),
+    "skroute.plotting": {"PoolDisplay"},
 }
 OF_MODELS = {
     *("y", "costs", "outcome_weight", "quality", "cost", "available"),
@@ -528,7 +537,7 @@ def test_masked_outcomes_are_unknown(use, name) -> None:
     ("use", "name"), cases({"X", "Z", "quality", "cost", "available", "caps"})
 )
 def test_masked_entries_are_refused_where_all_must_be_known(use, name) -> None:
-    if use in TWO or use in ("CollapseMonitor", "compare_routers"):
+    if use in TWO or use in ("CollapseMonitor", "compare_routers", "smaller_pool"):
         pytest.skip("checked where the rows are used")
     masked = np.ma.array(TABLES[name].to_numpy(), mask=False)
     masked[(5, 1)[: masked.ndim]] = np.ma.masked
