@@ -219,8 +219,11 @@ def fit_cascade(
         candidates = [undiscounted, independent]
     complete = np.flatnonzero(np.isfinite(known.quality).all(axis=1))
     complete = complete[sample_evenly(len(complete), _MOST_REPLAYED)]
-    policies = _choose_policies(candidates, known.take(complete), terms, prices)
-    path = CascadePath.replay(policies, known.take(complete), terms)
+    policies, pays = _choose_policies(candidates, known.take(complete), terms, prices)
+    # In doubt, no answer is checked: checks take money and time.
+    path = CascadePath.replay(
+        policies, known.take(complete), replace(terms, escalates=pays)
+    )
     n_checks = 0 if evidence.checks is None else evidence.checks.shape[2]
     has_answers = evidence.answers is not None
     return FittedCascade(policies[-1], path, unit, n_checks, has_answers)
@@ -231,8 +234,11 @@ def _choose_policies(
     known: Outcomes,
     terms: Terms,
     prices: np.ndarray,
-) -> list[CascadePolicy]:
-    """Choose the policies that replay best, the first ones if in doubt."""
+) -> tuple[list[CascadePolicy], bool]:
+    """Choose the policies that replay best, the first ones if in doubt.
+
+    Says also whether they are better than routing, which checks nothing.
+    """
     known = known.take(sample_evenly(len(known.quality), _MOST_COMPARED))
     prices = prices[sample_evenly(len(prices), _N_COMPARED)]
     best, *others = candidates
@@ -241,7 +247,8 @@ def _choose_policies(
         utility = _rate_policies(policies, known, terms, prices)
         if is_better(utility - usual):
             best, usual = policies, utility
-    return best
+    routing = _rate_policies(best, known, replace(terms, escalates=False), prices)
+    return best, is_better(usual - routing)
 
 
 def _rate_policies(

@@ -157,24 +157,23 @@ class CascadePath(SavesFields):
     ) -> CascadePath:
         """Replay training queries at prices whose spends are close to each other.
 
-        Every quality is known.
+        Every quality is known. Answers are checked where `terms` say so, but for prices
+        at which routing is better by more than chance.
         """
         quality, cost = known.quality, known.cost
         some = sample_evenly(len(quality), _MOST_SEEN)
         seen = known.take(some)
 
         def replay_at(price: float) -> Point:
-            escalating = replace(terms, price=price, escalates=True)
-            routing = replace(escalating, escalates=False)
-            escalate, route = (
-                replay_held_out(policies, known, its) for its in (escalating, routing)
-            )
-            # At the cheapest, and where nothing may follow, there is nothing to check.
-            better = np.isinf(price) or escalate.walk.calls.shape[1] == 1
-            if not better:
-                gain = route.quality - escalate.quality
-                better = is_better(gain - price * (route.spend - escalate.spend))
-            if better:
+            routing = replace(terms, price=price, escalates=False)
+            route = replay_held_out(policies, known, routing)
+            # At the cheapest there is nothing to check.
+            if np.isinf(price) or not terms.escalates:
+                return Point.of(price, False, route)
+            escalating = replace(routing, escalates=True)
+            escalate = replay_held_out(policies, known, escalating)
+            gain = route.quality - escalate.quality
+            if is_better(gain - price * (route.spend - escalate.spend)):
                 return Point.of(price, False, route)
             # What is served was learned from all folds: where many queries are alike,
             # it may decide for all of them as no fold did.
