@@ -485,5 +485,6 @@ def _explain(
     models = router.models_
     mask = check_available(available, models, len(quality))
     decisions = settled.decide(quality, cost, mask, min(2, len(models)))
-    best_single = router._find_trade_off(quality, cost).best_single
-    return tabulate_reasons(models, quality, cost, decisions, best_single, X)
+    trade_off = router._find_trade_off(quality, cost)
+    quality = trade_off.correct_optimism(quality, settled, decisions)
+    return tabulate_reasons(models, quality, cost, decisions, trade_off.best_single, X)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skroute._compute.chunks import chunks
+from skroute._compute.chunks import chunks, sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import (
     count_openmp_threads,
     run_in_threads,
     single_threaded,
 )
+from skroute._decide.caution import choose_caution
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._estimate.canonical import Canonical, take_columns
 from skroute._estimate.cost import CostModel
@@ -27,6 +29,7 @@ from skroute._estimate.quality import QualityModel
 from skroute._rank.forest import PairRanker
 from skroute._rank.model_text import MOST_TREES
 from skroute._rank.ranker import fit_ranker
+from skroute._table.averages import doubly_robust
 from skroute._table.costs import check_call_costs
 from skroute._table.duplicates import Duplicates, average_duplicates
 from skroute._table.folds import draw_folds
@@ -47,6 +50,8 @@ _logger = logging.getLogger(__name__)
 
 # Queries that are estimated at once: their intermediate tables fit the cache.
 _ESTIMATED_AT_ONCE = 1024
+# Queries on which decisions of different caution are compared.
+_MOST_COMPARED = 16384
 # From this `tie_gain` on, quality is given up for lower costs.
 _GIVES_UP_QUALITY = 0.01
 
@@ -86,6 +91,12 @@ class RankingRouter(CrossFittedRouter):
         ties to the decision, which measured best. A dial towards cheap models without a
         budget; from 0.01 on it costs quality, and a single model that is better does
         not replace the router's choice.
+    caution : float or "auto", default="auto"
+        How many standard deviations over the regressions are taken off the expected
+        quality of a model before a query is decided: the best of many estimates is
+        often one that is too large, and regressions that disagree about a model show
+        which. ``"auto"`` takes one of 0, 0.25, 0.5, 1 and 2, by the out-of-fold
+        utility of the decisions, and 0 unless the gain exceeds two standard errors.
     n_landmarks : int, default=512
         Centres of clusters that span the kernel regressions. The fitted size grows with
         it, and not with the number of queries; twice as many gained nothing measurable.
@@ -113,6 +124,9 @@ class RankingRouter(CrossFittedRouter):
         Share of the ranker in the differences between models; the remaining weight goes
         to the regressions. Set to the out-of-fold optimum minus two standard errors, so
         an unproven ranker gets 0.
+    caution_ : float
+        The caution of the decisions, and of what `transform` gives a decider behind
+        the router: `caution`, or what ``"auto"`` chose.
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions at every shadow price.
     n_features_in_ : int
@@ -165,6 +179,7 @@ class RankingRouter(CrossFittedRouter):
         min_child_samples: int = 100,
         colsample_bytree: float = 0.6,
         tie_gain: float = 0.0,
+        caution: float | Literal["auto"] = "auto",
         n_landmarks: int = 512,
         cv: int = 5,
         n_jobs: int | None = None,
@@ -178,6 +193,7 @@ class RankingRouter(CrossFittedRouter):
         self.min_child_samples = min_child_samples
         self.colsample_bytree = colsample_bytree
         self.tie_gain = tie_gain
+        self.caution = caution
         self.n_landmarks = n_landmarks
         self.cv = cv
         self.n_jobs = n_jobs
@@ -293,7 +309,7 @@ class RankingRouter(CrossFittedRouter):
             Scores; their order within a row is the ranking that `predict` follows, but
             where one model does better than routing.
         """
-        quality = self.predict_quality(X)
+        quality, _ = self._estimate(X)
         return quality - quality.mean(axis=1, keepdims=True)
 
     def predict_quality(self, X: Any) -> np.ndarray:
@@ -310,7 +326,7 @@ class RankingRouter(CrossFittedRouter):
             In the unit of `y`, comparable across models and queries, and within the
             range that `y` showed in training.
         """
-        return self._estimate(X)[0]
+        return self._estimate_with(self._fitted.calibrated, X)[0]
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Expected cost of every model.
@@ -338,6 +354,11 @@ class RankingRouter(CrossFittedRouter):
     def rank_weight_(self) -> float:
         """Share of the ranker in the differences between models."""
         return self._fitted.rank_weight
+
+    @property
+    def caution_(self) -> float:
+        """Standard deviations over the regressions that decisions take off."""
+        return self._fitted.caution
 
     def add_model(self, name: str, y: Any, *, X: Any, costs: Any = None) -> Self:
         """Return a router of a larger pool; this one stays as it is.
@@ -420,7 +441,10 @@ class RankingRouter(CrossFittedRouter):
         y = check_outcomes(y, len(X))
         costs = self._check_new_costs(costs, len(X))
         with single_threaded():
-            fitted, estimates = self._fitted.with_model(X, y, costs, self.cv)
+            fitted, parts = self._fitted.with_model(X, y, costs, self.cv)
+        estimates, (expected, _) = (
+            router.compose(*parts) for router in (fitted, fitted.calibrated)
+        )
         # What the model costs on average, however it was given.
         price = float(np.nanmean(costs))
         router = self._copy_with_pool(
@@ -430,10 +454,13 @@ class RankingRouter(CrossFittedRouter):
             _add_price(as_mapping(self.costs, self.models_), name, price),
         )
         router._per_query_costs = fitted.cost.fit is not None
-        # The outcomes of the other models on these queries are not known.
-        outcomes = np.full(estimates[0].shape, np.nan)
+        # The outcomes of the other models on these queries are not known. What is
+        # expected of them counts as it is: decisions are cautious, their value is not.
+        outcomes = np.full(expected.shape, np.nan)
         outcomes[:, -1] = y
-        router._training = TrainingTradeOff.from_estimates(*estimates, outcomes)
+        router._training = TrainingTradeOff.from_estimates(
+            *estimates, doubly_robust(outcomes, expected)
+        )
         if router._first_pool and name in router._first_pool[0]:
             # Another model under a name that was removed: the old outcomes are not its.
             router._first_pool = self.models_, self._training
@@ -526,14 +553,20 @@ class RankingRouter(CrossFittedRouter):
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Estimate quality and cost together: both need the views of a query."""
+        return self._estimate_with(self._fitted, X)
+
+    def _estimate_with(
+        self, fitted: FittedRouter, X: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate with what was fitted, or with its calibrated form."""
         X = check_queries(self, X)
         if len(X) <= _ESTIMATED_AT_ONCE:
-            return self._fitted.estimate(X)
+            return fitted.estimate(X)
         quality = np.empty((len(X), len(self.models_)))
         cost = np.empty(quality.shape)
 
         def estimate(part: slice) -> None:
-            quality[part], cost[part] = self._fitted.estimate(X[part])
+            quality[part], cost[part] = fitted.estimate(X[part])
 
         run_in_threads(estimate, chunks(len(X), _ESTIMATED_AT_ONCE), self.n_jobs)
         return quality, cost
@@ -643,16 +676,13 @@ class RankingRouter(CrossFittedRouter):
 
         # This is a new pool: nothing was added to it, or removed.
         self._first_pool = None
-        self._fitted = FittedRouter(
-            canonical, quality_model, cost_model, ranker, rank_weight
-        )
-        return executor.map(
-            compose_out_of_fold,
-            executor.share(self._fitted),
-            held_out,
-            held_out_scores,
-            held_out_cost,
-        )
+        fitted = FittedRouter(canonical, quality_model, cost_model, ranker, rank_weight)
+        parts = held_out, held_out_scores, held_out_cost
+        caution = self.caution
+        if caution == "auto":
+            caution = _choose_caution(fitted, parts, table, executor)
+        self._fitted = replace(fitted, caution=float(caution))
+        return executor.map(compose_out_of_fold, executor.share(self._fitted), *parts)
 
     def _check_parameters(self) -> None:
         """Raise a ``ValueError`` unless the parameters are as documented."""
@@ -671,6 +701,8 @@ class RankingRouter(CrossFittedRouter):
                 f"holds; got {self.n_estimators!r}."
             )
         check_number(self.tie_gain, "tie_gain", low=0.0)
+        if not (isinstance(self.caution, str) and self.caution == "auto"):
+            check_number(self.caution, "caution", low=0.0)
         for name in ("learning_rate", "colsample_bytree"):
             value = check_number(getattr(self, name), name)
             if not 0 < value <= 1:
@@ -685,6 +717,20 @@ class RankingRouter(CrossFittedRouter):
                 len(self.models_),
                 n_queries,
             )
+
+
+def _choose_caution(
+    fitted: FittedRouter, parts: tuple[Any, ...], table: RoutingTable, executor: Executor
+) -> float:
+    """Choose the caution of a router from its out-of-fold estimates."""
+    shared = executor.share(fitted)
+    estimates = executor.map(compose_out_of_fold, shared, *parts)
+    doubt = executor.map(FittedRouter.measure_doubt, shared, parts[0])
+    rows = sample_evenly(executor.count(table.X), _MOST_COMPARED)
+    columns = estimates, doubt, table.quality, table.costs
+    some, *known = (executor.take(column, rows) for column in columns)
+    weight = None if table.weight is None else executor.take(table.weight, rows)
+    return choose_caution(*np.hsplit(some, 2), *known, weight)
 
 
 def _merge_duplicates(

@@ -85,7 +85,7 @@ class Settled:
             # price of all the others would send them to one model, too cheap or too
             # expensive. So a target gives them the model that meets it on average, and
             # a mean budget is spread over them.
-            far = self._find_far_rows(quality)
+            far = self.find_far_rows(quality)
             if len(far) and self.target is not None:
                 preferred = np.full(len(quality), -1)
                 preferred[far] = _choose_on_average(
@@ -127,7 +127,7 @@ class Settled:
             # parts.
             choices.append(self.decide(quality, cost, top_k=top_k).choice)
             if self.rule.has_mean_budget:
-                far = self._find_far_rows(quality)
+                far = self.find_far_rows(quality)
                 far_rows.append(start + far)
                 far_estimates.append((quality[far], cost[far]))
             start += len(quality)
@@ -138,7 +138,7 @@ class Settled:
             choice[np.concatenate(far_rows)] = together.choice
         return choice
 
-    def _find_far_rows(self, quality: np.ndarray) -> np.ndarray:
+    def find_far_rows(self, quality: np.ndarray) -> np.ndarray:
         """Find the rows that are far from all training queries.
 
         A trust of 0 gives exactly the averages, and no other query has them all.

@@ -11,7 +11,8 @@ from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.engine import Averages, Settled, settle
-from skroute._decide.price_path import PricePath
+from skroute._decide.fallbacks import Decisions
+from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule
 from skroute._table.averages import count_rows_per_mass, doubly_robust, sum_known
 
@@ -19,6 +20,8 @@ from skroute._table.averages import count_rows_per_mass, doubly_robust, sum_know
 _N_KEPT = 4096
 # Queries whose steps make the levels of a path, where the table is on a cluster.
 _N_WALKED = 16384
+# Standard errors within which a difference may be chance.
+_DOUBT = 2.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,37 @@ class TrainingTradeOff(SavesFields):
         # One step of the interpreter: no thread sees a half of it.
         vars(self)["_last"] = settled, may_call_single
         return settled
+
+    def correct_optimism(
+        self, quality: np.ndarray, settled: Settled, decisions: Decisions
+    ) -> np.ndarray:
+        """Correct estimates by what those of the models called are wrong by on average.
+
+        The largest of several estimates is often too large, the more so the more models
+        there are, and a cautious one is too low. The means of the models, which queries
+        far from the training data get, are neither.
+        """
+        if not len(quality):
+            return quality
+        price = float(np.median(decisions.shadow_price))
+        excess = self._measure_excess(ShadowPrice(price, single=settled.price.single))
+        near = np.ones((len(quality), 1))
+        near[settled.find_far_rows(quality)] = 0.0
+        return quality - excess * near
+
+    def _measure_excess(self, price: ShadowPrice) -> float:
+        """Mean estimate of the models called at a price, less what they were worth.
+
+        It is that of the training queries that are kept, shrunk to 0 as far as it may be
+        chance: wholly within two standard errors, and by a tenth at six.
+        """
+        quality, cost, true_quality, _ = self.kept
+        settled = Settled(Rule(), price, None, self.path, self.best_single_quality)
+        choice = settled.decide(quality, cost).choice
+        excess = np.take_along_axis(quality - true_quality, choice, axis=1)
+        mean = float(excess.mean())
+        chance = _DOUBT * float(excess.std()) / np.sqrt(len(excess))
+        return mean * (1.0 - (chance / mean) ** 2) if abs(mean) > chance else 0.0
 
     def _find_path(self, rule: Rule) -> PricePath:
         """Give the path of all models, or another if the rule leaves some out."""

@@ -26,6 +26,8 @@ from skroute._table.folds import draw_folds
 __all__ = ["FittedRouter", "compose_out_of_fold"]
 
 Estimates = tuple[np.ndarray, np.ndarray]
+#: What `FittedRouter.compose` puts together.
+Parts = tuple[PairEstimates, np.ndarray | None, np.ndarray]
 
 
 class ScoresPairs(Protocol):
@@ -45,6 +47,8 @@ class FittedRouter(SavesFields):
     # knows a model only by its estimates, so it serves any pool.
     ranker: ScoresPairs | None = None
     rank_weight: float = 0.0  # its share in the differences between models
+    # How many standard deviations over the regressions are taken off each quality.
+    caution: float = 0.0
 
     def estimate(self, X: np.ndarray) -> Estimates:
         """Expected quality and cost of every model, (n_queries, n_models) each."""
@@ -67,10 +71,26 @@ class FittedRouter(SavesFields):
             # The level stays that of the regressions; the ranker changes differences
             # only.
             quality = blend_rank_scores(quality, scores, self.rank_weight)
-        return self.canonical.from_canonical(
+        quality, cost = self.canonical.from_canonical(
             shrink_to_mean(self.quality.means, quality, pairs.trust),
             shrink_to_mean(self.cost.prices, cost, pairs.trust),
         )
+        if self.caution:
+            quality -= self.caution * self.measure_doubt(pairs)
+        return quality, cost
+
+    def measure_doubt(self, pairs: PairEstimates | HeldOutPairs) -> np.ndarray:
+        """Measure how far the regressions disagree, in the caller's order and unit.
+
+        Where means count, far from the training queries, there is no doubt in them.
+        """
+        doubt = pairs.disagreement.take(self.canonical.place, axis=1)
+        return self.canonical.extent * pairs.trust[:, None] * doubt
+
+    @property
+    def calibrated(self) -> FittedRouter:
+        """The same router without caution: its qualities are right on average."""
+        return replace(self, caution=0.0) if self.caution else self
 
     @cached_property
     def averages(self) -> Estimates:
@@ -87,8 +107,8 @@ class FittedRouter(SavesFields):
         costs: np.ndarray | float,
         n_folds: int,
         options: Options = OPTIONS,
-    ) -> tuple[FittedRouter, Estimates]:
-        """Add a model, as the last one; also estimates of all models on X.
+    ) -> tuple[FittedRouter, Parts]:
+        """Add a model, as the last one; also the parts of all estimates on X.
 
         Those of the new model are out of fold.
 
@@ -111,7 +131,7 @@ class FittedRouter(SavesFields):
         # The range of qualities may widen, but the unit stays: others need no new fit.
         canonical = self.canonical.with_model(scaled_y)
         grown = replace(self, canonical=canonical, quality=quality, cost=cost)
-        return grown, grown.compose(pairs, grown._score_pairs(pairs), held_out_cost)
+        return grown, (pairs, grown._score_pairs(pairs), held_out_cost)
 
     def without_model(self, position: int) -> FittedRouter:
         """Leave out a model, given by its position in ``models_``."""

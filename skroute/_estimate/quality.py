@@ -46,6 +46,13 @@ class PairEstimates:
     features: np.ndarray  # of pairs, (n_queries, n_models, n_features)
     # How far they are to be believed: 1 near the training queries, 0 far from all.
     trust: np.ndarray
+    # Of each regression at its best strength, (n_views, n_queries, n_models).
+    opinions: np.ndarray
+
+    @property
+    def disagreement(self) -> np.ndarray:
+        """Standard deviation over the regressions, (n_queries, n_models)."""
+        return _measure_spread(self.opinions)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,16 @@ class HeldOutPairs:
             for view, prediction in enumerate(self.predictions)
         ]
         return self.model.build_pair_features(np.stack(outputs), self.trust[rows])
+
+    @property
+    def disagreement(self) -> np.ndarray:
+        """Standard deviation over the regressions, as in `PairEstimates`."""
+        best = len(self.options.offsets) // 2
+        spread = np.empty_like(self.quality)
+        for part in chunks(len(spread)):
+            opinions = [prediction[part, :, best] for prediction in self.predictions]
+            spread[part] = _measure_spread(np.stack(opinions))
+        return spread
 
 
 @dataclass(frozen=True)
@@ -223,7 +240,8 @@ class QualityModel(SavesFields):
         features[:, :, first + 1] = quality - level
         features[:, :, first + 2] = level
         features[:, :, first + 3] = self.means
-        return PairEstimates(quality, features, trust)
+        # The strengths that are shown lie evenly around the best one.
+        return PairEstimates(quality, features, trust, outputs[..., n_shown // 2])
 
     def with_model(
         self,
@@ -285,6 +303,15 @@ class QualityModel(SavesFields):
             means=np.delete(self.means, position),
             fits=[fit.without_output(position) for fit in self.fits],
         )
+
+
+def _measure_spread(opinions: np.ndarray) -> np.ndarray:
+    """Standard deviation over the first axis."""
+    # np.std takes several times as long on the few numbers of a query.
+    apart = opinions - np.add.reduce(opinions, axis=0) / len(opinions)
+    apart *= apart
+    variance: np.ndarray = np.add.reduce(apart, axis=0) / len(opinions)
+    return np.sqrt(variance, out=variance)
 
 
 def _average_pool(fit: RidgeFit, means: np.ndarray) -> RidgeFit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -67,7 +67,7 @@ class DaskRankingRouter(RankingRouter):
     Parameters
     ----------
     costs, n_estimators, learning_rate, num_leaves, min_child_samples, \
-colsample_bytree, tie_gain, n_landmarks, cv
+colsample_bytree, tie_gain, caution, n_landmarks, cv
         As in :class:`~skroute.RankingRouter`.
     n_jobs : int or None, default=None
         Threads of LightGBM where the client is, and of the router that serves; the fit
@@ -83,7 +83,8 @@ colsample_bytree, tie_gain, n_landmarks, cv
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions, over all training queries,
         at the prices where a sample of them steps.
-    models_, costs_, ranker_, rank_weight_, n_features_in_, feature_names_in_
+    models_, costs_, ranker_, rank_weight_, caution_, n_features_in_, \
+feature_names_in_
         As in :class:`~skroute.RankingRouter`.
 
     Notes
@@ -134,6 +135,7 @@ colsample_bytree, tie_gain, n_landmarks, cv
         min_child_samples: int = 100,
         colsample_bytree: float = 0.6,
         tie_gain: float = 0.0,
+        caution: float | Literal["auto"] = "auto",
         n_landmarks: int = 512,
         cv: int = 5,
         n_jobs: int | None = None,
@@ -149,6 +151,7 @@ colsample_bytree, tie_gain, n_landmarks, cv
             min_child_samples=min_child_samples,
             colsample_bytree=colsample_bytree,
             tie_gain=tie_gain,
+            caution=caution,
             n_landmarks=n_landmarks,
             cv=cv,
             n_jobs=n_jobs,
