@@ -326,7 +326,8 @@ class RankingRouter(CrossFittedRouter):
             In the unit of `y`, comparable across models and queries, and within the
             range that `y` showed in training.
         """
-        return self._estimate_with(self._fitted.calibrated, X)[0]
+        X = check_queries(self, X)
+        return self._estimate_in_parts(self._fitted.calibrated, X)[0]
 
     def predict_cost(self, X: Any) -> np.ndarray:
         """Expected cost of every model.
@@ -553,13 +554,13 @@ class RankingRouter(CrossFittedRouter):
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Estimate quality and cost together: both need the views of a query."""
-        return self._estimate_with(self._fitted, X)
-
-    def _estimate_with(
-        self, fitted: FittedRouter, X: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate with what was fitted, or with its calibrated form."""
         X = check_queries(self, X)
+        return self._estimate_in_parts(self._fitted, X)
+
+    def _estimate_in_parts(
+        self, fitted: FittedRouter, X: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate many queries a part at a time, in threads."""
         if len(X) <= _ESTIMATED_AT_ONCE:
             return fitted.estimate(X)
         quality = np.empty((len(X), len(self.models_)))
@@ -701,7 +702,11 @@ class RankingRouter(CrossFittedRouter):
                 f"holds; got {self.n_estimators!r}."
             )
         check_number(self.tie_gain, "tie_gain", low=0.0)
-        if not (isinstance(self.caution, str) and self.caution == "auto"):
+        if isinstance(self.caution, str) and self.caution != "auto":
+            raise ValueError(
+                f'caution must be a number or "auto"; got {self.caution!r}.'
+            )
+        if self.caution != "auto":
             check_number(self.caution, "caution", low=0.0)
         for name in ("learning_rate", "colsample_bytree"):
             value = check_number(getattr(self, name), name)
@@ -720,17 +725,26 @@ class RankingRouter(CrossFittedRouter):
 
 
 def _choose_caution(
-    fitted: FittedRouter, parts: tuple[Any, ...], table: RoutingTable, executor: Executor
+    fitted: FittedRouter,
+    held_out: tuple[Any, ...],
+    table: RoutingTable,
+    executor: Executor,
 ) -> float:
-    """Choose the caution of a router from its out-of-fold estimates."""
+    """Choose the caution of a router on its estimates of training queries."""
     shared = executor.share(fitted)
-    estimates = executor.map(compose_out_of_fold, shared, *parts)
-    doubt = executor.map(FittedRouter.measure_doubt, shared, parts[0])
+    columns = (
+        executor.map(compose_out_of_fold, shared, *held_out),
+        executor.map(FittedRouter.measure_doubt, shared, held_out[0]),
+        table.quality,
+        table.costs,
+        table.weight,
+    )
     rows = sample_evenly(executor.count(table.X), _MOST_COMPARED)
-    columns = estimates, doubt, table.quality, table.costs
-    some, *known = (executor.take(column, rows) for column in columns)
-    weight = None if table.weight is None else executor.take(table.weight, rows)
-    return choose_caution(*np.hsplit(some, 2), *known, weight)
+    estimates, doubt, quality, costs, weight = (
+        None if column is None else executor.take(column, rows) for column in columns
+    )
+    expected, cost = np.hsplit(estimates, 2)
+    return choose_caution(expected, cost, doubt, quality, costs, weight)
 
 
 def _merge_duplicates(

@@ -145,8 +145,8 @@ class TrainingTradeOff(SavesFields):
     def _measure_excess(self, price: ShadowPrice) -> float:
         """Mean estimate of the models called at a price, less what they were worth.
 
-        It is that of the training queries that are kept, shrunk to 0 as far as it may be
-        chance: wholly within two standard errors, and by a tenth at six.
+        It is that of the training queries that are kept, shrunk to 0 as far as it may
+        be chance: all of it within two standard errors, a ninth of it at six.
         """
         quality, cost, true_quality, _ = self.kept
         settled = Settled(Rule(), price, None, self.path, self.best_single_quality)

@@ -126,6 +126,11 @@ def _gather_what_was_fitted(state: State) -> State:
     return state
 
 
+def _decide_without_caution(state: State) -> State:
+    """A router of format 3 follows its estimates as they are."""
+    return {**state, "caution": 0.0}
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -137,4 +142,5 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
         "QueryViews": _name_views,
         "RankingRouter": _gather_what_was_fitted,
     },
+    3: dict.fromkeys(("FittedRouter", "RankingRouter"), _decide_without_caution),
 }

@@ -76,7 +76,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
     grown = ranking(costs=prices).fit(X, Y)
     return {
         "ranking": (estimates, queries),
-        "ranking_prices": (ranking(costs=prices).fit(X, Y), queries),
+        "ranking_prices": (ranking(costs=prices, caution=0.5).fit(X, Y), queries),
         "ranking_grown": (grown.add_model("new", drawn, X=X[:40], costs=2.0), queries),
         "ranking_state": (drawing.fit(X, Y, costs=C), queries),
         "pointwise_ridge": (PointwiseRouter(Ridge()).fit(X, Y, costs=C), queries),

@@ -409,6 +409,8 @@ PARAMETER_ERRORS = [
     ("learning_rate", "fast"),
     ("colsample_bytree", 1.5),
     ("tie_gain", -0.1),
+    ("caution", -0.5),
+    ("caution", "careful"),
     ("verbose", -1),
 ]
 
