@@ -70,6 +70,7 @@ def settings() -> dict[str, Setting]:
         name: ({}, replace(OPTIONS, **changed)) for name, changed in options.items()
     }
     variants["no ranker"] = ({"n_estimators": 0}, OPTIONS)
+    variants["no caution"] = ({"caution": 0.0}, OPTIONS)
     variants["a tie gain of 0.001"] = ({"tie_gain": 0.001}, OPTIONS)
     return variants
 

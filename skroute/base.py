@@ -208,7 +208,10 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
 
             - `chosen`, `runner_up`: names, as `route` gives them with ``top_k=2``.
             - `expected_quality`, `expected_cost`, `runner_up_quality`,
-              `runner_up_cost`: their estimates.
+              `runner_up_cost`: their estimates. The qualities are corrected by what
+              estimates of the models called at this price were wrong by, on average
+              over the training queries, where that is beyond chance: the largest of
+              several estimates is often too large.
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price
               decides: one model is called for all queries because it does better than
@@ -247,7 +250,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_queries, 2 * n_models)
-            Expected qualities, then expected costs.
+            Expected qualities, as decisions use them, then expected costs.
         """
         return np.hstack(self._estimate(X))
 

@@ -324,7 +324,8 @@ class RankingRouter(CrossFittedRouter):
         -------
         ndarray of shape (n_queries, n_models)
             In the unit of `y`, comparable across models and queries, and within the
-            range that `y` showed in training.
+            range that `y` showed in training. Decisions, and `transform`, discount them
+            by `caution_`.
         """
         X = check_queries(self, X)
         return self._estimate_in_parts(self._fitted.calibrated, X)[0]
@@ -732,19 +733,16 @@ def _choose_caution(
 ) -> float:
     """Choose the caution of a router on its estimates of training queries."""
     shared = executor.share(fitted)
-    columns = (
-        executor.map(compose_out_of_fold, shared, *held_out),
-        executor.map(FittedRouter.measure_doubt, shared, held_out[0]),
-        table.quality,
-        table.costs,
-        table.weight,
-    )
+    estimates = executor.map(compose_out_of_fold, shared, *held_out)
+    doubt = executor.map(FittedRouter.measure_doubt, shared, held_out[0])
     rows = sample_evenly(executor.count(table.X), _MOST_COMPARED)
-    estimates, doubt, quality, costs, weight = (
-        None if column is None else executor.take(column, rows) for column in columns
-    )
-    expected, cost = np.hsplit(estimates, 2)
-    return choose_caution(expected, cost, doubt, quality, costs, weight)
+
+    def take(column: Any) -> Any:
+        return None if column is None else executor.take(column, rows)
+
+    expected, cost = np.hsplit(take(estimates), 2)
+    known = take(table.quality), take(table.costs), take(table.weight)
+    return choose_caution(expected, cost, take(doubt), *known)
 
 
 def _merge_duplicates(
