@@ -17,6 +17,8 @@ from skroute._table.averages import doubly_robust
 
 __all__ = ["choose_caution"]
 
+# Queries without which nothing is compared: a standard error of fewer is a guess.
+_LEAST_QUERIES = 100
 # What is tried, in standard deviations.
 _CANDIDATES = (0.25, 0.5, 1.0, 2.0)
 # Prices at which decisions are compared.
@@ -38,10 +40,13 @@ def choose_caution(
     The utility of a decision is quality - price * cost, in the mean over prices at
     which the spend is equally spaced. Estimates, the standard deviations over the
     regressions (`doubt`), and the truth are (n_queries, n_models), the truth ``NaN``
-    where unknown. Returns 0 unless the gain is beyond what may be chance.
+    where unknown. Returns 0 unless the gain is beyond what may be chance, and where
+    fewer than 100 queries have an outcome.
     """
     # Other rows are repeats of a prompt, whose first row has its averages.
     told = np.isfinite(true_quality).any(axis=1)
+    if np.count_nonzero(told) < _LEAST_QUERIES:
+        return 0.0
     quality, cost, doubt = quality[told], cost[told], doubt[told]
     true_quality, true_cost = true_quality[told], true_cost[told]
     weight = None if weight is None else weight[told]

@@ -262,12 +262,13 @@ def test_doubt_that_tells_nothing_is_seldom_followed() -> None:
 @given(st.integers(0, 2**16), st.sampled_from([2.0**-300, 1.0, 2.0**300]))
 def test_what_is_chosen_was_not_worse(seed: int, unit: float) -> None:
     rng = np.random.default_rng(seed)
-    truth = rng.random((60, 4))
-    quality = truth + 0.5 * rng.normal(size=(60, 4))
+    truth = rng.random((120, 4))
+    quality = truth + 0.5 * rng.normal(size=(120, 4))
     # With equal costs there is one price, and decisions are by quality alone.
-    cost, doubt = np.ones((60, 4)), rng.random((60, 4))
+    cost, doubt = np.ones((120, 4)), rng.random((120, 4))
     tables = quality * unit, cost, doubt * unit, truth * unit, cost
     chosen = choose_caution(*tables)
+    assert choose_caution(*(table[:99] for table in tables)) == 0
     careful = utility(quality - chosen * doubt, cost, truth, 0.0)
     assert careful >= utility(quality, cost, truth, 0.0)
 
