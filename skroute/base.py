@@ -210,7 +210,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             - `expected_quality`, `expected_cost`, `runner_up_quality`,
               `runner_up_cost`: their estimates. The qualities are corrected by what
               estimates of the models called at this price were wrong by, on average
-              over the training queries, where that is beyond chance: the largest of
+              over the training queries, less what may be chance: the largest of
               several estimates is often too large.
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price

@@ -20,8 +20,6 @@ from skroute._table.averages import count_rows_per_mass, doubly_robust, sum_know
 _N_KEPT = 4096
 # Queries whose steps make the levels of a path, where the table is on a cluster.
 _N_WALKED = 16384
-# Standard errors within which a difference may be chance.
-_DOUBT = 2.0
 
 
 @dataclass(frozen=True)
@@ -145,16 +143,16 @@ class TrainingTradeOff(SavesFields):
     def _measure_excess(self, price: ShadowPrice) -> float:
         """Mean estimate of the models called at a price, less what they were worth.
 
-        It is that of the training queries that are kept, shrunk to 0 as far as it may
-        be chance: all of it within two standard errors, a ninth of it at six.
+        It is that of the training queries that are kept, shrunk by its own noise, as
+        James and Stein do with means: all of it within one standard error, a ninth of
+        it at three.
         """
         quality, cost, true_quality, _ = self.kept
         settled = Settled(Rule(), price, None, self.path, self.best_single_quality)
         choice = settled.decide(quality, cost).choice
         excess = np.take_along_axis(quality - true_quality, choice, axis=1)
-        mean = float(excess.mean())
-        chance = _DOUBT * float(excess.std()) / np.sqrt(len(excess))
-        return mean * (1.0 - (chance / mean) ** 2) if abs(mean) > chance else 0.0
+        mean, error = float(excess.mean()), float(excess.std()) / np.sqrt(len(excess))
+        return mean * (1.0 - (error / mean) ** 2) if abs(mean) > error else 0.0
 
     def _find_path(self, rule: Rule) -> PricePath:
         """Give the path of all models, or another if the rule leaves some out."""
