@@ -43,9 +43,9 @@ ALLOWED = {
     "routers": BELOW_ROUTERS,
     "validation": {"_table"},
     "persistence": {"_table", "_io", "routers", "cascade", "decision"},
-    "evaluation": BELOW_ROUTERS | {"routers", "cascade"},
+    "evaluation": BELOW_ROUTERS | {"routers", "cascade", "text"},
     "datasets": {"_compute", "_table", "_io"},
-    "text": {"_table"},
+    "text": BELOW_ROUTERS | {"routers"},
     "plotting": {"_judged", "_table", "metrics", "evaluation"},
     "reporting": {
         "_decide",

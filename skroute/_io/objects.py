@@ -133,6 +133,8 @@ class Encoder:
 
     def _encode_object(self, value: Any, where: str, depth: int) -> Any:
         """Encode an object of a class in the registry: its tag and its attributes."""
+        # An object may replace what no file can hold, such as a function.
+        value = getattr(value, "_for_file", lambda: value)()
         kind = type(value)
         tag = find_tag(kind)
         if tag is None:

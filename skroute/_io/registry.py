@@ -35,12 +35,14 @@ _CLASSES = {
     "FittedRouter": "skroute._estimate.fitted.FittedRouter",
     "LearnedCheck": "skroute._cascade.checks.LearnedCheck",
     "LearnedGain": "skroute._cascade.gains.LearnedGain",
+    "MissingEncoder": "skroute.text._vectors.MissingEncoder",
     "Outlook": "skroute._cascade.outlook.Outlook",
     "Pace": "skroute._decide.pacing.Pace",
     "PairRanker": "skroute._rank.forest.PairRanker",
     "PointwiseRouter": "skroute.pointwise.PointwiseRouter",
     "Price": "skroute._decide.price_path.ShadowPrice",
     "PricePath": "skroute._decide.price_path.PricePath",
+    "PromptFeatures": "skroute.text._features.PromptFeatures",
     "QualityModel": "skroute._estimate.quality.QualityModel",
     "QueryViews": "skroute._estimate.feature_maps.QueryViews",
     "RankingRouter": "skroute.ranking.RankingRouter",
@@ -48,6 +50,8 @@ _CLASSES = {
     "Rule": "skroute._decide.rule.Rule",
     "Settled": "skroute._decide.engine.Settled",
     "StatedCheck": "skroute._cascade.checks.StatedCheck",
+    "TextRouter": "skroute.text._router.TextRouter",
+    "TextVectors": "skroute.text._vectors.TextVectors",
     "TrainingDecisions": "skroute._decide.trade_off.TrainingTradeOff",
     "Unit": "skroute._cascade.fitted.Unit",
     "UsualChecks": "skroute._cascade.checks.UsualChecks",
@@ -71,6 +75,9 @@ _METRICS = {"cosine", "euclidean", "l1", "l2", "manhattan", "minkowski"}
 _WORDS = r"(?u)\b\w\w+\b"  # another pattern could take for ever on some prompt
 # Limit of threads: above any real machine, below what exhausts one.
 _MOST_THREADS = 1024
+_ROUTERS = ("DummyRouter", "PointwiseRouter", "RankingRouter")
+# Limit of the width of an embedding, far above any encoder's.
+_WIDEST = 1 << 20
 # Most words in one term: each word of a prompt begins as many terms.
 _LONGEST_TERM = 10
 
@@ -279,6 +286,33 @@ def _check_cascade_decider(state: dict[str, Any]) -> None:
     )
 
 
+def _check_text_router(state: dict[str, Any]) -> None:
+    """Check a TextRouter: a router, and the vectors that it reads."""
+    if "router_" not in state:
+        return
+    _require(
+        isinstance(state["router_"], tuple(map(find_class, _ROUTERS)))
+        and isinstance(state.get("vectors_"), find_class("TextVectors")),
+        "it holds no router, or nothing that makes its vectors",
+    )
+
+
+def _check_text_vectors(state: dict[str, Any]) -> None:
+    """Check TextVectors: the width of each part, and a length to divide it by."""
+    for name in ("numbers", "encoded"):
+        size = state.get(name)
+        if size is None:
+            continue
+        _require(
+            isinstance(size, tuple)
+            and len(size) == 2
+            and _is_integer(size[0], 1, _WIDEST)
+            and isinstance(size[1], float)
+            and 0.0 < size[1] < float("inf"),
+            f"its {name} must be a width and a length",
+        )
+
+
 _FINITE = (
     "AnswerBelief",
     "Canonical",
@@ -287,6 +321,7 @@ _FINITE = (
     "LearnedCheck",
     "LearnedGain",
     "Outlook",
+    "PromptFeatures",
     "QualityModel",
     "RidgeFit",
     "StatedCheck",
@@ -299,6 +334,8 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "CascadePlace": _check_place,
     "FittedCascade": _check_cascade,
     "QueryViews": _check_views,
+    "TextRouter": _check_text_router,
+    "TextVectors": _check_text_vectors,
     "sklearn.KNeighborsRegressor": _check_neighbors,
     "sklearn.Pipeline": _check_pipeline,
     "sklearn.TfidfVectorizer": _check_vectorizer,

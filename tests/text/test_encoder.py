@@ -149,8 +149,11 @@ def test_frames_come_out_on_demand(encoder):
     ("texts", "message"),
     [
         ("one text", "Put a single text into a list"),
-        (pd.DataFrame({"prompt": TEXTS}), r"DataFrame of shape \(80, 1\).*column"),
-        (np.array([["a"], ["b"]]), r"ndarray of shape \(2, 1\)"),
+        (
+            pd.DataFrame({"a": TEXTS, "b": TEXTS}),
+            r"DataFrame of shape \(80, 2\).*column",
+        ),
+        (np.array([["a", "b"]]), r"ndarray of shape \(1, 2\)"),
         (["a", None], "row 1 is None"),
         ([b"a"], "row 0 is b'a'"),
     ],

@@ -1,12 +1,9 @@
-"""From prompts to vectors: the first step of a pipeline that reads text.
-
-Any transformer of scikit-learn that gives dense vectors will do. What is here wraps
-sentence-transformers, which has no such step of its own.
-"""
+"""SentenceEncoder: sentence-transformers as a step of scikit-learn, which it is not."""
 
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from skroute._optional import require
 from skroute._table.numbers import check_integer
-from skroute._table.texts import clean_text
+from skroute.text._prompts import check_prompts
 
 __all__ = ["SentenceEncoder"]
 
@@ -39,8 +36,8 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    sklearn.feature_extraction.text.TfidfVectorizer : Words, without a neural network;
-        with :class:`~sklearn.decomposition.TruncatedSVD` behind it.
+    TextRouter : A router that embeds its prompts itself.
+    PromptFeatures : Words and surface of prompts, without a neural network.
 
     Notes
     -----
@@ -83,7 +80,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of str, of shape (n_queries,)
-            Texts.
+            Texts; also a DataFrame with one column.
         y : object, default=None
             Ignored.
 
@@ -101,7 +98,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         TypeError
             If `X` holds anything but texts.
         """
-        _check_texts(X)
+        check_prompts(X)
         check_integer(self.batch_size, "batch_size", low=1)
         self._load()
         return self
@@ -112,14 +109,14 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of str, of shape (n_queries,)
-            Texts.
+            Texts; also a DataFrame with one column.
 
         Returns
         -------
         ndarray of shape (n_queries, n_features)
             Vectors, float32. Errors are those of `fit`.
         """
-        texts = _check_texts(X)
+        texts = check_prompts(X)
         batch_size = check_integer(self.batch_size, "batch_size", low=1)
         model = self._load()
         # An empty table still has the width of the model.
@@ -164,8 +161,7 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
             return self.model
         wanted = str(self.model), self.device
         if vars(self).get("_loaded_from") != wanted:
-            library = require("sentence_transformers", "SentenceEncoder", "text")
-            self._loaded = library.SentenceTransformer(wanted[0], device=wanted[1])
+            self._loaded = _load_model(*wanted)
             self._loaded_from = wanted
         return self._loaded
 
@@ -184,18 +180,8 @@ class SentenceEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _check_texts(X: Any) -> list[str]:
-    """Give texts as a list."""
-    if hasattr(X, "columns") or getattr(X, "ndim", 1) != 1 or isinstance(X, str):
-        shape = "" if isinstance(X, str) else f" of shape {getattr(X, 'shape', '?')}"
-        raise TypeError(
-            "X must be a list, an array or a Series of texts, one for each query; got "
-            f"a {type(X).__name__}{shape}. Put a single text into a list, and take the "
-            "column of texts out of a table."
-        )
-    texts = list(X)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"X must hold texts; row {row} is {text!r}.")
-    # Tokenizers fail on halves of characters, which truncated JSON leaves.
-    return [clean_text(text) for text in texts]
+@lru_cache(maxsize=2)
+def _load_model(model: str, device: str | None) -> Any:
+    """Load a model, which clones share: each fold of a search has an encoder."""
+    library = require("sentence_transformers", "SentenceEncoder", "text")
+    return library.SentenceTransformer(model, device=device)
