@@ -24,6 +24,7 @@ _READS = (
     "add_model",
     "answer",
     "decision_function",
+    "embed",
     "explain",
     "get_feature_names_out",
     "next",

@@ -219,15 +219,14 @@ def fit(
 ) -> None:
     """Fit a RankingRouter on all queries of a table and save it.
 
-    Without --embeddings the router reads prompts: TF-IDF and a truncated SVD are fitted
-    and saved with it.
+    The router reads the prompts of the table, and, with --embeddings, these beside
+    them; a table without prompts needs --embeddings.
     """
     import pandas as pd
-    from sklearn.pipeline import Pipeline
 
-    from skroute.cli.files import save
-    from skroute.evaluation.defaults import fit_encoder
+    from skroute.cli.files import join_queries, save
     from skroute.ranking import RankingRouter
+    from skroute.text import TextRouter
 
     console.check_out(out)
     router = RankingRouter(random_state=seed)
@@ -238,16 +237,15 @@ def fit(
     if costs.ndim == 1:
         router.set_params(costs=costs)
         costs = None
-    fitted: Any = router
+    X, reads_prompts = join_queries(data)
+    fitted: Any = TextRouter(router) if reads_prompts else router
     with console.show_progress("Fitting"):
-        if data.data is None:
-            encoder = fit_encoder(data.prompts, seed)
-            router.fit(encoder.transform(data.prompts), y, costs=costs)
-            fitted = Pipeline([*encoder.steps, ("router", router)])
-        else:
-            router.fit(data.data, y, costs=costs)
+        fitted.fit(X, y, costs=costs)
     save(fitted, out)
-    reads = "prompts" if data.data is None else f"{router.n_features_in_} numbers each"
+    parts = ["prompts"] if reads_prompts else []
+    if data.data is not None:
+        parts.append(f"{data.data.shape[1]} numbers each")
+    reads = " and ".join(parts)
     with console.redirect_for(out):
         console.output.print(
             f"Fitted on {len(y):,} queries and {len(data.models)} models; reads "

@@ -8,8 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 
 import joblib
+import numpy as np
+import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 
 from skroute import persistence
 from skroute._io.atomic import replace_file
@@ -21,6 +24,7 @@ from skroute.datasets import read_table
 from skroute.datasets.queries import Queries, find_format, read_vectors
 from skroute.datasets.queries import read_queries as read_table_queries
 from skroute.decision import BudgetDecider
+from skroute.text import TextRouter
 
 _PICKLES = {".joblib", ".pickle", ".pkl"}
 # Largest file of prompts, and the size of the blocks in which it is read.
@@ -43,9 +47,12 @@ def save(router: Any, file: Path) -> None:
 
 
 class SavedRouter(NamedTuple):
-    """Content of a router's file: a router, steps before it, a decider behind it."""
+    """Content of a router's file: a router, steps before it, a decider behind it.
 
-    before: Pipeline | None
+    A `TextRouter` stands before the router of vectors that it holds.
+    """
+
+    before: Pipeline | TextRouter | None
     router: BaseRouter
     decider: BudgetDecider | None
 
@@ -72,8 +79,12 @@ def load(file: Path) -> SavedRouter:
             f"{str(file)!r} holds a {type(loaded).__name__}, not a router that "
             "`skroute fit` saved."
         )
+    router: Any = steps[-1]
+    if isinstance(router, TextRouter) and len(steps) == 1:
+        # One that is not fitted is refused when it is asked.
+        return SavedRouter(router, getattr(router, "router_", router), decider)
     before = loaded[: len(steps) - 1] if len(steps) > 1 else None
-    return SavedRouter(before, steps[-1], decider)
+    return SavedRouter(before, router, decider)
 
 
 def _is_pickle(file: Path) -> bool:
@@ -112,20 +123,69 @@ def read_queries(source: str) -> Queries:
     return queries
 
 
+def join_queries(data: Bunch) -> tuple[Any, bool]:
+    """Join the prompts and the embeddings of a table, as far as it has them.
+
+    Returns also whether there are prompts to read: some table has only empty ones.
+    """
+    prompts = [] if data.prompts is None else [prompt or "" for prompt in data.prompts]
+    if data.data is None:
+        return prompts, True
+    if not any(prompt.strip() for prompt in prompts):
+        return data.data, False
+    return _join(prompts, data.data), True
+
+
+def _join(prompts: list[str], vectors: np.ndarray, router: Any = None) -> pd.DataFrame:
+    """Put prompts into a table beside their embeddings, as a fitted router knows it."""
+    if vectors.ndim != 2:
+        raise ValueError(
+            "--embeddings must have a row of numbers for each query; its shape is "
+            f"{vectors.shape}."
+        )
+    place = 0 if router is None else router.vectors_.prompt_column
+    names = ["prompt", *(f"embedding_{i}" for i in range(vectors.shape[1]))]
+    if hasattr(router, "feature_names_in_"):
+        names = list(router.feature_names_in_)
+    elif place:
+        names.insert(place, names.pop(0))
+    name = names.pop(place)
+    if vectors.shape[1] != len(names):
+        raise ValueError(
+            f"this router was fitted on embeddings of {len(names)} numbers; got "
+            f"--embeddings of {vectors.shape[1]}."
+        )
+    table = pd.DataFrame(vectors, columns=names)
+    table.insert(place, name, pd.Series(prompts, dtype=object))
+    return table
+
+
 def embed_queries(
-    before: Pipeline | None,
+    before: Pipeline | TextRouter | None,
     prompts: list[str] | None,
     embeddings: Path | None,
     source: str | None,
 ) -> Any:
     """Embed prompts, or read the vectors of the queries from a file or a column."""
-    # Only steps that take vectors know their number of features.
-    if before and not hasattr(before[0], "n_features_in_"):
+    if isinstance(before, TextRouter):
+        check_is_fitted(before)
+        embed, reads_vectors = before.embed, before.n_features_in_ > 1
+        if reads_vectors and prompts is None:
+            raise ValueError(
+                "this router reads prompts and the embeddings beside them: give also "
+                "QUERIES, or - for stdin. One that reads embeddings alone is fitted on "
+                "a table without prompts."
+            )
+    else:
+        embed = before.transform if before else np.asarray
+        # Only steps that take vectors know their number of features.
+        reads_vectors = not before or hasattr(before[0], "n_features_in_")
+    if not reads_vectors:
         if embeddings is not None:
             raise ValueError("this router reads prompts: leave --embeddings out.")
         if prompts is None:
             raise ValueError("this router reads prompts: give QUERIES, or - for stdin.")
-        return before.transform(prompts)
+        return embed(prompts)
     if embeddings is None:
         raise ValueError(
             "this router was fitted on embeddings: give those of the queries with "
@@ -145,7 +205,9 @@ def embed_queries(
         raise ValueError(
             f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."
         )
-    return before.transform(X) if before else X
+    if isinstance(before, TextRouter) and prompts is not None:
+        X = _join(prompts, np.asarray(X), before)
+    return embed(X)
 
 
 def _read_lines(stream: BinaryIO, source: str) -> list[str]:

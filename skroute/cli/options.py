@@ -278,13 +278,16 @@ def split_names(text: str | None) -> list[str] | None:
 
 def take_queries(data: Bunch, seed: int) -> tuple[Any, Callable[[Any], Any] | None]:
     """Return embeddings, or prompts and what fits their encoder; print notes."""
-    from skroute.evaluation.defaults import ON_TEXT, fit_encoder
+    from skroute.cli.files import join_queries
+    from skroute.evaluation.defaults import ON_BOTH, ON_TEXT, fit_encoder
 
-    if data.data is None:
-        console.output.print(ON_TEXT)
-        return data.prompts, partial(fit_encoder, seed=seed)
-    note_duplicates(data.data)
-    return data.data, None
+    if data.data is not None:
+        note_duplicates(data.data)
+    X, reads_prompts = join_queries(data)
+    if not reads_prompts:
+        return X, None
+    console.output.print(ON_TEXT if data.data is None else ON_BOTH)
+    return X, partial(fit_encoder, seed=seed)
 
 
 def note_duplicates(X: np.ndarray) -> None:
@@ -323,9 +326,16 @@ def has_checks(data: Bunch, n_complete: float) -> bool:
 
 
 def group_prompts(data: Bunch) -> np.ndarray | None:
-    """Group equal prompts; a query without a prompt is its own group."""
+    """Group equal prompts, and nearly equal embeddings beside prompts.
+
+    A query without a prompt is its own group, but for its embedding.
+    """
     if data.prompts is None:
         return None
-    from skroute._table.duplicates import number_equal
+    from skroute._table.duplicates import find_duplicates, number_equal
 
-    return number_equal(prompt or row for row, prompt in enumerate(data.prompts))
+    groups = number_equal(prompt or row for row, prompt in enumerate(data.prompts))
+    if data.data is None:
+        return groups
+    # A comparison that reads prompts finds equal rows only.
+    return find_duplicates(data.data, groups).number_units()

@@ -5,26 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer
 
 from skroute.base import BaseRouter
 from skroute.dummy import DummyRouter
 from skroute.pointwise import PointwiseRouter
 from skroute.ranking import RankingRouter
+from skroute.text.vectors import TextVectors
 
-#: Components of the embedding of prompts, at most.
-N_COMPONENTS = 256
-#: What commands print where prompts are embedded so.
+#: What commands print where routers read prompts, alone or beside embeddings.
 ON_TEXT = (
-    "No embeddings given: prompts are embedded by TF-IDF and a truncated SVD of at "
-    f"most {N_COMPONENTS} components, fitted on the training queries only. The vectors "
-    "of a sentence encoder (--embeddings) usually route better."
+    "No embeddings given: routers read the words of prompts (TF-IDF, reduced) and "
+    "their surface, fitted on the training queries only. The vectors of a sentence "
+    "encoder (--embeddings) beside them usually route better."
+)
+ON_BOTH = (
+    "Routers read embeddings, and the words and the surface of prompts beside them, "
+    "fitted on the training queries only."
 )
 
 
@@ -63,14 +62,9 @@ def default_routers(
     }
 
 
-def fit_encoder(prompts: Any, seed: int) -> Pipeline:
-    """Fit TF-IDF and a truncated SVD on prompts."""
-    words = TfidfVectorizer(sublinear_tf=True)
-    counts = words.fit_transform(prompts)
-    svd = TruncatedSVD(min(N_COMPONENTS, *counts.shape), random_state=seed)
-    unit = Normalizer()
-    unit.fit(svd.fit_transform(counts))
-    return Pipeline([("tfidf", words), ("svd", svd), ("unit", unit)])
+def fit_encoder(X: Any, seed: int) -> TextVectors:
+    """Fit on prompts, and embeddings beside them, what a `TextRouter` reads."""
+    return TextVectors.fit(X, random_state=seed)[0]
 
 
 class _CappedNeighbors(KNeighborsRegressor):

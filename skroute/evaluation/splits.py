@@ -115,7 +115,15 @@ def _list_row_keys(X: Any) -> list[Any]:
             for part in (X[[row]] for row in range(X.shape[0]))
         ]
     if hasattr(X, "columns"):
-        return [repr(row) for row in zip(*(X[name] for name in X.columns), strict=True)]
+        columns = [np.asarray(X[name]) for name in X.columns]
+        # Bytes are much faster to compare than the text of hundreds of numbers.
+        numbers = [column for column in columns if column.dtype.kind == "f"]
+        rest = [column for column in columns if column.dtype.kind != "f"]
+        packed = np.column_stack(numbers) if numbers else np.empty((len(X), 0))
+        return [
+            (row.tobytes(), repr(others))
+            for row, *others in zip(packed, *rest, strict=True)
+        ]
     if isinstance(X, np.ndarray) and X.dtype.kind != "O":
         return [row.tobytes() for row in X]
     return [row if isinstance(row, str) else repr(row) for row in X]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_array
@@ -46,13 +46,20 @@ def check_prompts(X: Any) -> list[str]:
     return [clean_text(text) for text in texts]
 
 
-def split_table(X: Any) -> tuple[list[str], np.ndarray | None]:
-    """Split a table into its prompts and its numbers (n_queries, n_features).
+class TextTable(NamedTuple):
+    """Prompts, the numbers beside them (n_queries, n_features), and where these are."""
 
-    What is no table holds prompts only: its numbers are ``None``.
-    """
+    prompts: list[str]
+    #: ``None`` where there are prompts only.
+    numbers: np.ndarray | None = None
+    #: Place of the prompts among the columns.
+    column: int = 0
+
+
+def split_table(X: Any) -> TextTable:
+    """Split a table into its prompts and its numbers; a list holds prompts only."""
     if not hasattr(X, "columns") or len(X.columns) == 1:
-        return check_prompts(X), None
+        return TextTable(check_prompts(X))
     columns = list(X.columns)
     if len(set(columns)) < len(columns):
         raise ValueError("X must have columns of different names.")
@@ -76,7 +83,7 @@ def split_table(X: Any) -> tuple[list[str], np.ndarray | None]:
         input_name="the embedding columns of X",
     )
     check_magnitude(numbers, "X", LARGEST_FEATURE)
-    return prompts, numbers
+    return TextTable(prompts, numbers, columns.index(texts[0]))
 
 
 def _is_numeric(dtype: Any) -> bool:

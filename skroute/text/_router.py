@@ -16,8 +16,7 @@ from skroute._table.costs import check_same_prices
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.ranking import RankingRouter
-from skroute.text._prompts import split_table
-from skroute.text._vectors import TextVectors, name_missing
+from skroute.text.vectors import TextVectors, name_missing
 
 __all__ = ["TextRouter"]
 
@@ -64,7 +63,8 @@ class TextRouter(BaseRouter):
     router_ : router
         The fitted router of vectors.
     vectors_ : TextVectors
-        What makes them: its `encoder` and `features` are the fitted ones.
+        What makes them: its `encoder` and `features` are the fitted ones, and
+        `prompt_column` is the place of the prompts among the columns of `X`.
     models_ : ndarray of str of shape (n_models,)
         Names of the models.
     costs_ : ndarray of shape (n_models,)
@@ -185,6 +185,32 @@ class TextRouter(BaseRouter):
         """
         return self._fit("fit_transform", X, y, costs, outcome_weight, groups)
 
+    def embed(self, X: Any) -> np.ndarray:
+        """Give the vectors that the router reads, for another router or estimator.
+
+        Parameters
+        ----------
+        X : array-like of str, or DataFrame
+            Prompts.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_vector_features)
+            The embedding that came along, that of the encoder, words and surface.
+
+        Raises
+        ------
+        NotFittedError
+            If the router is not fitted.
+        TypeError
+            If a prompt is no text.
+        ValueError
+            If the columns are not those of the fit, or the encoder gives other vectors.
+        """
+        check_is_fitted(self)
+        self._check_columns(X, reset=False)
+        return self.vectors_.transform(X, self.encoder)
+
     def decision_function(self, X: Any) -> np.ndarray:
         """Rank scores of the router.
 
@@ -198,7 +224,7 @@ class TextRouter(BaseRouter):
         ndarray of shape (n_queries, n_models)
             Scores; their order within a row is the ranking.
         """
-        vectors = self._embed(X)
+        vectors = self.embed(X)
         return self.router_.decision_function(vectors)
 
     def predict_quality(self, X: Any) -> np.ndarray:
@@ -214,7 +240,7 @@ class TextRouter(BaseRouter):
         ndarray of shape (n_queries, n_models)
             In the unit of `y`.
         """
-        vectors = self._embed(X)
+        vectors = self.embed(X)
         return self.router_.predict_quality(vectors)
 
     def predict_cost(self, X: Any) -> np.ndarray:
@@ -230,7 +256,7 @@ class TextRouter(BaseRouter):
         ndarray of shape (n_queries, n_models)
             In the unit of `costs`.
         """
-        vectors = self._embed(X)
+        vectors = self.embed(X)
         return self.router_.predict_cost(vectors)
 
     @property
@@ -261,7 +287,7 @@ class TextRouter(BaseRouter):
         """
         made = self._snapshot()
         check_rows(X=X, y=y, costs=costs)
-        vectors = made._embed(X)
+        vectors = made.embed(X)
         return made._adopt(made.router_.add_model(name, y, X=vectors, costs=costs))
 
     @available_if(_router_has("remove_model"))
@@ -303,10 +329,9 @@ class TextRouter(BaseRouter):
                 f"{min(unknown)} cannot be given: {type(router).__name__}.{method} "
                 "takes none."
             )
-        prompts, numbers = self._split(X, reset=True)
+        self._check_columns(X, reset=True)
         self.vectors_, vectors = TextVectors.fit(
-            prompts,
-            numbers,
+            X,
             self.encoder,
             self.prompt_features,
             getattr(router, "random_state", None),
@@ -315,8 +340,8 @@ class TextRouter(BaseRouter):
         self._set_router(router)
         return result
 
-    def _split(self, X: Any, *, reset: bool) -> tuple[list[str], np.ndarray | None]:
-        """Split X into prompts and numbers; its columns must be those of the fit."""
+    def _check_columns(self, X: Any, *, reset: bool) -> None:
+        """Keep the names and the number of columns, or hold `X` to those of the fit."""
         framed = hasattr(X, "columns")
         if reset:
             self.n_features_in_ = 1
@@ -332,12 +357,6 @@ class TextRouter(BaseRouter):
                 f"fitted on, {self.n_features_in_ - 1} of them numbers beside the "
                 f"prompts; got {width}."
             )
-        return split_table(X)
-
-    def _embed(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        prompts, numbers = self._split(X, reset=False)
-        return self.vectors_.transform(prompts, numbers, self.encoder)
 
     def _adopt(self, router: BaseRouter) -> Self:
         """Route with another router of the same vectors; changes a copy."""
@@ -365,11 +384,11 @@ class TextRouter(BaseRouter):
     # training queries.
 
     def _choose(self, X: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        vectors = self._embed(X)
+        vectors = self.embed(X)
         return self.router_._choose(vectors, *args, **kwargs)
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        vectors = self._embed(X)
+        vectors = self.embed(X)
         return self.router_._estimate(vectors)
 
     def _settle_for_call(self, *args: Any, **kwargs: Any) -> Any:

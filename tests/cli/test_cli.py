@@ -59,6 +59,7 @@ def write_table(folder: Path, *, costs: bool = True, n_queries: int = 160) -> Pa
             table[f"{model}|total_cost"] = data.costs[:, i]
     file = folder / "table.csv"
     table.to_csv(file, index=False)
+    table.drop(columns="prompt").to_csv(folder / "vectors.csv", index=False)
     np.save(folder / "e.npy", data.data)
     return file
 
@@ -85,9 +86,8 @@ def fitted(tmp_path_factory) -> Path:
     """A folder with a table and two routers: on embeddings and on prompts."""
     folder = tmp_path_factory.mktemp("fitted")
     table = write_table(folder)
-    succeed(
-        "fit", table, "--embeddings", folder / "e.npy", "--out", folder / "v.skroute"
-    )
+    vectors = ("--embeddings", folder / "e.npy")
+    succeed("fit", folder / "vectors.csv", *vectors, "--out", folder / "v.skroute")
     succeed("fit", table, "--out", folder / "t.skroute", "--param", "n_estimators=5")
     return folder
 
@@ -108,7 +108,7 @@ def test_route_help_warns_of_pickles():
 @pytest.mark.slow
 def test_pickles_are_written_and_read_where_the_name_says_so(fitted, tmp_path):
     data, out = ("--embeddings", fitted / "e.npy"), tmp_path / "r.joblib"
-    succeed("fit", fitted / "table.csv", *data, "--out", out)
+    succeed("fit", fitted / "vectors.csv", *data, "--out", out)
     assert isinstance(joblib.load(out), RankingRouter)
     assert succeed("route", out, *data) == succeed("route", fitted / "v.skroute", *data)
 

@@ -158,7 +158,8 @@ def test_every_command_that_reads_a_table_has_its_options(tmp_path, command):
     if command == "fit":
         router = skroute.load(tmp_path / "r.skroute")
         assert router.models_.tolist() == ["small", "best"]
-        assert router.n_features_in_ == 4
+        # The prompt, and the numbers beside it.
+        assert router.n_features_in_ == 1 + 4
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""From prompts and the numbers beside them to the vectors that a router reads."""
+"""From prompts and the numbers beside them to the vectors that a router reads.
+
+`TextRouter` is the public face; comparisons give the same vectors to every router.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from sklearn.utils.validation import check_array
 
 from skroute.text._encoder import SentenceEncoder
 from skroute.text._features import PromptFeatures
+from skroute.text._prompts import split_table
 
 
 class MissingEncoder(TransformerMixin, BaseEstimator):
@@ -46,17 +50,22 @@ class TextVectors:
     #: a part that is not there.
     numbers: tuple[int, float] | None = None
     encoded: tuple[int, float] | None = None
+    #: Place of the prompts among the columns of X.
+    prompt_column: int = 0
 
     @classmethod
     def fit(
         cls,
-        prompts: list[str],
-        numbers: np.ndarray | None,
-        encoder: Any,
-        prompt_features: Any,
+        X: Any,
+        encoder: Any = None,
+        prompt_features: Any = True,
         random_state: Any = None,
     ) -> tuple[Self, np.ndarray]:
-        """Fit the parts on training prompts; returns also the vectors of these."""
+        """Fit the parts on training prompts; returns also the vectors of these.
+
+        `X` and the others are as in `TextRouter`.
+        """
+        prompts, numbers, column = split_table(X)
         encoder = _prepare_encoder(encoder)
         features = _prepare_features(prompt_features, random_state)
         if encoder is None and features is None and numbers is None:
@@ -70,16 +79,15 @@ class TextVectors:
         encoded = None if encoder is None else _encode(encoder, prompts)
         if features is not None:
             features = features.fit(prompts)
-        made = cls(encoder, features, _measure(numbers), _measure(encoded))
+        made = cls(encoder, features, _measure(numbers), _measure(encoded), column)
         return made, made._join(prompts, numbers, encoded)
 
-    def transform(
-        self, prompts: list[str], numbers: np.ndarray | None, given: Any = None
-    ) -> np.ndarray:
+    def transform(self, X: Any, given: Any = None) -> np.ndarray:
         """Give the vectors of prompts, (n_queries, n_features).
 
         An encoder that the file of the router did not hold is to be `given`.
         """
+        prompts, numbers, _ = split_table(X)
         encoder = self.encoder
         if isinstance(encoder, MissingEncoder) and given is not None:
             encoder = _prepare_encoder(given)
