@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
@@ -82,7 +83,8 @@ def load(file: Path) -> SavedRouter:
     router: Any = steps[-1]
     if isinstance(router, TextRouter) and len(steps) == 1:
         # One that is not fitted is refused when it is asked.
-        return SavedRouter(router, getattr(router, "router_", router), decider)
+        inside: Any = getattr(router, "router_", router)
+        return SavedRouter(router, inside, decider)
     before = loaded[: len(steps) - 1] if len(steps) > 1 else None
     return SavedRouter(before, router, decider)
 
@@ -167,6 +169,7 @@ def embed_queries(
     source: str | None,
 ) -> Any:
     """Embed prompts, or read the vectors of the queries from a file or a column."""
+    embed: Callable[[Any], Any]
     if isinstance(before, TextRouter):
         check_is_fitted(before)
         embed, reads_vectors = before.embed, before.n_features_in_ > 1

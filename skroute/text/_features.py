@@ -38,7 +38,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
     ----------
     n_components : int, default=128
         Width of the words' part, at most.
-    max_terms : int, default=8000
+    max_terms : int, default=6000
         Words and pairs that are kept, the most frequent ones. A saved router grows by
         about 0.5 kB for each.
     random_state : int, RandomState instance or None, default=None
@@ -73,7 +73,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
         self,
         n_components: int = 128,
         *,
-        max_terms: int = 8000,
+        max_terms: int = 6000,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components

@@ -75,8 +75,10 @@ def split_table(X: Any) -> TextTable:
             "of its own."
         )
     prompts = check_prompts(X[texts[0]])
+    numbers = X[numeric]
     numbers = check_array(
-        X[numeric],
+        # scikit-learn makes float64 of the float32 of polars.
+        numbers if hasattr(numbers, "iloc") else numbers.to_numpy(),
         dtype=(np.float64, np.float32),
         order="C",
         ensure_min_samples=0,

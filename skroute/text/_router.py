@@ -348,8 +348,9 @@ class TextRouter(BaseRouter):
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
         width = len(X.columns) if framed else 1
-        # Prompts alone need no name: a list will do for the one column of a table.
-        if framed and (reset or width > 1 or hasattr(self, "feature_names_in_")):
+        # Prompts alone need no name: a list will do for the one column of a table, and
+        # the other way round.
+        if framed and (reset or hasattr(self, "feature_names_in_")):
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif width != self.n_features_in_:
             raise ValueError(
