@@ -10,8 +10,9 @@
         -d '{"embeddings": [[0.1, ...]], "budget": 0.002, "top_k": 2}'
 
 A router that ``skroute fit`` trained on prompts is asked with ``"prompts": ["..."]``,
-and so is a pipeline that starts with an encoder. A pipeline that ends in a
-``BudgetDecider`` decides as that does, where a request does not say otherwise.
+and so is a pipeline that starts with an encoder; one that was trained on both is asked
+with both. A pipeline that ends in a ``BudgetDecider`` decides as that does, where a
+request does not say otherwise.
 
 A file that is replaced is loaded anew; one that cannot be loaded leaves the router in
 service as it is. Whatever is wrong with a request is answered with status 400 and a
@@ -30,6 +31,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import joblib
 import numpy as np
+import pandas as pd
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -40,6 +42,7 @@ from sklearn.pipeline import Pipeline
 import skroute
 from skroute import BudgetDecider
 from skroute.base import BaseRouter
+from skroute.text import TextRouter
 
 MAX_QUERIES = 1000
 logger = logging.getLogger("skroute.examples.serve")
@@ -87,8 +90,12 @@ class Loaded(NamedTuple):
     @property
     def reads(self) -> str:
         """What queries are given as."""
+        first = self.before[0] if self.before else self.router
+        if isinstance(first, TextRouter):
+            beside = first.n_features_in_ > 1
+            return "prompts and embeddings" if beside else "prompts"
         # Steps that take vectors know how wide these are; encoders of prompts do not.
-        of_text = self.before and not hasattr(self.before[0], "n_features_in_")
+        of_text = self.before and not hasattr(first, "n_features_in_")
         return "prompts" if of_text else "embeddings"
 
     def route(self, request: RouteRequest) -> np.ndarray:
@@ -108,16 +115,32 @@ class Loaded(NamedTuple):
         return self.router.route(X, **{**saved, **rule}, **chosen)
 
     def _queries(self, request: RouteRequest) -> Any:
-        queries = getattr(request, self.reads)
-        if (request.prompts is None) == (request.embeddings is None) or queries is None:
+        given = {"prompts": request.prompts, "embeddings": request.embeddings}
+        if [k for k, v in given.items() if v is not None] != self.reads.split(" and "):
             raise ValueError(
                 f"this router reads {self.reads}: give these, and no others."
             )
-        if self.reads == "embeddings":
-            if len({len(vector) for vector in queries}) > 1:
+        queries: Any = request.prompts
+        if request.embeddings is not None:
+            if len({len(vector) for vector in request.embeddings}) > 1:
                 raise ValueError("embeddings must all have the same length.")
-            queries = np.array(queries)
+            vectors = np.array(request.embeddings)
+            both = request.prompts is not None
+            queries = self._join(request.prompts, vectors) if both else vectors
         return queries if self.before is None else self.before.transform(queries)
+
+    def _join(self, prompts: Any, vectors: np.ndarray) -> pd.DataFrame:
+        """Put prompts beside their embeddings, under the names that were fitted."""
+        names = list(self.router.feature_names_in_)
+        if (len(prompts), len(names) - 1) != vectors.shape:
+            raise ValueError(
+                f"embeddings must be {len(names) - 1} numbers for each prompt."
+            )
+        place = self.router.vectors_.prompt_column
+        name = names.pop(place)
+        table = pd.DataFrame(vectors, columns=names)
+        table.insert(place, name, prompts)
+        return table
 
 
 def load(path: Path) -> Loaded:

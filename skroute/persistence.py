@@ -62,6 +62,10 @@ def save(router: Any, path: str | os.PathLike[str]) -> None:
     ``Ridge``, ``RidgeCV``, ``LinearRegression``, and ``KNeighborsRegressor`` fitted
     with ``algorithm="brute"`` (or on more than 15 features).
 
+    A :class:`~skroute.text.TextRouter` is saved without an encoder that is a function
+    or of sentence-transformers: give it again after loading,
+    ``set_params(encoder=...)``.
+
     Examples
     --------
     >>> from pathlib import Path

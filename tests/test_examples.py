@@ -31,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_table
+from skroute.text import TextRouter
 
 pytestmark = [
     # LiteLLM is imported.
@@ -785,6 +786,33 @@ def test_a_router_of_prompts(serve, tmp_path):
     refused = api.post("/route", json={"embeddings": [ROW]})
     assert refused.status_code == 400
     assert "this router reads prompts" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_text_router(serve, tmp_path, beside):
+    from fastapi.testclient import TestClient
+
+    prompts = [f"{'add' if i % 2 else 'prove'} {i % 7}x {i % 5}y" for i in range(120)]
+    X: Any = prompts
+    if beside:
+        X = pd.DataFrame(TABLE.data, columns=[f"e{i}" for i in range(8)])
+        X.insert(3, "question", prompts)
+    router = TextRouter(PointwiseRouter(Ridge(), costs=TABLE.costs.mean(axis=0)))
+    router.fit(X, pd.DataFrame(TABLE.quality, columns=NAMES))
+    skroute.save(router, tmp_path / "r.skroute")
+    api = TestClient(serve.create_app(tmp_path / "r.skroute"))
+    given: dict[str, Any] = {"prompts": prompts[:9]}
+    if beside:
+        given["embeddings"] = TABLE.data[:9].tolist()
+    answer = api.post("/route", json={**given, "min_quality": "95%"})
+    expected = router.route(X[:9], min_quality="95%")
+    assert answer.json()["models"] == [[name] for name in expected]
+    refused = api.post("/route", json={"embeddings": [ROW]})
+    assert refused.status_code == 400
+    assert api.get("/health").json()["reads"] in refused.json()["error"]
+    if beside:
+        few = api.post("/route", json={"prompts": prompts[:2], "embeddings": [ROW]})
+        assert "numbers for each prompt" in few.json()["error"]
 
 
 @pytest.fixture(scope="module")

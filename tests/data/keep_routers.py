@@ -30,6 +30,7 @@ from skroute import (
 )
 from skroute.datasets import make_routing
 from skroute.persistence import FORMAT
+from skroute.text import PromptFeatures, TextRouter
 
 FOLDER = Path(__file__).parent / "routers" / f"format_{FORMAT}"
 
@@ -56,6 +57,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
         TfidfVectorizer(), TruncatedSVD(4, random_state=0), Normalizer()
     ).fit(prompts)
     reads = ranking().fit(encoder.transform(prompts), Y, costs=C)
+    text = TextRouter(ranking(), prompt_features=PromptFeatures(6, random_state=0))
     estimates = ranking().fit(X, Y, costs=C)
     neighbors = KNeighborsRegressor(10, algorithm="brute")
     with sklearn.config_context(enable_metadata_routing=True):
@@ -90,6 +92,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
         "stream": (stream, estimates.transform(queries)),
         "cascade": (cascade, estimates.transform(queries)),
         "prompts": (Pipeline([*encoder.steps, ("router", reads)]), prompts[:8]),
+        "text": (text.fit(prompts, Y, costs=C), prompts[:8]),
     }
 
 

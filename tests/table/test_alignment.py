@@ -35,6 +35,7 @@ from skroute import (
 )
 from skroute.datasets import make_routing
 from skroute.metrics import CollapseMonitor, RoutingCurve, make_routing_scorer
+from skroute.text import TextRouter
 
 mpl.use("agg")
 
@@ -283,6 +284,15 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         ),
         "X outcomes paid",
     ),
+    "TextRouter.fit": (
+        lambda prompts, y, costs, groups: estimates(
+            TextRouter(PointwiseRouter(Ridge(), random_state=0)).fit(
+                prompts, y, costs=costs, groups=groups
+            ),
+            TABLES["prompts"],
+        ),
+        "prompts y costs groups",
+    ),
     "BudgetDecider.fit": (
         lambda Z, y, costs: [
             (fitted := BudgetDecider(min_quality="97%").fit(Z, y, costs=costs)).price_,
@@ -391,6 +401,7 @@ ONE_TABLE = {
         *("default_routers", "SmallerPool"),
     },
     "skroute.plotting": {"PoolDisplay"},
+    "skroute.text": {"PromptFeatures", "SentenceEncoder"},
 }
 OF_MODELS = {
     *("y", "costs", "outcome_weight", "quality", "cost", "available"),
