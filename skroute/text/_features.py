@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Self
 
 import numpy as np
@@ -48,8 +49,8 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
     ----------
     vectorizer_ : TfidfVectorizer or None
         Terms and their weights; ``None`` where no prompt has words.
-    svd_ : TruncatedSVD or None
-        The decomposition, float32.
+    directions_ : ndarray of shape (n_terms, n_components) or None
+        What each term adds to the words' part, float32.
     surface_mean_, surface_std_ : ndarray of shape (14,)
         Mean and standard deviation of each measure; 0 where it does not vary.
 
@@ -165,7 +166,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
             ``words_0``, ``words_1``, ..., then the measures of the surface.
         """
         check_is_fitted(self)
-        n_words = 0 if self.svd_ is None else len(self.svd_.components_)
+        n_words = 0 if self.directions_ is None else self.directions_.shape[1]
         names = [*(f"words_{i}" for i in range(n_words)), *SURFACE]
         return np.array(names, dtype=object)
 
@@ -178,19 +179,19 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
             raise ValueError("X must hold at least one prompt; got none.")
         # One thread: sums in another order are other directions.
         with single_threaded():
-            vectorizer, svd = self._fit_words(prompts, n_components, max_terms)
+            vectorizer, directions = self._fit_words(prompts, n_components, max_terms)
         surface = measure_surface(prompts)
         spread = surface.std(axis=0)
         # Of equal numbers rounding leaves a spread that is not quite 0.
         constant = spread <= 1e-9 * np.maximum(1.0, np.abs(surface).max(axis=0))
-        self.vectorizer_, self.svd_ = vectorizer, svd
+        self.vectorizer_, self.directions_ = vectorizer, directions
         self.surface_mean_ = surface.mean(axis=0)
         self.surface_std_ = np.where(constant, 0.0, spread)
         return self
 
     def _fit_words(
         self, prompts: list[str], n_components: int, max_terms: int
-    ) -> tuple[TfidfVectorizer | None, TruncatedSVD | None]:
+    ) -> tuple[TfidfVectorizer | None, np.ndarray | None]:
         """Fit TF-IDF and its decomposition, unless there are fewer than two terms."""
         vectorizer = TfidfVectorizer(
             ngram_range=(1, 2),
@@ -209,18 +210,29 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
         svd = TruncatedSVD(
             min(n_components, *counts.shape), random_state=self.random_state
         )
-        return vectorizer, svd.fit(counts)
+        # A row for each term: few are in a prompt, and these are next to each other.
+        return vectorizer, np.ascontiguousarray(svd.fit(counts).components_.T)
 
     def _reduce_words(self, prompts: list[str]) -> np.ndarray:
         """Project the words of prompts; a prompt of unknown words is a row of zeros."""
-        if self.svd_ is None or self.vectorizer_ is None:
+        if self.directions_ is None or self.vectorizer_ is None:
             return np.zeros((len(prompts), 0), dtype=np.float32)
-        if not prompts:
-            return np.zeros((0, len(self.svd_.components_)), dtype=np.float32)
-        # TruncatedSVD.transform checks its input for longer than this product takes.
-        reduced = self.vectorizer_.transform(prompts) @ self.svd_.components_.T
-        length = np.linalg.norm(reduced, axis=1, keepdims=True)
-        return reduced * (_WORDS_NORM / np.where(length > 0, length, 1.0))
+        columns, idf = self.vectorizer_.vocabulary_, self.vectorizer_.idf_
+        analyze = self.vectorizer_.build_analyzer()
+        words = np.zeros((len(prompts), self.directions_.shape[1]), dtype=np.float32)
+        # TfidfVectorizer.transform checks a single prompt for longer than it reads it.
+        for row, prompt in enumerate(prompts):
+            counts = Counter(
+                columns[term] for term in analyze(prompt) if term in columns
+            )
+            if not counts:
+                continue
+            found = np.fromiter(counts, dtype=np.intp)
+            count = np.fromiter(counts.values(), dtype=np.float32)
+            weight = (1.0 + np.log(count)) * idf[found]
+            words[row] = weight.astype(np.float32) @ self.directions_[found]
+        length = np.linalg.norm(words, axis=1, keepdims=True)
+        return words * (_WORDS_NORM / np.where(length > 0, length, 1.0))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -11,6 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import normalize
 
 from skroute import RankingRouter, load, save
 from skroute.text import PromptFeatures
@@ -116,7 +117,7 @@ def test_what_is_no_prompt_is_refused(pool, prompts, message):
 def test_prompts_without_words_have_a_surface():
     for prompts in (["", ""], ["?", "!?"], ["a b", "c"], ["word", "word"]):
         features = PromptFeatures(random_state=0).fit(prompts)
-        assert features.svd_ is None
+        assert features.directions_ is None
         assert features.transform(["any words at all"]).shape == (1, 14)
         assert features.get_feature_names_out().shape == (14,)
 
@@ -143,7 +144,19 @@ def test_the_vocabulary_is_bounded_and_the_most_frequent(pool):
     # Twice in each prompt of two kinds; the numbers of the prompts occur once.
     assert {"it", "return"} & set(features.vectorizer_.vocabulary_)
     assert not any(map(str.isdigit, features.vectorizer_.vocabulary_))
-    assert features.svd_.components_.dtype == np.float32
+    assert features.directions_.dtype == np.float32
+
+
+def test_words_are_those_of_scikit_learn(pool):
+    features = PromptFeatures(8, random_state=0).fit(pool.prompts)
+    prompts = ["prove prove it it it in words not seen", *pool.prompts, "", "unseen"]
+    reduced = features.vectorizer_.transform(prompts) @ features.directions_
+    expected = 0.7 * normalize(reduced)
+    words = features.transform(prompts)[:, :8]
+    np.testing.assert_allclose(words, expected, atol=1e-6)
+    assert not words[-2:].any()
+    # One prompt by itself has the numbers that it has among others.
+    np.testing.assert_array_equal(features.transform(prompts[:1])[:, :8], words[:1])
 
 
 def test_same_seed_same_bytes(pool):
