@@ -311,6 +311,17 @@ def _check_text_vectors(state: dict[str, Any]) -> None:
             and 0.0 < size[1] < float("inf"),
             f"its {name} must be a width and a length",
         )
+    _require(
+        _is_integer(state.get("prompt_column"), 0, _WIDEST),
+        "it does not say which column holds the prompts",
+    )
+
+
+def _check_missing_encoder(state: dict[str, Any]) -> None:
+    """Check a MissingEncoder: an error shows its name."""
+    name = state.get("name")
+    _require(isinstance(name, str), "the encoder must have a name")
+    check_printable([name], "the encoder of the router")
 
 
 _FINITE = (
@@ -333,6 +344,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "CascadeDecider": _check_cascade_decider,
     "CascadePlace": _check_place,
     "FittedCascade": _check_cascade,
+    "MissingEncoder": _check_missing_encoder,
     "QueryViews": _check_views,
     "TextRouter": _check_text_router,
     "TextVectors": _check_text_vectors,
