@@ -23,6 +23,7 @@ _WORDS_NORM = 0.7
 _SURFACE_NORM = 0.5
 # Standard deviations beyond which a measure of the surface counts no further.
 _CLIPPED = 3.0
+_LARGEST_BYTE = 127.0
 
 
 class PromptFeatures(TransformerMixin, BaseEstimator):
@@ -39,9 +40,9 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
     ----------
     n_components : int, default=128
         Width of the words' part, at most.
-    max_terms : int, default=6000
+    max_terms : int, default=20000
         Words and pairs that are kept, the most frequent ones. A saved router grows by
-        about 0.5 kB for each.
+        about 0.15 kB for each.
     random_state : int, RandomState instance or None, default=None
         Starts the decomposition.
 
@@ -49,8 +50,10 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
     ----------
     vectorizer_ : TfidfVectorizer or None
         Terms and their weights; ``None`` where no prompt has words.
-    directions_ : ndarray of shape (n_terms, n_components) or None
-        What each term adds to the words' part, float32.
+    directions_ : ndarray of int8 of shape (n_terms, n_components) or None
+        What each term adds to the words' part, in units of its `term_weights_`.
+    term_weights_ : ndarray of shape (n_terms,) or None
+        Inverse document frequency of each term, times the unit of its direction.
     surface_mean_, surface_std_ : ndarray of shape (14,)
         Mean and standard deviation of each measure; 0 where it does not vary.
 
@@ -74,7 +77,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
         self,
         n_components: int = 128,
         *,
-        max_terms: int = 6000,
+        max_terms: int = 20_000,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -179,19 +182,19 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
             raise ValueError("X must hold at least one prompt; got none.")
         # One thread: sums in another order are other directions.
         with single_threaded():
-            vectorizer, directions = self._fit_words(prompts, n_components, max_terms)
+            words = self._fit_words(prompts, n_components, max_terms)
         surface = measure_surface(prompts)
         spread = surface.std(axis=0)
         # Of equal numbers rounding leaves a spread that is not quite 0.
         constant = spread <= 1e-9 * np.maximum(1.0, np.abs(surface).max(axis=0))
-        self.vectorizer_, self.directions_ = vectorizer, directions
+        self.vectorizer_, self.directions_, self.term_weights_ = words
         self.surface_mean_ = surface.mean(axis=0)
         self.surface_std_ = np.where(constant, 0.0, spread)
         return self
 
     def _fit_words(
         self, prompts: list[str], n_components: int, max_terms: int
-    ) -> tuple[TfidfVectorizer | None, np.ndarray | None]:
+    ) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
         """Fit TF-IDF and its decomposition, unless there are fewer than two terms."""
         vectorizer = TfidfVectorizer(
             ngram_range=(1, 2),
@@ -202,7 +205,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
         analyze = vectorizer.build_analyzer()
         # Two terms are the fewest that are decomposed.
         if not any(len(set(analyze(prompt))) > 1 for prompt in prompts):
-            return None, None
+            return None, None, None
         counts = vectorizer.fit_transform(prompts)
         # Plain numbers, in their order: numpy's take several times the room in a file.
         columns = sorted((int(i), term) for term, i in vectorizer.vocabulary_.items())
@@ -210,14 +213,19 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
         svd = TruncatedSVD(
             min(n_components, *counts.shape), random_state=self.random_state
         )
-        # A row for each term: few are in a prompt, and these are next to each other.
-        return vectorizer, np.ascontiguousarray(svd.fit(counts).components_.T)
+        # A row for each term, of which few are in a prompt. A byte for each number is
+        # enough: errors average out over these, and more terms fit into a file.
+        directions = np.ascontiguousarray(svd.fit(counts).components_.T)
+        unit = np.abs(directions).max(axis=1) / _LARGEST_BYTE
+        unit[unit == 0] = 1.0
+        weights = (vectorizer.idf_ * unit).astype(np.float32)
+        return vectorizer, np.rint(directions / unit[:, None]).astype(np.int8), weights
 
     def _reduce_words(self, prompts: list[str]) -> np.ndarray:
         """Project the words of prompts; a prompt of unknown words is a row of zeros."""
-        if self.directions_ is None or self.vectorizer_ is None:
+        if self.directions_ is None or self.term_weights_ is None:
             return np.zeros((len(prompts), 0), dtype=np.float32)
-        columns, idf = self.vectorizer_.vocabulary_, self.vectorizer_.idf_
+        columns = self.vectorizer_.vocabulary_
         analyze = self.vectorizer_.build_analyzer()
         words = np.zeros((len(prompts), self.directions_.shape[1]), dtype=np.float32)
         # TfidfVectorizer.transform checks a single prompt for longer than it reads it.
@@ -229,8 +237,8 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
                 continue
             found = np.fromiter(counts, dtype=np.intp)
             count = np.fromiter(counts.values(), dtype=np.float32)
-            weight = (1.0 + np.log(count)) * idf[found]
-            words[row] = weight.astype(np.float32) @ self.directions_[found]
+            weight = (1.0 + np.log(count)) * self.term_weights_[found]
+            words[row] = weight @ self.directions_[found].astype(np.float32)
         length = np.linalg.norm(words, axis=1, keepdims=True)
         return words * (_WORDS_NORM / np.where(length > 0, length, 1.0))
 
