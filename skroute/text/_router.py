@@ -308,6 +308,24 @@ class TextRouter(BaseRouter):
         made = self._snapshot()
         return made._adopt(made.router_.remove_model(name))
 
+    @available_if(_router_has("with_prices"))
+    def with_prices(self, *args: Any, **kwargs: Any) -> Self:
+        """Return the same router at other prices; this one stays as it is.
+
+        Parameters
+        ----------
+        *args, **kwargs : object
+            As in `with_prices` of the router inside, if it has any.
+
+        Returns
+        -------
+        TextRouter
+            A fitted router.
+        """
+        check_is_fitted(self)
+        made = self._snapshot()
+        return made._adopt(made.router_.with_prices(*args, **kwargs))
+
     def _fit(
         self,
         method: str,

@@ -475,6 +475,26 @@ def test_models_come_and_go(pool, fitted):
     assert fitted.get_params()["router__costs"] == PRICES
 
 
+class Priced(PointwiseRouter):
+    """A router that can be asked at other prices."""
+
+    def with_prices(self, prices):
+        made = clone(self).set_params(costs=prices)
+        state = {k: v for k, v in vars(self).items() if k not in self.get_params()}
+        vars(made).update(state, costs_=np.array(list(prices.values())))
+        made._fitted_costs = prices
+        return made
+
+
+def test_other_prices_are_passed_on(pool, fitted):
+    router = TextRouter(Priced(Ridge(), costs=PRICES)).fit(pool.prompts, pool.y)
+    cheap = router.with_prices({"small": 1.0, "large": 2.0})
+    assert cheap.costs_.tolist() == [1.0, 2.0]
+    assert router.costs_.tolist() == [1.0, 20.0]
+    assert cheap.route(NEW).shape == (2,)
+    assert not hasattr(TextRouter(DummyRouter()), "with_prices")
+
+
 # Files
 
 
