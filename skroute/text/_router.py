@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skroute._compute.drafts import snapshot
+from skroute._decide.rule import Rule
 from skroute._table.costs import check_same_prices
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
@@ -402,9 +403,11 @@ class TextRouter(BaseRouter):
     # What follows from estimates is decided by the router inside, which also knows its
     # training queries.
 
-    def _choose(self, X: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+    def _choose(self, X: Any, rule: Rule, available: Any, *rest: Any) -> np.ndarray:
+        # The vectors have no row labels.
+        check_rows(X=X, available=available, budget=rule.budget)
         vectors = self.embed(X)
-        return self.router_._choose(vectors, *args, **kwargs)
+        return self.router_._choose(vectors, rule, available, *rest)
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         vectors = self.embed(X)

@@ -89,6 +89,12 @@ def router() -> RankingRouter:
 
 
 @cache
+def text_router() -> TextRouter:
+    made = TextRouter(PointwiseRouter(Ridge(), random_state=0))
+    return made.fit(TABLES["prompts"], TABLES["y"], costs=TABLES["costs"])
+
+
+@cache
 def decider() -> BudgetDecider:
     return BudgetDecider(budget=float(SPENT.mean())).fit(Z)
 
@@ -292,6 +298,31 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
             TABLES["prompts"],
         ),
         "prompts y costs groups",
+    ),
+    "TextRouter.route": (
+        lambda prompts, available, caps: list(
+            text_router().route(
+                prompts,
+                available=available,
+                budget=caps,
+                scope="query",
+                on_infeasible="cheapest",
+            )
+        ),
+        "prompts available caps",
+    ),
+    "TextRouter.explain": (
+        lambda prompts, available: (
+            text_router()
+            .explain(prompts, available=available)
+            .reset_index(drop=True)
+            .to_dict("list")
+        ),
+        "prompts available",
+    ),
+    "TextRouter.score": (
+        lambda prompts, y, costs: text_router().score(prompts, y, costs=costs),
+        "prompts y costs",
     ),
     "BudgetDecider.fit": (
         lambda Z, y, costs: [

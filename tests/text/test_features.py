@@ -100,6 +100,7 @@ def test_prompts_in_any_container(pool, wrap):
         (pd.Series(["a", pd.NA], dtype="string"), "row 1 is <NA>. Leave the row out"),
         (["a", b"b"], r"row 1 is b'b'\.$"),
         ([["a"]], "row 0 is"),
+        ([np.zeros(2), "a"], "row 0 is array"),
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), r"DataFrame of shape \(1, 2\)"),
         (np.zeros((2, 3)), r"ndarray of shape \(2, 3\)"),
         (np.ma.array(["a", "b"], mask=[0, 1], dtype=object), "row 1 is masked"),
