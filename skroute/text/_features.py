@@ -40,7 +40,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
     ----------
     n_components : int, default=128
         Width of the words' part, at most.
-    max_terms : int, default=20000
+    max_terms : int, default=15000
         Words and pairs that are kept, the most frequent ones. A saved router grows by
         about 0.15 kB for each.
     random_state : int, RandomState instance or None, default=None
@@ -77,7 +77,7 @@ class PromptFeatures(TransformerMixin, BaseEstimator):
         self,
         n_components: int = 128,
         *,
-        max_terms: int = 20_000,
+        max_terms: int = 15_000,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components

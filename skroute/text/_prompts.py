@@ -76,9 +76,11 @@ def split_table(X: Any) -> TextTable:
         )
     prompts = check_prompts(X[texts[0]])
     numbers = X[numeric]
+    plain = numbers.to_numpy()
     numbers = check_array(
-        # scikit-learn makes float64 of the float32 of polars.
-        numbers if hasattr(numbers, "iloc") else numbers.to_numpy(),
+        # scikit-learn looks at each column of a DataFrame, which takes long, and
+        # makes float64 of the float32 of polars. But it knows holes of pandas.
+        numbers if plain.dtype == object else plain,
         dtype=(np.float64, np.float32),
         order="C",
         ensure_min_samples=0,

@@ -559,7 +559,7 @@ def test_a_file_is_at_most_ten_mebibytes(tmp_path):
     y, costs = rng.uniform(size=(2, 2000, 11))
     router = TextRouter(RankingRouter(n_estimators=0, random_state=0))
     router.fit(table, y, costs=costs)
-    assert len(router.vectors_.features.vectorizer_.vocabulary_) == 20_000
+    assert len(router.vectors_.features.vectorizer_.vocabulary_) == 15_000
     save(router, tmp_path / "r.skroute")
     size = (tmp_path / "r.skroute").stat().st_size
     assert 4 * 2**20 < size <= 10 * 2**20
