@@ -67,7 +67,7 @@ class SmallerPool:
         ImportError
             If pandas is missing.
         """
-        pd = require("pandas", "SmallerPool.to_frame", "pandas")
+        pd = require("pandas", "SmallerPool.to_frame")
         return pd.DataFrame(
             {
                 "added": self.models,
