@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.util
 import re
@@ -17,6 +18,8 @@ import skroute
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+# Columns of the results of cascades that the README quotes.
+COST, QUALITY = "settled: cost / best single's", "settled: quality - best single's"
 
 if not (DOCS / "api" / "index.rst").exists():
     pytest.skip("the documentation is not beside the tests", allow_module_level=True)
@@ -138,6 +141,28 @@ def test_figures_of_the_readme_are_those_of_the_results(quoted):
             f"{others[best]} ({best})",
             qnc["kNN"],
             qnc["EquiRouter"],
+        ]
+
+
+def test_cascades_of_the_readme_are_those_of_the_results():
+    """Each row: routing, a fixed cascade and ours at 80%, ours with an exact check."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*<!-- cascade (\w+) --> \| (.*) \|$", readme, re.MULTILINE)
+    assert len(rows) >= 3
+    with (DOCS / "results" / "cascade.csv").open(encoding="utf-8") as file:
+        found = {
+            (row["table"], row["check"], row["policy"]): (
+                f"{float(row[COST]):.2f} ({float(row[QUALITY]):+.3f})"
+            )
+            for row in csv.DictReader(file)
+            if row[COST]
+        }
+    for name, cells in rows:
+        assert cells.split(" | ") == [
+            found[name, "80%", "routing"],
+            found[name, "80%", "fixed cascade"],
+            found[name, "80%", "CascadeDecider"],
+            found[name, "exact", "CascadeDecider"],
         ]
 
 
