@@ -8,6 +8,8 @@ import skroute
 from skroute import CascadeDecider
 from skroute.exceptions import InfeasibleBudgetError
 
+pytestmark = pytest.mark.slow
+
 N = 300
 RNG = np.random.default_rng(0)
 #: Queries that a router cannot tell from each other: a cheap model that is right for

@@ -10,6 +10,8 @@ from skroute.datasets import make_routing
 from skroute.evaluation import smaller_pool
 from skroute.plotting import PoolDisplay
 
+pytestmark = pytest.mark.slow
+
 DATA = make_routing(n_queries=400, n_models=5, random_state=0)
 
 
