@@ -138,7 +138,16 @@ class TrainingTradeOff(SavesFields):
         excess = self._measure_excess(ShadowPrice(price, single=settled.price.single))
         near = np.ones((len(quality), 1))
         near[settled.find_far_rows(quality)] = 0.0
-        return quality - excess * near
+        # Estimates are within what was seen: those of the models decided on stay there,
+        # together, so that what parts them stays as it is.
+        shown = np.take_along_axis(quality, decisions.choice, axis=1)
+        shown = np.where(decisions.choice < 0, shown[:, :1], shown)
+        both = quality, self.kept[0]
+        low, high = min(q.min() for q in both), max(q.max() for q in both)
+        most = shown.min(axis=1, keepdims=True) - low
+        least = shown.max(axis=1, keepdims=True) - high
+        corrected: np.ndarray = quality - np.clip(excess * near, least, most)
+        return corrected
 
     def _measure_excess(self, price: ShadowPrice) -> float:
         """Mean estimate of the models called at a price, less what they were worth.
@@ -151,8 +160,12 @@ class TrainingTradeOff(SavesFields):
         settled = Settled(Rule(), price, None, self.path, self.best_single_quality)
         choice = settled.decide(quality, cost).choice
         excess = np.take_along_axis(quality - true_quality, choice, axis=1)
+        # Squares of the largest qualities would overflow.
+        unit = float(np.abs(excess).max()) or 1.0
+        excess = excess / unit
         mean, error = float(excess.mean()), float(excess.std()) / np.sqrt(len(excess))
-        return mean * (1.0 - (error / mean) ** 2) if abs(mean) > error else 0.0
+        kept = 1.0 - (error / mean) ** 2 if abs(mean) > error else 0.0
+        return mean * kept * unit
 
     def _find_path(self, rule: Rule) -> PricePath:
         """Give the path of all models, or another if the rule leaves some out."""

@@ -29,8 +29,6 @@ _BYTES = 8
 _SCORES = "scores"
 # If a record has one of these, its `scores` are by metric, not by model.
 _MODEL_KEYS = (*COLUMNS["model"], "model_id", "llm", "engine", "deployment", "provider")
-# What a check may say in words.
-_VERDICTS = {"pass", "passed", "fail", "failed", "ok", "yes", "no"}
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 
 
@@ -224,8 +222,6 @@ def _explain_cell(name: str, value: Any) -> str:
     is_vector = isinstance(value, list | tuple | np.ndarray)
     if is_vector or (isinstance(value, str) and value.startswith("[")):
         return f"If these are embeddings, read them by embeddings={name!r}."
-    if isinstance(value, str) and value.strip().lower() in _VERDICTS:
-        return "Write 1 for what passed and 0 for what failed."
     if isinstance(value, str) and _POINT.fullmatch(value.strip()):
         return (
             "It is a text. In a CSV file that semicolons part, a number such as 0,5 in "

@@ -80,7 +80,7 @@ def test_budgets_and_targets_out_of_reach_say_what_would_do():
     cap = {"budget": 1.01, "scope": "query", "check_cost": 0.1, "max_calls": 2}
     with pytest.raises(InfeasibleBudgetError, match="cheapest model of 30 queries"):
         fit(cap)
-    decider = fit({**cap, "budget": 2.0}).set_params(budget=1.01)
+    decider = fit({**cap, "budget": 2.0}).set_params(budget=0.9)
     with pytest.raises(InfeasibleBudgetError, match="cheapest model of 30 queries"):
         decider.predict(Z)
     decider.set_params(budget=2.0)

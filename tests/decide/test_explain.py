@@ -122,10 +122,12 @@ def test_what_is_explained_is_what_is_routed(
     rows = np.arange(240)
     chosen = [NAMES.index(name) for name in why["chosen"]]
     cost = router.predict_cost(X)
-    # One number for all: what estimates of the models called are too high by.
+    # One number for all: what estimates of the models called are too high by, but where
+    # they would leave what was seen.
     excess = router.predict_quality(X)[rows, chosen] - why["expected_quality"]
-    np.testing.assert_allclose(excess, excess[0], atol=1e-12)
-    assert abs(excess[0]) < 0.1
+    usual = np.median(excess)
+    assert np.isclose(excess, usual, atol=1e-12).mean() > 0.6
+    assert np.abs(excess).max() <= abs(usual) + 1e-12 < 0.1
     np.testing.assert_array_equal(why["expected_cost"], cost[rows, chosen])
     single = best_single(Y, C)
     np.testing.assert_array_equal(

@@ -529,7 +529,8 @@ def test_numbers_are_written_plainly():
 def write_table(folder: Path) -> Path:
     data = make_routing(200, n_models=3, random_state=0)
     table = pd.DataFrame(data.quality, columns=["small", "middle", "large"])
-    table.insert(0, "prompt", [f"secret question no {i}" for i in range(200)])
+    prompts = [f"{task}: secret question no {i}" for i, task in enumerate(data.task)]
+    table.insert(0, "prompt", prompts)
     table.insert(0, "eval_name", data.task)
     for i, model in enumerate(["small", "middle", "large"]):
         table[f"{model}|total_cost"] = data.costs[:, i]
@@ -546,12 +547,12 @@ def run(*arguments: object):
 def test_the_command(tmp_path):
     file, out = write_table(tmp_path), tmp_path / "out.html"
     base = ("report", file, "--embeddings", tmp_path / "e.npy", "--out", out)
-    done = run(*base, "--test-size", 0.4, "--title", "My pool")
+    done = run(*base, "--test-size", 0.3, "--title", "My pool")
     assert done.exit_code == 0, done.stderr
-    assert "Fitted on 120 queries, judged on 80 others." in done.stdout
+    assert "Fitted on 140 queries, judged on 60 others." in done.stdout
     page = Page(out.read_text("utf-8"))
     assert "My pool" in page.text
-    assert "80 held-out queries" in page.text
+    assert "60 held-out queries" in page.text
     assert "secret question" in page.text
     assert "By task" in page.text
     assert all(peer in page.text for peer in ("RankingRouter", "kNN", "ridge"))
