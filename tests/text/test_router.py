@@ -423,6 +423,7 @@ def test_infeasible_budgets_are_named(fitted):
         fitted.route(NEW, budget=0.01)
 
 
+@pytest.mark.slow
 def test_searches_and_metadata(pool, frame, metadata_routing):
     search = GridSearchCV(
         TextRouter(ranking()),
@@ -548,6 +549,7 @@ class Dense(TransformerMixin, BaseEstimator):
         return count_vowels(X)
 
 
+@pytest.mark.slow
 def test_a_file_is_at_most_ten_mebibytes(tmp_path):
     """With the whole vocabulary, and embeddings of a sentence encoder."""
     rng = np.random.default_rng(0)
