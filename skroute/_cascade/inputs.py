@@ -11,6 +11,7 @@ import numpy as np
 from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
 from skroute._table.numbers import check_number, read_numbers
 from skroute._table.tables import check_quality
+from skroute._table.texts import is_missing
 
 
 @dataclass(frozen=True)
@@ -159,14 +160,7 @@ def _number(table: np.ndarray) -> np.ndarray:
 
 def _is_empty(answer: Any) -> bool:
     """Whether there is no answer: None, NaN, pandas' NA, or a blank string."""
-    if answer is None:
-        return True
-    if isinstance(answer, str):
-        return not answer.strip()
-    try:
-        return bool(answer != answer)
-    except TypeError:  # pandas' NA is neither equal nor unequal
-        return True
+    return not answer.strip() if isinstance(answer, str) else is_missing(answer)
 
 
 def read_called(called: Any, models: np.ndarray, n_queries: int) -> np.ndarray:

@@ -113,12 +113,13 @@ class Point(NamedTuple):
         spend, quality = float(replay.spend.mean()), float(replay.quality.mean())
         return cls(price, escalates, spend, quality, float(replay.walk.n_calls.mean()))
 
-    def correct(self, dearer: np.ndarray, better: np.ndarray) -> Point:
-        """Count what is served where it is dearer, or worse, by far more than chance.
+    def correct(self, spend: np.ndarray, quality: np.ndarray) -> Point:
+        """Count what is served where it costs more, or gives less, than was replayed.
 
-        Both are differences (n,) of what is served from what was replayed.
+        Both are differences (n,) of what is served from what was replayed, and count
+        where they are far more than chance.
         """
-        more, less = _find_excess(dearer), _find_excess(-better)
+        more, less = _find_excess(spend), _find_excess(-quality)
         return self._replace(spend=self.spend + more, quality=self.quality - less)
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute._decide.hull import choose
 from skroute._decide.price_path import PricePath
+from skroute._decide.utility import measure_utility
 from skroute._table.averages import doubly_robust
 
 __all__ = ["choose_caution"]
@@ -57,20 +57,14 @@ def choose_caution(
     spent = np.where(np.isnan(true_cost), cost, true_cost)
     prices = _space_prices(quality, cost, spent)
 
-    def measure_utility(caution: float) -> np.ndarray:
-        """Mean utility of every query over the prices, (n_queries,)."""
-        rows, allowed = np.arange(len(quality)), np.ones((1, 1), dtype=bool)
-        total = np.zeros(len(quality))
+    def rate(caution: float) -> np.ndarray:
         careful = quality - caution * doubt
-        for price in prices:
-            choice = choose(careful, cost, price, allowed)
-            total += gained[rows, choice] - price * spent[rows, choice]
-        return total / len(prices)
+        return measure_utility(careful, cost, gained, spent, prices)
 
     # Where costs are at the limits of what numbers are, nothing is known of the gains.
     with np.errstate(over="ignore", invalid="ignore"):
-        plain = measure_utility(0.0)
-        gains = [measure_utility(caution) - plain for caution in _CANDIDATES]
+        plain = rate(0.0)
+        gains = [rate(caution) - plain for caution in _CANDIDATES]
         best = int(np.argmax([gain.mean() for gain in gains]))
         error = gains[best].std() / np.sqrt(len(plain))
         return _CANDIDATES[best] if gains[best].mean() > _DOUBT * error else 0.0

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skroute._table.duplicates import Duplicates, find_duplicates
+from skroute._table.texts import is_missing
 
 
 def draw_folds(
@@ -40,7 +41,7 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
             "groups must hold one label for each query, of shape "
             f"({n_queries},); got {labels.shape}."
         )
-    missing = [i for i, label in enumerate(labels) if _is_missing(label)]
+    missing = [i for i, label in enumerate(labels) if is_missing(label)]
     if missing:
         raise ValueError(
             f"groups must name a group for each query; the label of row {missing[0]} "
@@ -55,10 +56,3 @@ def check_groups(groups: Any, n_queries: int) -> np.ndarray | None:
             f"all {n_queries} queries are of the group {names[0]!r}."
         )
     return numbers
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas' NA is neither equal nor unequal
-        return True

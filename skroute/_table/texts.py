@@ -93,3 +93,11 @@ def _find_last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
         parts = [p.get("text") for p in content if isinstance(p, Mapping)]
         content = "\n".join(part for part in parts if isinstance(part, str))
     return "" if content is None else str(content)
+
+
+def is_missing(label: Any) -> bool:
+    """Whether a text or a label is none: ``None``, ``NaN``, pandas' ``NA``."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas' NA is neither equal nor unequal
+        return True

@@ -15,7 +15,7 @@ from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
 from skroute.evaluation.scores import describe_splits, find_standard_error, write_json
-from skroute.evaluation.splits import OutcomeTable, Split
+from skroute.evaluation.splits import OutcomeTable, Split, read_seeds
 from skroute.metrics import (
     RoutingCurve,
     best_single,
@@ -233,11 +233,7 @@ def compare_routers(
     """
     check_rows(X=X, y=y, groups=groups)
     table = OutcomeTable.check(X, y, costs, models, groups, encoded=encoder is None)
-    if isinstance(seeds, int | np.integer):
-        seeds = range(seeds)
-    seeds = tuple(seeds)
-    if not seeds:
-        raise ValueError("seeds must be at least 1 split; got none.")
+    seeds = read_seeds(seeds)
     if routers is None:
         routers = default_routers(random_state=seeds[0])
     if ORACLE in routers:

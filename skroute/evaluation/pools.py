@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.threads import single_threaded
+from skroute._decide.utility import measure_utility
 from skroute._optional import require
 from skroute._table.names import check_rows
 from skroute._table.numbers import check_integer
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
 from skroute.evaluation.scores import find_standard_error
-from skroute.evaluation.splits import OutcomeTable, Split
+from skroute.evaluation.splits import OutcomeTable, Split, read_seeds
 from skroute.metrics import routing_curve
 
 # Prices at which models are worth something, equally spaced in what is spent there.
@@ -161,9 +162,7 @@ def smaller_pool(
     if max_models is None:
         max_models = min(_MOST_MODELS, n_models)
     size = min(check_integer(max_models, "max_models", low=1), n_models)
-    seeds = tuple(range(seeds) if isinstance(seeds, int | np.integer) else seeds)
-    if not seeds:
-        raise ValueError("seeds must be at least 1 split; got none.")
+    seeds = read_seeds(seeds)
     if router is None:
         router = default_routers(random_state=seeds[0])["RankingRouter"]
     chosen, gains, of_all = [], [], []
@@ -237,13 +236,10 @@ class _Known:
 
     def rate(self, models: Iterable[int], prices: np.ndarray) -> float:
         """Mean over prices of quality less price times spend, among some models."""
-        some = np.array(list(models))
-        rows, total = np.arange(len(self.y)), 0.0
-        for price in prices:
-            worth = self.quality[:, some] - price * self.cost[:, some]
-            choice = some[worth.argmax(axis=1)]
-            total += (self.y - price * self.spend)[rows, choice].mean()
-        return total / len(prices)
+        allowed = np.zeros((1, self.y.shape[1]), dtype=bool)
+        allowed[0, list(models)] = True
+        tables = self.quality, self.cost, self.y, self.spend
+        return float(measure_utility(*tables, prices, allowed).mean())
 
     def select(self, prices: np.ndarray, size: int) -> list[int]:
         """Select models one by one, each the one that gains most."""

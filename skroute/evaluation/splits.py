@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,14 @@ def _list_row_keys(X: Any) -> list[Any]:
     if isinstance(X, np.ndarray) and X.dtype.kind != "O":
         return [row.tobytes() for row in X]
     return [row if isinstance(row, str) else repr(row) for row in X]
+
+
+def read_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    """Read a number of splits, or their seeds."""
+    seeds = tuple(range(seeds) if isinstance(seeds, int | np.integer) else seeds)
+    if not seeds:
+        raise ValueError("seeds must be at least 1 split; got none.")
+    return seeds
 
 
 @dataclass(frozen=True)

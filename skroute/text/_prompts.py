@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array
 
 from skroute._table.names import format_names
 from skroute._table.numbers import LARGEST_FEATURE, check_magnitude
-from skroute._table.texts import clean_text
+from skroute._table.texts import clean_text, is_missing
 
 _WANTED = (
     "X must be a list, an array or a Series of texts, one for each query, or a "
@@ -39,7 +39,7 @@ def check_prompts(X: Any) -> list[str]:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             way_out = ""
-            if _is_missing(text):
+            if np.ndim(text) == 0 and is_missing(text):
                 way_out = " Leave the row out, or give an empty text."
             raise TypeError(f"X must hold texts; row {row} is {text!r}.{way_out}")
     # Tokenizers fail on halves of characters, which truncated JSON leaves.
@@ -95,8 +95,3 @@ def _is_numeric(dtype: Any) -> bool:
     if hasattr(dtype, "is_numeric"):
         return bool(dtype.is_numeric())
     return getattr(dtype, "kind", "O") in "biuf"
-
-
-def _is_missing(value: Any) -> bool:
-    is_nan = isinstance(value, float) and value != value
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
