@@ -697,10 +697,10 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         )
         said = numbers = None
         if fitted.n_checks:
-            said = place_checks(checks, calls, n_models, fitted.n_checks)
+            said = place_checks(checks, calls, self.models_, fitted.n_checks)
             self._check_said(said)
         if fitted.has_answers:
-            numbers = place_answers(answers, calls, n_models)
+            numbers = place_answers(answers, calls, self.models_)
         evidence = fitted.evidence(quality.take(order, axis=1), cost, said, numbers)
         return evidence, was_called, allowed
 

@@ -211,12 +211,13 @@ def read_called(called: Any, models: np.ndarray, n_queries: int) -> np.ndarray:
 
 
 def place_checks(
-    checks: Any, calls: np.ndarray, n_models: int, n_checks: int
+    checks: Any, calls: np.ndarray, models: np.ndarray, n_checks: int
 ) -> np.ndarray:
     """Put checks (n, k) or (n, k, c) of the calls (n, k) in place, (n, M, c)."""
-    placed = np.full((len(calls), n_models, n_checks), np.nan)
+    placed = np.full((len(calls), len(models), n_checks), np.nan)
     if checks is None or not (calls.shape[1] or np.size(checks)):
         return placed
+    _refuse_columns_of_models(checks, "checks", models)
     table = _read_said(checks)
     if table.ndim == 1 and calls.shape[1] == 1:
         table = table[:, None]
@@ -225,6 +226,8 @@ def place_checks(
             "checks must hold what was said of each call, of the shape of called, "
             f"{calls.shape}, or that and the number of checks; got {table.shape}."
         )
+    if table.ndim == 2 and np.isnan(table).all():
+        return placed  # nothing is known of any call, whatever the number of checks
     table = _count_checks(table, n_checks)
     _check_of_calls(np.isfinite(table).any(axis=2), calls, "checks", "NaN")
     rows, place = np.nonzero(calls >= 0)
@@ -232,11 +235,12 @@ def place_checks(
     return placed
 
 
-def place_answers(answers: Any, calls: np.ndarray, n_models: int) -> np.ndarray:
+def place_answers(answers: Any, calls: np.ndarray, models: np.ndarray) -> np.ndarray:
     """Put the answers (n, k) of the calls (n, k) in place, as numbers (n, M)."""
-    placed = np.full((len(calls), n_models), -1)
+    placed = np.full((len(calls), len(models)), -1)
     if answers is None:
         return placed
+    _refuse_columns_of_models(answers, "answers", models)
     table = np.asarray(answers, dtype=object)
     if table.ndim == 1 and calls.shape[1] == 1:
         table = table[:, None]
@@ -250,6 +254,17 @@ def place_answers(answers: Any, calls: np.ndarray, n_models: int) -> np.ndarray:
     rows, place = np.nonzero(calls >= 0)
     placed[rows, calls[rows, place]] = numbers[rows, place]
     return placed
+
+
+def _refuse_columns_of_models(table: Any, name: str, models: np.ndarray) -> None:
+    """Refuse a column per model where there is one per call, in the order of calls."""
+    named = model_names(table, name)
+    if named is not None and set(named) & set(models):
+        raise ValueError(
+            f"{name} must have a column per call, in the order of called; got the "
+            f"columns {format_names(named)}, which are models. Give an array whose "
+            "columns are those of called."
+        )
 
 
 def _check_of_calls(

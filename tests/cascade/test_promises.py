@@ -162,6 +162,17 @@ def test_several_checks_of_no_call_are_none():
     decider = fit(price=0.02, checks=both)
     first = decider.next(Z[:2]).tolist()
     assert decider.next(Z[:2], [[], []], [[], []]).tolist() == first
+    blank = decider.next(Z[:1], [["model_0"]], [[np.nan]])
+    assert blank == decider.next(Z[:1], [["model_0"]], [[[np.nan, np.nan]]])
+
+
+def test_checks_of_calls_are_not_taken_by_the_names_of_models():
+    decider = fit(price=0.02, checks=Y)
+    said = pd.DataFrame([[0.0, 1.0]], columns=["model_1", "model_0"])
+    with pytest.raises(ValueError, match="a column per call, in the order of called"):
+        decider.next(Z[:1], [["model_0", "model_1"]], said)
+    by_call = said.set_axis(["first", "second"], axis=1)
+    decider.next(Z[:1], [["model_0", "model_1"]], by_call)
 
 
 def test_a_first_call_is_explained_in_the_unit_of_quality():
