@@ -15,7 +15,12 @@ from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
 from skroute.evaluation.scores import describe_splits, find_standard_error, write_json
-from skroute.evaluation.splits import OutcomeTable, Split, read_seeds
+from skroute.evaluation.splits import (
+    OutcomeTable,
+    Split,
+    are_embeddings,
+    read_seeds,
+)
 from skroute.metrics import (
     RoutingCurve,
     best_single,
@@ -173,7 +178,9 @@ def compare_routers(
     Parameters
     ----------
     X : array-like of shape (n_queries, n_features)
-        Embeddings, or anything with one row per query that `encoder` reads.
+        Embeddings, or anything with one row per query that `encoder` reads; prompts,
+        and embeddings beside them, where all routers are a
+        :class:`~skroute.text.TextRouter`.
     y : array-like of shape (n_queries, n_models)
         Qualities, ``NaN`` where a model was not run. Rows with an unknown quality or
         cost are used in training and left out of testing.
@@ -232,10 +239,11 @@ def compare_routers(
     1.0
     """
     check_rows(X=X, y=y, groups=groups)
-    table = OutcomeTable.check(X, y, costs, models, groups, encoded=encoder is None)
     seeds = read_seeds(seeds)
     if routers is None:
         routers = default_routers(random_state=seeds[0])
+    encoded = are_embeddings(encoder, routers.values())
+    table = OutcomeTable.check(X, y, costs, models, groups, encoded)
     if ORACLE in routers:
         raise ValueError(f"routers must not be called {ORACLE!r}: that row is taken.")
     measured: dict[str, list[_Measured]] = {name: [] for name in (*routers, ORACLE)}

@@ -16,7 +16,12 @@ from skroute._table.numbers import check_integer
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
 from skroute.evaluation.scores import find_standard_error
-from skroute.evaluation.splits import OutcomeTable, Split, read_seeds
+from skroute.evaluation.splits import (
+    OutcomeTable,
+    Split,
+    are_embeddings,
+    read_seeds,
+)
 from skroute.metrics import routing_curve
 
 # Prices at which models are worth something, equally spaced in what is spent there.
@@ -118,7 +123,7 @@ def smaller_pool(
     Parameters
     ----------
     X : array-like of shape (n_queries, n_features)
-        Embeddings, or what `encoder` takes.
+        Embeddings, or what `encoder` or a :class:`~skroute.text.TextRouter` reads.
     y : array-like of shape (n_queries, n_models)
         Observed qualities; ``NaN`` where unknown.
     costs : array-like of shape (n_models,) or (n_queries, n_models)
@@ -157,7 +162,8 @@ def smaller_pool(
     ((2, 4), 1.0)
     """
     check_rows(X=X, y=y, groups=groups)
-    table = OutcomeTable.check(X, y, costs, models, groups, encoded=encoder is None)
+    encoded = are_embeddings(encoder, () if router is None else (router,))
+    table = OutcomeTable.check(X, y, costs, models, groups, encoded)
     n_models = table.quality.shape[1]
     if max_models is None:
         max_models = min(_MOST_MODELS, n_models)

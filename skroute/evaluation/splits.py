@@ -19,6 +19,8 @@ from skroute._table.folds import check_groups
 from skroute._table.names import make_default_names, model_names
 from skroute._table.outcomes import check_complete
 from skroute.base import BaseRouter
+from skroute.ranking import RankingRouter
+from skroute.text import TextRouter
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class OutcomeTable:
     ) -> OutcomeTable:
         """Check a table as :func:`skroute.evaluation.compare_routers` describes it.
 
-        Duplicates are found by embeddings, or by equality if X is yet to be `encoded`.
+        Duplicates are found by embeddings, or by equality if X is not `encoded`.
         """
         own = model_names(y)
         if own is not None:
@@ -94,9 +96,24 @@ class OutcomeTable:
             known["groups"] = self.groups[rows]
         if self.costs.ndim == 2:
             known["costs"] = self.costs[rows]
-        elif router.get_params().get("costs") is None:
-            router.set_params(costs=self.costs)
+        else:
+            _give_prices(router, self.costs)
         return router, known
+
+
+def are_embeddings(encoder: Any, routers: Iterable[BaseRouter]) -> bool:
+    """Whether X has to be embeddings: nobody reads anything else."""
+    return encoder is None and not any(isinstance(r, TextRouter) for r in routers)
+
+
+def _give_prices(router: Any, prices: np.ndarray) -> None:
+    """Set the prices of a router that has none; a TextRouter has them inside."""
+    if isinstance(router, TextRouter):
+        if router.router is None:
+            router.set_params(router=RankingRouter())
+        router = router.router
+    if router.get_params().get("costs") is None:
+        router.set_params(costs=prices)
 
 
 def _number_equal_rows(X: Any) -> np.ndarray:

@@ -21,8 +21,10 @@ from skroute.evaluation import (
     Comparison,
     compare_routers,
     default_routers,
+    smaller_pool,
 )
 from skroute.metrics import best_single, oracle_choice
+from skroute.text import TextRouter
 
 ROWS = ["RankingRouter", "kNN", "ridge", "best single", "cheapest", "random", "oracle"]
 
@@ -296,3 +298,34 @@ def test_oracle_row_is_oracle_choice(data):
     everywhere = data.quality[np.arange(300), choice].mean()
     assert abs(curve.quality[-1] - everywhere) < 0.1
     assert result.results["oracle"].mean("quality") == pytest.approx(curve.quality[-1])
+
+
+@pytest.mark.parametrize("per_query", [True, False])
+def test_prompts_are_compared_by_routers_that_read_them(data, per_query):
+    prompts = [f"Case {i} of {task}" for i, task in enumerate(data.task)]
+    X = pd.DataFrame(data.data).add_prefix("e").assign(prompt=prompts)
+    costs = data.costs if per_query else data.costs.mean(axis=0)
+    ridge = PointwiseRouter(Ridge(), random_state=0)
+    routers = {
+        "words": TextRouter(ridge),
+        "embedding": TextRouter(ridge, prompt_features=False),
+    }
+    both = compare_routers(X, data.quality, costs, routers, seeds=1)
+    alone = compare_routers(data.data, data.quality, costs, {"a": ridge}, seeds=1)
+    expected = alone.results["a"].scores["normalized_auc"]
+    np.testing.assert_allclose(
+        both.results["embedding"].scores["normalized_auc"], expected
+    )
+    assert both.results["words"].scores["normalized_auc"] != expected
+    pool = smaller_pool(X, data.quality, costs, routers["words"], seeds=1)
+    assert set(pool.models) <= {f"model_{i}" for i in range(data.quality.shape[1])}
+    with pytest.raises(ValueError, match="could not convert"):
+        compare_routers(X, data.quality, costs, {"a": ridge}, seeds=1)
+
+
+def test_default_routers_of_a_text_router_are_given_the_prices(data):
+    prompts = [f"Case {i} of {task}" for i, task in enumerate(data.task)]
+    prices = data.costs.mean(axis=0)
+    routers = {"text": TextRouter(DummyRouter("cheapest"))}
+    result = compare_routers(prompts, data.quality, prices, routers, seeds=1)
+    assert result.results["text"].mean("cost") == pytest.approx(prices.min())
