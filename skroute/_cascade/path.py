@@ -34,8 +34,10 @@ _LEAST_RANGE = 0.1
 _MOST_SEEN, _FAR = 500, 3.0
 # Neighbours on the path whose spends are further apart than this are not alike.
 _JUMP = 1.5
-# Where a curve has points between those of a path.
+# Where a curve has points between those of a path, as shares of the spend; and, where
+# one call is made, which takes no time to replay, of the logarithm of the price.
 _BETWEEN = (0.25, 0.5, 0.75)
+_BETWEEN_ROUTED = tuple(np.arange(1, 8) / 8)
 # Qualities this far apart are equal.
 _ROUNDING = 1e-9
 # Standard errors by which something must be better than what is usual to replace it.
@@ -213,7 +215,12 @@ class CascadePath(SavesFields):
         for low in range(len(self.price) - 1):
             place = Place(float(self.price[low]), bool(self.escalates[low]))
             places.append((place, float(self.spend[low])))
-            if low == len(self.price) - 2 or self.spend[low + 1] <= self.spend[low]:
+            if low == len(self.price) - 2:
+                continue
+            if self._is_routed(low):
+                places += self._route_between(low)
+                continue
+            if self.spend[low + 1] <= self.spend[low]:
                 continue
             for share in _BETWEEN:
                 spend = (1 - share) * self.spend[low] + share * self.spend[low + 1]
@@ -221,6 +228,22 @@ class CascadePath(SavesFields):
                 if between.price != place.price:
                     places.append((between, float(spend)))
         return places
+
+    def _is_routed(self, low: int) -> bool:
+        """Whether one call is made at all prices between an entry and the next."""
+        finite = np.isfinite(self.price[low]) and self.price[low + 1] > 0
+        return bool(finite and not self.escalates[low : low + 2].any())
+
+    def _route_between(self, low: int) -> list[tuple[Place, float]]:
+        """List prices between two entries at which one call is made."""
+        price, spend = (values[low : low + 2] for values in (self.price, self.spend))
+        return [
+            (
+                Place(float(price[0] * (price[1] / price[0]) ** share), False),
+                float((1 - share) * spend[0] + share * spend[1]),
+            )
+            for share in _BETWEEN_ROUTED
+        ]
 
     def place_for_budget(self, budget: float) -> Place:
         """Find the place of the highest mean quality within a mean budget."""
