@@ -215,7 +215,8 @@ def find_pairs(
 def own_logits(check: Check | None, evidence: Evidence) -> np.ndarray:
     """Log-odds of each answer by its own check, (n, M)."""
     logits = evidence.prior if check is None else check.logits(evidence)
-    return np.where(evidence.is_empty, NONE, logits)
+    # Where the check of an empty answer is known, it says more than the emptiness.
+    return np.where(evidence.is_empty & ~evidence.is_checked, NONE, logits)
 
 
 def accuracy_log_odds(quality: np.ndarray) -> np.ndarray:

@@ -245,18 +245,20 @@ def _choose_policies(
     usual = _rate_policies(best, known, terms, prices)
     for policies in others:
         utility = _rate_policies(policies, known, terms, prices)
-        if is_better(utility - usual):
+        if is_better((utility - usual).mean(axis=0)):
             best, usual = policies, utility
     routing = _rate_policies(best, known, replace(terms, escalates=False), prices)
-    return best, is_better(usual - routing)
+    # The path checks nothing at prices at which routing is better.
+    gains = [np.zeros_like(g) if is_better(-g) else g for g in usual - routing]
+    return best, is_better(np.mean(gains, axis=0))
 
 
 def _rate_policies(
     policies: list[CascadePolicy], known: Outcomes, terms: Terms, prices: np.ndarray
 ) -> np.ndarray:
-    """Mean of quality less price times spend of queries (n,) over some prices."""
-    total = np.zeros(len(known.quality))
+    """Quality less price times spend of queries, (n_prices, n)."""
+    utility = []
     for price in prices:
         replay = replay_held_out(policies, known, replace(terms, price=price))
-        total += replay.quality - price * replay.spend
-    return total / len(prices)
+        utility.append(replay.quality - price * replay.spend)
+    return np.array(utility)

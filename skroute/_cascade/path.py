@@ -38,6 +38,9 @@ _JUMP = 1.5
 # one call is made, which takes no time to replay, of the logarithm of the price.
 _BETWEEN = (0.25, 0.5, 0.75)
 _BETWEEN_ROUTED = tuple(np.arange(1, 8) / 8)
+# Spends below this part of the largest are alike, and prices whose logarithms are this
+# close.
+_LEAST_SPEND, _SAME_PRICE = 3e-3, 0.02
 # Qualities this far apart are equal.
 _ROUNDING = 1e-9
 # Standard errors by which something must be better than what is usual to replace it.
@@ -128,13 +131,18 @@ class Point(NamedTuple):
 def _find_widest(points: list[Point]) -> int:
     """Find the price between which and the next the spend rises most, relatively."""
     spend = np.array([point.spend for point in points])
+    # Next to nothing, where the cheapest model is free, no rise is large.
+    spend = np.maximum(spend, _LEAST_SPEND * spend.max())
     rise = np.diff(np.log(np.maximum(spend, 1e-300)))
     # Between infinity and the highest price, and before 0, there is no mean of prices.
     rise[[0, -1]] = -np.inf
+    price = np.array([point.price for point in points[1:-1]])
+    fall = -np.diff(np.log(price))
+    # A jump, in the midst of which there is nothing.
+    rise[1:-1][fall < _SAME_PRICE] = -np.inf
     if rise.max() > 0:
         return int(rise.argmax())
-    price = np.array([point.price for point in points[1:-1]])
-    return 1 + int(np.diff(np.log(price)).argmin()) if len(price) > 1 else 0
+    return 1 + int(fall.argmax()) if len(price) > 1 else 0
 
 
 @dataclass(frozen=True)

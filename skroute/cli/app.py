@@ -190,7 +190,7 @@ def evaluate(
             checked = _compare_cascade(
                 queries, data, seeds, seed, check_cost=check_cost, **options
             )
-            console.print_cascade(checked)
+            console.print_cascade(checked, check_cost)
     if json_file is not None:
         result = comparison.to_dict()
         result["with_checks"] = None if checked is None else checked.to_dict()

@@ -144,7 +144,7 @@ def print_budgets(comparison: Comparison) -> None:
     output.print(table)
 
 
-def print_cascade(comparison: CascadeComparison) -> None:
+def print_cascade(comparison: CascadeComparison, check_cost: float) -> None:
     """Print what checking adds to routing, and whether it pays."""
     from skroute.evaluation.cascades import CHECKED, TARGET
 
@@ -161,6 +161,7 @@ def print_cascade(comparison: CascadeComparison) -> None:
             _format(scores["calls"].mean(), ".2f"),
             str(most),
         )
+    priced = "is taken to be free" if check_cost == 0 else f"costs {check_cost:g}"
     n_splits = len(comparison.gain)
     splits = "1 split" if n_splits == 1 else f"{n_splits} splits, ± standard error"
     print_heading(f"What checking answers adds to RankingRouter ({splits})")
@@ -168,7 +169,7 @@ def print_cascade(comparison: CascadeComparison) -> None:
     output.print()
     output.print(
         f"Set on the training queries to reach {TARGET} of the best single model's "
-        "quality at the least cost; a check is taken to be free. Calls: mean number of "
+        f"quality at the least cost; a check {priced}. Calls: mean number of "
         f"calls per query, at most {comparison.max_calls}; 95%: number of calls that "
         "95% of the queries stay within.",
         style="dim",

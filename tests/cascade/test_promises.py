@@ -191,3 +191,51 @@ def test_chances_by_name_are_saved(tmp_path):
     loaded = skroute.load(tmp_path / "decider.skroute")
     seen = Z[:2], [["small"], ["small"]], [[1.0], [0.0]]
     assert loaded.next(*seen).tolist() == decider.next(*seen).tolist()
+
+
+@pytest.mark.parametrize("check_cost", [0.01, 0.1, 0.3])
+@pytest.mark.parametrize("cheapest", [0.0, 0.1])
+def test_a_check_that_costs_little_is_used(check_cost, cheapest):
+    costs = np.tile([cheapest, 10.0], (N, 1))
+    made = np.hstack([Z[:, :2], costs])
+    passed = RNG.random(Y.shape) < np.where(Y == 1, 0.98, 0.02)
+    decider = fit(
+        *(made, Y, costs),
+        min_quality="100%",
+        check_cost=check_cost,
+        checks=passed * 1.0,
+    )
+    replayed = decider.replay(made, Y, costs, passed * 1.0)
+    # By hand: the cheap model, and the strong one where its check fails.
+    failed = ~passed[:, 0]
+    by_hand = cheapest + check_cost + (failed * (10.0 + check_cost)).mean()
+    assert decider.escalates_
+    assert replayed.mean_spend == pytest.approx(by_hand, rel=0.02)
+    assert replayed.mean_quality >= Y[:, 1].mean()
+
+
+@pytest.mark.parametrize("blank", [0.02, 0.2])
+def test_the_check_of_an_empty_answer_counts(blank):
+    passed = (RNG.random(Y.shape) < np.where(Y == 1, 0.95, 0.1)) * 1.0
+    answers = np.where(Y == 1, "A", RNG.choice(["B", "C"], Y.shape)).astype(object)
+    answers[RNG.random(Y.shape) < blank] = None
+    decider = CascadeDecider(price=0.03, random_state=0)
+    decider.fit(Z, Y, costs=COSTS, checks=passed, answers=answers)
+    called = [["model_0"], ["model_0"]]
+    found = decider.next(Z[:2], called, [[0.0], [1.0]], [[None], [None]])
+    assert found.tolist() == ["model_1", None]
+
+
+@pytest.mark.parametrize("cheapest", [0.0, 1e-9])
+def test_budgets_are_spent_beside_a_free_model(cheapest):
+    rng = np.random.default_rng(0)
+    q = np.column_stack([rng.beta(2, 2, N), rng.beta(3, 2, N), rng.beta(6, 2, N)])
+    y = (rng.random(q.shape) < q) * 1.0
+    passed = (rng.random(y.shape) < np.where(y == 1, 0.9, 0.2)) * 1.0
+    costs = np.tile([cheapest, 0.002, 0.01], (N, 1))
+    made = np.hstack([q.clip(0.03, 0.97), costs])
+    decider = fit(made, y, costs, budget=0.002, checks=passed)
+    spend = decider.path_.spend[:-1]
+    middle = np.sort(spend[(spend > 1e-4) & (spend < 0.004)])
+    assert (np.diff(middle) < 0.001).all()
+    assert decider.replay(made, y, costs, passed).mean_spend > 0.0015
