@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib.util import find_spec
 
 __all__ = ["main"]
@@ -19,7 +20,10 @@ def main() -> None:
         )
         sys.exit(1)
     from skroute.cli import app
+    from skroute.exceptions import NoCostWarning
 
+    # Commands fit many routers on one table.
+    warnings.filterwarnings("once", category=NoCostWarning)
     app(prog_name="skroute")
 
 

@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from skroute._table.names import check_printable
 
 # A log that cuts a text inside an emoji leaves half a surrogate pair, which no file can
 # encode. Control characters act on a terminal.
 _UNWRITABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+#: What files write where there is nothing.
+MISSING_WORDS = ("NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL")
 _REPLACEMENT = "\ufffd"
 # Names longer than this are answers or prompts.
 _LONGEST_NAME = 500
@@ -101,3 +105,12 @@ def is_missing(label: Any) -> bool:
         return label is None or bool(label != label)
     except TypeError:  # pandas' NA is neither equal nor unequal
         return True
+
+
+def count_missing_words(answers: np.ndarray) -> int:
+    """Count texts that say that there is none, as files write it, in any case."""
+    words = {word.lower() for word in MISSING_WORDS}
+    return sum(
+        isinstance(answer, str) and answer.strip().lower() in words
+        for answer in answers.ravel().tolist()
+    )

@@ -376,14 +376,15 @@ def _print_content(data: Bunch, name: str, test_size: float) -> int:
 
 
 def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
+    import pandas as pd
+
     from skroute.evaluation import compare_routers
 
     with console.show_progress("Comparing routers") as progress:
         return compare_routers(
             X,
-            data.quality,
+            pd.DataFrame(data.quality, columns=data.models),  # warnings name models
             data.costs,
-            models=data.models,
             seeds=range(seed, seed + seeds),
             progress=progress,
             **options,
@@ -392,12 +393,15 @@ def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
 
 def _compare_cascade(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
     """Compare routing with and without checks."""
+    import pandas as pd
+
     from skroute._compute.threads import single_threaded
     from skroute.evaluation.cascades import compare_cascade
 
+    y = pd.DataFrame(data.quality, columns=data.models)
     with console.show_progress("Checking answers") as progress, single_threaded():
         return compare_cascade(
-            *(X, data.quality, data.costs, data.checks, data.answers),
+            *(X, y, data.costs, data.checks, data.answers),
             seeds=range(seed, seed + seeds),
             progress=progress,
             **options,

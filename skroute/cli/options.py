@@ -55,6 +55,7 @@ class Table:
         """Read the table, and say how many prompts repeat."""
         from skroute._table.costs import count_zeros
         from skroute._table.duplicates import count_duplicate_prompts
+        from skroute._table.texts import count_missing_words
         from skroute.cli.files import read_data
 
         data = read_data(self.path, **self.options)
@@ -66,11 +67,19 @@ class Table:
             said.append(f"{n_again:,} of {n_queries:,} queries repeat a prompt")
         if said:
             console.note(f"{'; '.join(said)}.")
-        n_zero = 0 if data.costs.ndim == 1 else count_zeros(data.costs)
+        per_query = data.costs.ndim > 1
+        n_zero = count_zeros(data.costs) if per_query else 0
         if n_zero:
             console.note(
-                f"{n_zero:,} calls cost 0: is that known, or was it not recorded? "
-                "Leave a cost empty where it is not known."
+                f"{n_zero:,} calls of models whose other calls cost money cost 0: is "
+                "that known, or was it not recorded? Leave a cost empty where it is "
+                "not known."
+            )
+        n_blank = 0 if data.answers is None else count_missing_words(data.answers)
+        if n_blank:
+            console.note(
+                f"{n_blank:,} answers are a word such as N/A, and count as answers, "
+                "which agree with each other. Leave a cell empty where there was none."
             )
         return data
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from skroute._optional import require
+from skroute._table.texts import MISSING_WORDS
 from skroute.datasets._columns import (
     MAX_BYTES,
     Columns,
@@ -31,7 +32,7 @@ from skroute.datasets._schemas import (
 from skroute.exceptions import UnsafePickleError
 
 # Missing values in columns of numbers only: a prompt may read "NA".
-_MISSING = ["", "NA", "N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"]
+_MISSING = ["", *MISSING_WORDS]
 _SEPARATORS = (",", ";", "\t")
 # Where semicolons separate fields, a comma is often the decimal sign.
 _DECIMAL_COMMA = re.compile(rb'(?:^|;)"?-?\d+,\d+"?(?=;|\r?$)', re.MULTILINE)

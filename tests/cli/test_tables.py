@@ -127,7 +127,18 @@ def test_costs_of_zero_are_noted_where_others_are_not(tmp_path, read):
     for cost, noted in (("0.5", True), ("0", False)):
         file.write_text(f"prompt,m,m|total_cost\nx,1,0\ny,0,{cost}\n")
         _, output = read(file)
-        assert ("1 calls cost 0: is that known" in output) is noted
+        noticed = "1 calls of models whose other calls cost money cost 0" in output
+        assert noticed is noted
+
+
+def test_words_for_no_answer_are_noted(tmp_path, read):
+    file = tmp_path / "t.csv"
+    for answer, noted in (("n/a", True), ("", False), ("4", False)):
+        head = "prompt,m,m|answer,m|total_cost"
+        file.write_text(f"{head}\nx,1,{answer},0.5\ny,0,A,0.5\n")
+        _, output = read(file)
+        noticed = "1 answers are a word such as N/A" in " ".join(output.split())
+        assert noticed is noted
 
 
 @pytest.mark.slow
