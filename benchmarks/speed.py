@@ -1,14 +1,16 @@
 """Measure how fast the router answers and learns, and what memory and disk it takes.
 
 A made table of 36,000 queries and 11 models, the router beside nearest neighbours,
-ridge, an MLP and EquiRouter, each in a process of its own. Writes a report in Markdown
-and the numbers as JSON::
+ridge, an MLP and EquiRouter, each in a process of its own; then the router alone on
+wider embeddings, more models, and prompts. Writes a report in Markdown and the numbers
+as JSON::
 
     python benchmarks/speed.py
+    python benchmarks/speed.py --shapes
     python benchmarks/speed.py --million
 
-The second fits a million queries, which takes long, and keeps the other numbers; the
-first keeps that one.
+The second measures the widths and pools alone. The third fits a million queries, which
+takes long. Both keep the other numbers, and the first keeps that of the million.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky import get_reusable_executor
 from machine import described, fresh, one_core, peak_memory
@@ -38,9 +41,12 @@ from sklearn.model_selection import GridSearchCV
 from speed_report import report
 
 from skroute import RankingRouter
+from skroute import load as load_router
+from skroute import save as save_router
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._table.tables import check_queries, check_routing_table
 from skroute.base import BaseRouter
+from skroute.text import TextRouter
 
 OURS = "RankingRouter"
 BESIDE = ("kNN", "ridge", "MLP", "EquiRouter")
@@ -50,6 +56,12 @@ PARTS = {"EquiRouter": 8}
 WHOLE = {"n_queries": 36_000, "n_models": 11, "n_features": 384}
 QUICK = {"n_queries": 4_000, "n_models": 5, "n_features": 64}
 MILLION = {"n_queries": 1_000_000, "n_models": 20, "n_features": 256}
+# Widths of embeddings, and numbers of models: of small, middling and large encoders of
+# today, and of the largest pools.
+SHAPES = ((384, 11), (1536, 11), (3072, 11), (384, 70))
+QUICK_SHAPES = ((64, 5), (1536, 5), (64, 30))
+# Different words in made prompts.
+_N_WORDS = 50_000
 _CHUNK = 8192
 
 
@@ -233,6 +245,81 @@ def fit(
     }
 
 
+def shapes(folder: Path, quick: bool) -> list[dict[str, Any]]:
+    """Measure the router on each width of embeddings and number of models."""
+    records = []
+    n_queries = (QUICK if quick else WHOLE)["n_queries"]
+    for n_features, n_models in QUICK_SHAPES if quick else SHAPES:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            part = make(Path(name), n_queries, n_models, n_features)
+            record = fresh(shape, part, 500 if quick else 5000, threads=1)
+            rate = fresh(batch_rate, part, 2, threads=2)
+            size = {"n_queries": n_queries, "n_features": n_features}
+            records.append(size | {"n_models": n_models} | record | rate)
+        print(records[-1], flush=True)
+    return records
+
+
+def shape(folder: Path, calls: int) -> dict[str, Any]:
+    """Fit and save the router on one core; time single queries of the file's router."""
+    one_core()
+    X, y, costs = (np.load(folder / f"{name}.npy") for name in ("X", "y", "costs"))
+    started = perf_counter()
+    router = RankingRouter(random_state=0).fit(X, y, costs=costs)
+    seconds = perf_counter() - started
+    file = folder / "shape.skroute"
+    save_router(router, file)
+    router = load_router(file)
+    budget = float(np.median(router.price_path_.cost))
+    single = np.array(
+        _latencies(router, np.random.default_rng(1).permutation(X), budget, calls)
+    )
+    return {
+        "fit_seconds": seconds,
+        "file_mib": file.stat().st_size / 2**20,
+        "median_us": float(np.median(single) * 1e6),
+        "p99_us": float(np.quantile(single, 0.99) * 1e6),
+    }
+
+
+def batch_rate(folder: Path, n_jobs: int) -> dict[str, float]:
+    """Queries per second of the saved router, all queries in one call."""
+    router = load_router(folder / "shape.skroute").set_params(n_jobs=n_jobs)
+    X = np.load(folder / "X.npy")
+    budget = float(np.median(router.price_path_.cost))
+    seconds = [_timed(lambda: router.route(X, budget=budget)) for _ in range(5)]
+    return {"per_second": len(X) / float(np.median(seconds))}
+
+
+def prompts(folder: Path, quick: bool) -> list[dict[str, Any]]:
+    """Size of the files of routers that read prompts, with embeddings beside them.
+
+    It does not depend on the number of queries, of which there are fewer here.
+    """
+    records = []
+    n_queries = (QUICK if quick else WHOLE)["n_queries"] // 4
+    for n_features, n_models in QUICK_SHAPES if quick else SHAPES:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            part = make(Path(name), n_queries, n_models, n_features)
+            size = {"n_features": n_features, "n_models": n_models}
+            records.append(size | fresh(text_router, part, threads=1))
+        print(records[-1], flush=True)
+    return records
+
+
+def text_router(folder: Path) -> dict[str, float]:
+    """Fit and save a router of made prompts, of which some words are rare."""
+    X, y, costs = (np.load(folder / f"{name}.npy") for name in ("X", "y", "costs"))
+    rng = np.random.default_rng(0)
+    ranks = np.minimum(rng.zipf(1.3, size=(len(X), 60)), _N_WORDS)
+    table = pd.DataFrame(X).rename(columns=str)
+    table.insert(0, "prompt", [" ".join(f"word{i}" for i in row) for row in ranks])
+    router = TextRouter(RankingRouter(random_state=0)).fit(table, y, costs=costs)
+    file = folder / "text.skroute"
+    save_router(router, file)
+    return {"file_mib": file.stat().st_size / 2**20}
+
+
 def growth(folder: Path, size: dict[str, int]) -> dict[str, Any]:
     """Fits of parts of the table; exponents of their time in queries and in models."""
     n_queries, n_models = size["n_queries"], size["n_models"]
@@ -323,7 +410,7 @@ def searches(folder: Path, n_queries: int) -> list[dict[str, Any]]:
 
 
 def measured(folder: Path, quick: bool) -> dict[str, Any]:
-    """Everything but the million."""
+    """Measure everything but the million."""
     size, n_cores = QUICK if quick else WHOLE, cpu_count()
     n_queries, n_models = size["n_queries"], size["n_models"]
     make(folder, **size)
@@ -351,6 +438,8 @@ def measured(folder: Path, quick: bool) -> dict[str, Any]:
             fresh(fit, folder, n_queries, n_models, n_jobs, threads=n_jobs)
             for n_jobs in (1, 2)
         ],
+        "shapes": lambda: shapes(folder, quick),
+        "prompts": lambda: prompts(folder, quick),
         "growth": lambda: growth(folder, size),
         "imports": lambda: imports(3 if quick else 11),
         "threads": lambda: fresh(threads, folder, n_queries, threads=1),
@@ -369,6 +458,9 @@ def main() -> None:
         "--million", action="store_true", help="a million queries alone"
     )
     parser.add_argument(
+        "--shapes", action="store_true", help="wide embeddings and large pools alone"
+    )
+    parser.add_argument(
         "--rows", type=int, help="with --million, so many queries instead"
     )
     parser.add_argument("--out", type=Path, default=RESULTS / "speed")
@@ -385,6 +477,9 @@ def main() -> None:
                 fit, folder, size["n_queries"], size["n_models"], 2, True, threads=2
             )
             records["million"] = fitted | size | {"machine": described()}
+        elif arguments.shapes:
+            records["shapes"] = shapes(folder, arguments.quick)
+            records["prompts"] = prompts(folder, arguments.quick)
         else:
             kept = {"million": records["million"]} if "million" in records else {}
             records = measured(folder, arguments.quick) | kept

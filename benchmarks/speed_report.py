@@ -8,6 +8,15 @@ from typing import Any
 __all__ = ["report"]
 
 _OURS = "RankingRouter"
+# What is asked of an embedding of this width and a pool of this size: microseconds of a
+# query, queries per second on two cores, seconds of a fit; ``None``: nothing.
+_LIMITS = {
+    (384, 11): (300, 50_000, 15),
+    (1536, 11): (400, 25_000, 15),
+    (3072, 11): (500, None, 15),
+    (384, 70): (500, None, None),
+}
+_MOST_MIB = 10
 
 
 def report(records: dict[str, Any]) -> Iterator[str]:
@@ -43,6 +52,7 @@ def _measured(records: dict[str, Any]) -> Iterator[str]:
     yield from ("| what | asked | measured |", "|---|---|---|")
     for what, asked, found in _asked(records):
         yield f"| {what} | {asked} | {found} |"
+    yield from _shapes(records)
     yield from ("", "## Beside others", "")
     yield (
         "One core, each in a process of its own. `route` under a mean budget: one "
@@ -94,6 +104,40 @@ def _measured(records: dict[str, Any]) -> Iterator[str]:
                 f"| {point['pickle_mib']:.2f} MiB |"
             )
     yield from _cores(records)
+
+
+def _shapes(records: dict[str, Any]) -> Iterator[str]:
+    """Wide embeddings, many models and prompts, each beside its limit."""
+    yield from ("", "## Wide embeddings and many models", "")
+    yield (
+        f"{records['shapes'][0]['n_queries']:,} queries; one query and the fit on one "
+        "core, batches on two, single precision. In brackets what is asked. The last "
+        "column is the file of a `TextRouter` that reads prompts beside these "
+        "embeddings."
+    )
+    yield ""
+    yield (
+        "| features | models | one query, median | 99th percentile | queries/s on 2 "
+        "cores | fit | file | file with prompts |"
+    )
+    yield "|---" * 8 + "|"
+    for record, beside in zip(records["shapes"], records["prompts"], strict=True):
+        shape = record["n_features"], record["n_models"]
+        query, rate, fit = _LIMITS.get(shape, (None, None, None))
+        file = f" ({_MOST_MIB})"
+        yield (
+            f"| {shape[0]:,} | {shape[1]} "
+            f"| {record['median_us']:.0f} us{_asked_for(query)} "
+            f"| {record['p99_us']:.0f} us "
+            f"| {record['per_second']:,.0f}{_asked_for(rate)} "
+            f"| {record['fit_seconds']:.1f} s{_asked_for(fit)} "
+            f"| {record['file_mib']:.1f} MiB{file} "
+            f"| {beside['file_mib']:.1f} MiB{file} |"
+        )
+
+
+def _asked_for(limit: int | None) -> str:
+    return "" if limit is None else f" ({limit:,})"
 
 
 def _times(record: dict[str, Any]) -> list[float]:

@@ -16,8 +16,11 @@ from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule
 from skroute._table.averages import count_rows_per_mass, doubly_robust, sum_known
 
-# Training queries that are kept, for rules that leave some models out.
+# Training queries that are kept, for rules that leave some models out. With many models
+# they would be most of a router's file, so there are fewer of them.
 _N_KEPT = 4096
+_LEAST_KEPT = 512
+_MOST_PAIRS = 2**16
 # Queries whose steps make the levels of a path, where the table is on a cluster.
 _N_WALKED = 16384
 
@@ -31,9 +34,9 @@ class TrainingTradeOff(SavesFields):
     #: Model of the highest mean quality, ties to the cheaper, and that quality.
     best_single: int
     best_single_quality: float
-    #: For at most 4,096 queries at even distances: estimated quality and cost, doubly
-    #: robust quality, and true cost. Where a cap or a tolerance leaves models out, the
-    #: path is computed again on these.
+    #: For at most 4,096 queries at even distances, fewer with more than 16 models:
+    #: estimated quality and cost, doubly robust quality, and true cost. Where a cap or
+    #: a tolerance leaves models out, the path is computed again on these.
     kept: tuple[np.ndarray, ...]
 
     @classmethod
@@ -93,7 +96,8 @@ class TrainingTradeOff(SavesFields):
         if (judged := estimates_for_quality) is not None:
             judgement = path.sum_over(judged, correct(judged), true_cost, executor)
             path = replace(path, quality=judgement.quality)
-        return cls(path, *path.best_single(), sample_known(_N_KEPT))
+        n_kept = max(_LEAST_KEPT, min(_N_KEPT, _MOST_PAIRS // len(sums[0])))
+        return cls(path, *path.best_single(), sample_known(n_kept))
 
     def settle(
         self,

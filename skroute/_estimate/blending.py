@@ -20,6 +20,9 @@ __all__ = ["blend_rank_scores", "find_rank_utility", "log_odds"]
 
 # Keeps the log-odds of an estimate at or beyond the ends of the scale finite.
 _MARGIN = 0.02
+# Scores so far behind the best are as good as lost to all; exponentials of lower ones
+# would vanish.
+_FAR_BEHIND = -300.0
 # Pairs of models that are compared at once.
 _MAX_PAIRS = 500_000
 
@@ -37,20 +40,20 @@ def find_rank_utility(scores: np.ndarray, p: np.ndarray) -> np.ndarray:
     (n_queries, n_models); in the scale of `p`, and sums to 0 over the models.
     """
     n_queries, n_models = p.shape
-    p = _keep_uncertain(p)
+    # The hyperbolic tangent of half a difference is (a - b) / (a + b) of exponentials:
+    # one of each score, and not one of each pair.
+    ahead = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
+    odds = np.exp(np.maximum(ahead, _FAR_BEHIND))
+    # The probability to differ is (1 - sign_i * sign_j) / 2.
+    sign = 2.0 * _keep_uncertain(p) - 1.0
     if n_queries * n_models**2 <= _MAX_PAIRS:
-        return _average_advantage(
-            scores[:, :, None], scores[:, None], p[:, :, None], p[:, None]
-        )
+        return _average_advantage(odds, odds, sign, sign)
     utility = np.empty_like(p)
     for part in chunks(n_queries, max(1, _MAX_PAIRS // n_models**2)):
         # With very many models, even the pairs of one query are too many at once.
         for some in chunks(n_models, max(1, _MAX_PAIRS // n_models)):
             utility[part, some] = _average_advantage(
-                scores[part, some, None],
-                scores[part, None, :],
-                p[part, some, None],
-                p[part, None, :],
+                odds[part, some], odds[part], sign[part, some], sign[part]
             )
     return utility
 
@@ -62,16 +65,19 @@ def blend_rank_scores(p: np.ndarray, scores: np.ndarray, weight: float) -> np.nd
 
 
 def _average_advantage(
-    my_score: np.ndarray, score: np.ndarray, mine: np.ndarray, other: np.ndarray
+    my_odds: np.ndarray, odds: np.ndarray, my_sign: np.ndarray, sign: np.ndarray
 ) -> np.ndarray:
-    """Average the advantage of some models over the others."""
-    lead = np.tanh((my_score - score) / 2.0)
-    # The probability to differ is (1 - (2 p_i - 1) (2 p_j - 1)) / 2.
-    mine, other = 2.0 * mine - 1.0, 2.0 * other - 1.0
-    leads = np.add.reduce(lead, axis=2)
-    lead *= other
-    weighed = np.add.reduce(lead, axis=2)
-    return (leads - mine[:, :, 0] * weighed) / (2.0 * score.shape[2])
+    """Average the advantage of some models over all, (n_queries, n_some)."""
+    mine, other = my_odds[:, :, None], odds[:, None]
+    lead = mine - other
+    lead /= mine + other
+    # One product sums the leads, as they are and by the signs.
+    weights = np.ones((*sign.shape, 2))
+    weights[..., 1] = sign
+    sums = lead @ weights
+    advantage: np.ndarray = sums[..., 0] - my_sign * sums[..., 1]
+    advantage /= 2.0 * sign.shape[1]
+    return advantage
 
 
 def _keep_uncertain(p: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+from sklearn.utils.extmath import randomized_svd
 
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
@@ -37,8 +37,11 @@ __all__ = ["QueryViews", "fit_views"]
 _SOFTNESS = 0.1
 # Queries on which directions and centres are found, at most.
 _N_SAMPLED = 8192
-# Wider embeddings are projected on this number of leading directions.
-_MAX_WIDTH = 512
+# Embeddings up to this width are taken as they are; wider ones are projected on fewer
+# leading directions. A query is projected at the speed at which memory is read, and
+# what lies beyond these directions has told no model from another.
+_MAX_WIDTH = 640
+_N_DIRECTIONS = 256
 _EPSILON = float(np.finfo(np.float64).eps)
 
 Pulls = tuple[np.ndarray, ...]
@@ -50,10 +53,11 @@ class QueryViews(SavesFields):
 
     centre: np.ndarray  # mean of the training queries
     scale: float  # their root mean squared distance from it; infinite if that is 0
-    # Leading directions of wide embeddings, (n_features, width).
+    # Leading directions of wide embeddings, (n_features, width). Queries are projected
+    # on them in their precision, which is single.
     basis: np.ndarray | None
     # Landmarks, then the centres of each profile, (n_centres, width): one product gives
-    # the distances to all. Its type is the precision of all that is computed.
+    # the distances to all. Its type is the precision of all that is computed then.
     centres: np.ndarray
     sizes: tuple[int, ...]  # number of landmarks, and of centres of each profile
     gammas: tuple[float, ...]  # widths of the kernels on the landmarks
@@ -92,9 +96,12 @@ class QueryViews(SavesFields):
     def scale_queries(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
         # In double precision, so that nothing is lost far from the origin.
-        scaled = (X - self.centre) / self.scale
-        scaled = scaled.astype(self.centres.dtype, copy=False)
-        return scaled if self.basis is None else multiply(scaled, self._directions)
+        scaled = X - self.centre
+        scaled /= self.scale
+        if self.basis is not None:
+            scaled = scaled.astype(self.basis.dtype, copy=False)
+            scaled = multiply(scaled, self._directions)
+        return scaled.astype(self.centres.dtype, copy=False)
 
     def transform(
         self, scaled: np.ndarray, pulls: Pulls | None = None
@@ -127,7 +134,7 @@ class QueryViews(SavesFields):
 
     def cast_to(self, dtype: Any) -> QueryViews:
         """Return views that are computed in another floating-point type."""
-        basis = None if self.basis is None else self.basis.astype(dtype)
+        basis = None if self.basis is None else self.basis.astype(dtype, copy=False)
         return replace(self, basis=basis, centres=self.centres.astype(dtype))
 
     def _compute_maps(
@@ -249,13 +256,13 @@ def _fit_scaling(
     basis: np.ndarray | None = None
     sample = (sample - centre) / scale
     if sample.shape[1] > _MAX_WIDTH:
-        # The time to solve a regression grows with the cube of the width.
-        pca = PCA(
-            min(_MAX_WIDTH, len(sample)),
-            svd_solver="randomized",
+        # Principal components, as they are kept: of single precision.
+        _, _, directions = randomized_svd(
+            sample.astype(np.float32),
+            min(_N_DIRECTIONS, len(sample)),
             random_state=rng.randint(2**31 - 1),
         )
-        basis = pca.fit(sample).components_.T
+        basis = directions.T
         sample = sample @ basis
     return centre, float(scale), basis, sample, sampled
 

@@ -329,7 +329,15 @@ def _drop_weightless(Y: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _find_alike(Y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Which outputs are known on the same rows at the same weights, (M, M)."""
-    _, group = np.unique(weigh_outcomes(Y, weight), axis=1, return_inverse=True)
+    mass = weigh_outcomes(Y, weight)
+    if weight is None:
+        # As many rows are known of both as of each: this is sooner counted than sorted.
+        both = mass.T @ mass
+        alike: np.ndarray = (both == both.diagonal()) & (
+            both == both.diagonal()[:, None]
+        )
+        return alike
+    _, group = np.unique(mass, axis=1, return_inverse=True)
     return group.reshape(-1, 1) == group.reshape(1, -1)
 
 
