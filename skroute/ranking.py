@@ -628,7 +628,7 @@ class RankingRouter(CrossFittedRouter):
         seed = int(rng.randint(2**31 - 1))
 
         self._log("estimating qualities", n_queries)
-        quality_model, held_out = QualityModel.fit(
+        quality_model, held_out, seen = QualityModel.fit(
             table.X,
             quality,
             fold,
@@ -668,11 +668,11 @@ class RankingRouter(CrossFittedRouter):
         cost_model, held_out_cost = CostModel.from_prices(prices), None
         if table.per_query:
             cost_model, held_out_cost = CostModel.regress(
-                table.X,
+                seen.rows,
                 executor.map(take_columns, table.costs, order),
                 prices,
                 fold,
-                executor.share(quality_model.views.compute_first_view),
+                executor.share(seen.compute_first),
                 weight,
                 executor,
             )

@@ -103,6 +103,11 @@ class QueryViews(SavesFields):
             scaled = multiply(scaled, self._directions)
         return scaled.astype(self.centres.dtype, copy=False)
 
+    def after_projection(self) -> QueryViews:
+        """Return the views of queries that are scaled and projected already."""
+        width = self.centres.shape[1]
+        return replace(self, centre=np.zeros(width), scale=1.0, basis=None)
+
     def transform(
         self, scaled: np.ndarray, pulls: Pulls | None = None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -173,6 +178,19 @@ class QueryViews(SavesFields):
         return np.maximum(distance, 0.0, out=distance)
 
 
+@dataclass(frozen=True)
+class TrainingViews:
+    """What the regressions see of training queries, had they not been trained on.
+
+    The callables turn some of the `rows`, a handle of the executor, into a list of
+    views: all of them, or the scaled embedding alone.
+    """
+
+    rows: Any
+    compute: Callable[[np.ndarray], list[np.ndarray]]
+    compute_first: Callable[[np.ndarray], list[np.ndarray]]
+
+
 def fit_views(
     X: Any,
     n_landmarks: int,
@@ -180,12 +198,12 @@ def fit_views(
     duplicates: Duplicates,
     options: Options = OPTIONS,
     executor: Executor = IN_MEMORY,
-) -> tuple[QueryViews, Callable[[np.ndarray], list[np.ndarray]], Any]:
+) -> tuple[QueryViews, TrainingViews, Any]:
     """Learn from unlabelled queries what the regressions see of a query.
 
     Each prompt counts once. `rng` draws the sample, the landmarks and the profiles.
-    Returns the views of any query, a callable from training queries to their views, had
-    they not been trained on, and the trust (n_queries,) in them likewise.
+    Returns the views of any query, those of the training queries, and the trust
+    (n_queries,) in them, had they not been trained on.
     """
     counted = np.flatnonzero(duplicates.counted)
     centre, scale, basis, sample, sampled = _fit_scaling(X, rng, counted, executor)
@@ -211,15 +229,29 @@ def fit_views(
         options.gammas,
         tuple(softness),
     )
+    rows, seen = X, views
+    if basis is not None:
+        # Wide embeddings are projected once, and not in every pass over the rows.
+        rows = executor.map(_scale_rows, executor.share(views), X)
+        seen = views.after_projection()
     if len(views.landmarks) > 1 and options.trust:
-        to_landmarks = executor.share(views.measure_to_landmarks)
+        to_landmarks = executor.share(seen.measure_to_landmarks)
         limits, trust = fit_trust_by_distance(
-            to_landmarks, X, duplicates, every, executor
+            to_landmarks, rows, duplicates, every, executor
         )
         views = replace(views, limits=limits)
     else:
         trust = executor.split(np.ones(executor.count(X)), X)
-    return views, partial(_compute_training_views, views, tuple(pulls)), trust
+    compute = partial(_compute_training_views, seen, tuple(pulls))
+    return views, TrainingViews(rows, compute, seen.compute_first_view), trust
+
+
+def _scale_rows(views: QueryViews, X: np.ndarray) -> np.ndarray:
+    """Scale and project training queries; they are kept in single precision."""
+    rows = np.empty((len(X), views.centres.shape[1]), dtype=np.float32)
+    for part in chunks(len(X)):
+        rows[part] = views.scale_queries(X[part])
+    return rows
 
 
 def _compute_training_views(
@@ -260,6 +292,7 @@ def _fit_scaling(
         _, _, directions = randomized_svd(
             sample.astype(np.float32),
             min(_N_DIRECTIONS, len(sample)),
+            n_iter=4,
             random_state=rng.randint(2**31 - 1),
         )
         basis = directions.T

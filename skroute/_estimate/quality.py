@@ -18,7 +18,7 @@ import numpy as np
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._estimate.feature_maps import QueryViews, fit_views
+from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
 from skroute._estimate.stacking import (
@@ -140,8 +140,8 @@ class QualityModel(SavesFields):
         n_jobs: int | None = None,
         options: Options = OPTIONS,
         executor: Executor = IN_MEMORY,
-    ) -> tuple[QualityModel, Any]:
-        """Fit on all queries, and estimate each without its fold.
+    ) -> tuple[QualityModel, Any, TrainingViews]:
+        """Fit on all queries, and estimate each without its fold; also their views.
 
         Qualities (n_queries, n_models) are scaled to [0, 1], ``NaN`` where unknown, and
         no model is without any; `weight` is that of every outcome. `rng` draws the
@@ -151,15 +151,15 @@ class QualityModel(SavesFields):
         """
         means = divide_sums(executor.get(executor.total(sum_known, quality, weight)))
         # Views of training queries correct for the pull of each query on its centres.
-        views, training_views, trust = fit_views(
+        views, seen, trust = fit_views(
             X, n_landmarks, rng, duplicates, options, executor
         )
         # Every view, fold and strength at once; `bases` keep the kernels' own penalty.
         fits, predictions, positions = fit_ridges(
-            X,
+            seen.rows,
             quality,
             fold,
-            executor.share(training_views),
+            executor.share(seen.compute),
             scale=np.ones(len(means)),
             bases=views.compute_bases(),
             differences=True,
@@ -189,7 +189,7 @@ class QualityModel(SavesFields):
         held_out = executor.map(
             HeldOutPairs.combine, executor.share(model), trust, predictions, options
         )
-        return model, held_out
+        return model, held_out, seen
 
     def predict(self, X: np.ndarray) -> tuple[PairEstimates, np.ndarray]:
         """Estimate queries that were not trained on; also the scaled queries.
