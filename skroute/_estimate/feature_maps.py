@@ -40,7 +40,7 @@ _N_SAMPLED = 8192
 # Embeddings up to this width are taken as they are; wider ones are projected on fewer
 # leading directions. A query is projected at the speed at which memory is read, and
 # what lies beyond these directions has told no model from another.
-_MAX_WIDTH = 640
+_MAX_WIDTH = 512
 _N_DIRECTIONS = 256
 _EPSILON = float(np.finfo(np.float64).eps)
 

@@ -71,6 +71,7 @@ def _assert_fits_alike(
     params: dict[str, Any],
     data: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None],
     size: int,
+    close: dict[str, Any] = CLOSE,
 ) -> tuple[DaskRankingRouter, RankingRouter]:
     """Fit on a cluster and in memory; estimates must be the same but for rounding."""
     X, y, costs, weight = data
@@ -80,9 +81,9 @@ def _assert_fits_alike(
     X, y, costs, weight = (None if t is None else _in_chunks(t, size) for t in data)
     estimates = router.fit_transform(X, y, costs=costs, outcome_weight=weight)
     estimates = client.compute(estimates).result(timeout=60)
-    np.testing.assert_allclose(estimates, expected, **CLOSE)
+    np.testing.assert_allclose(estimates, expected, **close)
     np.testing.assert_allclose(
-        router.transform(data[0]), local.transform(data[0]), **CLOSE
+        router.transform(data[0]), local.transform(data[0]), **close
     )
     return router, local
 
@@ -133,6 +134,18 @@ def test_queries_on_a_grid_have_the_clusters_of_the_local_fit(client: Any) -> No
     data.data = np.round(data.data / np.abs(data.data).max() * 6) / 10
     tables = data.data, data.quality, data.costs, None
     _assert_fits_alike(client, {**SMALL, "n_landmarks": 40}, tables, 70)
+
+
+def test_wide_embeddings_are_projected_as_in_memory(client: Any) -> None:
+    data = make_routing(300, n_features=8, n_models=3, random_state=0)
+    rng = np.random.RandomState(0)
+    X = data.data @ rng.normal(size=(8, 600)) + rng.normal(size=(300, 600))
+    tables = X.astype(np.float32), data.quality, data.costs, None
+    # Projections are of single precision.
+    close = {"rtol": 1e-3, "atol": 1e-4}
+    router, local = _assert_fits_alike(client, SMALL, tables, 70, close)
+    directions = (r._fitted.quality.views.basis for r in (router, local))
+    np.testing.assert_array_equal(*directions)
 
 
 @pytest.mark.parametrize("name", ["pool9", "routerbench3"])
