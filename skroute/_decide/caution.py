@@ -2,9 +2,10 @@
 
 The model that is called is the one with the largest of several estimates, and the more
 models there are, the more often that is one whose estimate is too large. Where
-regressions on several views of a query disagree about a model, its estimate is the less
-certain. Decisions therefore rest on estimates less `caution` standard deviations over
-the regressions, if that has shown to make them better out of fold.
+regressions on several views of a query disagree about how much better a model is than
+the best one on average, that lead is the less certain. Decisions therefore rest on
+estimates less `caution` standard deviations of the lead over the regressions, if that
+has shown to make them better out of fold.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ class FittedRouter(SavesFields):
     # knows a model only by its estimates, so it serves any pool.
     ranker: ScoresPairs | None = None
     rank_weight: float = 0.0  # its share in the differences between models
-    # How many standard deviations over the regressions are taken off each quality.
+    # How many standard deviations over the regressions are taken off what a model is
+    # better than the best on average.
     caution: float = 0.0
 
     def estimate(self, X: np.ndarray) -> Estimates:
@@ -82,9 +83,12 @@ class FittedRouter(SavesFields):
     def measure_doubt(self, pairs: PairEstimates | HeldOutPairs) -> np.ndarray:
         """Measure how far the regressions disagree, in the caller's order and unit.
 
-        Where means count, far from the training queries, there is no doubt in them.
+        What they disagree about is how much better a model is than the best on average,
+        which is what would be called without estimates. Where means count, far from the
+        training queries, there is no doubt in them.
         """
-        doubt = pairs.disagreement.take(self.canonical.place, axis=1)
+        best = int(self.quality.means.argmax())
+        doubt = pairs.measure_disagreement(best).take(self.canonical.place, axis=1)
         return self.canonical.extent * pairs.trust[:, None] * doubt
 
     @property

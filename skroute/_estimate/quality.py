@@ -21,6 +21,7 @@ from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
+from skroute._estimate.sharing import find_sharing
 from skroute._estimate.stacking import (
     add_weighted_parts,
     append_newcomer_part,
@@ -49,10 +50,13 @@ class PairEstimates:
     # Of each regression at its best strength, (n_views, n_queries, n_models).
     opinions: np.ndarray
 
-    @property
-    def disagreement(self) -> np.ndarray:
-        """Standard deviation over the regressions, (n_queries, n_models)."""
-        return _measure_spread(self.opinions)
+    def measure_disagreement(self, reference: int) -> np.ndarray:
+        """How far the regressions disagree about each model, (n_queries, n_models).
+
+        It is the standard deviation, over the regressions, of how much better the model
+        is than the one of reference.
+        """
+        return _measure_spread(self.opinions, reference)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class HeldOutPairs:
     # It weighs the predictions of each regression, (n_queries, n_models, n_strengths).
     model: QualityModel
     predictions: list[np.ndarray]
+    sharing: np.ndarray  # among the models, (n_models, n_models)
     options: Options
 
     @classmethod
@@ -73,11 +78,12 @@ class HeldOutPairs:
         model: QualityModel,
         trust: np.ndarray,
         predictions: list[np.ndarray],
+        sharing: np.ndarray,
         options: Options,
     ) -> HeldOutPairs:
         """Combine the out-of-fold predictions of all regressions."""
         expected = np.empty(predictions[0].shape[:2])
-        pairs = cls(expected, trust, model, predictions, options)
+        pairs = cls(expected, trust, model, predictions, sharing, options)
         for part in chunks(len(expected)):
             expected[part] = pairs.select_rows(part).quality
         return pairs
@@ -93,19 +99,19 @@ class HeldOutPairs:
                 self.model.weights[:, view],
                 self.options.shown,
                 self.model.means,
+                self.sharing,
             )
             for view, prediction in enumerate(self.predictions)
         ]
         return self.model.build_pair_features(np.stack(outputs), self.trust[rows])
 
-    @property
-    def disagreement(self) -> np.ndarray:
-        """Standard deviation over the regressions, as in `PairEstimates`."""
+    def measure_disagreement(self, reference: int) -> np.ndarray:
+        """How far the regressions disagree, as in `PairEstimates`."""
         best = len(self.options.offsets) // 2
         spread = np.empty_like(self.quality)
         for part in chunks(len(spread)):
             opinions = [prediction[part, :, best] for prediction in self.predictions]
-            spread[part] = _measure_spread(np.stack(opinions))
+            spread[part] = _measure_spread(np.stack(opinions), reference)
         return spread
 
 
@@ -119,7 +125,7 @@ class QualityModel(SavesFields):
     # outputs stands one more, its part in the expected quality: `append_weighted_part`.
     fits: list[RidgeFit]
     # Of the regressions, for the level of a query and for the differences between its
-    # models, (2, n_views, n_strengths).
+    # models, (2, n_views, n_strengths), before models share.
     weights: np.ndarray
     # What the fitted models have in common, as deviation from their means, by view.
     common: list[RidgeFit]
@@ -173,13 +179,24 @@ class QualityModel(SavesFields):
             # Those of the differences, which decide.
             weights = np.repeat(weights[1:], 2, axis=0)
         weights = weights.reshape(2, len(fits), len(options.offsets))
+        sharing = find_sharing(
+            predictions,
+            weights,
+            quality,
+            means,
+            weight,
+            doubt=options.doubt,
+            executor=executor,
+        )
         # Each regression gets one more output, behind those of its strengths: their
-        # weighted sum. So serving need not weigh anything.
+        # weighted sum, shared among models. So serving need not weigh anything.
         combined = [
             RidgeFit(
-                append_weighted_part(fit.coef, weights[:, view], options.shown),
                 append_weighted_part(
-                    fit.intercept, weights[:, view], options.shown, means
+                    fit.coef, weights[:, view], options.shown, sharing=sharing
+                ),
+                append_weighted_part(
+                    fit.intercept, weights[:, view], options.shown, means, sharing
                 ),
             )
             for view, fit in enumerate(fits)
@@ -187,7 +204,12 @@ class QualityModel(SavesFields):
         common = [_average_pool(fit, means) for fit in fits]
         model = cls(views, means, combined, weights, common, positions)
         held_out = executor.map(
-            HeldOutPairs.combine, executor.share(model), trust, predictions, options
+            HeldOutPairs.combine,
+            executor.share(model),
+            trust,
+            predictions,
+            sharing,
+            options,
         )
         return model, held_out, seen
 
@@ -305,10 +327,11 @@ class QualityModel(SavesFields):
         )
 
 
-def _measure_spread(opinions: np.ndarray) -> np.ndarray:
-    """Standard deviation over the first axis."""
+def _measure_spread(opinions: np.ndarray, reference: int) -> np.ndarray:
+    """Standard deviation over the first axis of the lead over one model."""
+    lead = opinions - opinions[..., reference, None]
     # np.std takes several times as long on the few numbers of a query.
-    apart = opinions - np.add.reduce(opinions, axis=0) / len(opinions)
+    apart = lead - np.add.reduce(lead, axis=0) / len(lead)
     apart *= apart
     variance: np.ndarray = np.add.reduce(apart, axis=0) / len(opinions)
     return np.sqrt(variance, out=variance)

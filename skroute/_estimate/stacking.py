@@ -68,18 +68,21 @@ def append_weighted_part(
     weights: np.ndarray,
     shown: slice,
     means: np.ndarray | float = 0.0,
+    sharing: np.ndarray | None = None,
 ) -> np.ndarray:
     """Keep the `shown` strengths of a regression, and add its part in the estimate.
 
     Outputs (..., n_models, n_strengths) are estimates or coefficients, which combine
     alike; the `weights` (2, n_strengths) are for level and differences. Estimates are
-    combined as deviations from `means`. The part of the regression comes last:
-    (..., n_models, n_shown + 1).
+    combined as deviations from `means`, which models then share (`find_sharing`). The
+    part of the regression comes last: (..., n_models, n_shown + 1).
     """
     deviation = outputs - np.asarray(means)[..., None]
     level = deviation.mean(axis=-2, keepdims=True)
     on_level, on_differences = weights
     part = level @ on_level + (deviation - level) @ on_differences
+    if sharing is not None:
+        part = part @ sharing
     return np.concatenate([outputs[..., shown], part[..., None]], axis=-1)
 
 

@@ -12,10 +12,10 @@ from skroute._compute.threads import run_in_threads
 from skroute._estimate.blending import blend_rank_scores, log_odds
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import HeldOutPairs
+from skroute._estimate.shares import find_share, sum_gains
 from skroute._rank.forest import PairRanker
 from skroute._rank.labels import Grades, find_differing_rows, label_grades
 from skroute._rank.lambdarank import LambdaRankData, LambdaRankTrainer
-from skroute._table.averages import weigh_outcomes
 
 __all__ = ["find_rank_weight", "fit_ranker"]
 
@@ -122,16 +122,8 @@ def find_rank_weight(
     what may be chance does not change the estimates. Scores are out of fold; the rest
     is as in `fit_ranker`.
     """
-    size, gain, size2, both, gain2 = executor.get(
-        executor.total(_sum_ranker_gains, pairs, scores, quality, weight)
-    )
-    if size == 0:
-        return 0.0
-    share = gain / size
-    # The sum over queries of (gain - share * size) ** 2, multiplied out.
-    missed = gain2 - 2 * share * both + share**2 * size2
-    error = np.sqrt(max(missed, 0.0)) / size
-    return float(np.clip(share - doubt * error, 0.0, 1.0))
+    sums = executor.total(_sum_ranker_gains, pairs, scores, quality, weight)
+    return find_share(executor.get(sums), doubt)
 
 
 def _compute_starting_scores(pairs: HeldOutPairs) -> np.ndarray:
@@ -165,23 +157,6 @@ def _sum_ranker_gains(
     quality: np.ndarray,
     weight: np.ndarray | None,
 ) -> np.ndarray:
-    """Sum what is needed to find the share of the ranker, and its standard error.
-
-    With the squared size of what the ranker changes on a query, and its product with
-    the error of the regressions (the gain): the sums of sizes and of gains, then of
-    sizes squared, sizes times gains, and gains squared.
-    """
-    known, mass = np.isfinite(quality), weigh_outcomes(quality, weight)
-    total = mass.sum(axis=1, keepdims=True)
-    total[total == 0] = 1.0
-
-    def centre(values: np.ndarray) -> np.ndarray:
-        values = np.where(known, values, 0.0)
-        return values - (mass * values).sum(axis=1, keepdims=True) / total
-
-    regressed = centre(pairs.quality)
-    change = centre(blend_rank_scores(pairs.quality, scores, 1.0)) - regressed
-    error = centre(quality) - regressed
-    size = (mass * change**2).sum(axis=1)
-    gain = (mass * change * error).sum(axis=1)
-    return np.array([size.sum(), gain.sum(), size @ size, size @ gain, gain @ gain])
+    """Sum what the ranker gains over the regressions, for `find_share`."""
+    ranked = blend_rank_scores(pairs.quality, scores, 1.0)
+    return sum_gains(pairs.quality, ranked, quality, weight)

@@ -81,7 +81,9 @@ def test_a_number_of_standard_deviations_is_taken_off(
         )
     ]
     # Each regression at its best strength, the middle one of those that are kept.
-    spread = np.std([output[:, :, 1] for output in outputs], axis=0)
+    best = fits.means.argmax()
+    leads = [output[:, :, 1] - output[:, [best], 1] for output in outputs]
+    spread = np.std(leads, axis=0)
     pairs, _ = fits.predict(FRESH)
     near = pairs.trust == 1
     assert near.any()
@@ -161,8 +163,9 @@ def test_what_is_explained_is_right_on_average(
     discounted = split(careful)[0][rows, chosen].mean()
     calibrated = careful.predict_quality(FRESH)[rows, chosen].mean()
     promised = why["expected_quality"].mean()
-    assert discounted < calibrated - 0.02
-    assert abs(promised - calibrated) < (calibrated - discounted) / 2
+    assert discounted < calibrated - 0.01
+    # What estimates were wrong by in training is a mean over 300 queries.
+    assert abs(promised - calibrated) < 0.03
     # What is added to a call and to its runner-up decides nothing.
     margin = why["expected_quality"] - why["runner_up_quality"]
     margin -= why["price"] * (why["expected_cost"] - why["runner_up_cost"])
