@@ -1,8 +1,10 @@
-"""Measure pools that change, tables with holes, and logs of an earlier policy.
+"""Measure pools that change or shrink, tables with holes, and logs of a policy.
 
 (a) Each model in turn is left out, and added late from all, 1,000, 200 and 50 outcomes.
 (b) Outcomes are hidden at random. (c) One model per query was run, as a policy chose,
-and its known propensities are given as weights, or not. Writes Markdown and JSON::
+and its known propensities are given as weights, or not. (d) Fewer models are run, as
+`smaller_pool` chooses them. Writes Markdown and JSON, in which parts that are not
+measured again stay as they were::
 
     python benchmarks/pools.py --data FOLDER --seeds 3 --jobs 2
 """
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 from intervals import interval
 from joblib import Parallel, delayed
-from outputs import RESULTS, save
+from outputs import RESULTS, load, save
 from sklearn.linear_model import RidgeCV
 from sklearn.utils import Bunch
 from tables import Training, splits, tables, training_part
@@ -25,11 +27,15 @@ from threadpoolctl import threadpool_limits
 
 from skroute import PointwiseRouter, RankingRouter
 from skroute._estimate.ridge import ALPHAS
+from skroute.evaluation import smaller_pool
 
 TABLES = ("pool9", "routerbench3", "digits")
+#: Tables of many models, of which few may do.
+LARGE = ("bfcl", "livecodebench")
 OUTCOMES = (None, 1000, 200, 50)
+SIZES = (2, 4, 8, 12)
 HOLES = ("70/30", "hidden 50%", "hidden 80%")
-PARTS = ("late", "holes", "log")
+PARTS = ("late", "holes", "log", "smaller")
 # What the policy of the log went by: the estimates of a router of its own, or how hard
 # the query really was, as one that escalates failures does.
 POLICIES = ("estimates", "escalation")
@@ -131,6 +137,23 @@ def log(name: str, table: Bunch, seed: int) -> Iterator[Record]:
         }
 
 
+def smaller(name: str, table: Bunch, seed: int) -> Iterator[Record]:
+    """Choose ever larger pools out of many models."""
+    pool = smaller_pool(
+        table.data, table.quality, table.costs, models=table.models, seeds=[seed]
+    )
+    for size, (model, kept) in enumerate(zip(pool.models, pool.kept[0], strict=True)):
+        yield {
+            "part": "smaller",
+            "table": name,
+            "seed": seed,
+            "case": str(size + 1),
+            "of": len(table.models),
+            "model": str(model),
+            "kept": float(kept),
+        }
+
+
 def _propensity(
     part: Training, policy: str, rng: np.random.Generator, seed: int
 ) -> np.ndarray:
@@ -153,7 +176,8 @@ def _propensity(
 
 def measure(part: str, name: str, table: Bunch, seed: int) -> list[Record]:
     with threadpool_limits(1):
-        return list({"late": late, "holes": holes, "log": log}[part](name, table, seed))
+        measured = {"late": late, "holes": holes, "log": log, "smaller": smaller}
+        return list(measured[part](name, table, seed))
 
 
 def _tables(records: list[Record]) -> Iterator[str]:
@@ -192,6 +216,25 @@ def _tables(records: list[Record]) -> Iterator[str]:
             yield "| " + " | ".join(cells) + " |"
 
 
+def _pools(records: list[Record]) -> Iterator[str]:
+    """Write how much of the gain pools of each size keep."""
+    found = [record for record in records if record["part"] == "smaller"]
+    if not found:
+        return
+    yield "\n## Fewer models: share of the gain over one that they keep\n"
+    yield "| table | of | " + " | ".join(f"{k} models" for k in SIZES) + " | first |"
+    yield "|---" * (len(SIZES) + 3) + "|"
+    for name in dict.fromkeys(record["table"] for record in found):
+        rows = [record for record in found if record["table"] == name]
+        cells = [name, str(rows[0]["of"])]
+        for size in SIZES:
+            kept = np.array([r["kept"] for r in rows if r["case"] == str(size)])
+            low, high = interval(kept) if len(kept) > 1 else (np.nan, np.nan)
+            cells.append(f"{kept.mean():.0%} [{low:.0%}, {high:.0%}]")
+        first = [r["model"] for r in rows if r["seed"] == rows[0]["seed"]][:4]
+        yield "| " + " | ".join([*cells, ", ".join(first)]) + " |"
+
+
 def _worst(rows: list[Record]) -> str:
     """Least mean difference of any model, or of any seed where none is named."""
     key = "model" if "model" in rows[0] else "seed"
@@ -207,35 +250,44 @@ def _worst(rows: list[Record]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the real tables")
-    parser.add_argument("--tables", nargs="+", default=TABLES)
+    parser.add_argument("--tables", nargs="+", help="default: those of each part")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "pools")
     arguments = parser.parse_args()
-    found = list(tables(arguments.data, arguments.tables))
     results = Parallel(n_jobs=arguments.jobs, verbose=5)(
         delayed(measure)(part, name, table, seed)
         for part in arguments.parts
-        for name, table in found
+        for name, table in tables(
+            arguments.data, arguments.tables or (LARGE if part == "smaller" else TABLES)
+        )
         for seed in range(arguments.seeds)
     )
-    records = [record for result in results for record in result]
+    records = [
+        record
+        for record in load(arguments.out) or []
+        if record["part"] not in arguments.parts
+    ]
+    records += [record for result in results for record in result]
     print(save(arguments.out, records, report(records)).read_text())
 
 
 def report(records: list[Record]) -> Iterator[str]:
     """Write all that was measured in Markdown."""
     yield from [
-        "# Pools that change, tables with holes, logs of an earlier policy",
+        "# Pools that change or shrink, tables with holes, logs of an earlier policy",
         "",
         "nAUC on the test rows of 70/30 splits. Intervals are bootstrapped over the "
         "splits: two say little. Of a log, one policy is a softmax, at "
         f"temperature {_TEMPERATURE}, over the estimates of a router fitted on 200 "
         "queries: it knows no more than the embedding. The other calls more expensive "
         "models the more models fail on the query, which the embedding does not tell. "
-        f"Both explore on {_EXPLORED:.0%} of the queries.",
+        f"Both explore on {_EXPLORED:.0%} of the queries. Fewer models are chosen on "
+        "the training queries and judged on the others, by quality at an equal price: "
+        "more than 100% is more than all models together gain.",
         *_tables(records),
+        *_pools(records),
     ]
 
 

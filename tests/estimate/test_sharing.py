@@ -49,7 +49,7 @@ def draw(seed: int, n_queries: int = 300) -> tuple[np.ndarray, np.ndarray, np.nd
 
 @pytest.mark.parametrize("seed", range(3))
 def test_models_of_a_family_are_expected_alike(seed: int) -> None:
-    chance, outcomes, expected = draw(seed)
+    _, outcomes, expected = draw(seed)
     sharing = share(expected, outcomes)
     np.testing.assert_allclose(sharing, sharing.T, atol=1e-12)
     fresh, _, estimates = draw(seed + 10)
