@@ -72,9 +72,12 @@ class RankingRouter(CrossFittedRouter):
     costs : array-like of shape (n_models,) or dict, default=None
         Prices per model, by position or by name. Also fill in for unknown per-query
         costs.
-    n_estimators : int, default=100
-        Boosting rounds. The ranker corrects estimates that are already good, and more
-        rounds only followed noise on the tables measured. 0 leaves the ranker out.
+    n_estimators : int or "auto", default="auto"
+        Boosting rounds of the ranker. It corrects estimates that are already good, and
+        on most tables of outcomes it changes nothing: ``"auto"`` first trains a small
+        ranker on some of the queries, and a ranker of 100 rounds only where that one
+        improved the order of the models out of fold. A number trains it on any table;
+        0 leaves it out.
     learning_rate : float, default=0.05
         Shrinkage of each round; with 100 rounds, enough to converge.
     num_leaves : int, default=7
@@ -174,7 +177,7 @@ class RankingRouter(CrossFittedRouter):
         self,
         costs: Any = None,
         *,
-        n_estimators: int = 100,
+        n_estimators: int | Literal["auto"] = "auto",
         learning_rate: float = 0.05,
         num_leaves: int = 7,
         min_child_samples: int = 100,
@@ -650,7 +653,7 @@ class RankingRouter(CrossFittedRouter):
             fold,
             weight,
             tie_gain=self.tie_gain,
-            n_estimators=self.n_estimators,
+            n_estimators=None if self.n_estimators == "auto" else self.n_estimators,
             seed=seed,
             n_threads=n_threads,
             params={
@@ -690,7 +693,6 @@ class RankingRouter(CrossFittedRouter):
     def _check_parameters(self) -> None:
         """Raise a ``ValueError`` unless the parameters are as documented."""
         for name, low in (
-            ("n_estimators", 0),
             ("num_leaves", 2),
             ("min_child_samples", 1),
             ("n_landmarks", 1),
@@ -698,11 +700,17 @@ class RankingRouter(CrossFittedRouter):
             ("verbose", 0),
         ):
             check_integer(getattr(self, name), name, low=low)
-        if self.n_estimators > MOST_TREES:
+        if isinstance(self.n_estimators, str) and self.n_estimators != "auto":
             raise ValueError(
-                f"n_estimators must be at most {MOST_TREES:,}, more than any file "
-                f"holds; got {self.n_estimators!r}."
+                f'n_estimators must be a number or "auto"; got {self.n_estimators!r}.'
             )
+        if self.n_estimators != "auto":
+            check_integer(self.n_estimators, "n_estimators", low=0)
+            if self.n_estimators > MOST_TREES:
+                raise ValueError(
+                    f"n_estimators must be at most {MOST_TREES:,}, more than any file "
+                    f"holds; got {self.n_estimators!r}."
+                )
         check_number(self.tie_gain, "tie_gain", low=0.0)
         if isinstance(self.caution, str) and self.caution != "auto":
             raise ValueError(

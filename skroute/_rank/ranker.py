@@ -25,6 +25,12 @@ _MAX_RANKED = 2**17
 # From this many pairs on, half of them are enough to rank the other half: two folds
 # save the training of further rankers.
 _MANY_RANKED = 2**16
+# A look: pairs and rounds from which two rankers learn, to tell by their order of all
+# queries whether rankers of all pairs may help. It takes a tenth of their time.
+_MAX_LOOKED_AT = 2**14
+_LOOK_ROUNDS = 30
+# Rounds of a ranker whose number is left to the look.
+_N_ROUNDS = 100
 
 
 def fit_ranker(
@@ -36,7 +42,7 @@ def fit_ranker(
     weight: Any = None,
     *,
     tie_gain: float,
-    n_estimators: int,
+    n_estimators: int | None,
     seed: int,
     n_threads: int,
     n_jobs: int | None,
@@ -50,7 +56,8 @@ def fit_ranker(
 
     `pairs` and qualities (n_queries, n_models), between 0 and 1, are those of training;
     `costs` are means (n_models,). `fold_array` and `fold` are the same numbers, as an
-    array and as a column of the executor. `params` go to LightGBM.
+    array and as a column of the executor. `n_estimators` rounds are trained; ``None``
+    trains only if small rankers on some queries help. `params` go to LightGBM.
 
     Returns rank scores out of fold, the ranker, and its share in the differences
     between models: ``(None, None, 0.0)`` where the models differ on too few queries, or
@@ -65,43 +72,62 @@ def fit_ranker(
         return None, None, 0.0
     grades = executor.get(executor.total(Grades.from_quality, quality)).list_levels()
     labels, gains = label_grades(grades, costs, tie_gain)
-    differing = differing[sample_evenly(len(differing), _MAX_RANKED // len(costs))]
-    if len(differing) * len(costs) > _MANY_RANKED:
-        fold_array = fold_array % 2
-        fold = executor.split(fold_array, fold)
-    # As a mask, which is split like any column.
-    shown = np.zeros(len(fold_array), dtype=bool)
-    shown[differing] = True
     start = executor.map(_compute_starting_scores, pairs)
-    table = executor.map(
-        LambdaRankData.build,
-        pairs,
-        quality,
-        start,
-        fold,
-        executor.split(shown, fold),
-        grades,
-        labels,
-    )
-    # What is shown is bounded, so it is gathered and trained on in one place.
-    trainer = LambdaRankTrainer(
-        executor.gather(table, LambdaRankData.join),
-        gains,
-        n_estimators=n_estimators,
-        seed=seed,
-        n_threads=n_threads,
-        params=params,
-    )
-    held_out = [
-        k for k in range(fold_array.max() + 1) if (fold_array[differing] != k).any()
-    ]
-    by_fold = executor.share({k: trainer.train(k) for k in held_out})
-    held_out_scores = executor.map(
-        _add_held_out_scores, start, pairs, fold, by_fold, n_jobs
-    )
-    share = find_rank_weight(
-        pairs, held_out_scores, quality, weight, options.doubt, executor
-    )
+
+    def train(
+        n_pairs: int, n_rounds: int, fold_array: np.ndarray, **changed: Any
+    ) -> tuple[LambdaRankTrainer, Any]:
+        """Train a ranker without each fold; returns also the scores of all queries."""
+        n_rows = max(n_pairs // len(costs), options.min_ranked)
+        rows = differing[sample_evenly(len(differing), n_rows)]
+        column = executor.split(fold_array, fold)
+        # As a mask, which is split like any column.
+        shown = np.zeros(len(fold_array), dtype=bool)
+        shown[rows] = True
+        table = executor.map(
+            LambdaRankData.build,
+            pairs,
+            quality,
+            start,
+            column,
+            executor.split(shown, fold),
+            grades,
+            labels,
+        )
+        # What is shown is bounded, so it is gathered and trained on in one place.
+        trainer = LambdaRankTrainer(
+            executor.gather(table, LambdaRankData.join),
+            gains,
+            n_estimators=n_rounds,
+            seed=seed,
+            n_threads=n_threads,
+            params={**params, **changed},
+        )
+        held_out = [
+            k for k in range(fold_array.max() + 1) if (fold_array[rows] != k).any()
+        ]
+        by_fold = executor.share({k: trainer.train(k) for k in held_out})
+        return trainer, executor.map(
+            _add_held_out_scores, start, pairs, column, by_fold, n_jobs
+        )
+
+    def weigh(scores: Any, doubt: float) -> float:
+        return find_rank_weight(pairs, scores, quality, weight, doubt, executor)
+
+    if n_estimators is None:
+        n_estimators = _N_ROUNDS
+        # Fewer and longer steps come as far.
+        step = min(1.0, params["learning_rate"] * n_estimators / _LOOK_ROUNDS)
+        _, seen = train(
+            _MAX_LOOKED_AT, _LOOK_ROUNDS, fold_array % 2, learning_rate=step
+        )
+        # With more pairs they will do better, so half of the doubt is enough.
+        if weigh(seen, options.doubt / 2) == 0.0:
+            return None, None, 0.0
+    if min(len(differing) * len(costs), _MAX_RANKED) > _MANY_RANKED:
+        fold_array = fold_array % 2
+    trainer, held_out_scores = train(_MAX_RANKED, n_estimators, fold_array)
+    share = weigh(held_out_scores, options.doubt)
     # The rankers of the folds tell whether one of all queries is worth its training.
     if share > 0:
         return held_out_scores, trainer.train(-1), share

@@ -129,7 +129,7 @@ feature_names_in_
         self,
         costs: Any = None,
         *,
-        n_estimators: int = 100,
+        n_estimators: int | Literal["auto"] = "auto",
         learning_rate: float = 0.05,
         num_leaves: int = 7,
         min_child_samples: int = 100,

@@ -400,6 +400,8 @@ UNFITTED = [
 PARAMETER_ERRORS = [
     ("n_estimators", -1),
     ("n_estimators", 1.5),
+    ("n_estimators", "many"),
+    ("n_estimators", None),
     ("num_leaves", 1),
     ("min_child_samples", 0),
     ("n_landmarks", 0),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import lightgbm
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from sklearn.model_selection import train_test_split
 from skroute import PointwiseRouter, RankingRouter
 from skroute._estimate.blending import find_rank_utility, log_odds
 from skroute._estimate.feature_maps import fit_views
+from skroute._estimate.options import OPTIONS
 from skroute._estimate.quality import QualityModel
 from skroute._estimate.ridge import ALPHAS, fit_ridge
 from skroute._estimate.stacking import find_weights
@@ -174,6 +177,44 @@ def test_the_ranker_can_be_left_out() -> None:
     assert router.ranker_ is None
     assert router.rank_weight_ == 0.0
     assert router.score(data.data, data.quality, costs=data.costs) > 0.5
+
+
+class Credulous(RankingRouter):
+    """Follows any ranker."""
+
+    _options = replace(OPTIONS, doubt=-1e9)
+
+
+@pytest.mark.parametrize(("kind", "alike"), [(RankingRouter, 0), (Credulous, 100)])
+def test_a_look_decides_whether_a_ranker_is_trained(kind: Any, alike: int) -> None:
+    rng = np.random.default_rng(0)
+    # Right or wrong by chance: there is no order to learn.
+    X, Y = rng.normal(size=(300, 5)), (rng.random((300, 3)) < 0.5).astype(float)
+    auto, number = (
+        kind([1.0, 2.0, 3.0], n_estimators=n, random_state=0).fit(X, Y)
+        for n in ("auto", alike)
+    )
+    assert (auto.ranker_ is None) == (alike == 0)
+    np.testing.assert_array_equal(auto.predict_quality(X), number.predict_quality(X))
+
+
+def test_a_look_is_shorter_than_a_training(monkeypatch: Any) -> None:
+    rounds: list[int] = []
+    train = lightgbm.train
+
+    def count(params: Any, data: Any, n_rounds: int, **rest: Any) -> Any:
+        rounds.append(n_rounds)
+        return train(params, data, n_rounds, **rest)
+
+    monkeypatch.setattr(lightgbm, "train", count)
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(300, 5)), (rng.random((300, 3)) < 0.5).astype(float)
+    trees = []
+    for n in ("auto", 100):
+        rounds.clear()
+        RankingRouter([1.0, 2.0, 3.0], n_estimators=n, random_state=0).fit(X, Y)
+        trees.append(sum(rounds))
+    assert 0 < trees[0] < trees[1] / 5
 
 
 def test_too_few_telling_queries_leave_the_ranker_out() -> None:
