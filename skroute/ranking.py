@@ -104,6 +104,12 @@ class RankingRouter(CrossFittedRouter):
     n_landmarks : int, default=512
         Centres of clusters that span the kernel regressions. The fitted size grows with
         it, and not with the number of queries; twice as many gained nothing measurable.
+    blocks : sequence of int, default=None
+        Widths of the blocks that the columns of `X` come in, such as ``(384, 768)`` for
+        the embeddings of a question and of its image side by side. The regressions then
+        see each block by itself, too, and their weights choose. The first block tells
+        how far a query is from the training data. A :class:`~skroute.text.TextRouter`
+        sets it. ``None`` takes all columns as one embedding.
     cv : int, default=5
         Folds of the cross-fitting.
     n_jobs : int or None, default=None
@@ -185,6 +191,7 @@ class RankingRouter(CrossFittedRouter):
         tie_gain: float = 0.0,
         caution: float | Literal["auto"] = "auto",
         n_landmarks: int = 512,
+        blocks: Any = None,
         cv: int = 5,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -199,6 +206,7 @@ class RankingRouter(CrossFittedRouter):
         self.tie_gain = tie_gain
         self.caution = caution
         self.n_landmarks = n_landmarks
+        self.blocks = blocks
         self.cv = cv
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -588,6 +596,7 @@ class RankingRouter(CrossFittedRouter):
 
     def _fit_table(self, table: RoutingTable, executor: Executor = IN_MEMORY) -> Any:
         self._check_parameters()
+        self._check_blocks()
         n_threads = count_openmp_threads(self.n_jobs)
         # One thread of BLAS and of k-means: sums in another order are another fit. Only
         # LightGBM's result does not depend on its threads.
@@ -638,6 +647,7 @@ class RankingRouter(CrossFittedRouter):
             rng,
             duplicates,
             n_landmarks=self.n_landmarks,
+            blocks=self._check_blocks(),
             weight=weight,
             n_jobs=self.n_jobs,
             options=options,
@@ -666,6 +676,10 @@ class RankingRouter(CrossFittedRouter):
             options=options,
             executor=executor,
         )
+
+        if ranker is None:
+            # Half of what the regressions give is for a ranker.
+            quality_model = quality_model.without_features()
 
         self._log("estimating costs", n_queries)
         cost_model, held_out_cost = CostModel.from_prices(prices), None
@@ -722,6 +736,26 @@ class RankingRouter(CrossFittedRouter):
             value = check_number(getattr(self, name), name)
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must be in (0, 1]; got {value!r}.")
+
+    def _check_blocks(self) -> tuple[int, ...]:
+        """Check the widths of the blocks, which are those of all columns; or none."""
+        if self.blocks is None:
+            return ()
+        if not np.iterable(self.blocks) or isinstance(self.blocks, str | bytes):
+            raise ValueError(
+                "blocks must be the widths of the blocks of columns, such as "
+                f"(384, 768); got {self.blocks!r}."
+            )
+        widths = tuple(
+            check_integer(width, "a width in blocks", low=1) for width in self.blocks
+        )
+        if sum(widths) != self.n_features_in_:
+            raise ValueError(
+                f"blocks must add up to the {self.n_features_in_} columns of X; got "
+                f"{list(widths)}, which are {sum(widths)}."
+            )
+        # One block is all columns.
+        return widths if len(widths) > 1 else ()
 
     def _log(self, stage: str, n_queries: int) -> None:
         if self.verbose:

@@ -123,6 +123,10 @@ class QueryViews(SavesFields):
             *self._compute_maps(distance, pulls),
         ]
 
+    def take_first_view(self, scaled: np.ndarray) -> np.ndarray:
+        """The view that is the scaled embedding itself, of scaled queries."""
+        return scaled
+
     def compute_first_view(self, X: np.ndarray) -> list[np.ndarray]:
         """The view that is the scaled embedding itself, as a list of one."""
         return [self.scale_queries(X)]

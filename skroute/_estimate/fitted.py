@@ -53,8 +53,8 @@ class FittedRouter(SavesFields):
 
     def estimate(self, X: np.ndarray) -> Estimates:
         """Expected quality and cost of every model, (n_queries, n_models) each."""
-        pairs, scaled = self.quality.predict(X)
-        return self.compose(pairs, self._score_pairs(pairs), self.cost.predict(scaled))
+        pairs, view = self.quality.predict(X)
+        return self.compose(pairs, self._score_pairs(pairs), self.cost.predict(view))
 
     def compose(
         self,
@@ -130,7 +130,10 @@ class FittedRouter(SavesFields):
         scaled = self.quality.views.scale_queries(X)
         quality, pairs = self.quality.with_model(scaled, once[:, 0], fold, options)
         cost, held_out_cost = self.cost.with_model(
-            scaled, price if paid is None else paid[:, 0], price, fold
+            self.quality.views.take_first_view(scaled),
+            price if paid is None else paid[:, 0],
+            price,
+            fold,
         )
         # The range of qualities may widen, but the unit stays: others need no new fit.
         canonical = self.canonical.with_model(scaled_y)

@@ -51,5 +51,11 @@ class Options:
         """Strengths that the ranker sees."""
         return slice(self.n_hidden, len(self.offsets) - self.n_hidden)
 
+    @property
+    def best(self) -> slice:
+        """The strength with the least error, which stands in the middle."""
+        middle = len(self.offsets) // 2
+        return slice(middle, middle + 1)
+
 
 OPTIONS = Options()

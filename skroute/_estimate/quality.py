@@ -18,6 +18,7 @@ import numpy as np
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._estimate.blocks import BlockViews, fit_block_views
 from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
@@ -119,10 +120,11 @@ class HeldOutPairs:
 class QualityModel(SavesFields):
     """Expected quality of every model, in the canonical order and unit."""
 
-    views: QueryViews
+    views: QueryViews | BlockViews
     means: np.ndarray  # quality of each model, (n_models,)
-    # The regression on each view, at the strengths that the ranker sees. Behind these
-    # outputs stands one more, its part in the expected quality: `append_weighted_part`.
+    # The regression on each view, at the strengths that the ranker sees; without one, at
+    # the best. Behind these outputs stands one more, its part in the expected quality:
+    # `append_weighted_part`.
     fits: list[RidgeFit]
     # Of the regressions, for the level of a query and for the differences between its
     # models, (2, n_views, n_strengths), before models share.
@@ -142,6 +144,7 @@ class QualityModel(SavesFields):
         duplicates: Duplicates,
         *,
         n_landmarks: int = 512,
+        blocks: tuple[int, ...] = (),
         weight: Any = None,
         n_jobs: int | None = None,
         options: Options = OPTIONS,
@@ -151,15 +154,19 @@ class QualityModel(SavesFields):
 
         Qualities (n_queries, n_models) are scaled to [0, 1], ``NaN`` where unknown, and
         no model is without any; `weight` is that of every outcome. `rng` draws the
-        views, whose kernels are spanned by at most `n_landmarks` centres. Unless the
+        views, whose kernels are spanned by at most `n_landmarks` centres; each of the
+        `blocks` of columns, of these widths, has views of its own, too. Unless the
         `executor` is in memory, X, `quality`, `fold` (n_queries,), `weight` and the
         second result, a `HeldOutPairs`, are handles of columns.
         """
         means = divide_sums(executor.get(executor.total(sum_known, quality, weight)))
         # Views of training queries correct for the pull of each query on its centres.
-        views, seen, trust = fit_views(
-            X, n_landmarks, rng, duplicates, options, executor
-        )
+        views: QueryViews | BlockViews
+        how = n_landmarks, rng, duplicates, options, executor
+        if blocks:
+            views, seen, trust = fit_block_views(X, blocks, *how)
+        else:
+            views, seen, trust = fit_views(X, *how)
         # Every view, fold and strength at once; `bases` keep the kernels' own penalty.
         fits, predictions, positions = fit_ridges(
             seen.rows,
@@ -214,7 +221,7 @@ class QualityModel(SavesFields):
         return model, held_out, seen
 
     def predict(self, X: np.ndarray) -> tuple[PairEstimates, np.ndarray]:
-        """Estimate queries that were not trained on; also the scaled queries.
+        """Estimate queries that were not trained on; also their first view.
 
         Queries in single precision are estimated in single precision.
         """
@@ -227,7 +234,8 @@ class QualityModel(SavesFields):
         for fit, view, output in zip(model.fits, views, outputs, strict=True):
             multiply(view, fit.rows, output.reshape(len(X), len(fit.rows)))
         outputs += model._intercepts
-        return model.build_pair_features(outputs, trust), scaled
+        first = model.views.take_first_view(scaled)
+        return model.build_pair_features(outputs, trust), first
 
     @cached_property
     def _intercepts(self) -> np.ndarray:
@@ -291,6 +299,7 @@ class QualityModel(SavesFields):
         bases, n_strengths = self.views.compute_bases(), len(options.offsets)
         # Output s has the target of strength s, so of its fits only that at s counts.
         own = np.arange(n_strengths)
+        shown = options.shown if self._has_features else options.best
         fits, outputs = [], []
         for view, (Phi, old, common) in enumerate(
             zip(seen, self.fits, self.common, strict=True)
@@ -305,7 +314,7 @@ class QualityModel(SavesFields):
                 position=self.strengths[view],
                 basis=bases[view],
             )
-            how = self.weights[:, view], options.shown
+            how = self.weights[:, view], shown
             coef = append_newcomer_part(fit.coef[:, own, own], common.coef, *how)
             intercept = append_newcomer_part(
                 fit.intercept[own, own], common.intercept, *how, mean
@@ -317,6 +326,16 @@ class QualityModel(SavesFields):
             outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
         return grown, grown.build_pair_features(np.stack(outputs), trust)
+
+    @property
+    def _has_features(self) -> bool:
+        """Whether more strengths are kept than the best, for a ranker."""
+        return self.fits[0].intercept.shape[1] > 2
+
+    def without_features(self) -> QualityModel:
+        """Drop what only a ranker sees; the estimates stay."""
+        best = (self.fits[0].intercept.shape[1] - 1) // 2
+        return replace(self, fits=[fit.keep_strengths([best, -1]) for fit in self.fits])
 
     def without_model(self, position: int) -> QualityModel:
         """Leave a model out; the estimates of the others stay."""

@@ -64,6 +64,11 @@ class RidgeFit(SavesFields):
             np.concatenate([self.intercept, other.intercept]),
         )
 
+    def keep_strengths(self, positions: Sequence[int]) -> RidgeFit:
+        """Return the regression at some of its strengths."""
+        coef = np.ascontiguousarray(self.coef[:, :, positions])
+        return RidgeFit(coef, self.intercept[:, positions])
+
     def without_output(self, position: int) -> RidgeFit:
         """Return a regression of the other outputs."""
         return RidgeFit(

@@ -22,6 +22,7 @@ from skroute._table.names import check_printable
 
 _CLASSES = {
     "AnswerBelief": "skroute._cascade.beliefs.AnswerBelief",
+    "BlockViews": "skroute._estimate.blocks.BlockViews",
     "BudgetDecider": "skroute.decision.BudgetDecider",
     "Canonical": "skroute._estimate.canonical.Canonical",
     "CascadeDecider": "skroute.cascade.CascadeDecider",
@@ -235,6 +236,21 @@ def _check_views(state: dict[str, Any]) -> None:
     )
 
 
+def _check_block_views(state: dict[str, Any]) -> None:
+    """Check BlockViews: views of all columns, and of blocks of these widths."""
+    widths: Any = state.get("widths")
+    parts: Any = state.get("parts")
+    _require(
+        isinstance(widths, tuple)
+        and len(widths) > 1
+        and all(_is_integer(width, 1, _WIDEST) for width in widths)
+        and isinstance(parts, tuple)
+        and all(isinstance(part, find_class("QueryViews")) for part in parts)
+        and [len(part.centre) for part in parts] == [sum(widths), *widths],
+        "its parts must be views of all columns, and of blocks of its widths",
+    )
+
+
 def _check_cascade(state: dict[str, Any]) -> None:
     find_class("FittedCascade")(**state).check()
 
@@ -341,6 +357,7 @@ _FINITE = (
 )
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     **dict.fromkeys(_FINITE, _check_finite),
+    "BlockViews": _check_block_views,
     "CascadeDecider": _check_cascade_decider,
     "CascadePlace": _check_place,
     "FittedCascade": _check_cascade,

@@ -131,6 +131,11 @@ def _decide_without_caution(state: State) -> State:
     return {**state, "caution": 0.0}
 
 
+def _take_all_columns(state: State) -> State:
+    """A router of format 4 takes all columns as one embedding."""
+    return {**state, "blocks": None}
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -143,4 +148,5 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
         "RankingRouter": _gather_what_was_fitted,
     },
     3: dict.fromkeys(("FittedRouter", "RankingRouter"), _decide_without_caution),
+    4: {"RankingRouter": _take_all_columns},
 }

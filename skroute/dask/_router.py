@@ -67,7 +67,7 @@ class DaskRankingRouter(RankingRouter):
     Parameters
     ----------
     costs, n_estimators, learning_rate, num_leaves, min_child_samples, \
-colsample_bytree, tie_gain, caution, n_landmarks, cv
+colsample_bytree, tie_gain, caution, n_landmarks, blocks, cv
         As in :class:`~skroute.RankingRouter`.
     n_jobs : int or None, default=None
         Threads of LightGBM where the client is, and of the router that serves; the fit
@@ -137,6 +137,7 @@ feature_names_in_
         tie_gain: float = 0.0,
         caution: float | Literal["auto"] = "auto",
         n_landmarks: int = 512,
+        blocks: Any = None,
         cv: int = 5,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -153,6 +154,7 @@ feature_names_in_
             tie_gain=tie_gain,
             caution=caution,
             n_landmarks=n_landmarks,
+            blocks=blocks,
             cv=cv,
             n_jobs=n_jobs,
             random_state=random_state,

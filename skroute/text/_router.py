@@ -355,6 +355,9 @@ class TextRouter(BaseRouter):
             self.prompt_features,
             getattr(router, "random_state", None),
         )
+        # The parts are blocks of columns, unless the router was given others.
+        if "blocks" in router.get_params() and router.blocks is None:
+            router.set_params(blocks=self.vectors_.find_blocks(vectors.shape[1]))
         result = fit(vectors, y, **known)
         self._set_router(router)
         return result
@@ -381,8 +384,11 @@ class TextRouter(BaseRouter):
     def _adopt(self, router: BaseRouter) -> Self:
         """Route with another router of the same vectors; changes a copy."""
         if self.router is not None:
-            # Its parameters name the prices of another pool.
-            self.router = clone(router)
+            # Its parameters name the prices of another pool. The blocks are of this
+            # fit, and another may have others.
+            given = {"blocks": getattr(self.router, "blocks", None)}
+            has_blocks = "blocks" in router.get_params()
+            self.router = clone(router).set_params(**given if has_blocks else {})
         self._set_router(router)
         return self
 

@@ -110,6 +110,12 @@ class TextVectors:
         """Replace an encoder that no file holds by its name."""
         return replace(self, encoder=name_missing(self.encoder))
 
+    def find_blocks(self, width: int) -> tuple[int, ...]:
+        """Find the widths of the parts of vectors of this `width`, in their order."""
+        given = [size[0] for size in (self.numbers, self.encoded) if size]
+        described = width - sum(given)
+        return (*given, described) if described else tuple(given)
+
     def _join(
         self,
         prompts: list[str],

@@ -1,0 +1,156 @@
+"""Views of blocks of columns: of an embedding, and of what stands beside it.
+
+An embedding and the words of a prompt tell different things, and a distance over both
+hides either. Where the columns of X come in blocks, the regressions see views of all
+columns and those of each block, and the stack weighs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from skroute._compute.cached import SavesFields
+from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
+from skroute._estimate.options import OPTIONS, Options
+from skroute._table.duplicates import Duplicates
+
+__all__ = ["BlockViews", "fit_block_views"]
+
+# Squared distances from the nearest landmark at which the trust in blocks but the first
+# begins to fall, and ends, as multiples of where it would end by itself. The length of
+# a prompt has long tails, and a tenth of all queries would be distrusted for it.
+_LENIENCE = (2.0, 4.0)
+
+ComputeViews = Callable[[np.ndarray], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class BlockViews(SavesFields):
+    """What the regressions see of a query whose columns come in blocks.
+
+    It does what `QueryViews` does. Scaled queries are those of all columns, followed by
+    those of each block.
+    """
+
+    widths: tuple[int, ...]  # of the blocks, in the order of the columns of X
+    # Views of all columns, then those of each block.
+    parts: tuple[QueryViews, ...]
+
+    @cached_property
+    def _columns(self) -> list[slice]:
+        """Columns of X that each part sees."""
+        return [slice(None), *_find_columns(self.widths)]
+
+    @cached_property
+    def _scaled_columns(self) -> list[slice]:
+        """Columns of scaled queries that are of each part."""
+        return _find_columns([part.centres.shape[1] for part in self.parts])
+
+    def scale_queries(self, X: np.ndarray) -> np.ndarray:
+        """Scale embeddings as a whole, then each block by itself."""
+        return np.hstack(
+            [
+                part.scale_queries(X[:, columns])
+                for part, columns in zip(self.parts, self._columns, strict=True)
+            ]
+        )
+
+    def transform(self, scaled: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Trust (n_queries,) in what is known of scaled queries, and all views."""
+        trusts, views = [], []
+        for part, columns in zip(self.parts, self._scaled_columns, strict=True):
+            # Products need rows that lie next to each other.
+            trust, seen = part.transform(np.ascontiguousarray(scaled[:, columns]))
+            trusts.append(trust)
+            views += seen
+        # Every block is to be near; all of them together may not be.
+        return np.minimum.reduce(trusts[1:]), views
+
+    def take_first_view(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled queries as a whole, of the scaled queries and their blocks."""
+        return scaled[:, self._scaled_columns[0]]
+
+    def compute_first_view(self, X: np.ndarray) -> list[np.ndarray]:
+        """The view that is the scaled embedding as a whole, as a list of one."""
+        return self.parts[0].compute_first_view(X)
+
+    def compute_bases(self) -> list[np.ndarray | None]:
+        """Map of each view, as in `QueryViews`."""
+        return [basis for part in self.parts for basis in part.compute_bases()]
+
+    def cast_to(self, dtype: Any) -> BlockViews:
+        """Return views that are computed in another floating-point type."""
+        return replace(self, parts=tuple(part.cast_to(dtype) for part in self.parts))
+
+
+def fit_block_views(
+    X: Any,
+    widths: Sequence[int],
+    n_landmarks: int,
+    rng: np.random.RandomState,
+    duplicates: Duplicates,
+    options: Options = OPTIONS,
+    executor: Executor = IN_MEMORY,
+) -> tuple[BlockViews, TrainingViews, Any]:
+    """Learn views of all columns, and of blocks of these `widths`.
+
+    The rest, and what is returned, is as in `fit_views`.
+    """
+    fitted = [
+        fit_views(
+            X if columns is None else executor.map(_take_block, X, columns),
+            # So many kernels need no more centres than one has.
+            max(1, n_landmarks // 2),
+            rng,
+            duplicates,
+            options,
+            executor,
+        )
+        for columns in (None, *_find_columns(widths))
+    ]
+    (whole, first, *others), seen, trusts = zip(*fitted, strict=True)
+    lenient = [
+        replace(part, limits=tuple(many * part.limits[1] for many in _LENIENCE))
+        for part in others
+    ]
+    views = BlockViews(tuple(widths), (whole, first, *lenient))
+    rows = executor.map(_join_rows, *(some.rows for some in seen))
+    columns = views._scaled_columns
+    training = TrainingViews(
+        rows,
+        partial(_compute_training_views, columns, [some.compute for some in seen]),
+        partial(_compute_training_views, columns[:1], [seen[0].compute_first]),
+    )
+    # That of training queries is of the first block: all but a few are near by others.
+    return views, training, trusts[1]
+
+
+def _find_columns(widths: Sequence[int]) -> list[slice]:
+    """Where blocks that stand side by side begin and end."""
+    return [slice(*pair) for pair in pairwise(accumulate(widths, initial=0))]
+
+
+def _take_block(X: np.ndarray, columns: slice) -> np.ndarray:
+    return np.ascontiguousarray(X[:, columns])
+
+
+def _join_rows(*parts: np.ndarray) -> np.ndarray:
+    return np.hstack(parts)
+
+
+def _compute_training_views(
+    columns: list[slice], computes: Sequence[ComputeViews], rows: np.ndarray
+) -> list[np.ndarray]:
+    """Compute the views of each part from its columns of the rows."""
+    return [
+        view
+        for some, compute in zip(columns, computes, strict=True)
+        for view in compute(_take_block(rows, some))
+    ]
