@@ -122,9 +122,9 @@ class QualityModel(SavesFields):
 
     views: QueryViews | BlockViews
     means: np.ndarray  # quality of each model, (n_models,)
-    # The regression on each view, at the strengths that the ranker sees; without one, at
-    # the best. Behind these outputs stands one more, its part in the expected quality:
-    # `append_weighted_part`.
+    # The regression on each view, at the strengths that the ranker sees; without one,
+    # at the best. Behind these outputs stands one more, its part in the expected
+    # quality: `append_weighted_part`.
     fits: list[RidgeFit]
     # Of the regressions, for the level of a query and for the differences between its
     # models, (2, n_views, n_strengths), before models share.

@@ -95,7 +95,7 @@ def test_far_in_a_block_is_far_and_odd_in_a_later_one_is_not(per_query) -> None:
         far[:, column] += 1000.0
         averages += [*router.predict_quality(far)]
     np.testing.assert_allclose(averages, np.tile(averages[0], (10, 1)))
-    # Four standard deviations from the mean: of lengths of prompts, one in a hundred is.
+    # Four standard deviations from the mean, as lengths of prompts often are.
     odd = X[:5].copy()
     odd[:, WIDTHS[0]] = 2.0
     assert (router.predict_quality(odd)[:, 0] > averages[0][0] + 0.2).all()
