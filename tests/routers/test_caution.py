@@ -80,9 +80,10 @@ def test_a_number_of_standard_deviations_is_taken_off(
             strict=True,
         )
     ]
-    # Each regression at its best strength, the middle one of those that are kept.
+    # Each regression at its best strength, the only one that is kept without a ranker.
+    assert {output.shape[2] for output in outputs} == {2}
     best = fits.means.argmax()
-    leads = [output[:, :, 1] - output[:, [best], 1] for output in outputs]
+    leads = [output[:, :, 0] - output[:, [best], 0] for output in outputs]
     spread = np.std(leads, axis=0)
     pairs, _ = fits.predict(FRESH)
     near = pairs.trust == 1
