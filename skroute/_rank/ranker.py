@@ -29,6 +29,9 @@ _MANY_RANKED = 2**16
 # queries whether rankers of all pairs may help. It takes a tenth of their time.
 _MAX_LOOKED_AT = 2**14
 _LOOK_ROUNDS = 30
+# A smaller share in the differences changes hardly a decision, and is not worth what a
+# ranker takes of a file and of the time of a query.
+_LEAST_SHARE = 0.05
 # Rounds of a ranker whose number is left to the look.
 _N_ROUNDS = 100
 
@@ -129,7 +132,7 @@ def fit_ranker(
     trainer, held_out_scores = train(_MAX_RANKED, n_estimators, fold_array)
     share = weigh(held_out_scores, options.doubt)
     # The rankers of the folds tell whether one of all queries is worth its training.
-    if share > 0:
+    if share >= _LEAST_SHARE:
         return held_out_scores, trainer.train(-1), share
     return None, None, 0.0
 
