@@ -104,6 +104,13 @@ def test_the_fit_is_the_local_fit(
     assert router._training.best_single == local._training.best_single
 
 
+def test_blocks_are_those_of_the_local_fit(client: Any, table: Any) -> None:
+    width = table.data.shape[1]
+    params = {**SMALL, "n_estimators": 0, "blocks": (width - 3, 3)}
+    data = table.data, table.quality, table.costs, table.weight
+    _assert_fits_alike(client, params, data, 250)
+
+
 def test_repeats_and_groups_are_those_of_the_local_fit(client: Any) -> None:
     data = make_routing(330, n_features=8, n_models=3, random_state=2)
     rng = np.random.RandomState(0)

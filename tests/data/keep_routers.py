@@ -80,6 +80,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
         "ranking": (estimates, queries),
         "ranking_prices": (ranking(costs=prices, caution=0.5).fit(X, Y), queries),
         "ranking_grown": (grown.add_model("new", drawn, X=X[:40], costs=2.0), queries),
+        "ranking_blocks": (ranking(blocks=(4, 2)).fit(X, Y, costs=C), queries),
         "ranking_state": (drawing.fit(X, Y, costs=C), queries),
         "pointwise_ridge": (PointwiseRouter(Ridge()).fit(X, Y, costs=C), queries),
         "pointwise_ridge_cv": (PointwiseRouter(RidgeCV()).fit(X, Y, costs=C), queries),

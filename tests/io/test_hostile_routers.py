@@ -320,6 +320,29 @@ def test_views_cannot_ask_for_room_by_a_slice(ranking, tmp_path):
     refused(tmp_path, forged_main(ranking, widen), "parts of its centres")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda views: views["widths"].update(items=[4, 3]),
+        lambda views: views["widths"].update(items=[6]),
+        lambda views: views["widths"].update(items=[4, 10**12]),
+        lambda views: views["widths"].update(items=[4.0, 2.0]),
+        lambda views: views["parts"]["items"].pop(),
+        lambda views: views["parts"]["items"].reverse(),
+        lambda views: views["parts"]["items"].append(None),
+        lambda views: views.update(parts=views["parts"]["items"]),
+        lambda views: views.update(widths=None),
+    ],
+)
+def test_views_of_blocks_are_of_all_columns_and_of_each(contents, tmp_path, change):
+    def tamper(main: Any) -> None:
+        quality = state_of(main)["_fitted"]["state"]["quality"]["state"]
+        change(quality["views"]["state"])
+
+    content = forged_main(contents["ranking_blocks"], tamper)
+    refused(tmp_path, content, "its parts must be views of all columns|it")
+
+
 def test_estimates_that_are_no_numbers_are_refused(ranking, tmp_path):
     def blind(members: dict[str, bytes]) -> None:
         main = json.loads(members["router.json"])

@@ -607,3 +607,21 @@ def test_a_named_encoder_is_loaded_once_and_no_part_of_a_file(pool, library, tmp
         loaded.route(NEW)
     loaded.set_params(encoder="some/encoder")
     np.testing.assert_array_equal(loaded.transform(NEW), expected)
+
+
+def test_the_parts_of_a_vector_are_blocks_of_the_router(pool, frame) -> None:
+    router = TextRouter(RankingRouter({"small": 1.0, "large": 9.0}, n_estimators=0))
+    router.fit(frame, pool.y)
+    widths = router.router_.blocks
+    assert widths[0] == pool.embeddings.shape[1]
+    assert sum(widths) == router.embed(frame[:1]).shape[1]
+    # What is given stays what was given: another fit may have other parts.
+    assert router.router.blocks is None
+    larger = router.add_model("new", pool.y["small"], X=frame, costs=2.0)
+    assert larger.router.blocks is None
+    assert larger.router_.blocks == widths
+    larger.fit(pool.prompts, pool.y.assign(new=1.0))
+    assert larger.router_.blocks == (sum(widths) - widths[0],)
+    kept = TextRouter(RankingRouter(blocks=(sum(widths),), n_estimators=0))
+    kept.fit(frame, pool.y, costs=pool.costs)
+    assert kept.router_.blocks == (sum(widths),)
