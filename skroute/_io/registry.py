@@ -224,7 +224,12 @@ def _check_finite(state: dict[str, Any]) -> None:
 
 def _check_views(state: dict[str, Any]) -> None:
     """Check QueryViews: finite numbers, and parts that add up to the centres."""
-    _check_finite(state)
+    scale = state.get("scale")
+    # It is infinite where the queries do not differ, in a block of columns for example.
+    if scale == float("inf"):
+        scale = 1.0
+    _check_finite({**state, "scale": scale})
+    _require(isinstance(scale, float) and scale > 0, "its scale must be positive")
     # They are the widths of what is made for every query.
     sizes, centres = state.get("sizes"), state.get("centres")
     _require(

@@ -122,13 +122,16 @@ def test_blocks_are_the_widths_of_all_columns(router, blocks, words) -> None:
     np.testing.assert_array_equal(other.set_params(blocks=WIDTHS).transform(X), before)
 
 
-def test_an_embedding_that_does_not_vary_is_a_block_too() -> None:
+def test_an_embedding_that_does_not_vary_is_a_block_too(tmp_path) -> None:
     X, Y = outcomes(300)
     X[:, : WIDTHS[0]] = 0.3
     router = RankingRouter(PRICES, blocks=WIDTHS, random_state=0).fit(X, Y)
     quality = router.predict_quality(X)
     assert np.isfinite(quality).all()
     assert np.nanmean((quality - Y) ** 2) < 0.15
+    save(router, tmp_path / "r.skroute")
+    loaded = load(tmp_path / "r.skroute")
+    np.testing.assert_array_equal(loaded.predict_quality(X), quality)
 
 
 def test_what_only_a_ranker_sees_is_kept_for_a_ranker_only() -> None:
