@@ -27,6 +27,9 @@ __all__ = ["BlockViews", "fit_block_views"]
 # begins to fall, and ends, as multiples of where it would end by itself. The length of
 # a prompt has long tails, and a tenth of all queries would be distrusted for it.
 _LENIENCE = (2.0, 4.0)
+# The same for the first block, at least, in its mean squared length: where few
+# different embeddings come again and again, all are landmarks, and rounding is far.
+_LEAST = (0.1, 0.2)
 
 ComputeViews = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -116,6 +119,8 @@ def fit_block_views(
         for columns in (None, *_find_columns(widths))
     ]
     (whole, first, *others), seen, trusts = zip(*fitted, strict=True)
+    near, far = first.limits
+    first = replace(first, limits=(max(near, _LEAST[0]), max(far, _LEAST[1])))
     lenient = [
         replace(part, limits=tuple(many * part.limits[1] for many in _LENIENCE))
         for part in others

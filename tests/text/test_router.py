@@ -76,7 +76,8 @@ def test_the_hard_prompts_go_to_the_large_model(pool, fitted):
 def test_it_decides_as_the_router_inside_on_the_same_vectors(pool, frame, beside):
     vectors = beside.embed(frame)
     assert vectors.dtype == np.float32
-    inside = ranking().fit(vectors, pool.y, costs=pool.costs)
+    inside = ranking().set_params(blocks=beside.router_.blocks)
+    inside.fit(vectors, pool.y, costs=pool.costs)
     budget = float(pool.costs.mean())
     for name in ("predict", "predict_quality", "predict_cost", "transform"):
         expected = getattr(inside, name)(vectors)
