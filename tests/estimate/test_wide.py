@@ -79,6 +79,16 @@ def test_a_wide_router_is_saved_whole(wide: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_joins_and_leaves_a_wide_router(wide: Any) -> None:
+    router, X = wide
+    y = np.random.default_rng(0).integers(2, size=len(X))
+    grown = router.add_model("new", y, X=X, costs=2.0)
+    assert np.isfinite(grown.transform(X)).all()
+    left = grown.remove_model("new")
+    np.testing.assert_array_equal(left.predict_quality(X), router.predict_quality(X))
+
+
+@pytest.mark.slow
 def test_columns_of_wide_embeddings_keep_their_names() -> None:
     X, y, costs = make_table()
     table = pd.DataFrame(X, columns=[f"e{i}" for i in range(WIDE)])
