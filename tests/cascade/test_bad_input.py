@@ -161,6 +161,7 @@ def test_rows_of_other_queries_are_refused(name):
 MODELS = ["model_0", "model_1", "model_2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("called", "said", "message"),
     [
@@ -202,6 +203,7 @@ def test_calls_and_checks_are_checked(exact, called, said, message):
             ask(exact.Z[:2], called, **said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "message"),
     [

@@ -571,6 +571,7 @@ def test_unreachable_server(server, tmp_path, monkeypatch):
         fetch_routerbench(data_home=tmp_path / "home")
 
 
+@pytest.mark.slow
 def test_broken_connection_is_tried_again(server, tmp_path, monkeypatch):
     serve(server, monkeypatch, "/unsteady", retries=1)
     table = fetch_routerbench(data_home=tmp_path / "home")

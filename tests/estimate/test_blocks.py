@@ -81,6 +81,7 @@ def test_single_precision_and_few_queries_change_nothing(router) -> None:
     np.testing.assert_allclose(single, many, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_query", [False, True])
 def test_far_in_a_block_is_far_and_odd_in_a_later_one_is_not(per_query) -> None:
     X, Y = outcomes(500)
@@ -122,6 +123,7 @@ def test_blocks_are_the_widths_of_all_columns(router, blocks, words) -> None:
     np.testing.assert_array_equal(other.set_params(blocks=WIDTHS).transform(X), before)
 
 
+@pytest.mark.slow
 def test_an_embedding_that_does_not_vary_is_a_block_too(tmp_path) -> None:
     X, Y = outcomes(300)
     X[:, : WIDTHS[0]] = 0.3

@@ -339,6 +339,7 @@ def checked():
     return make_pipeline(router, decider), data.data[150:], y[150:], data.costs[150:]
 
 
+@pytest.mark.slow
 def test_a_cascade_is_drawn_beside_routing_and_models(checked, ax):
     pipeline, X, y, costs = checked
     display = CascadeDisplay.from_estimator(
@@ -359,6 +360,7 @@ def test_a_cascade_is_drawn_beside_routing_and_models(checked, ax):
     assert colors[0] != colors[1]
 
 
+@pytest.mark.slow
 def test_a_cascade_is_replayed_where_everything_is_known(checked, ax):
     """Columns in another order, and queries without an outcome, change nothing else."""
     pipeline, X, y, costs = checked

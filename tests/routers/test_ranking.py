@@ -185,6 +185,7 @@ class Credulous(RankingRouter):
     _options = replace(OPTIONS, doubt=-1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "alike"), [(RankingRouter, 0), (Credulous, 100)])
 def test_a_look_decides_whether_a_ranker_is_trained(kind: Any, alike: int) -> None:
     rng = np.random.default_rng(0)
@@ -198,6 +199,7 @@ def test_a_look_decides_whether_a_ranker_is_trained(kind: Any, alike: int) -> No
     np.testing.assert_array_equal(auto.predict_quality(X), number.predict_quality(X))
 
 
+@pytest.mark.slow
 def test_a_look_is_shorter_than_a_training(monkeypatch: Any) -> None:
     rounds: list[int] = []
     train = lightgbm.train
@@ -645,6 +647,7 @@ def test_small_blocks_of_equal_queries_promise_less_than_they_saw() -> None:
     assert np.mean(got) - 0.01 < np.mean(promised) < np.mean(seen) - 0.015
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_estimators", [0, 20])
 def test_few_queries_are_estimated_in_double_precision_as_many_are(
     n_estimators: int,

@@ -493,6 +493,7 @@ def test_columns_in_another_order_change_nothing(use, name, order) -> None:
     alike(USES[use][0](**{**tables_of(use), name: turned}), expected(use))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use", [use for use in USES if "y" in tables_of(use) and use not in TWO]
 )

@@ -124,6 +124,7 @@ def test_equal_rows_are_always_one_prompt(
     np.testing.assert_array_equal(duplicates.count, np.bincount(which)[which])
 
 
+@pytest.mark.slow
 def test_different_prompts_of_real_tables_stay_apart(shared_data) -> None:
     for name in ("pool9", "mmlu_pro", "niagara", "routerbench3_question"):
         X = np.load(shared_data / f"{name}_minilm.npy").astype(np.float32)
