@@ -27,13 +27,14 @@ from intervals import interval
 from machine import described
 from outputs import RESULTS, save
 from sklearn.utils import Bunch
-from tables import REAL, Training, splits, tables, training_part
+from tables import Training, splits, tables, training_part
 
 from skroute import RankingRouter
 from skroute.dask import DaskRankingRouter
 
 MOST = 1e-6
 N_PARTITIONS = 8
+TABLES = ("pool9", "routerbench3", "mistral7", "digits")
 
 
 class CountingClient(Client):
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS / "cluster")
     arguments = parser.parse_args()
-    names = ("digits",) if arguments.data is None else (*REAL, "digits")
+    names = ("digits",) if arguments.data is None else TABLES
     results: dict[str, Any] = {"machine": described(), "tables": {}}
     with (
         tempfile.TemporaryDirectory() as folder,

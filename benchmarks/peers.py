@@ -31,8 +31,17 @@ from skroute._table.tables import RoutingTable, check_queries
 from skroute.base import BaseRouter
 from skroute.crossfit import CrossFittedRouter
 from skroute.metrics import normalized_auc
+from skroute.text import PromptFeatures, TextRouter
 
-__all__ = ["FAST", "FASTEST", "PEERS", "TunedRouter", "make_peer", "why_not"]
+__all__ = [
+    "FAST",
+    "FASTEST",
+    "PEERS",
+    "WORDED",
+    "TunedRouter",
+    "make_peer",
+    "why_not",
+]
 
 _MARGINS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # Beyond so many training queries a fit takes minutes, and others stand in for it.
@@ -40,6 +49,9 @@ _MAX_QUERIES = {
     "SVR": (3000, "kernel ridge stands in"),
     "kernel ridge": (4400, "kNN and ridge stand in"),
 }
+# Beyond so many models, those that fit each, or each pair of them, take minutes.
+_MAX_MODELS = 12
+_BY_MODEL = ("logistic", "MLP", "LightGBM", "matrix factors", "SVR")
 
 
 class TunedRouter(CrossFittedRouter):
@@ -340,12 +352,19 @@ PEERS: dict[str, tuple[Callable, Callable, int]] = {
 }
 #: Those that are fitted in seconds.
 FAST = ("kNN", "ridge", "ridge + margin", "clusters", "kernel ridge")
+#: Peers that read the words and the surface of prompts beside embeddings.
+WORDED = {"kNN, words": "kNN", "ridge, words": "ridge"}
 #: Those that are still, where every model was run on other queries.
 FASTEST = ("kNN", "ridge", "clusters", "logistic")
 
 
 def make_peer(name: str, *, costs: Any = None, random_state: int = 0) -> BaseRouter:
     """Make a peer that is not fitted yet."""
+    if name in WORDED:
+        peer = make_peer(WORDED[name], costs=costs, random_state=random_state)
+        return TextRouter(
+            peer, prompt_features=PromptFeatures(random_state=random_state)
+        )
     candidates, cost_candidates, cv = PEERS[name]
     router = MarginRouter if name == "ridge + margin" else TunedRouter
     return router(
@@ -353,11 +372,13 @@ def make_peer(name: str, *, costs: Any = None, random_state: int = 0) -> BaseRou
     )
 
 
-def why_not(name: str, n_train: int = 0) -> str | None:
+def why_not(name: str, n_train: int = 0, n_models: int = 0) -> str | None:
     """Why a peer cannot be measured; ``None`` if it can."""
     if name in ("matrix factors", "EquiRouter") and find_spec("torch") is None:
         return "torch is not installed (pip install torch)"
     limit, instead = _MAX_QUERIES.get(name, (n_train, ""))
     if n_train > limit:
         return f"more than {limit:,} training queries; {instead}"
+    if name in _BY_MODEL and n_models > _MAX_MODELS:
+        return f"more than {_MAX_MODELS} models; ridge, kNN and EquiRouter stand in"
     return None

@@ -7,16 +7,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, _safe_indexing
 
 from skroute.datasets import load_digits_pool, make_routing, read_routerbench
 
 __all__ = [
     "BUNDLED",
-    "MORE",
     "PROTOCOLS",
     "REAL",
     "Split",
@@ -27,9 +27,11 @@ __all__ = [
 ]
 
 #: Tables that are read from a folder.
-REAL = ("pool9", "routerbench3", "mistral7")
-#: More of them, for questions that three tables are too few for.
-MORE = (
+REAL = (
+    "pool9",
+    "routerbench3",
+    "routerbench3-question",
+    "mistral7",
     "bfcl",
     "confidence",
     "livecodebench",
@@ -40,6 +42,8 @@ MORE = (
     "paretobandit",
     "zeroeval",
 )
+# The same queries, embedded by the end of the prompt, where the question is.
+_QUESTION = "-question"
 #: Tables that ship with the package, or are made.
 BUNDLED: dict[str, Callable[[], Bunch]] = {
     "digits": load_digits_pool,
@@ -84,7 +88,8 @@ def tables(
     ----------
     folder : Path or None
         Holds ``<name>.csv.gz``, ``<name>_minilm.npy`` and, for tables without costs,
-        ``<name>_prices.json``. ``None`` leaves the real tables out.
+        ``<name>_prices.json``; for ``<name>-question``, which is the same table,
+        ``<name>_question_minilm.npy``. ``None`` leaves the real tables out.
     names : iterable of str, default=None
         Tables to yield; ``None`` is all.
     limit : int or None, default=6000
@@ -93,21 +98,25 @@ def tables(
     for name in (*REAL, *BUNDLED) if names is None else names:
         if name in BUNDLED:
             yield name, BUNDLED[name]()
-        elif name not in (*REAL, *MORE):
-            raise ValueError(f"{name!r} is none of {(*REAL, *MORE, *BUNDLED)}.")
-        elif folder is not None and (folder / f"{name}.csv.gz").exists():
+            continue
+        if name not in REAL:
+            raise ValueError(f"{name!r} is none of {(*REAL, *BUNDLED)}.")
+        file = f"{name.removesuffix(_QUESTION)}.csv.gz"
+        if folder is not None and (folder / file).exists():
             yield name, _sample(_read(folder, name), limit)
         else:
-            print(f"{name}: left out, there is no {name}.csv.gz in {folder}")
+            print(f"{name}: left out, there is no {file} in {folder}")
 
 
 def _read(folder: Path, name: str) -> Bunch:
+    part = _QUESTION.replace("-", "_") if name.endswith(_QUESTION) else ""
+    name = name.removesuffix(_QUESTION)
     file = folder / f"{name}_prices.json"
     prices = json.loads(file.read_text()) if file.exists() else None
     table = read_routerbench(
         folder / f"{name}.csv.gz",
         prices=prices,
-        embeddings=folder / f"{name}_minilm.npy",
+        embeddings=folder / f"{name}{part}_minilm.npy",
     )
     if table.costs is None:
         # mistral7 lists no prices: billions of parameters, which are nearly equal.
@@ -161,7 +170,7 @@ class Split:
 class Training:
     """What a router is fitted on; one of `prices` and `costs` is ``None``."""
 
-    X: np.ndarray
+    X: Any
     y: np.ndarray
     prices: np.ndarray | None
     costs: np.ndarray | None
@@ -192,7 +201,7 @@ def training_part(table: Bunch, split: Split) -> Training:
     y = table.quality[split.train].copy()
     shown = np.random.default_rng(split.seed).random(y.shape) >= split.hidden
     y[~shown] = np.nan
-    X = table.data[split.train]
+    X = _safe_indexing(table.data, split.train)
     if np.ndim(table.costs) == 1:
         return Training(X, y, table.costs, None)
     # What was not run was not paid for.
