@@ -248,8 +248,9 @@ def jobs(arguments: argparse.Namespace, known: Container[tuple]) -> Iterator[Any
                 identity = (name, split.protocol, split.part, seed, router)
                 if router not in ours and identity in known:
                     continue
+                # Prompts of digits number the pictures, and nothing else.
                 if reads_prompts(router) and (
-                    table.prompts is None or protocol != SHOWN_PROTOCOL
+                    name not in REAL or protocol != SHOWN_PROTOCOL
                 ):
                     continue
                 reason = why_not(router, len(split.train), table.quality.shape[1])

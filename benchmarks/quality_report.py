@@ -294,7 +294,7 @@ def _list_tables(shown: dict[str, Figures]) -> Iterator[str]:
             areas += [f"{_signed(figures.draw(ours, by_area, 'nauc'))} ({by_area})"]
         cells = [
             table,
-            f"{size['n_models']:.0f}",
+            f"{size['n_models']:.0f}" if "n_models" in size else "",
             f"{size['n_train']:,.0f}",
             *costs,
             *areas,
