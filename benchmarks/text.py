@@ -36,24 +36,14 @@ TABLES = (
     "livecodebench",
     "mmlu_pro",
     "paretobandit",
-    "routerbench3",
+    "routerbench3-question",
     "zeroeval",
     "mistral7",
 )
 ALONE, JOINED, BLOCKS = "embedding alone", "one block", "TextRouter"
 VARIANTS = (ALONE, JOINED, BLOCKS)
-# Of routerbench3, 256 tokens are the preamble of the task: the end is embedded.
-_EMBEDDINGS = {"routerbench3": "routerbench3_question_minilm.npy"}
 
 Record = dict[str, Any]
-
-
-def read(folder: Path, names: list[str]) -> Iterator[tuple[str, Bunch]]:
-    """Yield the tables, each with the embedding of what differs between its prompts."""
-    for name, table in tables(folder, names):
-        if name in _EMBEDDINGS:
-            table.data = np.load(folder / _EMBEDDINGS[name])
-        yield name, table
 
 
 def join(table: Bunch, rows: np.ndarray) -> pd.DataFrame:
@@ -192,14 +182,14 @@ def report(records: list[Record]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--data", type=Path, help="folder of the tables")
     parser.add_argument("--tables", nargs="+", default=TABLES)
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "text")
     arguments = parser.parse_args()
-    found = list(read(arguments.data, arguments.tables))
+    found = list(tables(arguments.data, arguments.tables))
     records = Parallel(arguments.jobs)(
         delayed(measure)(name, table, seed, variant)
         for seed in range(arguments.seeds)
