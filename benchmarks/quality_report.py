@@ -106,7 +106,9 @@ class Figures:
 
 def _mean(values: list[Any]) -> Any:
     if isinstance(values[0], dict):
-        return {key: _mean([value[key] for value in values]) for key in values[0]}
+        # What was not measured of all parts has no mean.
+        shared = [key for key in values[0] if all(key in value for value in values)]
+        return {key: _mean([value[key] for value in values]) for key in shared}
     if isinstance(values[0], str):
         return values[0]
     return np.mean(values, axis=0)

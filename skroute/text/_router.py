@@ -35,8 +35,8 @@ class TextRouter(BaseRouter):
 
     Prompts become vectors, and a router of vectors learns from these. A vector has up
     to three parts: an embedding that comes with the prompt, in columns beside it; one
-    that `encoder` makes; and the words and the surface of the prompt. Of the latter two
-    and an embedding the router learns more than of either alone.
+    that `encoder` makes; and the words and the surface of the prompt. On most tables
+    the router learns a little more of these beside an embedding than of it alone.
 
     `X` is a list, an array or a Series of prompts in all methods; or a DataFrame with
     one column of prompts and, where embeddings come from elsewhere, one column for each
