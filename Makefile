@@ -11,7 +11,7 @@ TESTED := $(VENV)/.extras-$(EXTRAS)
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
 
-# What takes about a minute: all but the tests that are marked in pyproject.toml.
+# What takes a minute and a half: all but the tests that are marked in pyproject.toml.
 quick: $(TESTED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m 'not (slow or browser or cluster or hostile)'
 
