@@ -19,7 +19,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed
 from outputs import RESULTS, load, save
 from peers import FAST, FASTEST, PEERS, WORDED, make_peer, why_not
@@ -36,7 +35,16 @@ from quality_report import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, _safe_indexing
-from tables import BUNDLED, PROTOCOLS, REAL, Split, splits, tables, training_part
+from tables import (
+    BUNDLED,
+    PROTOCOLS,
+    REAL,
+    Split,
+    join_prompts,
+    splits,
+    tables,
+    training_part,
+)
 from threadpoolctl import threadpool_limits
 
 from skroute import DummyRouter, RankingRouter
@@ -111,14 +119,6 @@ def measure(name: str, table: Bunch, split: Split, router: str) -> Record:
 
 def reads_prompts(router: str) -> bool:
     return router == TEXT or router in WORDED
-
-
-def join_prompts(table: Bunch) -> pd.DataFrame:
-    """Put the prompts beside the embeddings."""
-    columns = [f"embedding_{i}" for i in range(table.data.shape[1])]
-    queries = pd.DataFrame(table.data, columns=columns)
-    queries.insert(0, "prompt", table.prompts.astype(str))
-    return queries
 
 
 def _scores(router: BaseRouter, table: Bunch, split: Split, y_train: Any) -> Record:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import Bunch, _safe_indexing
 
@@ -21,6 +22,7 @@ __all__ = [
     "REAL",
     "Split",
     "Training",
+    "join_prompts",
     "splits",
     "tables",
     "training_part",
@@ -207,6 +209,14 @@ def training_part(table: Bunch, split: Split) -> Training:
     # What was not run was not paid for.
     costs = np.where(shown, table.costs[split.train], np.nan)
     return Training(X, y, None, costs)
+
+
+def join_prompts(table: Bunch) -> pd.DataFrame:
+    """Put the prompts beside the embeddings."""
+    columns = [f"embedding_{i}" for i in range(table.data.shape[1])]
+    queries = pd.DataFrame(table.data, columns=columns)
+    queries.insert(0, "prompt", table.prompts.astype(str))
+    return queries
 
 
 def _drawn(

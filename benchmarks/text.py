@@ -16,12 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from intervals import interval
 from joblib import Parallel, delayed
 from outputs import RESULTS, save
 from sklearn.utils import Bunch
-from tables import splits, tables, training_part
+from tables import join_prompts, splits, tables, training_part
 from threadpoolctl import threadpool_limits
 
 import skroute
@@ -46,12 +45,6 @@ VARIANTS = (ALONE, JOINED, BLOCKS)
 Record = dict[str, Any]
 
 
-def join(table: Bunch, rows: np.ndarray) -> pd.DataFrame:
-    """Prompts, with their embedding in columns beside them."""
-    numbers = pd.DataFrame(table.data[rows]).add_prefix("e")
-    return numbers.assign(prompt=table.prompts[rows].astype(str))
-
-
 def measure(name: str, table: Bunch, seed: int, variant: str) -> Record:
     """Fit one variant on one split."""
     split = next(splits(table, "70/30", seed))
@@ -59,7 +52,8 @@ def measure(name: str, table: Bunch, seed: int, variant: str) -> Record:
     router: Any = RankingRouter(part.prices, random_state=seed)
     X, X_test = part.X, table.data[split.test]
     if variant != ALONE:
-        X, X_test = join(table, split.train), join(table, split.test)
+        whole = join_prompts(table)
+        X, X_test = whole.iloc[split.train], whole.iloc[split.test]
         if variant == JOINED:
             vectors = TextVectors.fit(X, random_state=seed)[1]
             router.set_params(blocks=(vectors.shape[1],))

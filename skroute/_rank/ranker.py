@@ -29,7 +29,7 @@ _MANY_RANKED = 2**16
 # queries whether rankers of all pairs may help. It takes a tenth of their time.
 _MAX_LOOKED_AT = 2**14
 _LOOK_ROUNDS = 30
-# A smaller share in the differences changes hardly a decision, and is not worth what a
+# A smaller share in the differences changes few decisions, and is not worth what a
 # ranker takes of a file and of the time of a query.
 _LEAST_SHARE = 0.05
 # Rounds of a ranker whose number is left to the look.
