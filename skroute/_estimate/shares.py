@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skroute._table.averages import weigh_outcomes
+from skroute._table.averages import centre_rows, weigh_outcomes
 
 __all__ = ["find_share", "sum_gains"]
 
@@ -38,17 +38,10 @@ def sum_gains(
     (the gain): the sums of sizes and of gains, then of sizes squared, sizes times
     gains, and gains squared.
     """
-    known, mass = np.isfinite(quality), weigh_outcomes(quality, weight)
-    total = mass.sum(axis=1, keepdims=True)
-    total[total == 0] = 1.0
-
-    def centre(values: np.ndarray) -> np.ndarray:
-        values = np.where(known, values, 0.0)
-        return values - (mass * values).sum(axis=1, keepdims=True) / total
-
-    estimated = centre(before)
-    change = centre(after) - estimated
-    error = centre(quality) - estimated
+    mass = weigh_outcomes(quality, weight)
+    estimated = centre_rows(before, mass)
+    change = centre_rows(after, mass) - estimated
+    error = centre_rows(quality, mass) - estimated
     size = (mass * change**2).sum(axis=1)
     gain = (mass * change * error).sum(axis=1)
     return np.array([size.sum(), gain.sum(), size @ size, size @ gain, gain @ gain])

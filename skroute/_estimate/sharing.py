@@ -25,7 +25,7 @@ from skroute._compute.chunks import chunks
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.shares import find_share, sum_gains
 from skroute._estimate.stacking import append_weighted_part, find_weights
-from skroute._table.averages import weigh_outcomes
+from skroute._table.averages import centre_rows, weigh_outcomes
 
 __all__ = ["find_sharing"]
 
@@ -77,10 +77,7 @@ def _sum_products(
     for part in chunks(len(quality)):
         target = quality[part] - means
         mass = weigh_outcomes(target, None if weight is None else weight[part])
-        target = np.where(mass > 0, target, 0.0)
-        total = mass.sum(axis=1, keepdims=True)
-        level = (mass * target).sum(axis=1, keepdims=True) / np.where(total, total, 1)
-        apart = np.sqrt(mass) * (target - level)
+        apart = np.sqrt(mass) * centre_rows(target, mass)
         sums[:-1] += apart.T @ apart
         sums[-1] += mass.sum(axis=0)
     return sums

@@ -16,6 +16,17 @@ def weigh_outcomes(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarra
     return known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
 
 
+def centre_rows(values: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Take the weighted mean of each row off it; both are (n_rows, n_columns).
+
+    What has no mass, such as an unknown value, counts as 0 before.
+    """
+    values = np.where(mass > 0, values, 0.0)
+    total = mass.sum(axis=1, keepdims=True)
+    total[total == 0] = 1.0
+    return values - (mass * values).sum(axis=1, keepdims=True) / total
+
+
 def average_known(
     Y: np.ndarray, weight: np.ndarray | None = None, *, empty: float = np.nan
 ) -> np.ndarray:

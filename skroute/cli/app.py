@@ -222,9 +222,7 @@ def fit(
     The router reads the prompts of the table, and, with --embeddings, these beside
     them; a table without prompts needs --embeddings.
     """
-    import pandas as pd
-
-    from skroute.cli.files import join_queries, save
+    from skroute.cli.files import join_queries, name_quality, save
     from skroute.ranking import RankingRouter
     from skroute.text import TextRouter
 
@@ -232,7 +230,7 @@ def fit(
     router = RankingRouter(random_state=seed)
     router.set_params(**dict(map(parse_parameter, param or [])))
     data = table.read()
-    y = pd.DataFrame(data.quality, columns=data.models)
+    y = name_quality(data)
     costs = data.costs
     if costs.ndim == 1:
         router.set_params(costs=costs)
@@ -376,14 +374,13 @@ def _print_content(data: Bunch, name: str, test_size: float) -> int:
 
 
 def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
-    import pandas as pd
-
+    from skroute.cli.files import name_quality
     from skroute.evaluation import compare_routers
 
     with console.show_progress("Comparing routers") as progress:
         return compare_routers(
             X,
-            pd.DataFrame(data.quality, columns=data.models),  # warnings name models
+            name_quality(data),
             data.costs,
             seeds=range(seed, seed + seeds),
             progress=progress,
@@ -393,15 +390,13 @@ def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
 
 def _compare_cascade(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:
     """Compare routing with and without checks."""
-    import pandas as pd
-
     from skroute._compute.threads import single_threaded
+    from skroute.cli.files import name_quality
     from skroute.evaluation.cascades import compare_cascade
 
-    y = pd.DataFrame(data.quality, columns=data.models)
     with console.show_progress("Checking answers") as progress, single_threaded():
         return compare_cascade(
-            *(X, y, data.costs, data.checks, data.answers),
+            *(X, name_quality(data), data.costs, data.checks, data.answers),
             seeds=range(seed, seed + seeds),
             progress=progress,
             **options,

@@ -125,6 +125,11 @@ def read_queries(source: str) -> Queries:
     return queries
 
 
+def name_quality(data: Bunch) -> pd.DataFrame:
+    """Give the qualities of a table with the names of its models, for messages."""
+    return pd.DataFrame(data.quality, columns=data.models)
+
+
 def join_queries(data: Bunch) -> tuple[Any, bool]:
     """Join the prompts and the embeddings of a table, as far as it has them.
 

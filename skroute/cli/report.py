@@ -90,10 +90,10 @@ def _fit_routers(
     data: Bunch, seed: int, test_size: float, peers: bool, check_cost: float
 ) -> tuple[OutcomeTable, Split, dict[str, Any]]:
     """Fit routers on a part of the table, the first with a cascade for its checks."""
-    import pandas as pd
     from sklearn.pipeline import make_pipeline
 
     from skroute._compute.threads import single_threaded
+    from skroute.cli.files import name_quality
     from skroute.evaluation.cascades import fit_cascade
     from skroute.evaluation.defaults import default_routers
     from skroute.evaluation.splits import OutcomeTable, Split
@@ -101,7 +101,7 @@ def _fit_routers(
     queries, encoder = take_queries(data, seed)
     outcomes = OutcomeTable.check(
         queries,
-        pd.DataFrame(data.quality, columns=data.models),
+        name_quality(data),
         data.costs,
         groups=group_prompts(data),
         encoded=encoder is None,
