@@ -4,7 +4,6 @@ from skroute.metrics._choices import (
     best_single,
     net_utility,
     oracle_choice,
-    quality_within_budget,
     regret,
     top2_margin,
 )
@@ -22,6 +21,7 @@ from skroute.metrics._curve_metrics import (
 from skroute.metrics._monitor import CollapseMonitor
 from skroute.metrics._monitor_summary import MonitorSummary
 from skroute.metrics._scorer import make_routing_scorer
+from skroute.metrics._settled import quality_within_budget, settled_cost
 
 __all__ = [
     "CollapseMonitor",
@@ -42,6 +42,7 @@ __all__ = [
     "regret",
     "routing_collapse_index",
     "routing_curve",
+    "settled_cost",
     "strongest_call_share",
     "top2_margin",
 ]

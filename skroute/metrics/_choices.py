@@ -8,11 +8,9 @@ import numpy as np
 
 from skroute._table.alignment import align, check_given
 from skroute._table.averages import average_known, best_on_average
-from skroute._table.costs import add_slack, round_up
 from skroute._table.numbers import check_number, check_sample_weight
 from skroute._table.outcomes import check_complete
 from skroute._table.tables import check_choice, check_quality
-from skroute.exceptions import InfeasibleBudgetError
 
 
 def best_single(y: Any, costs: Any = None) -> int:
@@ -144,7 +142,7 @@ def regret(
     price = check_number(price, "price", low=0.0)
     if price > 0 and costs is None:
         raise ValueError(f"costs must be given to price them at price={price:g}.")
-    y, costs, chosen, weight = _find_outcomes(
+    y, costs, chosen, weight = find_outcomes(
         y, choice, costs, sample_weight, priced=price > 0
     )
     value = y - price * costs if price > 0 else y
@@ -187,69 +185,8 @@ def net_utility(
     0.5
     """
     price = check_number(price, "price", low=0.0)
-    y, costs, chosen, weight = _find_outcomes(y, choice, costs, sample_weight)
+    y, costs, chosen, weight = find_outcomes(y, choice, costs, sample_weight)
     return float(np.average(y[chosen] - price * costs[chosen], weights=weight))
-
-
-def quality_within_budget(
-    y: Any, choice: Any, *, costs: Any, budget: float, sample_weight: Any = None
-) -> float:
-    """Mean quality of decisions that keep to a mean budget.
-
-    Decisions that spend more are cut back: a random share of the queries, just large
-    enough to keep the budget, is sent to the cheapest model (by mean cost) instead. The
-    remaining quality falls steadily with the overspending.
-
-    Parameters
-    ----------
-    y, choice, costs : array-like
-        As in :func:`net_utility`.
-    budget : float
-        Mean money per query.
-    sample_weight : array-like of shape (n_queries,), default=None
-        How much each query counts.
-
-    Returns
-    -------
-    float
-        In the unit of the quality; higher is better.
-
-    Raises
-    ------
-    InfeasibleBudgetError
-        If the decisions spend more than the budget, and so does the cheapest model.
-    ValueError
-        As :func:`net_utility`.
-
-    Examples
-    --------
-    Two calls of the second model spend 3 per query. For a budget of 2, one of them in
-    two goes to the first model:
-
-    >>> from skroute.metrics import quality_within_budget
-    >>> y, costs = [[0.0, 1.0], [0.0, 1.0]], [1.0, 3.0]
-    >>> quality_within_budget(y, [1, 1], costs=costs, budget=2.0)
-    0.5
-    """
-    budget = check_number(budget, "budget", low=0.0)
-    y, costs, chosen, weight = _find_outcomes(y, choice, costs, sample_weight)
-    spent = float(np.average(costs[chosen], weights=weight))
-    quality = float(np.average(y[chosen], weights=weight))
-    if spent <= add_slack(budget):
-        return quality
-    model_cost = np.average(costs, axis=0, weights=weight)
-    model_quality = np.average(y, axis=0, weights=weight)
-    cheapest = int(np.lexsort((-model_quality, model_cost))[0])
-    least = float(model_cost[cheapest])
-    if least > add_slack(budget):
-        raise InfeasibleBudgetError(
-            f"budget must be at least {round_up(least):g}, which the cheapest model "
-            f"costs per query; got {budget:g}.",
-            smallest_budget=least,
-        )
-    kept = max(budget - least, 0.0) / (spent - least)
-    # Cutting back never earns quality, even if the cheapest model is the better one.
-    return min(quality, kept * quality + (1 - kept) * float(model_quality[cheapest]))
 
 
 def find_judged(
@@ -270,7 +207,7 @@ def find_judged(
     return judged, weight[judged]
 
 
-def _find_outcomes(
+def find_outcomes(
     y: Any, choice: Any, costs: Any, sample_weight: Any, *, priced: bool = True
 ) -> tuple[np.ndarray, Any, tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Check the tables; return complete rows, their chosen cells and weights.

@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from skroute._judged import extract_router, find_decider, judge, observe, refuse_cascade
 from skroute._table.names import check_rows
 from skroute.exceptions import IgnoredDeciderWarning, find_caller_level
-from skroute.metrics import _choices, _curve_metrics
+from skroute.metrics import _choices, _curve_metrics, _settled
 
 # Each named metric, and whether higher is better.
 _CURVE_METRICS: dict[Callable[..., float], bool] = {
@@ -31,7 +31,8 @@ _CURVE_METRICS: dict[Callable[..., float], bool] = {
 _DECISION_METRICS: dict[Callable[..., float], bool] = {
     _choices.regret: False,
     _choices.net_utility: True,
-    _choices.quality_within_budget: True,
+    _settled.quality_within_budget: True,
+    _settled.settled_cost: False,
 }
 _KNOWN = {**_CURVE_METRICS, **_DECISION_METRICS}
 _NAMED: dict[str, Callable[..., float]] = {metric.__name__: metric for metric in _KNOWN}
@@ -54,9 +55,10 @@ def make_routing_scorer(
         A metric of :mod:`skroute.metrics` or its name, or a function of your own: of a
         :class:`~skroute.metrics.RoutingCurve`, or (``response="decisions"``) of
         ``(y, choice, costs=...)``. Metrics of a curve judge a router at every budget;
-        ``"regret"``, ``"net_utility"`` (with ``price=...``) and
-        ``"quality_within_budget"`` (with ``budget=...``) judge what ``predict``
-        decides, and so the parameters of a :class:`~skroute.BudgetDecider`.
+        ``"regret"``, ``"net_utility"`` (with ``price=...``),
+        ``"quality_within_budget"`` (with ``budget=...``) and ``"settled_cost"`` (with
+        ``min_quality=...``) judge what ``predict`` decides, and so the parameters of a
+        :class:`~skroute.BudgetDecider`.
     costs : array-like of shape (n_models,) or (n_queries, n_models), default=None
         Prices that hold for every query; or the costs of the very queries that are
         scored, for tools that know no metadata, such as
@@ -183,7 +185,8 @@ class RoutingScorer:
                 f"{_find_name(self.metric)} judges the router at every budget, so the "
                 "parameters of the BudgetDecider behind it do not change the score. "
                 "To judge its decisions, use make_routing_scorer('net_utility', "
-                "price=...), ('quality_within_budget', budget=...) or ('regret').",
+                "price=...), ('quality_within_budget', budget=...), "
+                "('settled_cost') or ('regret').",
                 IgnoredDeciderWarning,
                 stacklevel=find_caller_level(),
             )

@@ -16,6 +16,7 @@ from skroute.metrics import (
     net_utility,
     quality_within_budget,
     regret,
+    settled_cost,
 )
 
 DATA = make_routing(240, n_features=6, n_models=3, random_state=0)
@@ -94,6 +95,46 @@ def test_a_budget_that_was_printed_is_enough():
         quality_within_budget(y, [0], costs=costs, budget=1.2)
 
 
+def test_decisions_that_reach_the_target_cost_what_they_cost():
+    best = Y.mean(axis=0).argmax()
+    assert settled_cost(Y, ROWS * 0 + best, costs=PRICES) == 1.0
+    choice = np.where(Y[:, 0] >= Y[:, best], 0, best)
+    found = settled_cost(Y, choice, costs=PRICES)
+    assert found == pytest.approx(PRICES[choice].mean() / PRICES[best])
+
+
+def test_decisions_that_fall_short_are_topped_up_with_the_best_single_model():
+    """The cost is that of a mixture which reaches the target."""
+    best, quality = Y.mean(axis=0).argmax(), Y.mean(axis=0)
+    targets = np.linspace(quality[0], quality[best], 20)
+    costs = [
+        settled_cost(Y, ROWS * 0, costs=PRICES, min_quality=float(target))
+        for target in targets
+    ]
+    share = (targets - quality[0]) / (quality[best] - quality[0])
+    assert costs == pytest.approx((1 - share) / PRICES[best] + share)
+    # Topping up with a cheaper model saves nothing.
+    y = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert settled_cost(y, [1, 1], costs=[1.0, 3.0]) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"min_quality": "101%"}, "min_quality must be at most .*'101%'"),
+        ({"min_quality": 2.0}, "min_quality must be at most .* topped up; got 2.0"),
+        ({"min_quality": None}, "min_quality must be a number or a share; got None"),
+        ({"min_quality": "all"}, "positive percentage such as '95%'; got 'all'"),
+        ({"costs": [1.0, 0.0, 9.0]}, "costs must be above 0 .* column 1 is free"),
+        ({"costs": None}, "costs must be given"),
+    ],
+)
+def test_a_target_that_cannot_be_topped_up_to_is_refused(changed, message):
+    keywords = {"costs": PRICES, **changed}
+    with pytest.raises(ValueError, match=message):
+        settled_cost(Y, ROWS % 3, **keywords)
+
+
 @pytest.mark.parametrize(
     ("metric", "keywords"),
     [
@@ -101,6 +142,8 @@ def test_a_budget_that_was_printed_is_enough():
         (quality_within_budget, {"budget": 100.0}),
         (quality_within_budget, {"budget": 3.0}),
         (regret, {"price": 0.02}),
+        (settled_cost, {}),
+        (settled_cost, {"min_quality": 0.6}),
     ],
 )
 def test_weights_repeat_queries_and_incomplete_ones_are_left_out(metric, keywords):

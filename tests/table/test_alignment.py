@@ -397,6 +397,10 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **t: metrics.quality_within_budget(**t, budget=3.0),
         "y choice costs sample_weight",
     ),
+    "settled_cost": (
+        lambda **t: metrics.settled_cost(**t, min_quality="95%"),
+        "y choice costs sample_weight",
+    ),
     "make_routing_scorer": (
         scored("normalized_auc"),
         "X y costs sample_weight",
