@@ -18,6 +18,7 @@ from skroute.metrics._curve_metrics import (
     routing_collapse_index,
     strongest_call_share,
 )
+from skroute.metrics._luck import OracleLuck, oracle_luck
 from skroute.metrics._monitor import CollapseMonitor
 from skroute.metrics._monitor_summary import MonitorSummary
 from skroute.metrics._scorer import make_routing_scorer
@@ -26,6 +27,7 @@ from skroute.metrics._settled import quality_within_budget, settled_cost
 __all__ = [
     "CollapseMonitor",
     "MonitorSummary",
+    "OracleLuck",
     "RoutingCurve",
     "apgr",
     "average_improvement_in_quality",
@@ -36,6 +38,7 @@ __all__ = [
     "normalized_auc",
     "oracle_choice",
     "oracle_curve",
+    "oracle_luck",
     "peak_quality",
     "quality_neutral_cost",
     "quality_within_budget",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import cache
 from importlib import import_module
 from inspect import signature
@@ -377,6 +378,10 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         "y costs quality cost",
     ),
     "oracle_curve": (lambda **t: points(metrics.oracle_curve(**t)), "y costs"),
+    "oracle_luck": (
+        lambda **t: astuple(metrics.oracle_luck(**t)),
+        "y quality sample_weight",
+    ),
     "best_single": (
         lambda y, costs: named(metrics.best_single(y, costs), y),
         "y costs",
@@ -430,7 +435,7 @@ ONE_TABLE = {
     "skroute": {
         *("InfeasibleBudgetError", "NoCostWarning", "__version__", "load", "save"),
     },
-    "skroute.metrics": {"MonitorSummary", "RoutingCurve", "top2_margin"},
+    "skroute.metrics": {"MonitorSummary", "OracleLuck", "RoutingCurve", "top2_margin"},
     "skroute.evaluation": {
         *("BUDGET_SHARES", "Comparison", "METRICS", "ORACLE", "RouterResult"),
         *("default_routers", "SmallerPool"),
