@@ -36,16 +36,16 @@ errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 _WIDE = 100
 _UNDEFINED = "-"
 _LEGEND = {
-    "Quality": "mean quality per query, without a budget",
-    "Cost": "mean cost of a query with these calls",
-    "Of best": "that cost as a share of the best single model's",
-    "nAUC": "mean quality over all budgets, from the cheapest to the most expensive",
-    "QNC": "part of the best single model's cost that buys its quality; low is good",
-    "RCI": "queries sent to a worse model, or to the strongest in vain; 1 is collapse",
-    "Strongest": "queries sent to the strongest, that is the most expensive, model",
+    "Kept": "share of the best single model's quality; training aimed at 100%",
+    "Paid": "what these calls cost, as a share of that model's cost",
+    "Cost": "what these calls cost, per query",
+    "nAUC": "mean quality over all budgets, from the cheapest calls to the dearest",
+    "QNC": "share of its cost that would have bought its quality, in hindsight",
+    "RCI": "of these calls: to a worse model, or to the strongest in vain",
+    "Strongest": "of these calls: to the strongest, that is the most expensive, model",
     "Fit s": "seconds to fit",
 }
-_ONLY_WIDE = ("Of best", "Fit s")
+_ONLY_WIDE = ("Cost", "Fit s")
 
 
 def is_stdout(out: Path | None) -> bool:
@@ -96,13 +96,13 @@ def print_comparison(comparison: Comparison, cost_note: str) -> None:
     money = _choose_format([result.mean("cost") for result in results])
     for result in results:
         cells = {
-            "Quality": _format_with_error(result, "quality"),
+            "Kept": _format_with_error(result, "relative_quality"),
+            "Paid": _format_with_error(result, "relative_cost", 2),
             "Cost": _format(result.mean("cost"), money),
-            "Of best": _format(result.mean("relative_cost"), ".0%"),
             "nAUC": _format_with_error(result, "normalized_auc"),
             "QNC": _format_neutral_cost(result),
-            "RCI": _format(result.mean("routing_collapse_index"), ".2f"),
-            "Strongest": _format(result.mean("strongest_call_share"), ".0%"),
+            "RCI": _format(result.mean("settled_collapse_index"), ".2f"),
+            "Strongest": _format(result.mean("settled_strongest_share"), ".0%"),
             "Fit s": _format(result.mean("fit_seconds"), ",.1f"),
         }
         style = "dim" if result.name == ORACLE else None
@@ -263,17 +263,18 @@ def _choose_format(values: Iterable[float]) -> str:
     return f",.{max(0, decimals)}f"
 
 
-def _format_with_error(result: RouterResult, metric: str) -> str:
-    return _write_mean(result.scores[metric])
+def _format_with_error(result: RouterResult, metric: str, digits: int = 3) -> str:
+    return _write_mean(result.scores[metric], digits)
 
 
-def _write_mean(values: np.ndarray) -> str:
+def _write_mean(values: np.ndarray, digits: int = 3) -> str:
     """Write the mean over splits with its standard error."""
     from skroute.evaluation.scores import find_standard_error
 
-    text, error = _format(float(values.mean()), ",.3f"), find_standard_error(values)
+    spec = f",.{digits}f"
+    text, error = _format(float(values.mean()), spec), find_standard_error(values)
     # ".004" instead of "0.004" keeps the column narrow.
-    return text if math.isnan(error) else f"{text} ±{error:.3f}".replace("±0.", "±.")
+    return text if math.isnan(error) else f"{text} ±{error:{spec}}".replace("±0.", "±.")
 
 
 def _format_neutral_cost(result: RouterResult) -> str:

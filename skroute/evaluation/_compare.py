@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skroute._compute.threads import single_threaded
+from skroute._table.hindsight import mark_good_calls
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
@@ -42,10 +43,14 @@ METRICS = (
     "relative_cost",
     "normalized_auc",
     "quality_neutral_cost",
+    "settled_collapse_index",
+    "settled_strongest_share",
     "routing_collapse_index",
     "strongest_call_share",
     "fit_seconds",
 )
+#: The target that decisions are settled for, on the training queries.
+TARGET = "100%"
 #: Name of the row that decides with hindsight.
 ORACLE = "oracle"
 
@@ -219,10 +224,16 @@ def compare_routers(
 
     Notes
     -----
-    ``quality`` and ``cost`` are those of ``router.predict``, without a budget, and are
-    compared with the best single model of the training part. The seeds draw the splits
-    only; set the ``random_state`` of each router yourself. Everything runs on one
-    thread, unless a router starts more itself.
+    What can be had is known beforehand: ``quality`` and ``cost`` are those of
+    ``router.route(X, min_quality="100%")``, whose price was settled on the training
+    part (``"relative_..."``: as shares of those of the best single model of that part),
+    and so are ``settled_collapse_index`` and ``settled_strongest_share``. What follows
+    from a whole curve is read off the test part itself: ``quality_neutral_cost`` in
+    hindsight, ``routing_collapse_index`` and ``strongest_call_share`` where money is
+    no object. The oracle decides by the outcomes, whatever they cost.
+
+    The seeds draw the splits only; set the ``random_state`` of each router yourself.
+    Everything runs on one thread, unless a router starts more itself.
 
     Examples
     --------
@@ -290,12 +301,15 @@ def _measure_router(split: Split, budgets: np.ndarray, router: BaseRouter) -> _M
     router = split.fit(router)
     fit_seconds = perf_counter() - started
     index = {model: i for i, model in enumerate(router.models_)}
-    spent = []
-    for budget in budgets:
-        names = router.route(split.X_test, budget=budget, on_infeasible="cheapest")
-        called = [index[name] for name in names]
-        spent.append(split.table.spend[split.test, called].mean())
-    choice = router.predict(split.X_test)
+
+    def route(**limit: Any) -> np.ndarray:
+        names = router.route(split.X_test, on_infeasible="cheapest", **limit)
+        return np.array([index[name] for name in names])
+
+    spent = [
+        split.table.spend[split.test, route(budget=budget)].mean() for budget in budgets
+    ]
+    choice = route(min_quality=TARGET)
     estimates = np.hsplit(router.transform(split.X_test), 2)
     return _score(split, choice, estimates, np.array(spent), fit_seconds)
 
@@ -307,6 +321,8 @@ def _score(
     y, costs, test = split.table.quality, split.table.spend, split.test
     reference = best_single(y[split.train], costs[split.train])
     quality, cost = y[test, choice].mean(), costs[test, choice].mean()
+    strongest = int(costs[test].mean(axis=0).argmax())
+    good = mark_good_calls(y[test], strongest)[np.arange(len(test)), choice]
     curve = routing_curve(y[test], costs[test], *estimates, models=split.table.models)
     scores = (
         float(quality),
@@ -315,6 +331,8 @@ def _score(
         _divide(cost, costs[test, reference].mean()),
         normalized_auc(curve),
         quality_neutral_cost(curve),
+        1.0 - float(good.mean()),
+        float((choice == strongest).mean()),
         routing_collapse_index(curve),
         strongest_call_share(curve),
         fit_seconds,

@@ -220,7 +220,7 @@ def test_wide_terminals_show_more(tmp_path, monkeypatch):
     table = write_table(tmp_path)
     monkeypatch.setattr(output, "width", 120)
     stdout = succeed("evaluate", table, "--seeds", 1)
-    assert "Of best" in stdout
+    assert "Cost" in stdout
     assert "Fit s" in stdout
 
 

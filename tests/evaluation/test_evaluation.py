@@ -69,8 +69,10 @@ def test_fixed_rows(comparison):
     assert results["best single"].mean("relative_quality") == 1.0
     assert results["best single"].mean("relative_cost") == 1.0
     assert results["cheapest"].mean("strongest_call_share") == 0.0
+    assert results["cheapest"].mean("settled_strongest_share") == 0.0
     oracle = results["oracle"]
     assert oracle.mean("routing_collapse_index") == 0.0
+    assert oracle.mean("settled_collapse_index") == 0.0
     assert np.isnan(oracle.spent).all()
     for result in results.values():
         assert result.mean("quality") <= oracle.mean("quality")
@@ -100,7 +102,8 @@ def test_numbers_are_those_of_a_plain_loop(data):
     splitter = GroupShuffleSplit(1, test_size=0.3, random_state=7)
     train, test = next(splitter.split(rows, groups=rows))
     router = clone(routers["ridge"]).fit(X[train], y[train], costs=costs[train])
-    choice = router.predict(X[test])
+    names = router.route(X[test], min_quality="100%", on_infeasible="cheapest")
+    choice = (names[:, None] == router.models_).argmax(axis=1)
     reference = best_single(y[train], costs[train])
     paid = costs[test, choice].mean()
     auc = router.score(X[test], y[test], costs=costs[test])
@@ -110,6 +113,13 @@ def test_numbers_are_those_of_a_plain_loop(data):
         paid / costs[test, reference].mean()
     )
     assert result.mean("normalized_auc") == pytest.approx(auc)
+    best = y[test] == y[test].max(axis=1, keepdims=True)
+    strongest = costs[test].mean(axis=0).argmax()
+    best[:, strongest] &= best.sum(axis=1) == 1
+    bad = ~best[np.arange(len(test)), choice]
+    assert result.mean("settled_collapse_index") == pytest.approx(bad.mean())
+    share = (choice == strongest).mean()
+    assert result.mean("settled_strongest_share") == pytest.approx(share)
 
 
 def test_prices_and_equal_costs_per_query_agree(data):
