@@ -34,6 +34,9 @@ class CrossFittedRouter(BaseRouter):
     ----------
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions at every shadow price.
+    best_single_ : str
+        Name of the model of the highest mean quality in training, ties to the cheaper:
+        that of which ``min_quality="95%"`` is a share.
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
@@ -142,6 +145,12 @@ class CrossFittedRouter(BaseRouter):
         """Mean spend and quality of the training queries at every shadow price."""
         check_is_fitted(self)
         return self._training.path
+
+    @property
+    def best_single_(self) -> str:
+        """Name of the model of the highest mean quality in training."""
+        check_is_fitted(self)
+        return str(self.models_[self._training.best_single])
 
 
 def _replace_by_served(

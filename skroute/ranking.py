@@ -139,6 +139,9 @@ class RankingRouter(CrossFittedRouter):
         the router: `caution`, or what ``"auto"`` chose.
     price_path_ : PricePath
         Mean spend and quality of the cross-fitted decisions at every shadow price.
+    best_single_ : str
+        Name of the model of the highest mean quality in training, ties to the cheaper:
+        that of which ``min_quality="95%"`` is a share.
     n_features_in_ : int
         Width of the embeddings.
     feature_names_in_ : ndarray of str of shape (`n_features_in_`,)

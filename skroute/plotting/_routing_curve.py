@@ -7,7 +7,13 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from skroute._judged import judge
-from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
+from skroute.metrics import (
+    OracleLuck,
+    RoutingCurve,
+    oracle_curve,
+    oracle_luck,
+    routing_curve,
+)
 from skroute.plotting.style import (
     MUTED,
     ROUTER,
@@ -19,6 +25,8 @@ from skroute.plotting.style import (
     make_axes,
     override_style,
 )
+
+_ORACLE = "oracle (hindsight"
 
 
 @dataclass(repr=False, eq=False)
@@ -35,6 +43,10 @@ class RoutingCurveDisplay:
         The router's curve.
     oracle : RoutingCurve, default=None
         Curve of :func:`~skroute.metrics.oracle_curve`; ``None`` leaves it out.
+    luck : OracleLuck, default=None
+        From :func:`~skroute.metrics.oracle_luck`: how much of the oracle's lead over
+        the best single model may be luck, which the legend says; ``None`` leaves it
+        out.
     peers : dict of str to RoutingCurve, default=None
         Curves of other routers on the same queries, by name.
     name : str, default=None
@@ -69,6 +81,7 @@ class RoutingCurveDisplay:
     curve: RoutingCurve
     _: KW_ONLY
     oracle: RoutingCurve | None = None
+    luck: OracleLuck | None = None
     peers: Mapping[str, RoutingCurve] | None = None
     name: str | None = None
 
@@ -97,7 +110,7 @@ class RoutingCurveDisplay:
 
         curve = self.curve
         # Other displays may have drawn on these axes before.
-        routers, (others, _) = find_routers(ax), ax.get_legend_handles_labels()
+        routers, (others, labels) = find_routers(ax), ax.get_legend_handles_labels()
         styles = iterate_styles(ax)
         self.oracle_line_ = None
         if self.oracle is not None:
@@ -105,7 +118,7 @@ class RoutingCurveDisplay:
             (self.oracle_line_,) = ax.plot(
                 self.oracle.cost,
                 self.oracle.quality,
-                label="oracle (hindsight)",
+                label=_name_oracle(self.luck, labels),
                 **style,
             )
         (self.mixture_line_,) = ax.plot(
@@ -193,6 +206,7 @@ class RoutingCurveDisplay:
         display = cls(
             judged.compute_curve(scope),
             oracle=oracle_curve(judged.y, judged.costs, scope=scope),
+            luck=oracle_luck(judged.y, quality=judged.quality),
             peers={
                 peer: judge(other, X, y, costs, cls.__name__).compute_curve(scope)
                 for peer, other in (peers or {}).items()
@@ -238,6 +252,7 @@ class RoutingCurveDisplay:
         display = cls(
             routing_curve(y, costs, quality, cost, **shared),
             oracle=oracle_curve(y, costs, **shared),
+            luck=oracle_luck(y, quality=quality),
             peers={
                 peer: routing_curve(y, costs, *estimates, **shared)
                 for peer, estimates in (peers or {}).items()
@@ -245,3 +260,16 @@ class RoutingCurveDisplay:
             name=name,
         )
         return display.plot(ax, **kwargs)
+
+
+def _name_oracle(luck: OracleLuck | None, drawn: list[str]) -> str:
+    """Name the oracle in a legend, with what of its lead may be luck.
+
+    An oracle that is drawn already, for another router, keeps its name.
+    """
+    for label in drawn:
+        if label.startswith(_ORACLE):
+            return label
+    if luck is None or luck.lead == 0:
+        return f"{_ORACLE})"
+    return f"{_ORACLE}, up to {luck.most_share:.0%} luck)"

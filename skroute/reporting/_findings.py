@@ -13,10 +13,11 @@ from sklearn.utils import check_random_state
 from skroute._decide.hull import choose
 from skroute._judged import Judged
 from skroute.metrics import (
+    OracleLuck,
     RoutingCurve,
     oracle_curve,
+    oracle_luck,
     quality_neutral_cost,
-    strongest_call_share,
 )
 
 _LEVEL = 0.95
@@ -42,8 +43,30 @@ class Means(NamedTuple):
     cost: float
 
 
+class Promise(NamedTuple):
+    """Decisions that were settled in training to keep the best single model's quality.
+
+    `single` is the index of the model that was the best in training, and `choice`,
+    (n_queries,), is ``None`` where training saw no way to keep its quality.
+    """
+
+    single: int
+    choice: np.ndarray | None
+
+
+class Kept(NamedTuple):
+    """What those decisions gave, as shares of the quality and cost of that model.
+
+    Shares are ``NaN`` where it has none, with 95% intervals over resampled queries.
+    """
+
+    at: Means
+    quality: Interval
+    cost: Interval
+
+
 class Collapse(NamedTuple):
-    """Decisions without a budget, as shares of the queries.
+    """Decisions as shares of the queries.
 
     The strongest model is called for `strongest` of them, is the only best one on
     `needed`, and is called `in_vain` though another one is as good or better; `worse`
@@ -114,17 +137,23 @@ class Findings:
     n_left_out: int
     curve: RoutingCurve
     oracle: RoutingCurve
+    luck: OracleLuck
     peers: dict[str, RoutingCurve]
     neutral: Interval
-    #: Operating point, an index into the curve: the cheapest point of the best single
-    #: model's quality if that is reached, else the point of the best quality.
-    point: int
+    #: Whether any budget reaches the best single model's quality, in hindsight.
     reached: bool
+    #: What was settled in training, if a router knows that, and what it then gave, if
+    #: it was in reach.
+    promise: Promise | None
+    kept: Kept | None
+    #: Operating point, an index into the curve: the point of those decisions, or
+    #: without them the cheapest of the best single model's quality, or where no point
+    #: has it, the point of the best quality.
+    point: int
+    #: Of the decisions at the operating point, and without a budget.
     at_point: Means
-    #: Decisions that were set in training to reach that quality, if it was in reach.
-    kept: Means | None
-    out_of_reach: bool
     collapse: Collapse
+    collapse_at_most: Collapse
     bins: list[Bin]
     calibration_error: float
     tasks: list[TaskRow]
@@ -144,16 +173,13 @@ def compute_findings(
     *,
     tasks: np.ndarray | None,
     prompts: np.ndarray | None,
-    promised: np.ndarray | None,
-    out_of_reach: bool,
+    promise: Promise | None,
     replay: Any = None,
     n_bootstrap: int,
     random_state: Any,
 ) -> Findings:
     """Compute the numbers of a report on held-out queries.
 
-    `promised` are decisions, (n_queries,), that were set in training to reach the best
-    single model's quality; `out_of_reach` says that the training queries saw no way.
     `replay` is a CascadeReplay of the queries with every outcome.
     """
     curve = judged.compute_curve()  # raises where no query has complete outcomes
@@ -162,15 +188,21 @@ def compute_findings(
     known = judged.take(kept)
     tasks, prompts, promised = (
         None if values is None else values[kept]
-        for values in (tasks, prompts, promised)
+        for values in (tasks, prompts, promise and promise.choice)
     )
     neutral = quality_neutral_cost(curve)
-    point = _find_operating_point(curve, neutral)
-    choice = _decide_at(known, curve.price[point])
+    if promised is None:
+        point = _find_operating_point(curve, neutral)
+        choice = _decide_at(known, curve.price[point])
+    else:
+        choice = promised
+        point = int(
+            np.abs(curve.budget - _average(known, choice).expected_cost).argmin()
+        )
     bins = _bin_calls(known)
     gaps = [abs(part.expected - part.observed) for part in bins]
     n_calls = [part.n_calls for part in bins]
-    best = curve.best_single
+    best, random = curve.best_single, (n_bootstrap, random_state)
     chosen, single = _look_up(known, choice), _look_up(known, best)
     no_worse = chosen[0] >= single[0]
     saves, loses = no_worse & (chosen[1] < single[1]), ~no_worse
@@ -193,14 +225,20 @@ def compute_findings(
         n_left_out=n_left_out,
         curve=curve,
         oracle=oracle_curve(known.y, known.costs, models=known.models),
+        luck=oracle_luck(known.y, quality=known.quality),
         peers={name: peer.compute_curve() for name, peer in peers.items()},
-        neutral=_resample(known, neutral, prompts, n_bootstrap, random_state),
-        point=point,
+        neutral=_resample(known, neutral, prompts, *random),
         reached=bool(np.isfinite(neutral)),
+        promise=promise,
+        kept=None
+        if promise is None or promised is None
+        else _compare_with_single(known, promised, promise.single, prompts, *random),
+        point=point,
         at_point=_average(known, choice),
-        kept=None if promised is None else _average(known, promised),
-        out_of_reach=out_of_reach,
-        collapse=_measure_collapse(known, curve),
+        collapse=_measure_collapse(known, curve, choice),
+        collapse_at_most=_measure_collapse(
+            known, curve, _decide_at(known, curve.price[-1])
+        ),
         bins=bins,
         calibration_error=float(np.average(gaps, weights=n_calls)),
         tasks=[] if tasks is None else _compare_tasks(known, tasks, choice, best),
@@ -272,6 +310,31 @@ def _resample(
     return Interval(value, float(low), float(high))
 
 
+def _compare_with_single(
+    judged: Judged,
+    choice: np.ndarray,
+    single: int,
+    prompts: np.ndarray | None,
+    n_bootstrap: int,
+    random_state: Any,
+) -> Kept:
+    """Compare decisions with a single model, with intervals by the bootstrap."""
+    groups = _group_by_prompt(prompts, len(judged.y))
+    columns = np.array([*_look_up(judged, choice), *_look_up(judged, single)])
+    sums = np.array([columns[:, rows].sum(axis=1) for rows in groups])
+    random, chances = check_random_state(random_state), np.full(len(groups), 1.0)
+    times = random.multinomial(len(groups), chances / len(groups), size=n_bootstrap)
+    totals = np.vstack([sums.sum(axis=0), times @ sums])
+    tails = (1 - _LEVEL) / 2, (1 + _LEVEL) / 2
+    shares = []
+    for part, whole in zip(totals.T[:2], totals.T[2:], strict=True):
+        value, *drawn = part / np.where(whole > 0, whole, np.nan)
+        known = np.array(drawn)[np.isfinite(drawn)]
+        low, high = np.quantile(known, tails) if len(known) else (np.nan, np.nan)
+        shares.append(Interval(float(value), float(low), float(high)))
+    return Kept(_average(judged, choice), *shares)
+
+
 def _group_by_prompt(prompts: np.ndarray | None, n_queries: int) -> list[np.ndarray]:
     """Group the rows of equal prompts, which are drawn together."""
     if prompts is None:
@@ -283,14 +346,15 @@ def _group_by_prompt(prompts: np.ndarray | None, n_queries: int) -> list[np.ndar
     return np.split(order, starts[1:])
 
 
-def _measure_collapse(judged: Judged, curve: RoutingCurve) -> Collapse:
-    choice = _decide_at(judged, curve.price[-1])
+def _measure_collapse(
+    judged: Judged, curve: RoutingCurve, choice: np.ndarray
+) -> Collapse:
     best = judged.y == judged.y.max(axis=1, keepdims=True)
     to_strongest = choice == curve.strongest
     needed = best[:, curve.strongest] & (best.sum(axis=1) == 1)
     right = best[np.arange(len(choice)), choice]
     return Collapse(
-        strongest=strongest_call_share(curve),
+        strongest=float(to_strongest.mean()),
         needed=float(needed.mean()),
         in_vain=float((to_strongest & ~needed).mean()),
         worse=float((~to_strongest & ~right).mean()),

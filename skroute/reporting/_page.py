@@ -26,8 +26,7 @@ from skroute.reporting._text import (
     format_signed,
     write_checked,
     write_headline,
-    write_interval,
-    write_kept,
+    write_hindsight,
 )
 
 # Largest number of positions of the slider.
@@ -67,6 +66,7 @@ def render(
     html = environment.get_template("report.html").render(
         findings=findings,
         curve=curve,
+        luck=findings.luck,
         name=name,
         title=title or f"Routing {len(curve.models)} models",
         best=best,
@@ -74,8 +74,7 @@ def render(
         money=money,
         claim=claim,
         meaning=meaning,
-        interval=write_interval(findings.neutral),
-        kept=write_kept(findings) if findings.reached else None,
+        hindsight=write_hindsight(findings),
         checked=None if findings.checked is None else write_checked(findings),
         pictures=pictures,
         routers=_list_routers(findings, name),

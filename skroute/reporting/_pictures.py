@@ -77,7 +77,11 @@ def draw_pictures(
     with _set_page_style():
         ax = _make_axes()
         RoutingCurveDisplay(
-            curve, oracle=findings.oracle, peers=findings.peers, name=name
+            curve,
+            oracle=findings.oracle,
+            luck=findings.luck,
+            peers=findings.peers,
+            name=name,
         ).plot(ax)
         _move_legend_below(ax, {f"best single: {best}": "best single"})
         _spread_costs(ax, curve)

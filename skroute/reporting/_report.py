@@ -17,7 +17,7 @@ from skroute._table.names import check_rows
 from skroute._table.numbers import check_integer
 from skroute._table.texts import clean_text
 from skroute.exceptions import InfeasibleBudgetError
-from skroute.reporting._findings import compute_findings
+from skroute.reporting._findings import Promise, compute_findings
 
 _USER = "skroute.report"
 
@@ -132,14 +132,13 @@ def report(
     before, last = None, router
     if isinstance(router, Pipeline):
         before, last = router[:-1], router[-1]
-    promised, out_of_reach = _decide_as_promised(before, last, X)
+    promise = _decide_as_promised(before, last, X)
     findings = compute_findings(
         judged,
         rivals,
         tasks=tasks,
         prompts=texts,
-        promised=promised,
-        out_of_reach=out_of_reach,
+        promise=promise,
         replay=replay,
         n_bootstrap=n_bootstrap,
         random_state=random_state,
@@ -184,21 +183,19 @@ def _check_texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
     return np.array(texts, dtype=object)
 
 
-def _decide_as_promised(
-    before: Pipeline | None, router: Any, X: Any
-) -> tuple[np.ndarray | None, bool]:
-    """Decide for the best single model's quality, by a budget that was set in training.
+def _decide_as_promised(before: Pipeline | None, router: Any, X: Any) -> Promise | None:
+    """Decide for the best single model's quality, by what was settled in training.
 
-    `before` are the steps before the router. Returns decisions, or None if the router
-    knows no budgets, and whether that quality was out of reach in training.
+    `before` are the steps before the router, which may know of no training.
     """
     if getattr(router, "price_path_", None) is None:
-        return None, False
+        return None
+    models = router.models_.tolist()
+    single = models.index(router.best_single_)
     if before is not None:
         X = before.transform(X)
     try:
         names = router.route(X, min_quality="100%")
     except InfeasibleBudgetError:
-        return None, True
-    index = {name: i for i, name in enumerate(router.models_)}
-    return np.array([index[name] for name in names]), False
+        return Promise(single, None)
+    return Promise(single, np.array([models.index(name) for name in names]))

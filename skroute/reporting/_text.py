@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skroute.metrics import quality_neutral_cost
-from skroute.reporting._findings import Findings, Interval
+from skroute.reporting._findings import Findings, Interval, Kept
 
 _NOTHING = "\N{EN DASH}"
 _DIGITS = 3
@@ -73,78 +73,98 @@ class Money:
 
 
 def write_headline(findings: Findings) -> tuple[str, str]:
-    """Write the main finding, and a sentence that explains it."""
-    curve, neutral = findings.curve, findings.neutral.value
+    """Write the main finding, and a sentence that explains it.
+
+    It is what the rule gave that was settled in training, where there is one.
+    """
+    curve, promise = findings.curve, findings.promise
     best = str(curve.models[curve.best_single])
-    queries = f"{curve.n_queries:,} held-out queries"
+    if promise is not None:
+        model = str(curve.models[promise.single])
+        is_best = f"{model} was the best single model in training"
+        if model != best:
+            is_best += f"; on these queries {best} is"
+        if findings.kept is not None:
+            return _write_kept(findings.kept, model, is_best, curve.n_queries)
+        return (
+            f"The router does not promise the quality of {model}.",
+            f"{is_best}. On its training queries the router did not expect to keep "
+            "this quality at any budget, and asked for it, it says so.",
+        )
     if not findings.reached:
-        point = findings.point
+        return (
+            f"The router does not reach the quality of {best}.",
+            f"{best} is the best single model.",
+        )
+    if findings.neutral.value < 1:
+        paid = format_percent(findings.neutral.value)
+        return (
+            f"In hindsight, the quality of {best} costs {paid} of its price.",
+            f"{best} is the best single model. The router keeps nothing of its "
+            "training from which a budget could be settled beforehand.",
+        )
+    return (
+        f"Routing saves nothing at the quality of {best}.",
+        f"{best} is the best single model.",
+    )
+
+
+def _write_kept(
+    kept: Kept, model: str, is_best: str, n_queries: int
+) -> tuple[str, str]:
+    at = f"{format_number(kept.at.quality)} in the mean"
+    gave, paid = f"a quality of {at}", ""
+    if np.isfinite(kept.quality.value):
+        gave = f"{kept.quality.value:.1%} of it"
+        at = f"{gave}{_write_range(kept.quality, '.1%')}"
+    if np.isfinite(kept.cost.value):
+        paid = f" for {format_percent(kept.cost.value)} of its price"
+        at += f" for {format_percent(kept.cost.value)} of its cost"
+        at += _write_range(kept.cost, ".0%")
+    return (
+        f"Set to keep the quality of {model}, the router gave {gave}{paid}.",
+        f"{is_best}. How to route was settled beforehand, on training queries alone, "
+        f"and gave {at} on {n_queries:,} held-out queries.",
+    )
+
+
+def _write_range(interval: Interval, spec: str) -> str:
+    """Write an interval in brackets, if it is known."""
+    if not np.isfinite(interval.low + interval.high):
+        return ""
+    return f" (95% interval {interval.low:{spec}} to {interval.high:{spec}})"
+
+
+def write_hindsight(findings: Findings) -> str:
+    """Write what the best budget would have been, and how certain that is."""
+    curve, neutral = findings.curve, findings.neutral
+    best = str(curve.models[curve.best_single])
+    if not findings.reached:
+        point = int(curve.quality.argmax())
         share = _divide(curve.quality[point], curve.model_quality[curve.best_single])
         of_it = "" if share is None else f", {format_percent(share)} of {best}'s"
         cost = _divide(curve.cost[point], curve.model_cost[curve.best_single])
         paid = "" if cost is None else f", for {format_percent(cost)} of its cost"
-        return (
-            f"The router does not reach the quality of {best}.",
-            f"On {queries} the best mean quality that it reaches at any budget is "
-            f"{format_number(curve.quality[point])}{of_it}{paid}.",
+        text = (
+            f"In hindsight no budget reaches the quality of {best}: the best is "
+            f"{format_number(curve.quality[point])}{of_it}{paid}."
         )
-    paid = format_percent(neutral)
-    quality = format_number(curve.model_quality[curve.best_single])
-    if neutral < 1:
-        return (
-            f"At the quality of {best} you would pay {paid} of its price.",
-            f"{best} is the best single model. On {queries} the router matches its "
-            f"mean quality, {quality}, for {paid} of what calling it every time costs.",
-        )
-    return (
-        f"Routing saves nothing at the quality of {best}.",
-        f"{best} is the best single model. On {queries} the router needs {paid} of its "
-        f"cost to match its mean quality, {quality}.",
+        if neutral.low == np.inf:
+            text += " Nor is it reached in 97.5% of the resamples of these queries."
+        return text
+    text = (
+        f"In hindsight, {format_percent(neutral.value)} of the cost of {best} buys its "
+        "quality"
     )
-
-
-def write_interval(interval: Interval) -> str | None:
-    """Write how certain the headline is."""
-    if np.isnan(interval.low):
-        return None
-    if not np.isfinite(interval.low):
+    if np.isnan(neutral.low):
+        return f"{text}."
+    low = format_percent(neutral.low)
+    if not np.isfinite(neutral.high):
         return (
-            "Nor does it in 97.5% of the resamples of these queries, so chance does "
-            "not explain it."
+            f"{text} (95% interval from {low} to out of reach: these queries are too "
+            "few, or the gain is too small, to be sure)."
         )
-    low = format_percent(interval.low)
-    if not np.isfinite(interval.high):
-        return (
-            f"95% interval over resampled queries: from {low} of the model's cost to "
-            "out of reach. These queries are too few, or the gain is too small, to be "
-            "sure."
-        )
-    high = format_percent(interval.high)
-    text = f"95% interval over resampled queries: {low} to {high}."
-    if interval.low < 1 <= interval.high:
-        text += " It includes 100%: there may be no saving at all."
-    return text
-
-
-def write_kept(findings: Findings) -> str | None:
-    """Write what a budget that was set in training leads to."""
-    curve, kept = findings.curve, findings.kept
-    best = str(curve.models[curve.best_single])
-    if findings.out_of_reach:
-        return (
-            "That budget is known in hindsight only: on its training queries the "
-            f"router did not expect to keep the quality of {best} at any budget."
-        )
-    if kept is None:
-        return None
-    quality = _divide(kept.quality, curve.model_quality[curve.best_single])
-    cost = _divide(kept.cost, curve.model_cost[curve.best_single])
-    gave = format_number(kept.quality) if quality is None else f"{quality:.1%} of it"
-    paid = "" if cost is None else f" for {format_percent(cost)} of its cost"
-    return (
-        "That budget is known in hindsight only. Set beforehand, on training queries "
-        f"alone, to keep the quality of {best}, the router gave {gave}{paid}."
-    )
+    return f"{text} (95% interval {low} to {format_percent(neutral.high)})."
 
 
 def write_checked(findings: Findings) -> str:

@@ -266,6 +266,12 @@ class TextRouter(BaseRouter):
         check_is_fitted(self)
         return self.router_.price_path_
 
+    @property
+    def best_single_(self) -> str:
+        """Name of the model of the highest mean quality in training."""
+        check_is_fitted(self)
+        return self.router_.best_single_
+
     @available_if(_router_has("add_model"))
     def add_model(self, name: str, y: Any, *, X: Any, costs: Any = None) -> Self:
         """Return a router of a larger pool; this one stays as it is.

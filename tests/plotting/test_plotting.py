@@ -24,6 +24,7 @@ from skroute.datasets import make_routing
 from skroute.metrics import (
     oracle_choice,
     oracle_curve,
+    oracle_luck,
     quality_neutral_cost,
     routing_curve,
     top2_margin,
@@ -84,9 +85,12 @@ def test_curves_are_those_of_the_metrics(fitted, ax):
     assert display.ax_ is ax
     assert display.figure_ is ax.figure
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    luck = oracle_luck(y, quality=np.hsplit(router.transform(X), 2)[0])
+    assert 0 < luck.high < luck.lead
     assert texts == [
         *("PointwiseRouter", "cheapest", f"best single: model_{best}"),
-        *("single models", "random mixture", "oracle (hindsight)"),
+        *("single models", "random mixture"),
+        f"oracle (hindsight, up to {luck.high / luck.lead:.0%} luck)",
     ]
 
 
@@ -121,8 +125,9 @@ def test_displays_on_one_axes_are_told_apart(fitted, ax):
     labels, colors = zip(*legend_of(ax), strict=True)
     assert labels == (
         *("a", "b", "a", "p"),
-        *(best, "single models", "random mixture", "oracle (hindsight)", "mine"),
+        *(best, "single models", "random mixture", labels[7], "mine"),
     )
+    assert labels[7].startswith("oracle (hindsight, up to ")
     assert len(set(colors[:4])) == 4
     lines = [display.line_ for display in displays]
     assert [to_rgba(line.get_color()) for line in lines] == list(colors[:3])

@@ -28,14 +28,15 @@ from skroute.metrics import (
     quality_neutral_cost,
     routing_collapse_index,
     routing_curve,
+    strongest_call_share,
 )
-from skroute.reporting._findings import Checked, compute_findings
+from skroute.reporting._findings import Checked, Promise, compute_findings
 from skroute.reporting._text import (
     Money,
     format_number,
     format_percent,
     write_checked,
-    write_kept,
+    write_headline,
 )
 
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
@@ -104,8 +105,7 @@ def written(fitted):
 
 
 def findings_of(judged: Judged, **options):
-    given_ = {"tasks": None, "prompts": None, "promised": None, "n_bootstrap": 0}
-    given_["out_of_reach"] = False
+    given_ = {"tasks": None, "prompts": None, "promise": None, "n_bootstrap": 0}
     return compute_findings(judged, {}, **{**given_, "random_state": 0, **options})
 
 
@@ -116,7 +116,7 @@ def test_the_numbers_are_those_of_the_metrics(fitted, written):
     curve = routing_curve(y, costs, *np.hsplit(router.transform(X), 2))
     best = curve.models[curve.best_single]
     neutral = format_percent(quality_neutral_cost(curve))
-    assert f"At the quality of {best} you would pay {neutral} of its price." in text
+    assert f"In hindsight, {neutral} of the cost of {best} buys its quality" in text
     assert f"{normalized_auc(curve):.3f}" in text
     assert f"{routing_collapse_index(curve):.2f}" in text
     assert "150 held-out queries" in text
@@ -143,7 +143,8 @@ def test_real_tables_with_prices_tasks_and_repeated_prompts(shared_data):
     )
     text = Page(html).text
     assert "1,108 held-out queries" in text
-    assert "95% interval over resampled queries" in text
+    assert f"Set to keep the quality of {router.best_single_}" in text
+    assert text.count("(95% interval") == 3
     assert all(model in text for model in data.models)
     assert len(html) < 1_000_000
 
@@ -173,8 +174,14 @@ def test_findings_agree_with_the_curve(n_models, levels, prices, shift, seed):
     assert at.cost == pytest.approx(curve.cost[found.point])
     assert at.expected_cost == pytest.approx(curve.budget[found.point])
     collapse = found.collapse
-    assert collapse.in_vain + collapse.worse == pytest.approx(curve.collapse[-1])
-    assert collapse.strongest >= collapse.in_vain
+    assert collapse.in_vain + collapse.worse == pytest.approx(
+        curve.collapse[found.point]
+    )
+    most = found.collapse_at_most
+    assert most.in_vain + most.worse == pytest.approx(curve.collapse[-1])
+    for calls in (collapse, most):
+        assert calls.strongest >= calls.in_vain
+    assert most.strongest == pytest.approx(strongest_call_share(curve))
     assert sum(part.n_calls for part in found.bins) == y.size
     total = sum(part.n_calls * part.observed for part in found.bins)
     assert total / y.size == pytest.approx(y.mean())
@@ -395,11 +402,12 @@ def test_what_is_said_where_routing_does_not_pay(fitted):
     few = {"costs": costs, "n_bootstrap": 20}
     cheapest = DummyRouter("cheapest").fit(X, y, costs=costs)
     text = Page(skroute.report(cheapest, X, y, **few)).text
-    assert "The router does not reach the quality of" in text
-    assert "Nor does it in 97.5% of the resamples" in text
+    assert "The router does not promise the quality of" in text
+    assert "In hindsight no budget reaches the quality of" in text
+    assert "Nor is it reached in 97.5% of the resamples" in text
     single = DummyRouter("best_single").fit(X, y, costs=costs)
     text = Page(skroute.report(single, X, y, **few)).text
-    assert "Routing saves nothing at the quality of" in text
+    assert "the router gave 100.0% of it for 100% of its price" in text
 
 
 @pytest.mark.slow
@@ -418,22 +426,64 @@ def test_intervals_draw_equal_prompts_together(fitted):
     assert np.isnan(findings_of(judged).neutral.low)
 
 
-def test_promises_are_those_of_training(fitted, written):
-    router, X, y, _ = fitted
+def test_the_headline_is_what_was_settled_in_training(fitted, written):
+    router, X, y, costs = fitted
     names = router.route(X, min_quality="100%")
     chosen = pd.Index(router.models_).get_indexer(names)
-    rows = np.arange(len(y))
-    best = y.to_numpy().mean(axis=0).argmax()
-    share = y.to_numpy()[rows, chosen].mean() / y.to_numpy()[:, best].mean()
-    assert f"the router gave {share:.1%} of it" in written[1].text
+    rows, single = np.arange(len(y)), list(router.models_).index(router.best_single_)
+    gave = y.to_numpy()[rows, chosen].mean() / y.to_numpy()[:, single].mean()
+    paid = costs[rows, chosen].mean() / costs[:, single].mean()
+    assert (
+        f"Set to keep the quality of {router.best_single_}, the router gave "
+        f"{gave:.1%} of it for {format_percent(paid)} of its price." in written[1].text
+    )
+
+
+def test_intervals_of_what_was_settled_hold_equal_prompts_together(fitted):
+    router, X, y, costs = fitted
+    judged = judge(router, X, y, costs, "test")
+    choice = pd.Index(router.models_).get_indexer(router.route(X, min_quality="100%"))
+    promise = Promise(list(router.models_).index(router.best_single_), choice)
+
+    def resample(rows, promise, **options):
+        some = promise._replace(choice=promise.choice[rows])
+        found = findings_of(judged.take(rows), promise=some, n_bootstrap=300, **options)
+        return found.kept
+
+    every = np.arange(len(y))
+    once, rows = resample(every, promise), np.repeat(every, 10)
+    prompts = np.array([f"p{i}" for i in rows], dtype=object)
+    grouped = resample(rows, promise, prompts=prompts)
+    apart = resample(rows, promise)
+    for ours, together, alone in zip(once[1:], grouped[1:], apart[1:], strict=True):
+        assert ours.low < ours.value < ours.high
+        assert together.value == pytest.approx(ours.value)
+        assert alone.high - alone.low < 0.6 * (together.high - together.low)
+
+
+def test_shares_of_nothing_are_not_told(fitted):
+    """Qualities below 0 and free models have no shares."""
+    router, X, y, costs = fitted
+    judged = judge(router, X, y - 2.0, costs * 0.0, "test")
+    promise = Promise(0, np.zeros(len(y), dtype=int))
+    found = findings_of(judged, promise=promise, n_bootstrap=5)
+    claim, meaning = write_headline(found)
+    assert claim.endswith(
+        f"gave a quality of {format_number(found.kept.at.quality)} in the mean."
+    )
+    assert "%" not in claim + meaning
 
 
 def test_promises_that_training_does_not_make(fitted):
     router, X, y, costs = fitted
     judged = judge(router, X, y, costs, "test")
-    assert write_kept(findings_of(judged)) is None
-    text = write_kept(findings_of(judged, out_of_reach=True))
-    assert "did not expect to keep the quality of" in text
+    found = findings_of(judged, promise=Promise(1, None))
+    assert found.kept is None
+    claim, meaning = write_headline(found)
+    assert claim == f"The router does not promise the quality of {judged.models[1]}."
+    assert "did not expect to keep this quality at any budget" in meaning
+    claim, _ = write_headline(findings_of(judged))
+    assert claim.startswith("In hindsight, the quality of")
 
 
 @pytest.mark.slow
@@ -444,7 +494,7 @@ def test_pipelines(fitted, metadata_routing):
     ).fit(X, y, costs=costs)
     text = Page(skroute.report(pipeline, X, y, costs=costs, n_bootstrap=0)).text
     assert "PointwiseRouter among 4 models" in text
-    assert "Set beforehand" in text
+    assert "Set to keep the quality of" in text
 
 
 @pytest.mark.slow
@@ -527,7 +577,7 @@ def test_numbers_are_written_plainly():
 
 
 def write_table(folder: Path) -> Path:
-    data = make_routing(200, n_models=3, random_state=0)
+    data = make_routing(400, n_models=3, random_state=0)
     table = pd.DataFrame(data.quality, columns=["small", "middle", "large"])
     prompts = [f"{task}: secret question no {i}" for i, task in enumerate(data.task)]
     table.insert(0, "prompt", prompts)
@@ -549,10 +599,10 @@ def test_the_command(tmp_path):
     base = ("report", file, "--embeddings", tmp_path / "e.npy", "--out", out)
     done = run(*base, "--test-size", 0.3, "--title", "My pool")
     assert done.exit_code == 0, done.stderr
-    assert "Fitted on 140 queries, judged on 60 others." in done.stdout
+    assert "Fitted on 280 queries, judged on 120 others." in done.stdout
     page = Page(out.read_text("utf-8"))
     assert "My pool" in page.text
-    assert "60 held-out queries" in page.text
+    assert "120 held-out queries" in page.text
     assert "secret question" in page.text
     assert "By task" in page.text
     assert all(peer in page.text for peer in ("RankingRouter", "kNN", "ridge"))
