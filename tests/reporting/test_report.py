@@ -452,6 +452,10 @@ def test_intervals_of_what_was_settled_hold_equal_prompts_together(fitted):
 
     every = np.arange(len(y))
     once, rows = resample(every, promise), np.repeat(every, 10)
+    found = findings_of(judged, promise=promise)
+    assert found.at_point == once.at
+    apart = np.abs(found.curve.budget - once.at.expected_cost)
+    assert apart[found.point] == apart.min()
     prompts = np.array([f"p{i}" for i in rows], dtype=object)
     grouped = resample(rows, promise, prompts=prompts)
     apart = resample(rows, promise)
