@@ -157,7 +157,8 @@ def _settled(found: np.ndarray) -> str:
     error = ""
     if len(found) > 1:
         error = f" ± {found[:, 1].std(ddof=1) / np.sqrt(len(found)):.3f}"
-    return f"{cost:.2f} ({gain:+.3f}{error})"
+    # Without a minus before what rounds to 0.
+    return f"{cost:.2f} ({np.round(gain, 3) + 0.0:+.3f}{error})"
 
 
 #: Columns of the CSV, in the order of `_row`.
@@ -172,8 +173,8 @@ COLUMNS = (
     "QNC, ours / peer",
     "reached",
     "peak",
-    "RCI top / parity",
-    "strongest top / parity",
+    "RCI parity / top",
+    "strongest parity / top",
     "quality at 25/50/75%",
     "calibration",
     "spent",
@@ -223,8 +224,8 @@ def _row(figures: Figures, router: str) -> list[str]:
         _ratio(figures.draw(ours, router, "qnc")) if compared else "",
         f"{mean('reached'):.0%}",
         f"{mean('peak'):.4f}",
-        f"{mean('rci'):.3f} / {mean('rci_parity'):.3f}",
-        f"{mean('strongest'):.1%} / {mean('strongest_parity'):.1%}",
+        f"{mean('rci_parity'):.3f} / {mean('rci'):.3f}",
+        f"{mean('strongest_parity'):.1%} / {mean('strongest'):.1%}",
         " / ".join(f"{value:.3f}" for value in mean("quality_at")),
         f"{mean('calibration_error'):.4f}",
         " / ".join(f"{value:.0%}" for value in mean("spent")),
@@ -324,7 +325,9 @@ def _list_settled(shown: dict[str, Figures]) -> Iterator[str]:
             cells.append("")
             continue
         cost, gain = np.array([some.mean(axis=0) for some in found]).T
-        cells.append(f"{np.exp(np.log(cost).mean()):.2f} ({gain.mean():+.3f})")
+        cells.append(
+            f"{np.exp(np.log(cost).mean()):.2f} ({np.round(gain.mean(), 3) + 0.0:+.3f})"
+        )
     yield "| " + " | ".join(["all real ones", *cells]) + " |"
     yield ""
 
