@@ -22,6 +22,7 @@ from skroute._table.numbers import (
 from skroute.metrics._drift import Reference
 from skroute.metrics._monitor_input import (
     check_decisions,
+    check_drops,
     check_models,
     check_monitor_prices,
     check_share,
@@ -31,15 +32,19 @@ from skroute.metrics._monitor_summary import MonitorSummary, write_warning
 
 _logger = logging.getLogger("skroute.metrics.monitor")
 
-# A drift with a larger p-value is no alarm, however large its statistic.
+# A drift with a larger p-value is no alarm, however large its statistic, nor is a drop
+# of the quality of fewer standard errors, which is the same chance.
 _LEVEL = 0.001
+_N_ERRORS = 3.1
+# Judged queries without which nothing is said of the quality.
+_LEAST_JUDGED = 50
 # An alarm ends when its quantity is on the safe side of the limit by this part of it,
 # so that a quantity that hovers at the limit warns once.
 _MARGIN = 0.05
 
 
 class CollapseMonitor:
-    """Watch a deployed router, and warn when it collapses, overspends or drifts.
+    """Watch a deployed router; warn when it collapses, overspends, drifts or fails.
 
     Tell it every decision with :meth:`update`. It keeps those of a sliding window, and
     writes one warning to the logger ``"skroute.metrics.monitor"`` when a quantity
@@ -74,6 +79,10 @@ class CollapseMonitor:
     max_drift : float or None, default=0.15
         Largest Kolmogorov-Smirnov statistic between the embeddings of the window and
         the reference. To be an alarm it must also have a p-value below 0.001.
+    max_quality_drop : float or None, default=0.02
+        How far the realised quality may fall below the expected one, on average over
+        the queries in the window that were judged, in the unit of the quality. To be an
+        alarm the drop must also be beyond 3.1 standard errors.
     min_queries : int, default=500
         Warnings start when this many queries were seen, or a smaller window is full.
     check_every : int, default=200
@@ -120,6 +129,7 @@ class CollapseMonitor:
     strongest model (large): 25.0% of the calls (at most 0.9)
     spend: 3 per query (at most 4.4), 12 since the start
     drift of the queries: unknown
+    quality: unknown
     alarms: none
     """
 
@@ -135,6 +145,7 @@ class CollapseMonitor:
         budget: float | None = None,
         budget_slack: float = 0.1,
         max_drift: float | None = 0.15,
+        max_quality_drop: float | None = 0.02,
         min_queries: int = 500,
         check_every: int = 200,
         random_state: Any = 0,
@@ -154,6 +165,9 @@ class CollapseMonitor:
         ):
             if limit is not None:
                 self._limits[quantity] = check_share(limit, name)
+        if max_quality_drop is not None:
+            name = "max_quality_drop"
+            self._limits["quality_drop"] = check_number(max_quality_drop, name, low=0.0)
         slack = check_number(budget_slack, "budget_slack", low=0.0)
         if budget is not None:
             budget = check_number(budget, "budget", low=0.0)
@@ -172,6 +186,8 @@ class CollapseMonitor:
             self._rows = np.empty((self._window, self._reference.n_coordinates))
         self._choices = np.empty(self._window, dtype=np.int32)
         self._spent = np.empty(self._window)
+        self._drops = np.empty(self._window)
+        self._n_judged = 0
         self._calls = np.zeros(len(self.models), dtype=np.int64)
         self._total = 0.0
         self._n_queries = 0
@@ -227,7 +243,15 @@ class CollapseMonitor:
             "CollapseMonitor(models, costs) instead."
         )
 
-    def update(self, decisions: Any, *, X: Any = None, costs: Any = None) -> Self:
+    def update(
+        self,
+        decisions: Any,
+        *,
+        X: Any = None,
+        costs: Any = None,
+        quality: Any = None,
+        expected_quality: Any = None,
+    ) -> Self:
         """Record queries that were routed.
 
         Parameters
@@ -242,21 +266,33 @@ class CollapseMonitor:
             Money that each call cost, ``NaN`` where unknown. Unknown costs are replaced
             by the prediction of the router of :meth:`for_router` where `X` is given,
             else by the price of the model.
+        quality : array-like of shape (n_queries,), default=None
+            How good each answer turned out to be, ``NaN`` where nobody judged it.
+        expected_quality : array-like of shape (n_queries,), default=None
+            What the router expected of these calls, as ``router.explain`` says; needed
+            with `quality`.
 
         Returns
         -------
         self : CollapseMonitor
             The monitor; where a ValueError refuses the input, it is as it was.
         """
-        check_rows(decisions=decisions, X=X, costs=costs)
+        check_rows(
+            decisions=decisions,
+            X=X,
+            costs=costs,
+            quality=quality,
+            expected_quality=expected_quality,
+        )
         choices = check_decisions(decisions, self.models)
         costs = np.full(len(choices), np.nan) if costs is None else costs
         spent = check_spent(costs, choices)
         rows = None if X is None else self._check_rows(X, len(choices))
         if np.isnan(spent).any():
             spent = np.where(np.isnan(spent), self._expect_costs(choices, X), spent)
+        drops = check_drops(quality, expected_quality, choices)
         called = choices >= 0
-        choices, spent = choices[called], spent[called]
+        choices, spent, drops = choices[called], spent[called], drops[called]
         rows = None if rows is None else rows[called]
         messages: list[tuple[int, str]] = []
         with get_lock(self):
@@ -265,7 +301,10 @@ class CollapseMonitor:
                 left = self._check_every - self._n_queries % self._check_every
                 part = slice(start, start + left)
                 self._record(
-                    choices[part], spent[part], None if rows is None else rows[part]
+                    choices[part],
+                    spent[part],
+                    drops[part],
+                    None if rows is None else rows[part],
                 )
                 if self._n_queries % self._check_every == 0:
                     messages += self._check_limits()
@@ -328,7 +367,11 @@ class CollapseMonitor:
         return self._reference.project(X)
 
     def _record(
-        self, choices: np.ndarray, spent: np.ndarray, rows: np.ndarray | None
+        self,
+        choices: np.ndarray,
+        spent: np.ndarray,
+        drops: np.ndarray,
+        rows: np.ndarray | None,
     ) -> None:
         """Record queries that lie between two checks."""
         self._calls += np.bincount(choices, minlength=len(self.models))
@@ -337,6 +380,9 @@ class CollapseMonitor:
         _write_to_ring(self._choices, choices, self._n_queries)
         _write_to_ring(self._spent, spent, self._n_queries)
         self._n_queries += len(choices)
+        judged = drops[np.isfinite(drops)]
+        _write_to_ring(self._drops, judged, self._n_judged)
+        self._n_judged += len(judged)
         if rows is not None:
             _write_to_ring(self._rows, rows, self._n_rows)
             self._n_rows += len(rows)
@@ -354,6 +400,11 @@ class CollapseMonitor:
         drift = np.nan, np.nan
         if self._reference is not None and n_rows >= self._least:
             drift = self._reference.measure_drift(self._rows[:n_rows])
+        drops = self._drops[: min(self._n_judged, self._window)]
+        drop, error = np.nan, np.nan
+        if len(drops) >= _LEAST_JUDGED:
+            drop = float(drops.mean())
+            error = float(drops.std(ddof=1) / np.sqrt(len(drops)))
         return MonitorSummary(
             models=self.models.copy(),
             n_queries=self._n_queries,
@@ -369,6 +420,9 @@ class CollapseMonitor:
             total_cost=self._total,
             drift=drift[0],
             drift_pvalue=drift[1],
+            n_judged=len(drops),
+            quality_drop=drop,
+            quality_drop_error=error,
             limits=dict(self._limits),
             alarms=self._alarms,
         )
@@ -389,6 +443,8 @@ class CollapseMonitor:
                 recovered = value <= limit * (1.0 - _MARGIN)
             if name == "drift":
                 beyond &= seen.drift_pvalue < _LEVEL
+            if name == "quality_drop":
+                beyond &= value > _N_ERRORS * seen.quality_drop_error
             if beyond or (name in self._alarms and not recovered):
                 alarms.append(name)
                 if name not in self._alarms:

@@ -125,8 +125,34 @@ def check_spent(costs: Any, choices: np.ndarray) -> np.ndarray:
     return paid
 
 
-def _read_numbers(costs: Any) -> np.ndarray:
+def check_drops(quality: Any, expected: Any, choices: np.ndarray) -> np.ndarray:
+    """Check outcomes and what was expected; the difference, ``NaN`` where unknown."""
+    if quality is None:
+        # What was expected alone tells nothing yet.
+        return np.full(len(choices), np.nan)
+    if expected is None:
+        raise ValueError(
+            "expected_quality must be given with quality, to compare it with: that of "
+            "the decisions, as router.explain(X, ...)['expected_quality'] says."
+        )
+    tables = {"quality": quality, "expected_quality": expected}
+    read = {}
+    for name, values in tables.items():
+        read[name] = numbers = _read_numbers(values, name)
+        if numbers.shape != choices.shape:
+            raise ValueError(
+                f"{name} must have one value per decision, shape {choices.shape}; got "
+                f"{numbers.shape}."
+            )
+        if np.isinf(numbers).any():
+            raise ValueError(f"{name} must be finite, or NaN where unknown; got inf.")
+        check_magnitude(numbers, name, LARGEST_OUTCOME)
+    drops: np.ndarray = read["expected_quality"] - read["quality"]
+    return drops
+
+
+def _read_numbers(values: Any, name: str = "costs") -> np.ndarray:
     try:
-        return np.asarray(fill_masked(costs), dtype=np.float64)
+        return np.asarray(fill_masked(values), dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"costs must be numbers; got {costs!r}.") from None
+        raise ValueError(f"{name} must be numbers; got {values!r}.") from None

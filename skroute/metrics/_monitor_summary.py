@@ -41,6 +41,12 @@ class MonitorSummary:
         Largest Kolmogorov-Smirnov statistic, from 0 to 1, and its p-value, corrected
         for the number of comparisons; ``NaN`` without a reference, or before
         ``min_queries`` embeddings were seen.
+    n_judged : int
+        Queries in the window whose quality is known; those of earlier ones count until
+        as many others are.
+    quality_drop, quality_drop_error : float
+        Mean expected quality less the realised one, and its standard error; ``NaN``
+        while fewer than 50 queries are judged.
     limits : dict of str to float
         The limit of each quantity that is watched, by the name it has here.
     alarms : tuple of str
@@ -60,6 +66,9 @@ class MonitorSummary:
     total_cost: float
     drift: float = float("nan")
     drift_pvalue: float = float("nan")
+    n_judged: int = 0
+    quality_drop: float = float("nan")
+    quality_drop_error: float = float("nan")
     limits: dict[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
 
@@ -78,6 +87,14 @@ class MonitorSummary:
                 f"  {len(rest)} more models  {self.call_share[rest].sum():.1%}"
             )
         strongest, drift = "none, all have one price", "unknown"
+        quality = "unknown"
+        if np.isfinite(self.quality_drop):
+            side = "below" if self.quality_drop >= 0 else "above"
+            quality = (
+                f"{abs(self.quality_drop):.3g} {side} what was expected, s.e. "
+                f"{self.quality_drop_error:.2g}, of {self.n_judged:,} judged"
+            )
+            quality += self._write_limit("quality_drop", "at most", " below")
         if np.isfinite(self.strongest_share):
             strongest = f"{self.strongest_share:.1%} of the calls"
             strongest += self._write_limit("strongest_share")
@@ -95,12 +112,13 @@ class MonitorSummary:
                 f"spend: {self.mean_cost:.4g} per query{self._write_limit('mean_cost')}"
                 f", {self.total_cost:.4g} since the start",
                 f"drift of the queries: {drift}",
+                f"quality: {quality}",
                 f"alarms: {format_names(self.alarms)}",
             ]
         )
 
-    def _write_limit(self, name: str, word: str = "at most") -> str:
-        return f" ({word} {self.limits[name]:.4g})" if name in self.limits else ""
+    def _write_limit(self, name: str, word: str = "at most", side: str = "") -> str:
+        return f" ({word} {self.limits[name]:.4g}{side})" if name in self.limits else ""
 
 
 # What is wrong, by how much, and what to do, for each quantity.
@@ -127,6 +145,13 @@ _WARNINGS = {
         "statistic is {seen.drift:.4g} (p = {seen.drift_pvalue:.2g}) {last} that had "
         "embeddings, above max_drift={limit}. Collect outcomes on recent queries and "
         "fit the router again, and check that the encoder is the same."
+    ),
+    "quality_drop": (
+        "the quality of the {seen.n_judged:,} last answers that were judged is "
+        "{seen.quality_drop:.4g} below what the router expected of them (standard "
+        "error {seen.quality_drop_error:.2g}), more than max_quality_drop={limit}. A "
+        "model or the queries may have changed: compare the models on recent outcomes, "
+        "and fit the router again on these."
     ),
 }
 

@@ -232,7 +232,7 @@ def test_spend_above_the_budget_and_its_slack(caplog):
 
 
 def test_without_a_budget_spend_is_counted_and_not_watched(caplog):
-    watch = monitor(max_strongest_share=None, min_entropy=None)
+    watch = monitor(max_strongest_share=None, min_entropy=None, max_quality_drop=None)
     watch.update(repeated(large=1000), costs=np.full(1000, 1e9))
     assert not warned(caplog)
     assert watch.summary().limits == {}
@@ -249,6 +249,105 @@ def test_nothing_is_said_before_there_are_enough_queries(caplog, options, least)
     assert not warned(caplog)
     watch.update(["large"])
     assert len(warned(caplog)) == 1
+
+
+# What answers turn out to be
+
+
+def judge(watch, chance, n=100, expected=0.8, seed=0, **options):
+    """Tell it of answers that are right with a chance, of which some are judged."""
+    rng = np.random.default_rng(seed)
+    quality = (rng.random(n) < chance).astype(float)
+    quality[rng.random(n) < options.pop("unknown", 0.0)] = np.nan
+    given = {"quality": quality, "expected_quality": np.full(n, expected)}
+    watch.update(np.resize(MODELS, n), **given, **options)
+    return quality
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.6])
+def test_a_drop_of_the_quality_warns_once_and_ends(caplog, unknown):
+    caplog.set_level(logging.INFO, LOGGER)
+    watch = monitor(window=500, min_entropy=None)
+    judge(watch, 0.8, 1000, unknown=unknown)
+    assert not warned(caplog)
+    judge(watch, 0.5, 1000, unknown=unknown)
+    (message,) = warned(caplog)
+    assert "below what the router expected of them" in message
+    assert "max_quality_drop=0.02" in message
+    assert watch.summary().alarms == ("quality_drop",)
+    judge(watch, 0.9, 2000, unknown=unknown)
+    assert watch.summary().alarms == ()
+    assert "quality_drop is" in caplog.records[-1].getMessage()
+    assert len(warned(caplog)) == 1
+
+
+def test_the_quality_is_that_of_the_last_answers_that_were_judged():
+    watch = monitor(window=200)
+    judge(watch, 0.1, 300)
+    late = judge(watch, 0.8, 600, unknown=0.5)
+    judge(watch, 0.0, 50, unknown=1.0)
+    seen = watch.summary()
+    drops = 0.8 - late[np.isfinite(late)][-200:]
+    assert seen.n_judged == 200
+    assert seen.quality_drop == pytest.approx(drops.mean())
+    assert seen.quality_drop_error == pytest.approx(drops.std(ddof=1) / 200**0.5)
+    side = "below" if drops.mean() > 0 else "above"
+    assert (
+        f"quality: {abs(drops.mean()):.3g} {side} what was expected, s.e. "
+        f"{seen.quality_drop_error:.2g}, of 200 judged (at most 0.02 below)"
+    ) in str(seen)
+
+
+def test_few_judged_answers_tell_nothing(caplog):
+    watch = monitor()
+    judge(watch, 0.0, 49)
+    assert np.isnan(watch.summary().quality_drop)
+    judge(watch, 0.0, 51)
+    assert watch.summary().quality_drop == pytest.approx(0.8)
+    assert len(warned(caplog)) == 1
+
+
+def test_chance_is_seldom_an_alarm(caplog):
+    """Streams of 2,000 answers as good as expected, checked at every tenth."""
+    alarms = 0
+    for seed in range(40):
+        watch = monitor(window=500, max_quality_drop=0.0)
+        judge(watch, 0.8, 2000, seed=seed)
+        alarms += bool(warned(caplog))
+        caplog.clear()
+    assert alarms <= 6
+
+
+def test_where_no_model_was_called_there_is_no_quality():
+    watch = monitor()
+    given = {"quality": [1.0, 0.0], "expected_quality": [0.5, 0.5]}
+    assert watch.update([None, "small"], **given).summary().n_judged == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"quality": [1.0]}, "expected_quality must be given with quality"),
+        (
+            {"quality": [1.0, 0.0], "expected_quality": [0.5]},
+            r"quality must have one value per decision, shape \(1,\); got \(2,\)",
+        ),
+        (
+            {"quality": [1.0], "expected_quality": [np.inf]},
+            "expected_quality must be finite, or NaN where unknown",
+        ),
+        (
+            {"quality": ["good"], "expected_quality": [0.5]},
+            r"quality must be numbers; got \['good'\]",
+        ),
+    ],
+)
+def test_outcomes_that_cannot_be_read_are_refused(given, message):
+    watch = monitor().update(["small"])
+    before = watch.summary()
+    with pytest.raises(ValueError, match=message):
+        watch.update(["small"], **given)
+    same(before, watch.summary())
 
 
 def test_two_monitors_know_nothing_of_each_other(caplog):
@@ -709,6 +808,7 @@ def test_the_defaults_are_those_of_the_documentation():
         "budget": None,
         "budget_slack": 0.1,
         "max_drift": 0.15,
+        "max_quality_drop": 0.02,
         "min_queries": 500,
         "check_every": 200,
         "random_state": 0,
@@ -845,6 +945,7 @@ def test_a_whole_summary():
         "strongest model (b): 50.0% of the calls (at most 0.9)",
         "spend: 2 per query (at most 4.4), 8 since the start",
         "drift of the queries: unknown",
+        "quality: unknown",
         "alarms: none",
     ]
     bare = CollapseMonitor(

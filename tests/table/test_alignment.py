@@ -179,8 +179,10 @@ def pooled(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
 
 def watched(X: Any, choice: Any, paid: Any) -> Any:
     monitor = CollapseMonitor(MODELS, [1.0, 3.0, 9.0], reference=TABLES["X"])
-    found = monitor.update(choice, X=X, costs=paid).summary()
-    return [as_mapping(found.calls, found.models), found.total_cost]
+    judged = {"quality": paid, "expected_quality": paid * 0.5}
+    found = monitor.update(choice, X=X, costs=paid, **judged).summary()
+    counted = found.total_cost, found.quality_drop
+    return [as_mapping(found.calls, found.models), *counted]
 
 
 def reported(**tables: Any) -> Any:
