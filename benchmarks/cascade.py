@@ -62,6 +62,10 @@ TABLES = (
     "niagara",
     "confidence",
     "mmlu_pro",
+    "mistral7",
+    "llmdrift",
+    "paretobandit",
+    "mathvista21",
 )
 MAX_CALLS = 4
 #: Mean budgets, as shares of what the best single model costs.
