@@ -65,6 +65,7 @@ def _estimates_of_one(
     if fitted.cost.fit is not None:
         paid = np.einsum("f,fm->m", z, fitted.cost.fit.coef[:, :, 0])
         paid = paid + fitted.cost.fit.intercept[:, 0]
+        paid = fitted.cost.unit * (np.exp(paid) - 1)
         cost = cost + trust * (np.clip(paid, fitted.cost.low, fitted.cost.high) - cost)
     canonical = fitted.canonical
     quality = canonical.worst + canonical.extent * quality

@@ -9,8 +9,15 @@ import numpy as np
 
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.ridge import RidgeFit, fit_ridges, measure_column_std
+from skroute._table.averages import divide_sums, sum_known
 
 __all__ = ["CostModel"]
+
+
+# Costs are regressed on a logarithmic scale from about this share of a model's mean
+# cost on, below on a linear one. They are products of lengths and prices, and a linear
+# regression says of many queries that an expensive model costs next to nothing.
+_LINEAR_UP_TO = 0.3
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,9 @@ class CostModel:
     # The range of costs that each model showed.
     low: np.ndarray
     high: np.ndarray
+    # `fit` is of log1p(cost / unit), (n_models,); where that is 0 of the cost itself,
+    # as of all models in files of before (``None``).
+    unit: np.ndarray | None = None
 
     @classmethod
     def from_prices(cls, prices: np.ndarray) -> CostModel:
@@ -46,30 +56,44 @@ class CostModel:
         """
         low = executor.get(executor.total(np.fmin.reduce, costs, combine=np.fmin))
         high = executor.get(executor.total(np.fmax.reduce, costs, combine=np.fmax))
-        # Squares of very large or small costs would overflow or vanish; dividing by a
-        # power of two changes no digit.
-        unit = np.ldexp(1.0, np.frexp(high)[1] - 1)
-        divided = executor.map(np.divide, costs, unit)
+        unit = _LINEAR_UP_TO * prices
+        unit[unit == 0] = 1.0  # of free models
+        logs = executor.map(_to_logs, costs, unit)
         # Columns are scaled, so that one model's high costs do not choose the strength.
         fits, out_of_fold, _ = fit_ridges(
             X,
-            divided,
+            logs,
             fold,
             compute_views,
-            scale=measure_column_std(divided, executor),
+            scale=measure_column_std(logs, executor),
             weight=weight,
             executor=executor,
         )
-        fit = RidgeFit(fits[0].coef * unit[:, None], fits[0].intercept * unit[:, None])
-        model = cls(prices, fit, low, high)
-        return model, executor.map(_clip_to_range, out_of_fold, unit, low, high)
+        # The mean of logarithms is not the logarithm of the mean.
+        bounds = np.log1p(np.stack([low, high]) / unit)
+        sums = executor.total(_sum_levels, logs, out_of_fold, bounds, weight)
+        shift = np.log(divide_sums(executor.get(sums)))
+        fit = RidgeFit(fits[0].coef, fits[0].intercept + shift[:, None])
+        model = cls(prices, fit, low, high, unit)
+        return model, executor.map(_to_costs, out_of_fold, shift, executor.share(model))
 
     def predict(self, scaled: np.ndarray) -> np.ndarray:
         """Costs (n_queries, n_models) of scaled queries, within the range seen."""
         if self.fit is None:
             return np.tile(self.prices, (len(scaled), 1))
         # Of the one strength that is kept.
-        cost = self.fit.predict(scaled)[:, :, 0]
+        return self._read_outputs(self.fit.predict(scaled)[:, :, 0])
+
+    def _read_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        """Turn outputs of the regression into costs within the range seen."""
+        cost = outputs
+        if self.unit is not None:
+            # Far from what was seen it may overflow; the range is where it ends.
+            with np.errstate(over="ignore"):
+                cost = self.unit * np.expm1(outputs)
+            linear = self.unit == 0
+            if linear.any():
+                cost[:, linear] = outputs[:, linear]
         return np.minimum(np.maximum(cost, self.low), self.high)
 
     def with_model(
@@ -100,6 +124,7 @@ class CostModel:
             fit,
             np.append(self.low, own.low),
             np.append(self.high, own.high),
+            np.append(self._find_units(), own._find_units()),
         )
         return model, np.hstack([self.predict(scaled), column])
 
@@ -109,7 +134,12 @@ class CostModel:
             np.delete(values, position) for values in (self.prices, self.low, self.high)
         )
         fit = None if self.fit is None else self.fit.without_output(position)
-        return CostModel(prices, fit, low, high)
+        unit = None if self.unit is None else np.delete(self.unit, position)
+        return CostModel(prices, fit, low, high, unit)
+
+    def _find_units(self) -> np.ndarray:
+        """Give the unit of each model; prices and files of before have none."""
+        return np.zeros(len(self.prices)) if self.unit is None else self.unit
 
     def _as_regression(self, width: int) -> RidgeFit:
         """The regression; prices are one without a slope."""
@@ -118,10 +148,27 @@ class CostModel:
         return RidgeFit(np.zeros((width, len(self.prices), 1)), self.prices[:, None])
 
 
-def _clip_to_range(
-    predictions: list[np.ndarray], unit: np.ndarray, low: np.ndarray, high: np.ndarray
+def _to_logs(costs: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    return np.log1p(costs / unit)
+
+
+def _to_costs(
+    predictions: list[np.ndarray], shift: np.ndarray, model: CostModel
 ) -> np.ndarray:
-    return np.clip(predictions[0][:, :, 0] * unit, low, high)
+    return model._read_outputs(predictions[0][:, :, 0] + shift)
+
+
+def _sum_levels(
+    logs: np.ndarray,
+    predictions: list[np.ndarray],
+    bounds: np.ndarray,
+    weight: np.ndarray | None,
+) -> np.ndarray:
+    """Sum what is behind known logarithms, and what is predicted: (2, n_models)."""
+    told, _ = sum_known(np.exp(logs), weight)
+    found = np.exp(np.clip(predictions[0][:, :, 0], *bounds))
+    expected, _ = sum_known(np.where(np.isnan(logs), np.nan, found), weight)
+    return np.stack([told, expected])
 
 
 def _as_views(scaled: np.ndarray) -> list[np.ndarray]:

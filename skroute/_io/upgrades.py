@@ -136,6 +136,11 @@ def _take_all_columns(state: State) -> State:
     return {**state, "blocks": None}
 
 
+def _regress_costs_themselves(state: State) -> State:
+    """A router of format 5 regressed costs on a linear scale."""
+    return {**state, "unit": None}
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -149,4 +154,5 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
     },
     3: dict.fromkeys(("FittedRouter", "RankingRouter"), _decide_without_caution),
     4: {"RankingRouter": _take_all_columns},
+    5: {"CostModel": _regress_costs_themselves},
 }
