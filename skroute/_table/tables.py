@@ -296,32 +296,35 @@ def check_input_features(input_features: Any, n_features: int) -> None:
 
 
 def check_choice(
-    choice: Any, shape: tuple[int, int], models: np.ndarray | None = None
+    choice: Any,
+    shape: tuple[int, int],
+    models: np.ndarray | None = None,
+    name: str = "choice",
 ) -> np.ndarray:
     """Turn decisions, indices of models or their names, into checked indices.
 
     They are (n_queries,), into the columns of a table of this shape named by `models`.
     """
-    refuse_masked(choice, "choice")
+    refuse_masked(choice, name)
     choice = np.asarray(choice)
     if choice.dtype.kind in "OU" and choice.ndim == 1:
         models = make_default_names(shape[1]) if models is None else models
         index = {model: i for i, model in enumerate(models)}
-        unknown = [name for name in choice if str(name) not in index]
+        unknown = [model for model in choice if str(model) not in index]
         if unknown:
             raise ValueError(
-                f"choice must name the models {format_names(models)}, or be their "
+                f"{name} must name the models {format_names(models)}, or be their "
                 f"indices; got {format_names(unknown)}."
             )
-        choice = np.array([index[str(name)] for name in choice], dtype=np.intp)
+        choice = np.array([index[str(model)] for model in choice], dtype=np.intp)
     if choice.shape != (shape[0],) or choice.dtype.kind not in "iu":
         raise ValueError(
-            f"choice must be model names or integer model indices of shape "
+            f"{name} must be model names or integer model indices of shape "
             f"({shape[0]},); got shape {choice.shape} and dtype {choice.dtype}."
         )
     if len(choice) and (choice.min() < 0 or choice.max() >= shape[1]):
         raise ValueError(
-            f"choice must lie in 0..{shape[1] - 1}; got values from {choice.min()} to "
+            f"{name} must lie in 0..{shape[1] - 1}; got values from {choice.min()} to "
             f"{choice.max()}."
         )
     return choice

@@ -9,6 +9,7 @@ from skroute.evaluation._compare import (
     compare_routers,
 )
 from skroute.evaluation.defaults import default_routers
+from skroute.evaluation.logs import PolicyValue, policy_value
 from skroute.evaluation.pools import SmallerPool, smaller_pool
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "METRICS",
     "ORACLE",
     "Comparison",
+    "PolicyValue",
     "RouterResult",
     "SmallerPool",
     "compare_routers",
     "default_routers",
+    "policy_value",
     "smaller_pool",
 ]

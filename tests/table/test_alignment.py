@@ -8,6 +8,7 @@ the result is the same, or an error, and never silently another one.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import astuple
 from functools import cache
@@ -183,6 +184,22 @@ def watched(X: Any, choice: Any, paid: Any) -> Any:
     found = monitor.update(choice, X=X, costs=paid, **judged).summary()
     counted = found.total_cost, found.quality_drop
     return [as_mapping(found.calls, found.models), *counted]
+
+
+def valued(choice: Any, outcomes: Any, paid: Any, quality: Any, cost: Any) -> Any:
+    """A log in which each model had the same chance; a short one, as it says."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the log tells little of this policy")
+        found = evaluation.policy_value(
+            choice,
+            called=TABLES["choice"][::-1].set_axis(ROWS),
+            propensity=np.full(N, 1 / 3),
+            quality=outcomes,
+            cost=paid,
+            expected_quality=quality,
+            expected_cost=cost,
+        )
+    return [*found.quality_interval, *found.cost_interval]
 
 
 def reported(**tables: Any) -> Any:
@@ -408,6 +425,7 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **t: metrics.settled_cost(**t, min_quality="95%"),
         "y choice costs sample_weight",
     ),
+    "policy_value": (valued, "choice outcomes paid quality cost"),
     "make_routing_scorer": (
         scored("normalized_auc"),
         "X y costs sample_weight",
@@ -440,7 +458,7 @@ ONE_TABLE = {
     "skroute.metrics": {"MonitorSummary", "OracleLuck", "RoutingCurve", "top2_margin"},
     "skroute.evaluation": {
         *("BUDGET_SHARES", "Comparison", "METRICS", "ORACLE", "RouterResult"),
-        *("default_routers", "SmallerPool"),
+        *("default_routers", "PolicyValue", "SmallerPool"),
     },
     "skroute.plotting": {"PoolDisplay"},
     "skroute.text": {"PromptFeatures", "SentenceEncoder"},
