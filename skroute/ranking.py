@@ -680,10 +680,6 @@ class RankingRouter(CrossFittedRouter):
             executor=executor,
         )
 
-        if ranker is None:
-            # Half of what the regressions give is for a ranker.
-            quality_model = quality_model.without_features()
-
         self._log("estimating costs", n_queries)
         cost_model, held_out_cost = CostModel.from_prices(prices), None
         if table.per_query:
@@ -704,7 +700,14 @@ class RankingRouter(CrossFittedRouter):
         caution = self.caution
         if caution == "auto":
             caution = _choose_caution(fitted, parts, table, executor)
-        self._fitted = replace(fitted, caution=float(caution))
+        if ranker is None:
+            # Most of what the regressions give is for a ranker, or for caution.
+            quality_model = quality_model.without_features(opinions=caution > 0)
+        # Queries come in the precision of the training queries.
+        precision = executor.take(table.X, np.arange(1)).dtype
+        self._fitted = replace(
+            fitted, quality=quality_model.cast_to(precision), caution=float(caution)
+        )
         return executor.map(compose_out_of_fold, executor.share(self._fitted), *parts)
 
     def _check_parameters(self) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import accumulate, pairwise
+from functools import cached_property, partial, reduce
+from itertools import accumulate, islice, pairwise
+from operator import add
 from typing import Any
 
 import numpy as np
 
 from skroute._compute.cached import SavesFields
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._estimate.distance_maps import DistanceMaps
 from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
 from skroute._estimate.options import OPTIONS, Options
 from skroute._table.duplicates import Duplicates
@@ -58,23 +60,34 @@ class BlockViews(SavesFields):
 
     def scale_queries(self, X: np.ndarray) -> np.ndarray:
         """Scale embeddings as a whole, then each block by itself."""
-        return np.hstack(
+        return np.concatenate(
             [
                 part.scale_queries(X[:, columns])
                 for part, columns in zip(self.parts, self._columns, strict=True)
-            ]
+            ],
+            axis=1,
         )
+
+    @cached_property
+    def _maps(self) -> DistanceMaps:
+        """What is made of the distances of all parts."""
+        return reduce(add, [part.maps for part in self.parts])
 
     def transform(self, scaled: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Trust (n_queries,) in what is known of scaled queries, and all views."""
-        trusts, views = [], []
-        for part, columns in zip(self.parts, self._scaled_columns, strict=True):
-            # Products need rows that lie next to each other.
-            trust, seen = part.transform(np.ascontiguousarray(scaled[:, columns]))
-            trusts.append(trust)
-            views += seen
+        # Products need rows that lie next to each other.
+        own = [np.ascontiguousarray(scaled[:, some]) for some in self._scaled_columns]
+        distances = list(map(QueryViews.measure_distances, self.parts, own))
         # Every block is to be near; all of them together may not be.
-        return np.minimum.reduce(trusts[1:]), views
+        trusts = map(QueryViews.judge_trust, self.parts[1:], distances[1:])
+        trust = reduce(np.minimum, trusts)
+        maps = iter(self._maps.apply(np.concatenate(distances, axis=1)))
+        views = [
+            view
+            for part, rows in zip(self.parts, own, strict=True)
+            for view in (rows, *islice(maps, len(part.maps.sizes)))
+        ]
+        return trust, views
 
     def take_first_view(self, scaled: np.ndarray) -> np.ndarray:
         """Scaled queries as a whole, of the scaled queries and their blocks."""

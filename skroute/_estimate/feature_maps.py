@@ -21,6 +21,7 @@ from sklearn.utils.extmath import randomized_svd
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._estimate.distance_maps import DistanceMaps
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.trust import (
     EVERYWHERE,
@@ -75,12 +76,24 @@ class QueryViews(SavesFields):
         return np.ascontiguousarray(self.basis.T)  # type: ignore[union-attr]
 
     @cached_property
-    def _profiles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where each profile begins; of every centre, its profile and softness."""
-        sizes = np.array(self.sizes[1:], dtype=np.intp)
-        starts = np.cumsum(sizes) - sizes
-        softness = np.array(self.softness, dtype=self.centres.dtype)
-        return starts, np.repeat(np.arange(len(sizes)), sizes), softness.repeat(sizes)
+    def maps(self) -> DistanceMaps:
+        """What is made of the distances of `measure_distances`."""
+        n_landmarks, *profiles = self.sizes
+        n_kernels = len(self.gammas)
+        return DistanceMaps(
+            (*[n_landmarks] * n_kernels, *profiles),
+            (*self.gammas, *(1.0 / soft for soft in self.softness)),
+            (*[False] * n_kernels, *[True] * len(profiles)),
+        )
+
+    @cached_property
+    def _repeated(self) -> np.ndarray | None:
+        """Centres in the order of `maps`, where landmarks have several kernels."""
+        if len(self.gammas) == 1:
+            return None
+        landmarks, *profiles = self._parts
+        parts = [landmarks] * len(self.gammas) + profiles
+        return np.concatenate([np.arange(part.start, part.stop) for part in parts])
 
     @cached_property
     def _parts(self) -> list[slice]:
@@ -116,12 +129,23 @@ class QueryViews(SavesFields):
         With `pulls`, profiles of training queries are what they would be, had the
         queries not been among the training queries.
         """
-        distance = self._measure_distances(scaled, slice(None))
+        distance = self.measure_distances(scaled)
+        trust = self.judge_trust(distance)
+        if pulls is not None:
+            self._undo_pulls(distance, pulls)
+        return trust, [scaled, *self.maps.apply(distance)]
+
+    def measure_distances(self, scaled: np.ndarray) -> np.ndarray:
+        """Squared distances of scaled queries from what `maps` has columns for."""
+        distance = self._measure_to(scaled, slice(None))
+        if self._repeated is None:
+            return distance
+        return distance.take(self._repeated, axis=1)
+
+    def judge_trust(self, distance: np.ndarray) -> np.ndarray:
+        """Trust (n_queries,) by squared distances, those to the landmarks first."""
         nearest = np.minimum.reduce(distance[:, self._parts[0]], axis=1)
-        return trust_by_distance(nearest, self.limits), [
-            scaled,
-            *self._compute_maps(distance, pulls),
-        ]
+        return trust_by_distance(nearest, self.limits)
 
     def take_first_view(self, scaled: np.ndarray) -> np.ndarray:
         """The view that is the scaled embedding itself, of scaled queries."""
@@ -133,46 +157,33 @@ class QueryViews(SavesFields):
 
     def measure_to_landmarks(self, X: np.ndarray) -> np.ndarray:
         """Squared distances (n_queries, n_landmarks) of embeddings from landmarks."""
-        return self._measure_distances(self.scale_queries(X), self._parts[0])
+        return self._measure_to(self.scale_queries(X), self._parts[0])
 
     def compute_bases(self) -> list[np.ndarray | None]:
         """Map of each view under which a ridge is one in the kernel's own space."""
-        between = self._measure_distances(self.landmarks, self._parts[0])
+        between = self._measure_to(self.landmarks, self._parts[0])
         kernels = [_invert_root(np.exp(-gamma * between)) for gamma in self.gammas]
         return [None, *kernels, *(None for _ in self.softness)]
 
     def cast_to(self, dtype: Any) -> QueryViews:
         """Return views that are computed in another floating-point type."""
-        basis = None if self.basis is None else self.basis.astype(dtype, copy=False)
-        return replace(self, basis=basis, centres=self.centres.astype(dtype))
+        basis = self.basis
+        # Projections stay in single precision.
+        if basis is not None and dtype == np.float32:
+            basis = basis.astype(dtype, copy=False)
+        centres = self.centres.astype(dtype, copy=False)
+        return replace(self, basis=basis, centres=centres)
 
-    def _compute_maps(
-        self, distance: np.ndarray, pulls: Pulls | None
-    ) -> list[np.ndarray]:
-        """Views that distances (n_queries, n_centres) make; these are overwritten."""
-        landmarks, *profiles = self._parts
-        near = distance[:, landmarks]
-        kernels = [np.exp(-gamma * near) for gamma in self.gammas]
-        if not profiles:
-            return kernels
-        if pulls is not None:
-            rows = np.arange(len(distance))
-            for part, pull in zip(profiles, pulls, strict=True):
-                own = distance[:, part]
-                nearest = own.argmin(axis=1)
-                own[rows, nearest] *= pull[nearest]
-        # All profiles at once: how much queries belong to the clusters of each.
-        starts, profile, softness = self._profiles
-        belongs = distance[:, landmarks.stop :]
-        least = np.minimum.reduceat(belongs, starts, axis=1)
-        belongs -= least.take(profile, axis=1)
-        belongs /= -softness
-        np.exp(belongs, out=belongs)
-        total = np.add.reduceat(belongs, starts, axis=1)
-        belongs /= total.take(profile, axis=1)
-        return [*kernels, *(distance[:, part] for part in profiles)]
+    def _undo_pulls(self, distance: np.ndarray, pulls: Pulls) -> None:
+        """Move the nearest centre of each profile as far as without the query."""
+        rows = np.arange(len(distance))
+        profiles = self.maps.segments[len(self.gammas) :]
+        for part, pull in zip(profiles, pulls, strict=True):
+            own = distance[:, part]
+            nearest = own.argmin(axis=1)
+            own[rows, nearest] *= pull[nearest]
 
-    def _measure_distances(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
+    def _measure_to(self, scaled: np.ndarray, columns: slice) -> np.ndarray:
         """Squared distances to some of the centres."""
         distance = multiply(scaled, self.centres[columns])
         # In place: a chunk of distances is as large as anything here.

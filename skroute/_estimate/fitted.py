@@ -127,10 +127,14 @@ class FittedRouter(SavesFields):
         # One price is not a cost per call, and needs no regression.
         paid = None if np.ndim(costs) == 0 else np.asarray(costs)[:, None]
         once, paid, _ = average_duplicates(scaled_y[:, None], paid, None, duplicates)
-        scaled = self.quality.views.scale_queries(X)
-        quality, pairs = self.quality.with_model(scaled, once[:, 0], fold, options)
+        # Sums are taken in double precision, whatever queries are estimated in.
+        quality = self.quality.cast_to(np.float64)
+        scaled = quality.views.scale_queries(X)
+        first = quality.views.take_first_view(scaled)
+        quality, pairs = quality.with_model(scaled, once[:, 0], fold, options)
+        quality = quality.cast_to(self.quality.dtype)
         cost, held_out_cost = self.cost.with_model(
-            self.quality.views.take_first_view(scaled),
+            first,
             price if paid is None else paid[:, 0],
             price,
             fold,
@@ -155,7 +159,7 @@ class FittedRouter(SavesFields):
         """Rank scores: those of the regressions, corrected by the ranker."""
         if self.ranker is None:
             return None
-        return log_odds(pairs.quality) + self.ranker.predict(pairs.features)
+        return log_odds(pairs.quality) + self.ranker.predict(pairs.build_features())
 
 
 def compose_out_of_fold(

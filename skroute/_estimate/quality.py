@@ -41,15 +41,32 @@ _LEAST_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class PairEstimates:
-    """Estimates and features of some queries."""
+    """Estimates of some queries, and what they were made of."""
 
     # By the regressions alone, scaled to [0, 1], (n_queries, n_models).
     quality: np.ndarray
-    features: np.ndarray  # of pairs, (n_queries, n_models, n_features)
     # How far they are to be believed: 1 near the training queries, 0 far from all.
     trust: np.ndarray
-    # Of each regression at its best strength, (n_views, n_queries, n_models).
-    opinions: np.ndarray
+    means: np.ndarray  # of the models
+    # Of all regressions, (n_views, n_queries, n_models, n_shown + 1), each at the
+    # strengths that are shown; ``None`` where neither a ranker nor caution needs them.
+    outputs: np.ndarray | None = None
+
+    def build_features(self) -> np.ndarray:
+        """Build features of pairs for a ranker, (n_queries, n_models, n_features)."""
+        assert self.outputs is not None
+        quality, outputs = self.quality, self.outputs
+        level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
+        n_views, n_shown = len(outputs), outputs.shape[3] - 1
+        first = n_shown * n_views
+        features = np.empty((*quality.shape, first + 4), quality.dtype)
+        shown = features[:, :, :first].reshape(*quality.shape, n_views, n_shown)
+        shown[:] = outputs[..., :-1].transpose(1, 2, 0, 3)
+        features[:, :, first] = quality
+        features[:, :, first + 1] = quality - level
+        features[:, :, first + 2] = level
+        features[:, :, first + 3] = self.means
+        return features
 
     def measure_disagreement(self, reference: int) -> np.ndarray:
         """How far the regressions disagree about each model, (n_queries, n_models).
@@ -57,7 +74,10 @@ class PairEstimates:
         It is the standard deviation, over the regressions, of how much better the model
         is than the one of reference.
         """
-        return _measure_spread(self.opinions, reference)
+        assert self.outputs is not None
+        # The strengths that are shown lie evenly around the best one.
+        best = (self.outputs.shape[3] - 1) // 2
+        return _measure_spread(self.outputs[..., best], reference)
 
 
 @dataclass(frozen=True)
@@ -90,9 +110,9 @@ class HeldOutPairs:
         return pairs
 
     def select_rows(self, rows: np.ndarray | slice) -> PairEstimates:
-        """Build estimates and features of some queries.
+        """Combine the predictions of some queries.
 
-        Features of all queries at once would be the largest table of a fit.
+        Those of all queries at once would be the largest table of a fit.
         """
         outputs = [
             append_weighted_part(
@@ -104,7 +124,7 @@ class HeldOutPairs:
             )
             for view, prediction in enumerate(self.predictions)
         ]
-        return self.model.build_pair_features(np.stack(outputs), self.trust[rows])
+        return self.model.combine_outputs(np.stack(outputs), self.trust[rows])
 
     def measure_disagreement(self, reference: int) -> np.ndarray:
         """How far the regressions disagree, as in `PairEstimates`."""
@@ -228,14 +248,20 @@ class QualityModel(SavesFields):
         model = self._float32 if X.dtype == np.float32 else self
         scaled = model.views.scale_queries(X)
         trust, views = model.views.transform(scaled)
+        first = model.views.take_first_view(scaled)
+        if not model._n_shown:
+            # One product adds up the parts of all regressions.
+            rows, intercept = model._joined
+            quality = multiply(np.concatenate(views, axis=1), rows)
+            quality += intercept
+            return PairEstimates(quality, trust, model.means), first
         outputs = np.empty(
             (len(views), len(X), *model._intercepts.shape[2:]), scaled.dtype
         )
         for fit, view, output in zip(model.fits, views, outputs, strict=True):
             multiply(view, fit.rows, output.reshape(len(X), len(fit.rows)))
         outputs += model._intercepts
-        first = model.views.take_first_view(scaled)
-        return model.build_pair_features(outputs, trust), first
+        return model.combine_outputs(outputs, trust), first
 
     @cached_property
     def _intercepts(self) -> np.ndarray:
@@ -243,35 +269,39 @@ class QualityModel(SavesFields):
         return np.stack([fit.intercept[None] for fit in self.fits])
 
     @cached_property
-    def _float32(self) -> QualityModel:
-        """The same model in single precision."""
+    def _joined(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (n_models, n_features) of all views as one, and intercepts."""
+        rows = np.concatenate([fit.rows for fit in self.fits], axis=1)
+        return rows, add_weighted_parts(self._intercepts, self.means)[0]
+
+    @property
+    def _n_shown(self) -> int:
+        """Strengths that are kept: for a ranker, the best for caution, or none."""
+        return self.fits[0].intercept.shape[1] - 1
+
+    def cast_to(self, dtype: Any) -> QualityModel:
+        """Return a model that is computed in another floating-point type."""
         return replace(
             self,
-            views=self.views.cast_to(np.float32),
-            fits=[fit.cast_to(np.float32) for fit in self.fits],
-            means=self.means.astype(np.float32),
+            views=self.views.cast_to(dtype),
+            fits=[fit.cast_to(dtype) for fit in self.fits],
+            common=[fit.cast_to(dtype) for fit in self.common],
         )
 
-    def build_pair_features(
-        self, outputs: np.ndarray, trust: np.ndarray
-    ) -> PairEstimates:
-        """Build estimates and features of pairs from the outputs of all regressions.
+    @property
+    def dtype(self) -> Any:
+        """Floating-point type of what queries are estimated with."""
+        return self.fits[0].coef.dtype
 
-        These are (n_views, n_queries, n_models, n_shown + 1).
-        """
+    @cached_property
+    def _float32(self) -> QualityModel:
+        """The same model in single precision."""
+        return replace(self.cast_to(np.float32), means=self.means.astype(np.float32))
+
+    def combine_outputs(self, outputs: np.ndarray, trust: np.ndarray) -> PairEstimates:
+        """Combine the outputs of all regressions, as in `PairEstimates`."""
         quality = add_weighted_parts(outputs, self.means)
-        level = np.add.reduce(quality, axis=1, keepdims=True) / quality.shape[1]
-        n_views, n_shown = len(outputs), outputs.shape[3] - 1
-        first = n_shown * n_views
-        features = np.empty((*quality.shape, first + 4), quality.dtype)
-        shown = features[:, :, :first].reshape(*quality.shape, n_views, n_shown)
-        shown[:] = outputs[..., :-1].transpose(1, 2, 0, 3)
-        features[:, :, first] = quality
-        features[:, :, first + 1] = quality - level
-        features[:, :, first + 2] = level
-        features[:, :, first + 3] = self.means
-        # The strengths that are shown lie evenly around the best one.
-        return PairEstimates(quality, features, trust, outputs[..., n_shown // 2])
+        return PairEstimates(quality, trust, self.means, outputs)
 
     def with_model(
         self,
@@ -299,7 +329,7 @@ class QualityModel(SavesFields):
         bases, n_strengths = self.views.compute_bases(), len(options.offsets)
         # Output s has the target of strength s, so of its fits only that at s counts.
         own = np.arange(n_strengths)
-        shown = options.shown if self._has_features else options.best
+        shown = {0: slice(0), 1: options.best}.get(self._n_shown, options.shown)
         fits, outputs = [], []
         for view, (Phi, old, common) in enumerate(
             zip(seen, self.fits, self.common, strict=True)
@@ -325,17 +355,15 @@ class QualityModel(SavesFields):
             fits.append(old.with_outputs(RidgeFit(coef[:, None], intercept[None])))
             outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
-        return grown, grown.build_pair_features(np.stack(outputs), trust)
+        return grown, grown.combine_outputs(np.stack(outputs), trust)
 
-    @property
-    def _has_features(self) -> bool:
-        """Whether more strengths are kept than the best, for a ranker."""
-        return self.fits[0].intercept.shape[1] > 2
+    def without_features(self, *, opinions: bool) -> QualityModel:
+        """Drop what only a ranker sees, and `opinions` unless they are asked for.
 
-    def without_features(self) -> QualityModel:
-        """Drop what only a ranker sees; the estimates stay."""
-        best = (self.fits[0].intercept.shape[1] - 1) // 2
-        return replace(self, fits=[fit.keep_strengths([best, -1]) for fit in self.fits])
+        The estimates stay.
+        """
+        kept = [self._n_shown // 2, -1] if opinions else [-1]
+        return replace(self, fits=[fit.keep_strengths(kept) for fit in self.fits])
 
     def without_model(self, position: int) -> QualityModel:
         """Leave a model out; the estimates of the others stay."""

@@ -53,6 +53,8 @@ class RidgeFit(SavesFields):
 
     def cast_to(self, dtype: Any) -> RidgeFit:
         """Return the regression in another floating-point type."""
+        if self.coef.dtype == dtype:
+            return self
         # In the order of `rows`, which are then no copy.
         rows = self.coef.reshape(len(self.coef), -1).T.astype(dtype, order="C")
         return RidgeFit(rows.T.reshape(self.coef.shape), self.intercept.astype(dtype))

@@ -61,7 +61,7 @@ class LambdaRankData:
         rows = np.flatnonzero(shown)
         features, scores = (
             (np.rint(values * _STEPS) / _STEPS).astype(np.float32)
-            for values in (pairs.select_rows(rows).features, start[rows])
+            for values in (pairs.select_rows(rows).build_features(), start[rows])
         )
         observed = np.isfinite(quality[rows])
         label = label_pairs(quality[rows], grades, labels)

@@ -174,7 +174,8 @@ def _add_held_out_scores(
         for k, ranker in rankers.items():
             held_out = part.start + np.flatnonzero(fold[part] == k)
             if len(held_out):
-                scores[held_out] += ranker.predict(pairs.select_rows(held_out).features)
+                features = pairs.select_rows(held_out).build_features()
+                scores[held_out] += ranker.predict(features)
 
     run_in_threads(rank_held_out, chunks(len(fold)), n_jobs)
     return scores

@@ -136,10 +136,41 @@ def test_an_embedding_that_does_not_vary_is_a_block_too(tmp_path) -> None:
     np.testing.assert_array_equal(loaded.predict_quality(X), quality)
 
 
-def test_what_only_a_ranker_sees_is_kept_for_a_ranker_only() -> None:
-    kept = []
-    for n_estimators in (0, 20):
-        router = fitted(None, 400, n_estimators=n_estimators)
-        kept.append(router._fitted.quality.fits[0].intercept.shape[1])
-        assert (router.ranker_ is None) == (kept[-1] == 2)
-    assert kept[0] == 2
+def test_what_only_a_ranker_or_caution_needs_is_kept_for_them_only() -> None:
+    X, _ = outcomes(50, seed=5)
+    plain, cautious = fitted(None, 400, caution=0.0), fitted(None, 400, caution=1.0)
+    kept = [r._fitted.quality.fits[0].intercept.shape[1] for r in (plain, cautious)]
+    assert kept == [1, 2]
+    # The qualities are the same, added up by one product or not.
+    expected = cautious.predict_quality(X)
+    np.testing.assert_allclose(plain.predict_quality(X), expected, atol=1e-12)
+    one = np.vstack([plain.predict_quality(x[None]) for x in X])
+    np.testing.assert_allclose(one, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("caution", [0.0, 1.0])
+def test_a_router_keeps_the_precision_that_it_was_fitted_in(caution, tmp_path) -> None:
+    X, Y = outcomes(300)
+    single = X.astype(np.float32)
+    settings = {"n_estimators": 0, "n_landmarks": 64, "random_state": 0}
+    router = RankingRouter(PRICES, blocks=WIDTHS, caution=caution, **settings)
+    double = clone(router).fit(single.astype(np.float64), Y)
+    router = router.fit(single, Y)
+    assert router._fitted.quality.views.parts[0].centres.dtype == np.float32
+    assert double._fitted.quality.views.parts[0].centres.dtype == np.float64
+    expected = double.transform(single)
+    # Rounded to what single queries are estimated with, so nothing is lost for these.
+    np.testing.assert_array_equal(router.transform(single), expected)
+    many = router.transform(single.astype(np.float64))
+    np.testing.assert_allclose(many, expected, atol=2e-5)
+    save(router, tmp_path / "r.skroute")
+    np.testing.assert_array_equal(
+        load(tmp_path / "r.skroute").transform(single), expected
+    )
+    larger = router.add_model("new", Y[:, 0] / 2, X=single, costs=0.5)
+    assert larger._fitted.quality.fits[0].coef.dtype == np.float32
+    np.testing.assert_allclose(
+        larger.predict_quality(single)[:, :3], router.predict_quality(single), atol=1e-6
+    )
+    smaller = larger.remove_model("new")
+    np.testing.assert_array_equal(smaller.transform(single), expected)
