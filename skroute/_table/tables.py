@@ -26,17 +26,16 @@ from skroute._table.names import (
     model_names,
 )
 from skroute._table.numbers import (
+    FLOATS,
     LARGEST_FEATURE,
     LARGEST_OUTCOME,
     check_column,
     check_magnitude,
+    has_plain_numbers,
     read_numbers,
     refuse_masked,
 )
 from skroute._table.outcomes import Outcomes, check_outcomes_of
-
-# Embeddings keep their precision; anything else becomes float64.
-_FLOATS = (np.float64, np.float32)
 
 
 class RoutingTable(NamedTuple):
@@ -165,7 +164,7 @@ def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
         X = validate_data(
             router,
             X,
-            dtype=_FLOATS,
+            dtype=FLOATS,
             order="C",  # sums must not depend on the layout
             ensure_min_samples=int(reset),
             reset=reset,
@@ -198,27 +197,15 @@ def _is_text(X: Any) -> bool:
 
 
 def _is_plain(router: BaseEstimator, X: Any) -> bool:
-    """Tell whether X would pass scikit-learn's checks unchanged.
-
-    Those checks take as long as routing one query, so a plain array skips them.
-    """
+    """Tell whether X would pass scikit-learn's checks unchanged."""
     known = vars(router)
-    if not (
-        type(X) is np.ndarray
-        and X.dtype in _FLOATS
-        and X.flags.c_contiguous
-        and X.ndim == 2
-        and X.shape[0] > 0
+    return (
+        has_plain_numbers(X)
         and X.shape[1] == known.get("n_features_in_")
         # scikit-learn warns if only the fit had feature names.
         and "feature_names_in_" not in known
         and "models_" in known
-    ):
-        return False
-    # A sum of squares within the limit proves that all numbers are finite and small
-    # enough. One that is not goes through the full check.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.vdot(X, X)) <= LARGEST_FEATURE**2
+    )
 
 
 def check_quality(y: Any, name: str = "y") -> np.ndarray:
@@ -269,7 +256,7 @@ def check_estimate(table: Any, name: str) -> np.ndarray:
     refuse_masked(table, name)
     table = check_array(
         table,
-        dtype=_FLOATS,
+        dtype=FLOATS,
         order="C",
         ensure_2d=False,
         ensure_min_samples=0,

@@ -376,6 +376,8 @@ class TextRouter(BaseRouter):
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
         width = len(X.columns) if framed else 1
+        if framed and not reset and self._has_columns(X):
+            return
         # Prompts alone need no name: a list will do for the one column of a table, and
         # the other way round.
         if framed and (reset or hasattr(self, "feature_names_in_")):
@@ -386,6 +388,14 @@ class TextRouter(BaseRouter):
                 f"fitted on, {self.n_features_in_ - 1} of them numbers beside the "
                 f"prompts; got {width}."
             )
+
+    def _has_columns(self, X: Any) -> bool:
+        """Whether a table has just the columns of the fit, by their names.
+
+        scikit-learn looks at each name by itself, which takes longer than to route.
+        """
+        known = getattr(self, "feature_names_in_", None)
+        return known is not None and np.array_equal(X.columns, known)
 
     def _adopt(self, router: BaseRouter) -> Self:
         """Route with another router of the same vectors; changes a copy."""

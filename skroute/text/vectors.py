@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_array
 
+from skroute._table.numbers import FLOATS, has_plain_numbers
 from skroute.text._encoder import SentenceEncoder
 from skroute.text._features import PromptFeatures
 from skroute.text._prompts import split_table
@@ -87,7 +88,7 @@ class TextVectors:
 
         An encoder that the file of the router did not hold is to be `given`.
         """
-        prompts, numbers, _ = split_table(X)
+        prompts, numbers, _ = split_table(X, self.prompt_column)
         encoder = self.encoder
         if isinstance(encoder, MissingEncoder) and given is not None:
             encoder = _prepare_encoder(given)
@@ -130,7 +131,7 @@ class TextVectors:
         scaled = [(part / length).astype(np.float32) for part, length in parts]
         if self.features is not None:
             scaled.append(_check_vectors(self.features.transform(prompts), prompts))
-        return np.hstack(scaled, dtype=np.float32)
+        return np.concatenate(scaled, axis=1, dtype=np.float32)
 
 
 def name_missing(encoder: Any) -> Any:
@@ -204,13 +205,16 @@ def _check_vectors(
             "needs dense vectors: put TruncatedSVD behind it, "
             "make_pipeline(TfidfVectorizer(), TruncatedSVD(256))."
         )
-    vectors = check_array(
-        vectors,
-        dtype=(np.float64, np.float32),
-        order="C",
-        ensure_min_samples=0,
-        input_name=f"what {source} gave",
-    )
+    if type(vectors) is np.ndarray and vectors.ndim == 2:
+        vectors = np.ascontiguousarray(vectors)
+    if not has_plain_numbers(vectors):
+        vectors = check_array(
+            vectors,
+            dtype=FLOATS,
+            order="C",
+            ensure_min_samples=0,
+            input_name=f"what {source} gave",
+        )
     if len(vectors) != len(prompts):
         raise ValueError(
             f"{source} gave {len(vectors)} vectors for {len(prompts)} prompts; it must "
