@@ -292,32 +292,76 @@ def batch_rate(folder: Path, n_jobs: int) -> dict[str, float]:
 
 
 def prompts(folder: Path, quick: bool) -> list[dict[str, Any]]:
-    """Size of the files of routers that read prompts, with embeddings beside them.
+    """Measure routers that read prompts beside embeddings of each shape.
 
-    It does not depend on the number of queries, of which there are fewer here.
+    Neither their files nor their answers depend on the number of queries, of which
+    there are fewer here.
     """
     records = []
     n_queries = (QUICK if quick else WHOLE)["n_queries"] // 4
     for n_features, n_models in QUICK_SHAPES if quick else SHAPES:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             part = make(Path(name), n_queries, n_models, n_features)
-            size = {"n_features": n_features, "n_models": n_models}
-            records.append(size | fresh(text_router, part, threads=1))
+            record = fresh(text_router, part, 200 if quick else 2000, threads=1)
+            rate = fresh(prompt_rate, part, 2, threads=2)
+            size = {"n_queries": n_queries, "n_features": n_features}
+            records.append(size | {"n_models": n_models} | record | rate)
         print(records[-1], flush=True)
     return records
 
 
-def text_router(folder: Path) -> dict[str, float]:
-    """Fit and save a router of made prompts, of which some words are rare."""
-    X, y, costs = (np.load(folder / f"{name}.npy") for name in ("X", "y", "costs"))
-    rng = np.random.default_rng(0)
-    ranks = np.minimum(rng.zipf(1.3, size=(len(X), 60)), _N_WORDS)
-    table = pd.DataFrame(X).rename(columns=str)
-    table.insert(0, "prompt", [" ".join(f"word{i}" for i in row) for row in ranks])
-    router = TextRouter(RankingRouter(random_state=0)).fit(table, y, costs=costs)
+def text_router(folder: Path, calls: int) -> dict[str, float]:
+    """Fit, save and time a router on one core, with embeddings of an encoder.
+
+    Single queries: already as a vector, as a prompt whose embedding is ready, and as a
+    row of a table, for which another router is fitted.
+    """
+    one_core()
+    table, embed = _made_prompts(folder)
+    y, costs = (np.load(folder / f"{name}.npy") for name in ("y", "costs"))
+    texts = table["prompt"].tolist()
+    started = perf_counter()
+    router = TextRouter(RankingRouter(random_state=0), encoder=embed)
+    router.fit(texts, y, costs=costs)
+    seconds = perf_counter() - started
     file = folder / "text.skroute"
     save_router(router, file)
-    return {"file_mib": file.stat().st_size / 2**20}
+    router = load_router(file).set_params(encoder=embed)
+    beside = TextRouter(RankingRouter(random_state=0)).fit(table, y, costs=costs)
+    budget = float(np.median(router.price_path_.cost))
+    ways: dict[str, tuple[Any, Any]] = {
+        "vector": (router.router_, router.embed(texts[:calls])),
+        "prompt": (router, texts),
+        "row": (beside, table),
+    }
+    record = {"fit_seconds": seconds, "file_mib": file.stat().st_size / 2**20}
+    for name, (routes, X) in ways.items():
+        single = np.array(_latencies(routes, X, budget, calls))
+        record[f"{name}_us"] = float(np.median(single) * 1e6)
+    return record
+
+
+def prompt_rate(folder: Path, n_jobs: int) -> dict[str, float]:
+    """Prompts per second of the saved router, all in one call."""
+    table, embed = _made_prompts(folder)
+    texts = table["prompt"].tolist()
+    router = load_router(folder / "text.skroute").set_params(encoder=embed)
+    router.router_.set_params(n_jobs=n_jobs)
+    budget = float(np.median(router.price_path_.cost))
+    seconds = [_timed(lambda: router.route(texts, budget=budget)) for _ in range(3)]
+    return {"per_second": len(texts) / float(np.median(seconds))}
+
+
+def _made_prompts(folder: Path) -> tuple[pd.DataFrame, Callable[[list[str]], Any]]:
+    """Prompts of which some words are rare, before their embeddings; and an encoder."""
+    X = np.load(folder / "X.npy")
+    ranks = np.random.default_rng(0).zipf(1.3, size=(len(X), 60))
+    table = pd.DataFrame(X).rename(columns=str)
+    words = np.minimum(ranks, _N_WORDS).tolist()
+    texts = [" ".join(f"word{i}" for i in row) for row in words]
+    table.insert(0, "prompt", texts)
+    ready = dict(zip(texts, X, strict=True))
+    return table, lambda some: np.stack([ready[text] for text in some])
 
 
 def growth(folder: Path, size: dict[str, int]) -> dict[str, Any]:

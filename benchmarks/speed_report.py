@@ -112,28 +112,49 @@ def _shapes(records: dict[str, Any]) -> Iterator[str]:
     yield from ("", "## Wide embeddings and many models", "")
     yield (
         f"{records['shapes'][0]['n_queries']:,} queries; one query and the fit on one "
-        "core, batches on two, single precision. In brackets what is asked. The last "
-        "column is the file of a `TextRouter` that reads prompts beside these "
-        "embeddings."
+        "core, batches on two, single precision. In brackets what is asked."
     )
     yield ""
     yield (
         "| features | models | one query, median | 99th percentile | queries/s on 2 "
-        "cores | fit | file | file with prompts |"
+        "cores | fit | file |"
     )
-    yield "|---" * 8 + "|"
-    for record, beside in zip(records["shapes"], records["prompts"], strict=True):
+    yield "|---" * 7 + "|"
+    file = f" ({_MOST_MIB})"
+    for record in records["shapes"]:
         shape = record["n_features"], record["n_models"]
         query, rate, fit = _LIMITS.get(shape, (None, None, None))
-        file = f" ({_MOST_MIB})"
         yield (
             f"| {shape[0]:,} | {shape[1]} "
             f"| {record['median_us']:.0f} us{_asked_for(query)} "
             f"| {record['p99_us']:.0f} us "
             f"| {record['per_second']:,.0f}{_asked_for(rate)} "
             f"| {record['fit_seconds']:.1f} s{_asked_for(fit)} "
-            f"| {record['file_mib']:.1f} MiB{file} "
-            f"| {beside['file_mib']:.1f} MiB{file} |"
+            f"| {record['file_mib']:.1f} MiB{file} |"
+        )
+    yield from ("", "## Prompts beside embeddings", "")
+    yield (
+        f"A `TextRouter`, fitted on {records['prompts'][0]['n_queries']:,} made "
+        "prompts of 60 words. One query: as a vector that `embed` made, as a prompt "
+        "whose embedding is ready, and as a row of a pandas table with the embedding "
+        "in its columns."
+    )
+    yield ""
+    yield (
+        "| features | models | a vector | a prompt | a row | prompts/s on 2 cores | "
+        "fit | file |"
+    )
+    yield "|---" * 8 + "|"
+    for record in records["prompts"]:
+        shape = record["n_features"], record["n_models"]
+        query, _, _ = _LIMITS.get(shape, (None, None, None))
+        yield (
+            f"| {shape[0]:,} | {shape[1]} "
+            f"| {record['vector_us']:.0f} us "
+            f"| {record['prompt_us']:.0f} us{_asked_for(query)} "
+            f"| {record['row_us']:.0f} us "
+            f"| {record['per_second']:,.0f} | {record['fit_seconds']:.1f} s "
+            f"| {record['file_mib']:.1f} MiB{file} |"
         )
 
 

@@ -93,10 +93,6 @@ class BlockViews(SavesFields):
         """Scaled queries as a whole, of the scaled queries and their blocks."""
         return scaled[:, self._scaled_columns[0]]
 
-    def compute_first_view(self, X: np.ndarray) -> list[np.ndarray]:
-        """The view that is the scaled embedding as a whole, as a list of one."""
-        return self.parts[0].compute_first_view(X)
-
     def compute_bases(self) -> list[np.ndarray | None]:
         """Map of each view, as in `QueryViews`."""
         return [basis for part in self.parts for basis in part.compute_bases()]

@@ -43,6 +43,9 @@ _N_SAMPLED = 8192
 # what lies beyond these directions has told no model from another.
 _MAX_WIDTH = 512
 _N_DIRECTIONS = 256
+# Directions of wider ones are most of a file, and are rounded to half precision before
+# anything is fitted on what they project.
+_HALVED_BEYOND = 1024
 _EPSILON = float(np.finfo(np.float64).eps)
 
 Pulls = tuple[np.ndarray, ...]
@@ -55,7 +58,7 @@ class QueryViews(SavesFields):
     centre: np.ndarray  # mean of the training queries
     scale: float  # their root mean squared distance from it; infinite if that is 0
     # Leading directions of wide embeddings, (n_features, width). Queries are projected
-    # on them in their precision, which is single.
+    # on them in single precision, even if they are kept in half precision.
     basis: np.ndarray | None
     # Landmarks, then the centres of each profile, (n_centres, width): one product gives
     # the distances to all. Its type is the precision of all that is computed then.
@@ -72,8 +75,11 @@ class QueryViews(SavesFields):
 
     @cached_property
     def _directions(self) -> np.ndarray:
-        """Leading directions as rows, (width, n_features): nothing is copied."""
-        return np.ascontiguousarray(self.basis.T)  # type: ignore[union-attr]
+        """Leading directions as rows, (width, n_features), of single precision."""
+        basis: Any = self.basis
+        # Older files hold them in single or double precision.
+        precision = np.promote_types(basis.dtype, np.float32)
+        return basis.T.astype(precision, order="C", copy=False)
 
     @cached_property
     def maps(self) -> DistanceMaps:
@@ -112,7 +118,7 @@ class QueryViews(SavesFields):
         scaled = X - self.centre
         scaled /= self.scale
         if self.basis is not None:
-            scaled = scaled.astype(self.basis.dtype, copy=False)
+            scaled = scaled.astype(self._directions.dtype, copy=False)
             scaled = multiply(scaled, self._directions)
         return scaled.astype(self.centres.dtype, copy=False)
 
@@ -168,9 +174,8 @@ class QueryViews(SavesFields):
     def cast_to(self, dtype: Any) -> QueryViews:
         """Return views that are computed in another floating-point type."""
         basis = self.basis
-        # Projections stay in single precision.
-        if basis is not None and dtype == np.float32:
-            basis = basis.astype(dtype, copy=False)
+        if basis is not None and basis.dtype.itemsize > np.dtype(dtype).itemsize:
+            basis = basis.astype(dtype)
         centres = self.centres.astype(dtype, copy=False)
         return replace(self, basis=basis, centres=centres)
 
@@ -311,7 +316,9 @@ def _fit_scaling(
             random_state=rng.randint(2**31 - 1),
         )
         basis = directions.T
-        sample = sample @ basis
+        if len(basis) > _HALVED_BEYOND:
+            basis = basis.astype(np.float16)
+        sample = sample @ basis.astype(np.float32, copy=False)
     return centre, float(scale), basis, sample, sampled
 
 
