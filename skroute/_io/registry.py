@@ -239,6 +239,14 @@ def _check_views(state: dict[str, Any]) -> None:
         and sum(sizes) == len(centres),
         "its sizes must be those of the parts of its centres",
     )
+    # Distances are divided by it.
+    softness = state.get("softness")
+    _require(
+        isinstance(softness, tuple)
+        and len(softness) == len(sizes) - 1
+        and all(isinstance(soft, float) and soft > 0 for soft in softness),
+        "its profiles must have a positive softness each",
+    )
 
 
 def _check_block_views(state: dict[str, Any]) -> None:

@@ -112,8 +112,8 @@ def test_wide_estimates_are_those_of_their_definition(wide: Any) -> None:
     # Projected in single precision.
     np.testing.assert_allclose(router.predict_quality(X), quality, atol=1e-5)
     np.testing.assert_allclose(router.predict_cost(X), cost, rtol=1e-4)
-    # Files of earlier releases hold directions in double precision, and these count.
-    older = router._fitted
+    # Files of earlier releases hold all in double precision, and the digits count.
+    older = replace(router._fitted, quality=router._fitted.quality.cast_to(np.float64))
     basis = older.quality.views.basis.astype(np.float64)
     basis += np.random.default_rng(0).normal(size=basis.shape) * 1e-9
     views = replace(older.quality.views, basis=basis)
@@ -211,3 +211,14 @@ def test_rank_utility_is_that_of_pairs() -> None:
     rows = np.arange(len(p))
     assert np.isfinite(close).all()
     np.testing.assert_allclose(close[rows, best], expected[rows, best], atol=1e-14)
+
+
+@pytest.mark.slow
+def test_directions_of_very_wide_embeddings_are_halved(wide: Any) -> None:
+    basis = wide[0]._fitted.quality.views.basis
+    assert basis.dtype == np.float16
+    # They stay at right angles, nearly: what is fitted knows them as they are kept.
+    products = basis.T.astype(float) @ basis.astype(float)
+    np.testing.assert_allclose(products, np.eye(len(products)), atol=2e-3)
+    X, y, costs = make_table(300, width=600)
+    assert fit(X, y, costs)._fitted.quality.views.basis.dtype == np.float32

@@ -320,6 +320,16 @@ def test_views_cannot_ask_for_room_by_a_slice(ranking, tmp_path):
     refused(tmp_path, forged_main(ranking, widen), "parts of its centres")
 
 
+@pytest.mark.parametrize("items", [[0.0], [-1.0], [1], [0.1] * 9])
+def test_profiles_have_a_positive_softness_each(ranking, tmp_path, items):
+    def soften(main: Any) -> None:
+        quality = state_of(main)["_fitted"]["state"]["quality"]
+        softness = quality["state"]["views"]["state"]["softness"]["items"]
+        softness[:] = items + softness[1:] if len(items) == 1 else items
+
+    refused(tmp_path, forged_main(ranking, soften), "a positive softness each")
+
+
 @pytest.mark.parametrize(
     "change",
     [

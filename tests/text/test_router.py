@@ -626,3 +626,68 @@ def test_the_parts_of_a_vector_are_blocks_of_the_router(pool, frame) -> None:
     kept = TextRouter(RankingRouter(blocks=(sum(widths),), n_estimators=0))
     kept.fit(frame, pool.y, costs=pool.costs)
     assert kept.router_.blocks == (sum(widths),)
+
+
+# Tables of one query, or of a few
+
+
+def test_a_table_is_read_the_same_the_quick_way_and_the_long_one(
+    pool, frame, beside
+) -> None:
+    expected = beside.embed(frame)
+    one = np.vstack([beside.embed(frame.iloc[i : i + 1]) for i in range(20)])
+    np.testing.assert_array_equal(one, expected[:20])
+    # Holes of pandas, or columns of several types, are read column by column.
+    for alike in (
+        frame.convert_dtypes(),
+        frame.astype({"e0": np.float64}),
+        pl.from_pandas(frame),
+    ):
+        np.testing.assert_allclose(beside.embed(alike), expected, rtol=1e-6)
+    for place in (0, 6):
+        moved = frame.drop(columns="question")
+        moved.insert(place, "question", pool.prompts)
+        made = TextRouter(ranking(), encoder=count_vowels)
+        made.fit(moved, pool.y, costs=pool.costs)
+        np.testing.assert_array_equal(made.embed(moved.iloc[:3]), expected[:3])
+        with pytest.raises(ValueError, match="same order"):
+            made.embed(frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"e1": np.nan}, "NaN"),
+        ({"e5": np.inf}, "infinity"),
+        ({"e1": "1.5"}, "one column of texts"),
+        ({"question": 1.0}, "0 columns that hold no numbers"),
+        ({"e0": 1e200}, "at most"),
+    ],
+)
+def test_the_quick_way_lets_nothing_wrong_pass(frame, beside, change, words) -> None:
+    wrong = frame.iloc[:1].assign(**change)
+    with pytest.raises(ValueError, match=words):
+        beside.embed(wrong)
+
+
+def test_columns_without_names_are_told_by_what_they_hold(pool) -> None:
+    table = pd.DataFrame(pool.embeddings)
+    table[6] = pool.prompts
+    router = TextRouter(ranking(PRICES)).fit(table, pool.y)
+    expected = router.embed(table.iloc[:5])
+    moved = table[[6, *range(6)]]
+    np.testing.assert_array_equal(router.embed(moved.iloc[:5]), expected)
+    doubled = table.set_axis([0, 0, *range(2, 7)], axis=1)
+    with pytest.raises(ValueError, match="different names"):
+        router.embed(doubled.iloc[:1])
+
+
+def test_vectors_of_any_layout_are_taken_from_an_encoder(pool) -> None:
+    def embed(texts: list[str]) -> np.ndarray:
+        return np.asfortranarray(count_vowels(texts))
+
+    router = TextRouter(ranking(PRICES), encoder=count_vowels)
+    router.fit(pool.prompts, pool.y)
+    expected = router.transform(NEW)
+    router.set_params(encoder=embed).fit(pool.prompts, pool.y)
+    np.testing.assert_array_equal(router.transform(NEW), expected)
