@@ -231,7 +231,8 @@ def _check_views(state: dict[str, Any]) -> None:
     _check_finite({**state, "scale": scale})
     _require(isinstance(scale, float) and scale > 0, "its scale must be positive")
     # They are the widths of what is made for every query.
-    sizes, centres = state.get("sizes"), state.get("centres")
+    sizes: Any = state.get("sizes")
+    centres: Any = state.get("centres")
     _require(
         isinstance(sizes, tuple)
         and isinstance(centres, np.ndarray)
@@ -240,10 +241,10 @@ def _check_views(state: dict[str, Any]) -> None:
         "its sizes must be those of the parts of its centres",
     )
     # Distances are divided by it.
-    softness = state.get("softness")
+    softness: Any = state.get("softness")
     _require(
         isinstance(softness, tuple)
-        and len(softness) == len(sizes) - 1
+        and 1 + len(softness) == len(sizes)
         and all(isinstance(soft, float) and soft > 0 for soft in softness),
         "its profiles must have a positive softness each",
     )
