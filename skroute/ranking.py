@@ -108,8 +108,8 @@ class RankingRouter(CrossFittedRouter):
     blocks : sequence of int, default=None
         Widths of the blocks that the columns of `X` come in, such as ``(384, 768)`` for
         the embeddings of a question and of its image side by side. The regressions then
-        see each block by itself, too, and their weights choose. The first block tells
-        how far a query is from the training data. A :class:`~skroute.text.TextRouter`
+        see each block by itself, too, and all columns and the blocks are averaged. The
+        first block tells how far a query is from the training data. A :class:`~skroute.text.TextRouter`
         sets it. ``None`` takes all columns as one embedding.
     cv : int, default=5
         Folds of the cross-fitting.
