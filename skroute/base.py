@@ -16,6 +16,7 @@ from skroute._decide.candidates import check_available
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.guarantee import Guarantee
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
@@ -122,6 +123,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         tolerance: float = 0.0,
         available: Any = None,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
+        confidence: float | None = None,
         top_k: int | None = None,
     ) -> np.ndarray:
         """Name of the model to call for each query, and of those to fall back on.
@@ -141,6 +143,10 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             Models that may be called, as in :meth:`BudgetDecider.route`.
         on_infeasible : {"raise", "cheapest"}, default="raise"
             As in :class:`~skroute.BudgetDecider`.
+        confidence : float or None, default=None
+            Between 0 and 1: `min_quality` or the mean `budget` is then a promise, as in
+            :class:`~skroute.BudgetDecider`, tested on the cross-fitted estimates of the
+            training queries. `guarantee` says what is promised.
         top_k : int or None, default=None
             Number of models to name per query, as in :meth:`BudgetDecider.route`.
 
@@ -153,11 +159,13 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         Raises
         ------
         InfeasibleBudgetError
-            If the budget or the target cannot be met; names the nearest feasible one.
+            If the budget or the target cannot be met, or not be promised; names the
+            nearest that can.
         NotFittedError
             If the router is not fitted.
         ValueError
-            If an argument is not as described.
+            If an argument is not as described, or there are too few known outcomes to
+            test a `confidence` on.
 
         Notes
         -----
@@ -165,14 +173,18 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         all training queries: for these, a `RankingRouter` meets a `min_quality` by the
         cheapest model whose mean quality reaches it, and splits those of a call between
         two models to spend a mean budget (a single such query goes to the model with
-        the larger share). A `DummyRouter` follows its strategy even where one model
-        does better.
+        the larger share). With a `confidence`, they get the best single model for a
+        target, and are decided at the price of all others for a budget, so that what
+        was promised holds for them too. A `DummyRouter` follows its strategy even where
+        one model does better.
 
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
         rows of this call, 100 at least; fewer are refused.
         """
-        rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible)
+        rule = Rule(
+            budget, scope, min_quality, price, tolerance, on_infeasible, confidence
+        )
         choice = self._choose(X, rule, available, top_k)
         if top_k is None:
             return self.models_[choice[:, 0]]
@@ -189,6 +201,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         tolerance: float = 0.0,
         available: Any = None,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
+        confidence: float | None = None,
     ) -> Any:
         """Say why each query is sent where `route` sends it: one row per query.
 
@@ -196,7 +209,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_queries, n_features)
             Embeddings.
-        budget, scope, min_quality, price, tolerance, available, on_infeasible
+        budget, scope, min_quality, price, tolerance, available, on_infeasible, \
+confidence
             As in `route`.
 
         Returns
@@ -233,11 +247,61 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         InfeasibleBudgetError, NotFittedError, ValueError
             As `route` does.
         """
-        rule = Rule(budget, scope, min_quality, price, tolerance, on_infeasible).check()
+        rule = Rule(
+            budget, scope, min_quality, price, tolerance, on_infeasible, confidence
+        )
+        rule.check()
         check_rows(X=X, available=available, budget=budget)
         quality, cost = self._estimate(X)
         settled = self._settle_for_call(rule, quality, cost)
         return _explain(self, X, quality, cost, settled, available)
+
+    def guarantee(
+        self,
+        *,
+        budget: float | None = None,
+        scope: Literal["mean", "query"] = "mean",
+        min_quality: float | str | None = None,
+        tolerance: float = 0.0,
+        confidence: float = 0.95,
+    ) -> Guarantee:
+        """Say what `route` promises with these arguments, and on what evidence.
+
+        Parameters
+        ----------
+        budget, scope, min_quality, tolerance, confidence
+            As in `route`; a target or a mean budget is needed.
+
+        Returns
+        -------
+        Guarantee
+            A sentence if printed.
+
+        Raises
+        ------
+        InfeasibleBudgetError, NotFittedError, ValueError
+            As `route` does.
+
+        Examples
+        --------
+        >>> from skroute import RankingRouter
+        >>> from skroute.datasets import make_routing
+        >>> data = make_routing(n_queries=800, n_models=3, random_state=0)
+        >>> router = RankingRouter(random_state=0)
+        >>> router = router.fit(data.data, data.quality, costs=data.costs)
+        >>> print(router.guarantee(min_quality="95%"))
+        at least 95% of model_2's quality, with 95% confidence, from 800 queries
+        """
+        check_is_fitted(self)
+        rule = Rule(budget, scope, min_quality, None, tolerance, "raise", confidence)
+        if confidence is None:
+            raise ValueError(
+                "confidence must be between 0 and 1, such as 0.95; got None."
+            )
+        nothing = np.empty((0, len(self.models_)))
+        guarantee = self._settle_for_call(rule.check(), nothing, nothing).guarantee
+        assert guarantee is not None
+        return guarantee.name_baseline(self.models_)
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.
@@ -295,7 +359,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             costs = align_costs(costs, quality.shape, self.models_)
         held_out_quality, held_out_cost = np.hsplit(estimates, 2)
         self._training = TrainingTradeOff.from_estimates(
-            held_out_quality, held_out_cost, quality, costs
+            *(held_out_quality, held_out_cost, quality, costs),
+            unit=duplicates.number_units(),
         )
         return estimates
 
@@ -414,6 +479,9 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
     ) -> Settled:
         """Find the price of a rule on the training queries, or those of this call."""
         known = hasattr(self, "_training")
+        if rule.confidence is not None and not known:
+            # An error that says so, whatever the number of rows.
+            return self._settle(rule, self._find_trade_off(quality[:1], cost[:1]))
         if (
             rule.is_met_on_average
             and not known

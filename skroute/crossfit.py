@@ -122,7 +122,9 @@ class CrossFittedRouter(BaseRouter):
         served = replace_blocks(block)
         judged = None if (block == large).all() else replace_blocks(large)
         known = table.quality, table.costs, table.weight
-        self._training = TrainingTradeOff.from_columns(served, *known, executor, judged)
+        self._training = TrainingTradeOff.from_columns(
+            served, *known, executor, judged, table.duplicates.number_units()
+        )
         return served
 
     def decision_function(self, X: Any) -> np.ndarray:

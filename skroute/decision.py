@@ -9,26 +9,33 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skroute._compute.chunks import sample_evenly
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
 from skroute._decide.engine import Settled, settle
 from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.guarantee import Guarantee
 from skroute._decide.inputs import (
     check_observed,
     infer_model_names,
     read_estimates,
     split_estimates,
 )
+from skroute._decide.known import KnownQueries
 from skroute._decide.pacing import Pace, count_bills, warn_of_too_little
 from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._io.versions import VersionStamped
-from skroute._table.averages import doubly_robust
+from skroute._table.averages import best_on_average, doubly_robust
 from skroute._table.costs import check_realised
+from skroute._table.folds import check_groups
 from skroute._table.names import check_rows
 from skroute._table.tables import check_input_features
 
-__all__ = ["BudgetDecider"]
+__all__ = ["BudgetDecider", "Guarantee"]
+
+# Rows of `fit` on which a confidence is tested.
+_MOST_TESTED = 16384
 
 
 class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
@@ -65,9 +72,18 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         When nothing fits the budget, raise
         :class:`~skroute.exceptions.InfeasibleBudgetError`, or send these queries to
         their cheapest model (for a `min_quality` out of reach: to their best).
+    confidence : float or None, default=None
+        Between 0 and 1: `min_quality` or the mean `budget` is then a promise. With this
+        probability over the rows of `fit`, fresh traffic of the same kind reaches the
+        target, or keeps to the budget, on average; see Notes. ``None`` takes the price
+        at which the rows of `fit` do, which fresh traffic misses in about half of all
+        fits.
 
     Attributes
     ----------
+    guarantee_ : Guarantee or None
+        What is promised, and on what evidence; ``None`` without a `confidence`, where
+        `on_infeasible` took effect, and once `partial_fit` moved the price.
     price_ : float
         The shadow price in force, also after parameters were set; 0 where money only
         matters through a cap.
@@ -92,12 +108,38 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     on the rows of `fit`. Where they change the candidate models (`tolerance`, or a cap
     beside `min_quality`), decisions raise a ``ValueError`` until the next `fit`.
 
+    With a `confidence` the price is not solved for but tested: from the safest
+    decisions (the best models for a target, the cheapest for a budget) to the riskiest,
+    at fixed prices, up to the first at which the outcomes of `fit` do not prove that
+    the mean is kept [1]_. Each test is a bound that holds for any distribution in a
+    known range, and for any number of rows [2]_; the range is that of the outcomes
+    seen, of costs from 0 to the highest seen of the models called. A target in percent
+    is compared with the best single model on the same rows, and this model is called
+    for all queries where nothing cheaper is proven.
+
+    The promise is exact where the estimates in `Z` are of a router that never saw these
+    rows. On cross-fitted estimates, as a pipeline gives them, it also assumes that the
+    router fitted on all rows decides no worse than those fitted on parts of them. Rows
+    that are not independent need `groups`. Where outcomes are missing, each model must
+    be known on a tenth of the rows, and missing by chance: their estimates are
+    corrected by what is known (doubly robust), which widens the range. More than 16,384
+    rows are sampled.
+
     Every query is decided on its own. Exceptions: ``scope="batch"``; and where many
     training queries share one embedding, so that no single price spends a mean budget.
     The queries of a call on which two neighbouring prices disagree are then split
     between them, and a single such query is decided at the price with the larger share;
     `partial_fit` after each call splits them over time, and keeps to the budget while
-    the traffic drifts.
+    the traffic drifts. With a `confidence` nothing is split.
+
+    References
+    ----------
+    .. [1] A. N. Angelopoulos et al., "Learn then test: calibrating predictive
+       algorithms to achieve risk control", Annals of Applied Statistics 19, 2025,
+       arXiv:2110.01052.
+    .. [2] I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables
+       by betting", Journal of the Royal Statistical Society B 86, 2024,
+       arXiv:2010.09686.
 
     Examples
     --------
@@ -108,9 +150,22 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     >>> decider = BudgetDecider(budget=4.0).fit(np.hstack([quality, cost]))
     >>> decider.predict(np.hstack([quality, cost]))
     array([0, 1, 0])
+
+    A promise, on rows that the router never saw:
+
+    >>> from skroute import RankingRouter
+    >>> from skroute.datasets import make_routing
+    >>> data = make_routing(n_queries=1200, n_models=3, random_state=0)
+    >>> X, y, costs = data.data, data.quality, data.costs
+    >>> router = RankingRouter(random_state=0)
+    >>> router = router.fit(X[:400], y[:400], costs=costs[:400])
+    >>> decider = BudgetDecider(min_quality="95%", confidence=0.9)
+    >>> Z = router.transform(X[400:])
+    >>> print(decider.fit(Z, y[400:], costs=costs[400:]).guarantee_)
+    at least 95% of model_2's quality, with 90% confidence, from 800 queries
     """
 
-    __metadata_request__fit = {"costs": True}  # noqa: RUF012 (scikit-learn's protocol)
+    __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012 (scikit-learn's protocol)
     __metadata_request__partial_fit = {"costs": True}  # noqa: RUF012
     models_: np.ndarray
     # What `fit` learned, and the account of a running stream; each replaced as a whole.
@@ -126,6 +181,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         price: float | None = None,
         tolerance: float = 0.0,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
+        confidence: float | None = None,
     ) -> None:
         self.budget = budget
         self.scope = scope
@@ -133,8 +189,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         self.price = price
         self.tolerance = tolerance
         self.on_infeasible = on_infeasible
+        self.confidence = confidence
 
-    def fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
+    def fit(
+        self, Z: Any, y: Any = None, *, costs: Any = None, groups: Any = None
+    ) -> BudgetDecider:
         """Find the shadow price on training traffic.
 
         Parameters
@@ -145,7 +204,13 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         y, costs : array-like of shape (n_queries, n_models), default=None
             Observed qualities and costs. Where known, they count in place of the
             estimates in the mean spend and quality at a price; decisions use `Z` alone.
-            A 1-D `y`, as scikit-learn's generic tools pass it, is ignored.
+            A 1-D `y`, as scikit-learn's generic tools pass it, is ignored. With a
+            `confidence` they are what is tested: `y` is needed for a target, and
+            `costs` for a budget, unless all rows of `Z` have the same costs, which are
+            then prices.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of rows that are not independent, such as repeats of a prompt or the
+            turns of a conversation. A `confidence` counts each group once.
 
         Returns
         -------
@@ -157,11 +222,14 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         InfeasibleBudgetError
             If the budget or the quality target cannot be met on `Z`.
         ValueError
-            If a parameter or an argument is not as described.
+            If a parameter or an argument is not as described, or too few outcomes are
+            known for a `confidence`.
         """
         rule = Rule.read_from(self).check()
         quality, cost = self._split(read_estimates(self, Z, reset=True))
         models = infer_model_names(self, quality.shape[1], y, costs)
+        check_rows(Z=Z, groups=groups)
+        unit = check_groups(groups, len(quality))
         y, costs = check_observed(Z, y, costs, quality.shape, models)
         allowed = None
         if rule.is_met_on_average:
@@ -173,8 +241,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             unknown = np.isnan(y).all(axis=0)
             means[unknown] = -np.inf
             path = path.without_singles(unknown)
+        known = None
+        if rule.confidence is not None:
+            best = best_on_average(means, cost.mean(axis=0))
+            known = _take_tested(rule, (quality, cost), y, costs, unit, best)
         self.models_ = models
-        self._settled = settle(rule, path, float(means.max()))
+        self._settled = settle(rule, path, float(means.max()), known=known)
         # A new fit ends a running stream.
         self._pace = None
         return self
@@ -266,7 +338,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         bills = count_bills(spent, expected, budget)
         self._pace = pace = pace.record(quality, cost, bills, expected, rule)
         self._settled = replace(
-            self._settled, price=pace.find_shadow_price(budget), path=pace.path
+            self._settled,
+            price=pace.find_shadow_price(budget),
+            path=pace.path,
+            # What was promised was so of another price.
+            guarantee=None,
         )
         if pace.is_too_little(budget) and not known:
             warn_of_too_little(pace, budget)
@@ -282,6 +358,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     def price_(self) -> float:
         """The shadow price in force, at the parameters as they are now."""
         return self.settled_.price.high
+
+    @property
+    def guarantee_(self) -> Guarantee | None:
+        """What is promised, and on what evidence."""
+        guarantee = self.settled_.guarantee
+        return guarantee and guarantee.name_baseline(self.models_)
 
     @property
     def quality_target_(self) -> float | None:
@@ -410,7 +492,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         # A running stream keeps its account, and needs only another price.
         rule.check().check_same_candidates(self._settled.rule)
         price = self._pace.find_shadow_price(float(rule.budget))
-        return replace(self._settled, rule=rule, price=price, target=None)
+        return replace(
+            self._settled, rule=rule, price=price, target=None, guarantee=None
+        )
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         """Check estimates to decide on, and split them into quality and cost."""
@@ -421,3 +505,36 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # A method, because scikit-learn's common checks feed tables of any width.
         return split_estimates(Z)
+
+
+def _take_tested(
+    rule: Rule,
+    estimates: tuple[np.ndarray, np.ndarray],
+    y: np.ndarray | None,
+    costs: np.ndarray | None,
+    unit: np.ndarray | None,
+    best_single: int,
+) -> KnownQueries:
+    """Take the rows of `fit` on which a confidence is tested."""
+    quality, cost = estimates
+    if rule.min_quality is not None and y is None:
+        raise ValueError(
+            f"y must be given with confidence={rule.confidence!r}: min_quality is "
+            "tested on observed qualities, of shape (n_queries, n_models)."
+        )
+    if rule.has_mean_budget and costs is None and np.ptp(cost, axis=0).any():
+        raise ValueError(
+            f"costs must be given with confidence={rule.confidence!r}: a budget is "
+            "tested on what calls really cost, and the costs in Z differ by query, so "
+            "they are estimates and no prices."
+        )
+    rows = sample_evenly(len(quality), _MOST_TESTED)
+    unit = np.arange(len(quality)) if unit is None else unit
+    return KnownQueries.from_outcomes(
+        quality[rows],
+        cost[rows],
+        (quality if y is None else y)[rows],
+        (cost if costs is None else costs)[rows],
+        unit[rows],
+        best_single,
+    )

@@ -536,9 +536,7 @@ class RankingRouter(CrossFittedRouter):
             # The trade-off among fewer models is drawn again, on the queries that are
             # kept.
             left = [int(np.flatnonzero(models == m)[0]) for m in router.models_]
-            training = TrainingTradeOff.from_estimates(
-                *(table[:, left] for table in training.kept)
-            )
+            training = training.take_models(left)
         router._training = training
         return router
 

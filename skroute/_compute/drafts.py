@@ -27,6 +27,7 @@ _READS = (
     "embed",
     "explain",
     "get_feature_names_out",
+    "guarantee",
     "next",
     "predict",
     "predict_cost",

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from skroute._decide.fallbacks import Decisions, rank_fallbacks
+from skroute._decide.guarantee import Guarantee
 from skroute._decide.knapsack import solve_batch
+from skroute._decide.known import KnownQueries
 from skroute._decide.price_path import (
     PricePath,
     ShadowPrice,
     assign_shadow_prices,
     choose_each,
 )
+from skroute._decide.promise import promise
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -41,6 +44,8 @@ class Settled:
     best_single_quality: float
     #: Estimates of all queries far from the training data.
     averages: Averages | None = None
+    #: What is promised; None where nothing is.
+    guarantee: Guarantee | None = None
 
     def settle_again(self, rule: Rule) -> Settled:
         """Find the price of another rule on the same path, if that can answer it."""
@@ -86,12 +91,13 @@ class Settled:
             # expensive. So a target gives them the model that meets it on average, and
             # a mean budget is spread over them.
             far = self.find_far_rows(quality)
+            # A promise holds for the price at which it was tested. Far queries leave it
+            # on the safe side, for the model that is best on average, or not at all.
             if len(far) and self.target is not None:
+                target = self.target if self.guarantee is None else np.inf
                 preferred = np.full(len(quality), -1)
-                preferred[far] = _choose_on_average(
-                    self.averages, self.rule, self.target
-                )
-            elif len(far):
+                preferred[far] = _choose_on_average(self.averages, self.rule, target)
+            elif len(far) and self.guarantee is None:
                 mean_price = _find_mean_price(self.averages, self.rule)
                 may_be = np.broadcast_to(allowed, quality.shape)[far]
                 shadow_prices[far] = assign_shadow_prices(
@@ -126,7 +132,7 @@ class Settled:
             # Far queries are decided here too, and again below with those of other
             # parts.
             choices.append(self.decide(quality, cost, top_k=top_k).choice)
-            if self.rule.has_mean_budget:
+            if self.rule.has_mean_budget and self.guarantee is None:
                 far = self.find_far_rows(quality)
                 far_rows.append(start + far)
                 far_estimates.append((quality[far], cost[far]))
@@ -179,8 +185,11 @@ def settle(
     path: PricePath,
     best_single_quality: float,
     averages: Averages | None = None,
+    known: KnownQueries | None = None,
 ) -> Settled:
-    """Find the price on a path that meets a rule.
+    """Find the price on a path that meets a rule, or on queries that prove it.
+
+    A rule with a confidence is tested on `known` queries.
 
     If none does, raises an ``InfeasibleBudgetError`` or, if the rule says so, takes the
     price of the cheapest decisions (for a quality target: of the best).
@@ -188,8 +197,11 @@ def settle(
     target = rule.quality_target(best_single_quality)
     # Without a price, a mean budget or a target, only quality counts.
     price = ShadowPrice(0.0 if rule.price is None else float(rule.price))
+    guarantee = None
     try:
-        if target is not None and rule.scope != "batch":
+        if rule.confidence is not None:
+            price, guarantee = promise(rule, _check_known(known), path.single_quality)
+        elif target is not None and rule.scope != "batch":
             price = path.price_for_quality(target)
         elif rule.has_mean_budget:
             price = path.price_for_budget(rule.budget)
@@ -200,7 +212,19 @@ def settle(
         if rule.on_infeasible == "raise":
             raise
         price = ShadowPrice(0.0 if target is not None else np.inf)
-    return Settled(rule, price, target, path, best_single_quality, averages)
+    return Settled(rule, price, target, path, best_single_quality, averages, guarantee)
+
+
+def _check_known(known: KnownQueries | None) -> KnownQueries:
+    """Refuse a confidence where no outcomes are kept that could be tested."""
+    if known is None:
+        raise ValueError(
+            "confidence is tested on queries whose outcomes are known, and none are "
+            "kept here. Fit again: a decider keeps none after fit, nor do routers "
+            "that an older version saved, or to which a model was added. A router of "
+            "your own keeps them in fit_transform, or by CrossFittedRouter as its base."
+        )
+    return known
 
 
 def _choose_on_average(averages: Averages, rule: Rule, target: float) -> int:

@@ -31,6 +31,7 @@ class Rule:
     price: Any = None
     tolerance: Any = 0.0
     on_infeasible: Any = "raise"
+    confidence: Any = None
 
     @classmethod
     def read_from(cls, estimator: Any) -> Self:
@@ -67,7 +68,24 @@ class Rule:
                 f"{given} each fix the shadow price: give one of them "
                 f"(scope={self.scope!r}), or a budget with scope='query' as a cap."
             )
+        if self.confidence is not None:
+            self._check_confidence()
         return self
+
+    def _check_confidence(self) -> None:
+        """Check a confidence: between 0 and 1, with an average that it promises."""
+        check_number(self.confidence, "confidence")
+        if not 0 < self.confidence < 1:
+            raise ValueError(
+                "confidence must be between 0 and 1, such as 0.95; got "
+                f"{self.confidence!r}."
+            )
+        if not self.is_met_on_average:
+            raise ValueError(
+                f"confidence={self.confidence!r} promises an average, and there is "
+                "none: give min_quality, or a budget with scope='mean'. A cap and a "
+                "batch budget bind expected costs, whatever the confidence."
+            )
 
     def _check_budget(self) -> None:
         """Check a budget: a number, or a cap for each query."""
@@ -108,6 +126,13 @@ class Rule:
         if self.min_quality is not None:
             return bool(self.scope != "batch")
         return self.has_mean_budget
+
+    @property
+    def share(self) -> float | None:
+        """`min_quality` as a share of the best single model's; None if it is none."""
+        if not isinstance(self.min_quality, str):
+            return None
+        return _parse_percentage(self.min_quality)
 
     @property
     def restricts_candidates(self) -> bool:

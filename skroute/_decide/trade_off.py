@@ -12,9 +12,15 @@ from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.engine import Averages, Settled, settle
 from skroute._decide.fallbacks import Decisions
+from skroute._decide.known import KnownQueries
 from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule
-from skroute._table.averages import count_rows_per_mass, doubly_robust, sum_known
+from skroute._table.averages import (
+    count_rows_per_mass,
+    doubly_robust,
+    sum_known,
+    weigh_outcomes,
+)
 
 # Training queries that are kept, for rules that leave some models out. With many models
 # they would be most of a router's file, so there are fewer of them.
@@ -38,6 +44,15 @@ class TrainingTradeOff(SavesFields):
     #: estimated quality and cost, doubly robust quality, and true cost. Where a cap or
     #: a tolerance leaves models out, the path is computed again on these.
     kept: tuple[np.ndarray, ...]
+    #: Which of these are not independent, (n_kept,): duplicates and groups have one
+    #: number. None in files that do not say it; then nothing can be promised.
+    unit: np.ndarray | None = None
+    #: Queries that one quality of a model stands for, at most, (n_models,).
+    stands_for: np.ndarray | None = None
+    #: Lowest and highest observed quality.
+    quality_range: tuple[float, float] = (-np.inf, np.inf)
+    #: As `kept`, with the estimates on which quality is judged; None if they are equal.
+    judged: tuple[np.ndarray, ...] | None = None
 
     @classmethod
     def from_estimates(
@@ -46,12 +61,18 @@ class TrainingTradeOff(SavesFields):
         cost: np.ndarray,
         true_quality: np.ndarray | None = None,
         true_cost: np.ndarray | None = None,
+        unit: np.ndarray | None = None,
     ) -> TrainingTradeOff:
-        """Remember estimates, and the outcomes as far as they are known."""
+        """Remember estimates, and the outcomes as far as they are known.
+
+        `unit` (n_queries,) numbers the queries, those alike that are not independent;
+        without it nothing can be promised.
+        """
         return cls.from_columns(
             np.hstack([quality, cost]),
             quality if true_quality is None else true_quality,
             cost if true_cost is None else true_cost,
+            unit=unit,
         )
 
     @classmethod
@@ -63,6 +84,7 @@ class TrainingTradeOff(SavesFields):
         weight: Any = None,
         executor: Executor = IN_MEMORY,
         estimates_for_quality: Any = None,
+        unit: np.ndarray | None = None,
     ) -> TrainingTradeOff:
         """Remember estimates, and the outcomes as far as they are known.
 
@@ -82,7 +104,9 @@ class TrainingTradeOff(SavesFields):
 
         known = estimates, correct(estimates), true_cost
 
-        def sample_known(most: int) -> tuple[np.ndarray, ...]:
+        def sample_known(
+            most: int, known: tuple[Any, ...] = known
+        ) -> tuple[np.ndarray, ...]:
             kept = sample_evenly(n_queries, most)
             some, *truth = (executor.take(column, kept) for column in known)
             return (*np.hsplit(some, 2), *truth)
@@ -93,11 +117,41 @@ class TrainingTradeOff(SavesFields):
         path = PricePath.from_estimates(*some)
         if not everything:
             path = path.sum_over(*known, executor)
+        n_kept = max(_LEAST_KEPT, min(_N_KEPT, _MOST_PAIRS // len(sums[0])))
+        kept_judged = None
         if (judged := estimates_for_quality) is not None:
             judgement = path.sum_over(judged, correct(judged), true_cost, executor)
             path = replace(path, quality=judgement.quality)
-        n_kept = max(_LEAST_KEPT, min(_N_KEPT, _MOST_PAIRS // len(sums[0])))
-        return cls(path, *path.best_single(), sample_known(n_kept))
+            kept_judged = sample_known(n_kept, (judged, correct(judged), true_cost))
+        # The last two are the ends of the range of qualities, the lower one negative.
+        most = executor.get(
+            executor.total(
+                _find_most, true_quality, weight, per_mass, combine=np.maximum
+            )
+        )
+        return cls(
+            path,
+            *path.best_single(),
+            sample_known(n_kept),
+            None
+            if unit is None
+            else unit[sample_evenly(n_queries, n_kept)].astype(np.int32),
+            most[:-2],
+            (-float(most[-2]), float(most[-1])),
+            kept_judged,
+        )
+
+    def take_models(self, models: list[int]) -> TrainingTradeOff:
+        """Leave out all models but these; the path is that of the kept queries."""
+        kept = tuple(table[:, models] for table in self.kept)
+        made = TrainingTradeOff.from_estimates(*kept)
+        return replace(
+            made,
+            unit=self.unit,
+            stands_for=None if self.stands_for is None else self.stands_for[models],
+            quality_range=self.quality_range,
+            judged=self.judged and tuple(table[:, models] for table in self.judged),
+        )
 
     def settle(
         self,
@@ -122,7 +176,8 @@ class TrainingTradeOff(SavesFields):
         path = self._find_path(rule)
         if not may_call_single:
             path = path.without_singles()
-        settled = settle(rule, path, self.best_single_quality, averages)
+        known = None if rule.confidence is None else self._find_known()
+        settled = settle(rule, path, self.best_single_quality, averages, known)
         # One step of the interpreter: no thread sees a half of it.
         vars(self)["_last"] = settled, may_call_single
         return settled
@@ -171,6 +226,22 @@ class TrainingTradeOff(SavesFields):
         kept = 1.0 - (error / mean) ** 2 if abs(mean) > error else 0.0
         return mean * kept * unit
 
+    def _find_known(self) -> KnownQueries | None:
+        """Give the kept queries, to test decisions on."""
+        if self.unit is None or self.stands_for is None:
+            return None
+        estimates, cost, quality, spent = self.judged or self.kept
+        return KnownQueries(
+            estimates.astype(np.float64),
+            cost.astype(np.float64),
+            quality,
+            spent,
+            self.unit,
+            self.stands_for,
+            self.quality_range,
+            self.best_single,
+        )
+
     def _find_path(self, rule: Rule) -> PricePath:
         """Give the path of all models, or another if the rule leaves some out."""
         if not (rule.restricts_candidates and rule.is_met_on_average):
@@ -178,6 +249,19 @@ class TrainingTradeOff(SavesFields):
         quality, cost, *truth = self.kept
         allowed = rule.find_candidates(quality, cost)
         return PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
+
+
+def _find_most(
+    truth: np.ndarray, weight: np.ndarray | None, per_mass: np.ndarray
+) -> np.ndarray:
+    """Find how many rows an outcome stands for, and the range of outcomes.
+
+    Returns the largest number of each model, then the lowest outcome times -1, and the
+    highest.
+    """
+    mass = weigh_outcomes(truth, weight)
+    ends = [np.where(mass > 0, sign * truth, -np.inf).max() for sign in (-1, 1)]
+    return np.r_[(mass * per_mass).max(axis=0), ends]
 
 
 def _correct(

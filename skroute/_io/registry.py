@@ -34,6 +34,7 @@ _CLASSES = {
     "ExactCheck": "skroute._cascade.checks.ExactCheck",
     "FittedCascade": "skroute._cascade.fitted.FittedCascade",
     "FittedRouter": "skroute._estimate.fitted.FittedRouter",
+    "Guarantee": "skroute._decide.guarantee.Guarantee",
     "LearnedCheck": "skroute._cascade.checks.LearnedCheck",
     "LearnedGain": "skroute._cascade.gains.LearnedGain",
     "MissingEncoder": "skroute.text.vectors.MissingEncoder",
@@ -316,6 +317,17 @@ def _check_cascade_decider(state: dict[str, Any]) -> None:
     )
 
 
+def _check_guarantee(state: dict[str, Any]) -> None:
+    """Check a Guarantee: numbers, and the place of a model."""
+    _check_finite(state)
+    baseline = state.get("baseline")
+    _require(
+        state.get("bound") in ("betting", "range")
+        and (baseline is None or _is_integer(baseline, 0, 2**31)),
+        "it does not say what is promised",
+    )
+
+
 def _check_text_router(state: dict[str, Any]) -> None:
     """Check a TextRouter: a router, and the vectors that it reads."""
     if "router_" not in state:
@@ -375,6 +387,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "CascadeDecider": _check_cascade_decider,
     "CascadePlace": _check_place,
     "FittedCascade": _check_cascade,
+    "Guarantee": _check_guarantee,
     "MissingEncoder": _check_missing_encoder,
     "QueryViews": _check_views,
     "TextRouter": _check_text_router,

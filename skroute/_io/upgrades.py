@@ -141,6 +141,11 @@ def _regress_costs_themselves(state: State) -> State:
     return {**state, "unit": None}
 
 
+def _promise_nothing(state: State) -> State:
+    """A decider of format 5 knows no confidence."""
+    return {**state, "confidence": None}
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -154,5 +159,8 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
     },
     3: dict.fromkeys(("FittedRouter", "RankingRouter"), _decide_without_caution),
     4: {"RankingRouter": _take_all_columns},
-    5: {"CostModel": _regress_costs_themselves},
+    5: {
+        "BudgetDecider": _promise_nothing,
+        "CostModel": _regress_costs_themselves,
+    },
 }

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-# Cap on the rows that one value stands for: beyond it, its noise dominates the mean.
-_MOST_ROWS = 10.0
+#: Cap on the rows that one value stands for: beyond it, its noise dominates the mean.
+MOST_ROWS = 10.0
 
 
 def weigh_outcomes(Y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -80,7 +80,7 @@ def doubly_robust(
     if per_mass is None:
         per_mass = count_rows_per_mass(mass.sum(axis=0), len(truth))
     # An outcome counts for the hidden ones beside it.
-    stands_for = np.minimum(mass * per_mass, _MOST_ROWS)
+    stands_for = np.minimum(mass * per_mass, MOST_ROWS)
     missed = np.where(mass > 0, truth, estimate) - estimate
     corrected: np.ndarray = estimate + stands_for * missed
     # Exactly the truth, which a sum of differences would round.

@@ -180,6 +180,12 @@ _RULE_OPTIONS = [
         "Where nothing fits the budget: an error (raise, the default), or the cheapest "
         "model.",
     ),
+    _make_option(
+        "confidence",
+        float | None,
+        "Promise --min-quality or the mean --budget with this confidence, such as "
+        "0.95, instead of meeting it on the training queries.",
+    ),
 ]
 
 

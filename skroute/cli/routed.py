@@ -12,6 +12,7 @@ import pandas as pd
 
 from skroute.base import explain_settled
 from skroute.cli.files import SavedRouter
+from skroute.decision import Guarantee
 from skroute.exceptions import InfeasibleBudgetError
 
 _REASONS = [
@@ -31,13 +32,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def merge_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
     """Let options of a call, by the names of ``BaseRouter.route``, override the saved.
 
-    A budget, target or price replaces whichever of the three was saved, with its scope.
+    A budget, target or price replaces whichever of the three was saved, with its scope
+    and its confidence.
     """
     if saved.decider is None:
         return given
     rule = saved.decider.get_params(deep=False)
     if any(name in given for name in _ALTERNATIVES):
-        for name in (*_ALTERNATIVES, "scope"):
+        for name in (*_ALTERNATIVES, "scope", "confidence"):
             rule.pop(name)
     return {**rule, **given}
 
@@ -90,6 +92,9 @@ def find_remarks(
     if prompts is not None and empty:
         yield f"{empty:,} of {len(prompts):,} prompts are empty."
     rule = merge_rule(saved, given)
+    if rule.get("confidence") is not None:
+        promised = _find_guarantee(saved, given, rule)
+        yield f"promised: {promised or 'nothing, on_infeasible took effect'}."
     budget = rule.get("budget")
     if budget is None or np.ndim(budget):
         return
@@ -104,6 +109,20 @@ def find_remarks(
             f"would cost {most:.4g}. "
             "Is it in the unit of the costs that the router was fitted on?"
         )
+
+
+def _find_guarantee(
+    saved: SavedRouter, given: dict[str, Any], rule: dict[str, Any]
+) -> Guarantee | None:
+    """Find what was promised; None where nothing could be."""
+    if saved.decider is not None and not given:
+        guarantee: Guarantee | None = saved.decider.guarantee_
+        return guarantee
+    names = ("budget", "scope", "min_quality", "tolerance", "confidence")
+    try:
+        return saved.router.guarantee(**{k: rule[k] for k in names if k in rule})
+    except InfeasibleBudgetError:
+        return None
 
 
 def explain_refusal(
