@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -73,22 +74,28 @@ class KnownQueries:
             highest[model] = _bound_corrected((0.0, top), expected, weight)[1]
         return doubly_robust(self.true_cost, self.cost), highest
 
+    @cached_property
+    def _units(self) -> tuple[np.ndarray, int, np.ndarray]:
+        """Number the units from 0; also the rows of the largest, and an order."""
+        _, unit, size = np.unique(self.unit, return_inverse=True, return_counts=True)
+        # An order that has nothing to do with the outcomes; tables come sorted.
+        order = np.random.default_rng(0).permutation(len(size))
+        return unit, int(size.max()), order
+
     @property
     def n_units(self) -> int:
         """Number of independent queries."""
-        return len(np.unique(self.unit))
+        return len(self._units[2])
 
     def add_up(self, values: np.ndarray, low: float) -> tuple[np.ndarray, float]:
         """Sum values (n_queries,), none below `low`, over those not independent.
 
-        A mean over queries is below 0 exactly if the mean of these sums is. They come
-        in an order that has nothing to do with the values; the largest number of rows
-        in one sum bounds it.
+        A mean over queries is below 0 exactly if the mean of these sums is; the number
+        of rows in the largest sum bounds it. They come in an order that has nothing to
+        do with the values.
         """
-        _, unit, size = np.unique(self.unit, return_inverse=True, return_counts=True)
-        sums = np.bincount(unit, weights=values)
-        shuffled = np.random.default_rng(0).permutation(len(sums))
-        return sums[shuffled], low * int(size.max())
+        unit, most, order = self._units
+        return np.bincount(unit, weights=values)[order], low * most
 
 
 def _check_enough_known(stands_for: np.ndarray, what: str) -> None:

@@ -49,18 +49,23 @@ Test = Callable[[np.ndarray, float], bool]
 
 
 def promise(
-    rule: Rule, known: KnownQueries, singles: np.ndarray | None = None
+    rule: Rule,
+    known: KnownQueries,
+    singles: np.ndarray | None = None,
+    decisions: Iterator[Decision] | None = None,
 ) -> tuple[ShadowPrice, Guarantee]:
     """Find the price at which a rule can be promised, and what that promises.
 
     `singles` are the mean qualities of the models that may be called for all queries,
-    minus infinity for others; ``None`` if decisions only follow the estimates. Raises
-    an ``InfeasibleBudgetError`` if nothing can be promised that was asked for.
+    minus infinity for others; ``None`` if decisions only follow the estimates. The
+    `decisions` are by default those of `list_decisions`. Raises an
+    ``InfeasibleBudgetError`` if nothing can be promised that was asked for.
     """
     if singles is None:
         singles = np.full(known.quality.shape[1], -np.inf)
-    allowed = rule.find_candidates(known.quality, known.cost)
-    decisions = list_decisions(known.quality, known.cost, allowed)
+    if decisions is None:
+        allowed = rule.find_candidates(known.quality, known.cost)
+        decisions = list_decisions(known.quality, known.cost, allowed)
     if rule.has_mean_budget:
         return _promise_budget(rule, known, singles, decisions)
     return _promise_quality(rule, known, singles, decisions)

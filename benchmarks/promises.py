@@ -1,0 +1,442 @@
+"""Measure how often promises are broken, and what they cost.
+
+Two kinds of draws. *Settling rows*: a router is fitted once, and rows that it never saw
+are drawn, with replacement, to settle a decider on; what its decisions give is known
+exactly, as the mean over all rows that are drawn from. *Refits*: training queries are
+drawn, a router is fitted on them and settles on its own cross-fitted estimates; what
+its decisions give is the mean over all other rows of the table, which has noise of its
+own. A promise is broken if quality is below, or spend above, what was promised. Beside
+it: the price at which the settling rows themselves reach the target (point estimate),
+and the same walk with a normal bound. Writes a page, a table and the numbers::
+
+    python benchmarks/promises.py --data FOLDER --parts settling
+    python benchmarks/promises.py --data FOLDER --parts refit --missing
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from outputs import RESULTS, load, save
+from scipy.stats import norm
+from sklearn.linear_model import Ridge
+from sklearn.utils import Bunch
+from tables import tables
+
+from skroute import PointwiseRouter, RankingRouter
+from skroute._decide.known import KnownQueries
+from skroute._decide.promise import Decision, list_decisions, promise
+from skroute._decide.rule import Rule
+from skroute.datasets import make_routing
+from skroute.exceptions import InfeasibleBudgetError
+
+REAL = (
+    "bfcl",
+    "pool9",
+    "routerbench3",
+    "mmlu_pro",
+    "livecodebench",
+    "zeroeval",
+    "paretobandit",
+    "niagara",
+    "confidence",
+)
+MADE = {
+    "made": {"n_models": 6, "random_state": 0},
+    "made-noisy": {
+        "n_models": 6,
+        "noise": 2.0,
+        "specialization": 0.3,
+        "random_state": 1,
+    },
+    "made-graded": {
+        "n_models": 10,
+        "graded": True,
+        "per_query_costs": False,
+        "random_state": 2,
+    },
+}
+PARTS = ("settling", "refit")
+GOALS = ("95%", "number", "budget")
+RULES = ("promise", "normal", "point")
+SIZES = (300, 1000, 3000)
+CONFIDENCES = (0.8, 0.9, 0.95)
+# The confidence at which the other rules are measured.
+USUAL = 0.9
+N_MADE = 12_000
+# Queries that the fixed router is fitted on, at most, and of a table.
+N_TRAINING, SHARE_TRAINING = 1500, 0.3
+# A budget lies here between the spends of the cheapest and of the best decisions.
+BUDGET_SHARE = 0.5
+# Rows of a refit that are left to judge it, at least.
+LEAST_FRESH = 400
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked for, and what breaks it."""
+
+    name: str
+    asked: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str, quality: np.ndarray, low: float, high: float) -> Goal:
+        """Ask for a share, the same as a number, or a budget between two spends."""
+        if name == "budget":
+            return cls(name, {"budget": low + BUDGET_SHARE * (high - low)})
+        target = "95%" if name == "95%" else 0.95 * float(quality.mean(axis=0).max())
+        return cls(name, {"min_quality": target})
+
+    def is_broken(self, quality: float, cost: float, reference: float) -> bool:
+        """Whether means break the promise; `reference` is the best single model's."""
+        if self.name == "budget":
+            return bool(cost > self.asked["budget"] * (1 + 1e-9))
+        target = self.asked["min_quality"]
+        target = 0.95 * reference if isinstance(target, str) else target
+        return bool(quality < target - 1e-12)
+
+
+def complete_rows(table: Bunch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings, qualities and costs of the rows that are known completely."""
+    costs = np.broadcast_to(table.costs, table.quality.shape)
+    known = np.isfinite(table.quality).all(axis=1) & np.isfinite(costs).all(axis=1)
+    return table.data[known], table.quality[known], costs[known]
+
+
+def take(table: np.ndarray, choice: np.ndarray) -> np.ndarray:
+    return table[np.arange(len(choice)), choice]
+
+
+def walk(
+    decisions: list[Decision], margin: Callable[[np.ndarray], np.ndarray], z: float
+) -> Decision | None:
+    """Last decision before the normal bound of the mean margin is below 0."""
+    last = None
+    for decision in decisions:
+        values = margin(decision.choice)
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        if values.mean() - z * error < 0:
+            break
+        last = decision
+    return last
+
+
+def settle(
+    rule: str,
+    goal: Goal,
+    confidence: float,
+    known: KnownQueries,
+    decisions: list[Decision],
+) -> tuple[float | None, int | None]:
+    """Price, or the model that is called for all queries; neither if refused."""
+    if rule == "promise":
+        asked = Rule(**goal.asked, confidence=confidence)
+        singles = known.true_quality.mean(axis=0)
+        try:
+            price, _ = promise(asked, known, singles, iter(decisions))
+        except InfeasibleBudgetError:
+            return None, None
+        return price.high, price.single
+    z = float(norm.ppf(confidence)) if rule == "normal" else 0.0
+    quality, best = known.true_quality, known.best_single
+    if goal.name == "budget":
+        budget = goal.asked["budget"]
+        cost = known.true_cost
+        last = walk(decisions[::-1], lambda choice: budget - take(cost, choice), z)
+        return (None, None) if last is None else (last.price, None)
+    target = goal.asked["min_quality"]
+    if goal.name == "95%":
+        target = 0.95 * quality[:, best]
+    last = walk(decisions, lambda choice: take(quality, choice) - target, z)
+    if goal.name == "95%":
+        money = known.cost
+        if last is None or money[:, best].mean() <= take(money, last.choice).mean():
+            return 0.0, best
+    return (None, None) if last is None else (last.price, None)
+
+
+def measure_settling(table: Bunch, n_draws: int) -> Iterator[dict[str, Any]]:
+    """Draw rows to settle on, for one router."""
+    X, quality, cost = complete_rows(table)
+    rows = np.random.default_rng(0).permutation(len(X))
+    n_training = min(N_TRAINING, int(SHARE_TRAINING * len(X)))
+    train, rest = np.split(rows, [n_training])
+    router = RankingRouter(n_estimators=0, random_state=0)
+    router.fit(X[train], quality[train], costs=cost[train])
+    expected, expense = np.hsplit(router.transform(X[rest]), 2)
+    quality, cost = quality[rest], cost[rest]
+    every = np.ones((1, quality.shape[1]), dtype=bool)
+    decisions = list(list_decisions(expected, expense, every))
+    means = {
+        decision.price: (
+            float(take(quality, decision.choice).mean()),
+            float(take(cost, decision.choice).mean()),
+        )
+        for decision in decisions
+    }
+    spends = [spend for _, spend in means.values()]
+    best = int(quality.mean(axis=0).argmax())
+    for n in SIZES:
+        counts: dict[tuple[str, float, str], list[tuple[bool, float, float, str]]] = {}
+        for draw in range(n_draws):
+            drawn = np.random.default_rng((draw, n)).integers(len(quality), size=n)
+            best_drawn = int(quality[drawn].mean(axis=0).argmax())
+            known = KnownQueries.from_outcomes(
+                expected[drawn],
+                expense[drawn],
+                quality[drawn],
+                cost[drawn],
+                np.arange(n),
+                best_drawn,
+            )
+            some = [Decision(d.price, d.choice[drawn]) for d in decisions]
+            for name in GOALS:
+                goal = Goal.of(name, quality, min(spends), max(spends))
+                for confidence in CONFIDENCES:
+                    for rule in RULES:
+                        if rule != "promise" and confidence != USUAL:
+                            continue
+                        price, single = settle(rule, goal, confidence, known, some)
+                        if single is not None:
+                            gained = float(quality[:, single].mean())
+                            spent = float(cost[:, single].mean())
+                        elif price is not None:
+                            gained, spent = means[price]
+                        else:
+                            gained, spent = np.nan, np.nan
+                        broken = price is not None and goal.is_broken(
+                            gained, spent, float(quality[:, best_drawn].mean())
+                        )
+                        kind = "refused" if price is None else "routed"
+                        kind = kind if single is None else "single"
+                        counts.setdefault((name, confidence, rule), []).append(
+                            (broken, gained, spent, kind)
+                        )
+        reference = float(quality[:, best].mean()), float(cost[:, best].mean())
+        for (name, confidence, rule), outcomes in counts.items():
+            goal = Goal.of(name, quality, min(spends), max(spends))
+            yield summarise(
+                "settling", name, n, confidence, rule, outcomes, reference, goal
+            )
+
+
+def measure_refits(table: Bunch, n: int, n_draws: int) -> Iterator[dict[str, Any]]:
+    """Draw training queries, and fit a router on each draw."""
+    X, quality, cost = complete_rows(table)
+    if len(X) < n + LEAST_FRESH:
+        return
+    prices = None if (cost != cost[0]).any() else cost[0]
+    best = int(quality.mean(axis=0).argmax())
+    outcomes: dict[tuple[str, float, str], list[tuple[bool, float, float, str]]] = {}
+    low, high = spends_of(X, quality, cost, prices)
+    for draw in range(n_draws):
+        rows = np.random.default_rng((draw, n)).permutation(len(X))
+        train, fresh = rows[:n], rows[n:]
+        router = PointwiseRouter(Ridge(10.0), costs=prices, random_state=draw)
+        known = {} if prices is not None else {"costs": cost[train]}
+        router.fit(X[train], quality[train], **known)
+        index = {name: i for i, name in enumerate(router.models_)}
+        for name in GOALS:
+            goal = Goal.of(name, quality, low, high)
+            for confidence in (None, *CONFIDENCES):
+                rule = "point" if confidence is None else "promise"
+                level = USUAL if confidence is None else confidence
+                reference = float(quality[fresh, router._training.best_single].mean())
+                try:
+                    names = router.route(X[fresh], **goal.asked, confidence=confidence)
+                except InfeasibleBudgetError:
+                    result = False, np.nan, np.nan, "refused"
+                else:
+                    choice = np.array([index[model] for model in names])
+                    gained = float(take(quality[fresh], choice).mean())
+                    spent = float(take(cost[fresh], choice).mean())
+                    kind = "single" if (choice == choice[0]).all() else "routed"
+                    broken = goal.is_broken(gained, spent, reference)
+                    result = broken, gained, spent, kind
+                outcomes.setdefault((name, level, rule), []).append(result)
+    reference = float(quality[:, best].mean()), float(cost[:, best].mean())
+    for (name, level, rule), drawn in outcomes.items():
+        goal = Goal.of(name, quality, low, high)
+        yield summarise("refit", name, n, level, rule, drawn, reference, goal)
+
+
+def spends_of(
+    X: np.ndarray, quality: np.ndarray, cost: np.ndarray, prices: np.ndarray | None
+) -> tuple[float, float]:
+    """Spend of the cheapest and of the best decisions of a router on some rows."""
+    rows = np.random.default_rng(1).permutation(len(X))[:1000]
+    router = PointwiseRouter(Ridge(10.0), costs=prices, random_state=0)
+    known = {} if prices is not None else {"costs": cost[rows]}
+    path = router.fit(X[rows], quality[rows], **known).price_path_
+    return float(path.cost[0]), float(path.cost[-1])
+
+
+def summarise(
+    part: str,
+    goal_name: str,
+    n: int,
+    confidence: float,
+    rule: str,
+    outcomes: list[tuple[bool, float, float, str]],
+    reference: tuple[float, float],
+    goal: Goal,
+) -> dict[str, Any]:
+    """One record: how often it was broken, and what the decisions gave and cost."""
+    broken, gained, spent, kind = map(np.array, zip(*outcomes, strict=True))
+    # Where no target can be promised, the best single model is called.
+    refused = kind == "refused"
+    if goal_name != "budget":
+        spent, gained = (
+            np.where(refused, alone, values)
+            for alone, values in zip(reference[::-1], (spent, gained), strict=True)
+        )
+    unit = goal.asked["budget"] if goal_name == "budget" else reference[1]
+    return {
+        "part": part,
+        "goal": goal_name,
+        "n": n,
+        "confidence": confidence,
+        "rule": rule,
+        "draws": len(broken),
+        "broken": int(broken.sum()),
+        "refused": int(refused.sum()),
+        "single": int((kind == "single").sum()),
+        "cost": float(np.nanmean(spent) / unit) if not refused.all() else None,
+        "quality": (
+            float(np.nanmean(gained) / reference[0]) if not refused.all() else None
+        ),
+    }
+
+
+def is_kept(record: dict[str, Any]) -> bool:
+    """Whether a promise is broken as seldom as it says, up to two standard errors."""
+    doubt, draws = 1 - record["confidence"], record["draws"]
+    most = doubt + 2 * np.sqrt(doubt * (1 - doubt) / draws)
+    return bool(record["broken"] <= most * draws)
+
+
+def write_page(records: list[dict[str, Any]]) -> Iterator[str]:
+    """Write the page: per kind of draws, goal and confidence, over tables and sizes."""
+    yield "# What a promise keeps and costs"
+    yield ""
+    yield (
+        "`confidence` on real and made tables ("
+        + ", ".join(dict.fromkeys(r["table"] for r in records))
+        + "). Settling rows: draws of 300, 1,000 or 3,000 rows that a fixed router "
+        "never saw, judged exactly. Refits: draws of as many training queries, a ridge "
+        "router fitted on each, which settles on its own cross-fitted estimates; "
+        "judged on the other rows of the table, whose noise breaks promises, too. "
+        "Target: 95% of the best single model, or the same as a number; budget: "
+        "halfway between the cheapest and the best decisions. A cell is a table and a "
+        "size. Point: the price at which the rows themselves reach the target, without "
+        "a confidence. Normal: the walk of a promise with a normal bound. Cost: in "
+        "shares of the best single model's, which is called where no target can be "
+        "promised; of a budget, in shares of it."
+    )
+    for part, title in zip(PARTS, ("Settling rows", "Refits"), strict=True):
+        mine = [r for r in records if r["part"] == part]
+        if not mine:
+            continue
+        yield from ("", f"## {title}", "")
+        yield (
+            "| goal | confidence | rule | draws | cells | broken, mean | worst cell "
+            "| cells above 1 - confidence + 2 s.e. | refused | cost |"
+        )
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        keys = dict.fromkeys((r["goal"], r["confidence"], r["rule"]) for r in mine)
+        for goal, confidence, rule in sorted(
+            keys, key=lambda k: (GOALS.index(k[0]), k[1], RULES.index(k[2]))
+        ):
+            cells = [
+                r
+                for r in mine
+                if (r["goal"], r["confidence"], r["rule"]) == (goal, confidence, rule)
+            ]
+            share = [r["broken"] / r["draws"] for r in cells]
+            costs = [r["cost"] for r in cells if r["cost"] is not None]
+            draws = sorted({r["draws"] for r in cells})
+            above = sum(not is_kept(r) for r in cells)
+            yield (
+                f"| {goal} | {'' if rule == 'point' else f'{confidence:.0%}'} | {rule} "
+                f"| {'-'.join(f'{d:,}' for d in dict.fromkeys((draws[0], draws[-1])))} "
+                f"| {len(cells)} | {np.mean(share):.1%} | {max(share):.1%} "
+                f"| {'' if rule == 'point' else above} "
+                f"| {np.mean([r['refused'] / r['draws'] for r in cells]):.0%} "
+                f"| {np.mean(costs):.2f} |"
+            )
+    worst = [r for r in records if r["rule"] == "promise" and not is_kept(r)]
+    yield ""
+    yield (
+        "No cell of a promise is above its limit."
+        if not worst
+        else "Promises above their limit: "
+        + "; ".join(
+            f"{r['table']}, {r['part']}, {r['goal']}, {r['confidence']:.0%}, "
+            f"{r['n']:,} queries: {r['broken'] / r['draws']:.1%}"
+            for r in worst
+        )
+        + "."
+    )
+
+
+def list_cells(records: list[dict[str, Any]]) -> Iterator[list[str]]:
+    names = ("table", "part", "goal", "n", "confidence", "rule", "draws", "broken")
+    names += ("refused", "single", "cost", "quality")
+    yield list(names)
+    for record in records:
+        yield [
+            f"{record[name]:.4g}"
+            if isinstance(record[name], float)
+            else str(record[name])
+            for name in names
+        ]
+
+
+def read_tables(folder: Path | None, names: list[str]) -> Iterator[tuple[str, Bunch]]:
+    for name in names:
+        if name in MADE:
+            yield name, make_routing(N_MADE, **MADE[name])
+        else:
+            yield from tables(folder, [name])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the real tables")
+    parser.add_argument("--tables", nargs="+", default=[*MADE, *REAL])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--draws", type=int, help="default: 1,000 and 200")
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="of refits")
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="keep the records of an earlier --out, measure what is missing",
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "promises")
+    arguments = parser.parse_args()
+    warnings.simplefilter("error")
+    records = (load(arguments.out) or []) if arguments.missing else []
+
+    def keep(name: str, measured: Iterator[dict[str, Any]]) -> None:
+        records.extend({"table": name, **record} for record in measured)
+        save(arguments.out, records, write_page(records), list_cells(records))
+        print(name, len(records), flush=True)
+
+    for name, table in read_tables(arguments.data, arguments.tables):
+        done = {(r["part"], r["n"]) for r in records if r["table"] == name}
+        if "settling" in arguments.parts and ("settling", SIZES[-1]) not in done:
+            keep(name, measure_settling(table, arguments.draws or 1000))
+        if "refit" in arguments.parts:
+            for n in arguments.sizes:
+                if ("refit", n) not in done:
+                    keep(name, measure_refits(table, n, arguments.draws or 200))
+
+
+if __name__ == "__main__":
+    main()
