@@ -194,13 +194,14 @@ def settle(
     If none does, raises an ``InfeasibleBudgetError`` or, if the rule says so, takes the
     price of the cheapest decisions (for a quality target: of the best).
     """
+    tested = None if rule.confidence is None else _check_known(known)
     target = rule.quality_target(best_single_quality)
     # Without a price, a mean budget or a target, only quality counts.
     price = ShadowPrice(0.0 if rule.price is None else float(rule.price))
     guarantee = None
     try:
-        if rule.confidence is not None:
-            price, guarantee = promise(rule, _check_known(known), path.single_quality)
+        if tested is not None:
+            price, guarantee = promise(rule, tested, path.single_quality)
         elif target is not None and rule.scope != "batch":
             price = path.price_for_quality(target)
         elif rule.has_mean_budget:
