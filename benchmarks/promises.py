@@ -161,69 +161,87 @@ def settle(
     return (None, None) if last is None else (last.price, None)
 
 
-def measure_settling(table: Bunch, n_draws: int) -> Iterator[dict[str, Any]]:
-    """Draw rows to settle on, for one router."""
-    X, quality, cost = complete_rows(table)
-    rows = np.random.default_rng(0).permutation(len(X))
-    n_training = min(N_TRAINING, int(SHARE_TRAINING * len(X)))
-    train, rest = np.split(rows, [n_training])
-    router = RankingRouter(n_estimators=0, random_state=0)
-    router.fit(X[train], quality[train], costs=cost[train])
-    expected, expense = np.hsplit(router.transform(X[rest]), 2)
-    quality, cost = quality[rest], cost[rest]
-    every = np.ones((1, quality.shape[1]), dtype=bool)
-    decisions = list(list_decisions(expected, expense, every))
-    means = {
-        decision.price: (
-            float(take(quality, decision.choice).mean()),
-            float(take(cost, decision.choice).mean()),
+@dataclass(frozen=True)
+class Held:
+    """A fixed router, and the rows that settling rows are drawn from."""
+
+    expected: np.ndarray
+    expense: np.ndarray
+    quality: np.ndarray
+    cost: np.ndarray
+    #: Decisions on all rows at every price, and what they give and cost on average.
+    decisions: list[Decision]
+    means: dict[float, tuple[float, float]]
+
+    @classmethod
+    def out(cls, table: Bunch) -> Held:
+        """Fit a router on a part of a table, and decide the other rows."""
+        X, quality, cost = complete_rows(table)
+        rows = np.random.default_rng(0).permutation(len(X))
+        n_training = min(N_TRAINING, int(SHARE_TRAINING * len(X)))
+        train, rest = np.split(rows, [n_training])
+        router = RankingRouter(n_estimators=0, random_state=0)
+        router.fit(X[train], quality[train], costs=cost[train])
+        estimates = np.hsplit(router.transform(X[rest]), 2)
+        quality, cost = quality[rest], cost[rest]
+        every = np.ones((1, quality.shape[1]), dtype=bool)
+        decisions = list(list_decisions(*estimates, every))
+        means = {
+            price: (
+                float(take(quality, choice).mean()),
+                float(take(cost, choice).mean()),
+            )
+            for price, choice in decisions
+        }
+        return cls(*estimates, quality, cost, decisions, means)
+
+    def draw(self, n: int, draw: int) -> tuple[KnownQueries, list[Decision]]:
+        """Draw rows to settle on, and their decisions."""
+        rows = np.random.default_rng((draw, n)).integers(len(self.quality), size=n)
+        quality = self.quality[rows]
+        known = KnownQueries(
+            self.expected[rows],
+            self.expense[rows],
+            quality,
+            self.cost[rows],
+            np.arange(n),
+            np.ones(quality.shape[1]),
+            (float(quality.min()), float(quality.max())),
+            int(quality.mean(axis=0).argmax()),
         )
-        for decision in decisions
-    }
-    spends = [spend for _, spend in means.values()]
-    best = int(quality.mean(axis=0).argmax())
-    for n in SIZES:
-        counts: dict[tuple[str, float, str], list[tuple[bool, float, float, str]]] = {}
-        for draw in range(n_draws):
-            drawn = np.random.default_rng((draw, n)).integers(len(quality), size=n)
-            best_drawn = int(quality[drawn].mean(axis=0).argmax())
-            known = KnownQueries.from_outcomes(
-                expected[drawn],
-                expense[drawn],
-                quality[drawn],
-                cost[drawn],
-                np.arange(n),
-                best_drawn,
-            )
-            some = [Decision(d.price, d.choice[drawn]) for d in decisions]
-            for name in GOALS:
-                goal = Goal.of(name, quality, min(spends), max(spends))
-                for confidence in CONFIDENCES:
-                    for rule in RULES:
-                        if rule != "promise" and confidence != USUAL:
-                            continue
-                        price, single = settle(rule, goal, confidence, known, some)
-                        if single is not None:
-                            gained = float(quality[:, single].mean())
-                            spent = float(cost[:, single].mean())
-                        elif price is not None:
-                            gained, spent = means[price]
-                        else:
-                            gained, spent = np.nan, np.nan
-                        broken = price is not None and goal.is_broken(
-                            gained, spent, float(quality[:, best_drawn].mean())
-                        )
-                        kind = "refused" if price is None else "routed"
-                        kind = kind if single is None else "single"
-                        counts.setdefault((name, confidence, rule), []).append(
-                            (broken, gained, spent, kind)
-                        )
-        reference = float(quality[:, best].mean()), float(cost[:, best].mean())
-        for (name, confidence, rule), outcomes in counts.items():
-            goal = Goal.of(name, quality, min(spends), max(spends))
-            yield summarise(
-                "settling", name, n, confidence, rule, outcomes, reference, goal
-            )
+        return known, [
+            Decision(price, choice[rows]) for price, choice in self.decisions
+        ]
+
+
+def measure_settling(held: Held, n: int, n_draws: int) -> Iterator[dict[str, Any]]:
+    """Draw rows to settle on, for one router."""
+    average = held.quality.mean(axis=0), held.cost.mean(axis=0)
+    spends = [spend for _, spend in held.means.values()]
+    goals = [Goal.of(name, held.quality, min(spends), max(spends)) for name in GOALS]
+    outcomes: dict[tuple[int, float, str], list[tuple[bool, float, float, str]]] = {}
+    asked = [("promise", level) for level in CONFIDENCES]
+    asked += [("normal", USUAL), ("point", USUAL)]
+    for draw in range(n_draws):
+        known, decisions = held.draw(n, draw)
+        reference = float(average[0][known.best_single])
+        for number, goal in enumerate(goals):
+            for rule, level in asked:
+                price, single = settle(rule, goal, level, known, decisions)
+                if single is not None:
+                    given, kind = (average[0][single], average[1][single]), "single"
+                elif price is not None:
+                    given, kind = held.means[price], "routed"
+                else:
+                    given, kind = (np.nan, np.nan), "refused"
+                broken = kind != "refused" and goal.is_broken(*given, reference)
+                outcomes.setdefault((number, level, rule), []).append(
+                    (broken, *given, kind)
+                )
+    best = int(average[0].argmax())
+    alone = float(average[0][best]), float(average[1][best])
+    for (number, level, rule), drawn in outcomes.items():
+        yield summarise("settling", goals[number], n, level, rule, drawn, alone)
 
 
 def measure_refits(table: Bunch, n: int, n_draws: int) -> Iterator[dict[str, Any]]:
@@ -263,7 +281,7 @@ def measure_refits(table: Bunch, n: int, n_draws: int) -> Iterator[dict[str, Any
     reference = float(quality[:, best].mean()), float(cost[:, best].mean())
     for (name, level, rule), drawn in outcomes.items():
         goal = Goal.of(name, quality, low, high)
-        yield summarise("refit", name, n, level, rule, drawn, reference, goal)
+        yield summarise("refit", goal, n, level, rule, drawn, reference)
 
 
 def spends_of(
@@ -279,27 +297,26 @@ def spends_of(
 
 def summarise(
     part: str,
-    goal_name: str,
+    goal: Goal,
     n: int,
     confidence: float,
     rule: str,
     outcomes: list[tuple[bool, float, float, str]],
     reference: tuple[float, float],
-    goal: Goal,
 ) -> dict[str, Any]:
     """One record: how often it was broken, and what the decisions gave and cost."""
     broken, gained, spent, kind = map(np.array, zip(*outcomes, strict=True))
     # Where no target can be promised, the best single model is called.
     refused = kind == "refused"
-    if goal_name != "budget":
+    if goal.name != "budget":
         spent, gained = (
             np.where(refused, alone, values)
             for alone, values in zip(reference[::-1], (spent, gained), strict=True)
         )
-    unit = goal.asked["budget"] if goal_name == "budget" else reference[1]
+    unit = goal.asked["budget"] if goal.name == "budget" else reference[1]
     return {
         "part": part,
-        "goal": goal_name,
+        "goal": goal.name,
         "n": n,
         "confidence": confidence,
         "rule": rule,
@@ -412,7 +429,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", default=[*MADE, *REAL])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--draws", type=int, help="default: 1,000 and 200")
-    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="of refits")
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
     parser.add_argument(
         "--missing",
         action="store_true",
@@ -430,12 +447,12 @@ def main() -> None:
 
     for name, table in read_tables(arguments.data, arguments.tables):
         done = {(r["part"], r["n"]) for r in records if r["table"] == name}
-        if "settling" in arguments.parts and ("settling", SIZES[-1]) not in done:
-            keep(name, measure_settling(table, arguments.draws or 1000))
-        if "refit" in arguments.parts:
-            for n in arguments.sizes:
-                if ("refit", n) not in done:
-                    keep(name, measure_refits(table, n, arguments.draws or 200))
+        held = Held.out(table) if "settling" in arguments.parts else None
+        for n in arguments.sizes:
+            if held is not None and ("settling", n) not in done:
+                keep(name, measure_settling(held, n, arguments.draws or 1000))
+            if "refit" in arguments.parts and ("refit", n) not in done:
+                keep(name, measure_refits(table, n, arguments.draws or 200))
 
 
 if __name__ == "__main__":
