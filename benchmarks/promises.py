@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tables import tables
 
 from skroute import PointwiseRouter, RankingRouter
 from skroute._decide.known import KnownQueries
-from skroute._decide.promise import Decision, list_decisions, promise
+from skroute._decide.promise import list_decisions, promise
 from skroute._decide.rule import Rule
 from skroute.datasets import make_routing
 from skroute.exceptions import InfeasibleBudgetError
@@ -70,6 +70,8 @@ CONFIDENCES = (0.8, 0.9, 0.95)
 # The confidence at which the other rules are measured.
 USUAL = 0.9
 N_MADE = 12_000
+# Rows of draws that are settled together: their tables fit the cache.
+AT_ONCE = 30_000
 # Queries that the fixed router is fitted on, at most, and of a table.
 N_TRAINING, SHARE_TRAINING = 1500, 0.3
 # A budget lies here between the spends of the cheapest and of the best decisions.
@@ -113,52 +115,153 @@ def take(table: np.ndarray, choice: np.ndarray) -> np.ndarray:
     return table[np.arange(len(choice)), choice]
 
 
-def walk(
-    decisions: list[Decision], margin: Callable[[np.ndarray], np.ndarray], z: float
-) -> Decision | None:
-    """Last decision before the normal bound of the mean margin is below 0."""
-    last = None
-    for decision in decisions:
-        values = margin(decision.choice)
-        error = values.std(ddof=1) / np.sqrt(len(values))
-        if values.mean() - z * error < 0:
-            break
-        last = decision
-    return last
+class Draws:
+    """Settling rows of several draws, and the walks over the prices on them.
 
+    The same as `skroute._decide.promise`, for all draws at once; `check` compares them.
+    """
 
-def settle(
-    rule: str,
-    goal: Goal,
-    confidence: float,
-    known: KnownQueries,
-    decisions: list[Decision],
-) -> tuple[float | None, int | None]:
-    """Price, or the model that is called for all queries; neither if refused."""
-    if rule == "promise":
-        asked = Rule(**goal.asked, confidence=confidence)
-        singles = known.true_quality.mean(axis=0)
+    def __init__(self, held: Held, n: int, draws: range) -> None:
+        self.held, self.n = held, n
+        size = len(held.quality)
+        self.rows = np.array(
+            [np.random.default_rng((draw, n)).integers(size, size=n) for draw in draws]
+        )
+        # The order in which the package bets on its rows.
+        order = np.random.default_rng(0).permutation(n)
+        self.bet = self.rows[:, order]
+        counts = np.array([np.bincount(row, minlength=size) for row in self.rows])
+        self.quality = counts @ held.quality / n
+        self.best = self.quality.argmax(axis=1)
+        self.target = 0.95 * held.quality[self.bet, self.best[:, None]]
+        self.lowest = held.quality.min(axis=1)[self.rows].min(axis=1)
+        self.highest = held.quality.max(axis=1)[self.rows].max(axis=1)
+        self.most_paid = np.array([held.cost[row].max(axis=0) for row in self.rows])
+
+    def values(self, goal: Goal, price: int, some: np.ndarray) -> tuple[Any, ...]:
+        """Margins (n_some, n) at a price, their bound, and the models called."""
+        held, rows = self.held, self.bet[some]
+        called = held.choice[price][rows]
+        if goal.name == "budget":
+            budget = goal.asked["budget"]
+            n_models = held.quality.shape[1]
+            place = called + n_models * np.arange(len(rows))[:, None]
+            is_called = np.bincount(place.ravel(), minlength=len(rows) * n_models) > 0
+            most = np.where(
+                is_called.reshape(-1, n_models), self.most_paid[some], -np.inf
+            ).max(axis=1)
+            return budget - held.spent[price][rows], budget - most, called
+        target, highest = goal.asked["min_quality"], goal.asked["min_quality"]
+        if goal.name == "95%":
+            target, highest = self.target[some], 0.95 * self.highest[some]
+        margin = held.gained[price][rows] - target
+        return margin, self.lowest[some] - highest, called
+
+    def walk(self, goal: Goal, asked: list[tuple[str, float]]) -> list[np.ndarray]:
+        """Index of the last price before the first failure; -1 where none passes.
+
+        For each of several rules and confidences, on all draws.
+        """
+        shape = len(asked), len(self.rows)
+        last, active = np.full(shape, -1), np.ones(shape, dtype=bool)
+        prices = list(range(len(self.held.prices)))
+        before = np.full(self.bet.shape, -1)
+        for price in prices[::-1] if goal.name == "budget" else prices:
+            some = np.flatnonzero(active.any(axis=0))
+            if not len(some):
+                break
+            values, low, called = self.values(goal, price, some)
+            # Decisions that are those of the price before are not tested again.
+            moved = (called != before[some]).any(axis=1)
+            before[some] = called
+            for number, (rule, confidence) in enumerate(asked):
+                tested = moved & active[number, some]
+                if not tested.any():
+                    continue
+                passes = hold(values[tested], low[tested], rule, confidence)
+                draws = some[tested]
+                active[number, draws] = passes
+                last[number, draws[passes]] = price
+        return list(last)
+
+    def choose_single(self, goal: Goal, rule: str, last: np.ndarray) -> np.ndarray:
+        """Model that is called for all queries after a walk; -1 is none."""
+        held = self.held
+        single = np.full(len(last), -1)
+        rows = np.arange(len(last))
+        if goal.name == "95%":
+            expense = np.array(
+                [
+                    held.expense[row, held.choice[price][row]].mean()
+                    for row, price in zip(self.rows, last, strict=True)
+                ]
+            )
+            alone = np.array(
+                [
+                    held.expense[row, model].mean()
+                    for row, model in zip(self.rows, self.best, strict=True)
+                ]
+            )
+            is_single = (last < 0) | (alone <= expense)
+            single = np.where(is_single, self.best, single)
+        elif goal.name == "budget" and rule == "promise":
+            within = self.most_paid <= goal.asked["budget"] * (1 + 1e-6)
+            quality = np.where(within, self.quality, -np.inf)
+            best = quality.argmax(axis=1)
+            routed = np.array(
+                [
+                    held.gained[p][row].mean()
+                    for p, row in zip(last, self.rows, strict=True)
+                ]
+            )
+            better = (last >= 0) & (quality[rows, best] > routed + 1e-9)
+            single = np.where(better, best, single)
+        return single
+
+    def check(self, goal: Goal, confidence: float) -> None:
+        """Compare the first draw with what the package does."""
+        held, row = self.held, self.rows[0]
+        known = KnownQueries(
+            held.expected[row],
+            held.expense[row],
+            held.quality[row],
+            held.cost[row],
+            np.arange(self.n),
+            np.ones(held.quality.shape[1]),
+            (float(self.lowest[0]), float(self.highest[0])),
+            int(self.best[0]),
+        )
+        (last,) = self.walk(goal, [("promise", confidence)])
+        single = self.choose_single(goal, "promise", last)
         try:
-            price, _ = promise(asked, known, singles, iter(decisions))
+            price, _ = promise(
+                Rule(**goal.asked, confidence=confidence), known, self.quality[0]
+            )
         except InfeasibleBudgetError:
-            return None, None
-        return price.high, price.single
-    z = float(norm.ppf(confidence)) if rule == "normal" else 0.0
-    quality, best = known.true_quality, known.best_single
-    if goal.name == "budget":
-        budget = goal.asked["budget"]
-        cost = known.true_cost
-        last = walk(decisions[::-1], lambda choice: budget - take(cost, choice), z)
-        return (None, None) if last is None else (last.price, None)
-    target = goal.asked["min_quality"]
-    if goal.name == "95%":
-        target = 0.95 * quality[:, best]
-    last = walk(decisions, lambda choice: take(quality, choice) - target, z)
-    if goal.name == "95%":
-        money = known.cost
-        if last is None or money[:, best].mean() <= take(money, last.choice).mean():
-            return 0.0, best
-    return (None, None) if last is None else (last.price, None)
+            assert last[0] < 0
+        else:
+            assert price.single == (None if single[0] < 0 else single[0])
+            assert price.single is not None or price.high == held.prices[last[0]]
+
+
+def hold(
+    values: np.ndarray, low: np.ndarray, rule: str, confidence: float
+) -> np.ndarray:
+    """Whether each row of margins proves a mean of at least 0."""
+    n = values.shape[1]
+    if rule == "point":
+        return values.mean(axis=1) >= 0
+    if rule == "normal":
+        error = values.std(axis=1, ddof=1) / np.sqrt(n)
+        return values.mean(axis=1) - norm.ppf(confidence) * error >= 0
+    doubt, free = np.log(1 / (1 - confidence)), low >= -1e-12
+    low = np.where(free, -1.0, low)[:, None]
+    before = np.hstack([low**2 / 4, values[:, :-1] ** 2]).cumsum(axis=1)
+    before /= np.arange(1, n + 1)
+    stake = np.minimum(np.sqrt(2 * doubt / (n * before)), 0.5 / -low)
+    with np.errstate(over="ignore"):
+        capital = (1 + stake * values).cumprod(axis=1).max(axis=1)
+    return free | (capital >= 1 / (1 - confidence))
 
 
 @dataclass(frozen=True)
@@ -169,9 +272,11 @@ class Held:
     expense: np.ndarray
     quality: np.ndarray
     cost: np.ndarray
-    #: Decisions on all rows at every price, and what they give and cost on average.
-    decisions: list[Decision]
-    means: dict[float, tuple[float, float]]
+    #: Prices, the decisions on all rows at each, and what these give and cost.
+    prices: list[float]
+    choice: np.ndarray
+    gained: np.ndarray
+    spent: np.ndarray
 
     @classmethod
     def out(cls, table: Bunch) -> Held:
@@ -185,63 +290,43 @@ class Held:
         estimates = np.hsplit(router.transform(X[rest]), 2)
         quality, cost = quality[rest], cost[rest]
         every = np.ones((1, quality.shape[1]), dtype=bool)
-        decisions = list(list_decisions(*estimates, every))
-        means = {
-            price: (
-                float(take(quality, choice).mean()),
-                float(take(cost, choice).mean()),
-            )
-            for price, choice in decisions
-        }
-        return cls(*estimates, quality, cost, decisions, means)
-
-    def draw(self, n: int, draw: int) -> tuple[KnownQueries, list[Decision]]:
-        """Draw rows to settle on, and their decisions."""
-        rows = np.random.default_rng((draw, n)).integers(len(self.quality), size=n)
-        quality = self.quality[rows]
-        known = KnownQueries(
-            self.expected[rows],
-            self.expense[rows],
-            quality,
-            self.cost[rows],
-            np.arange(n),
-            np.ones(quality.shape[1]),
-            (float(quality.min()), float(quality.max())),
-            int(quality.mean(axis=0).argmax()),
-        )
-        return known, [
-            Decision(price, choice[rows]) for price, choice in self.decisions
-        ]
+        prices, choice = zip(*list_decisions(*estimates, every), strict=True)
+        given = [np.array([take(t, c) for c in choice]) for t in (quality, cost)]
+        return cls(*estimates, quality, cost, list(prices), np.array(choice), *given)
 
 
 def measure_settling(held: Held, n: int, n_draws: int) -> Iterator[dict[str, Any]]:
     """Draw rows to settle on, for one router."""
-    average = held.quality.mean(axis=0), held.cost.mean(axis=0)
-    spends = [spend for _, spend in held.means.values()]
-    goals = [Goal.of(name, held.quality, min(spends), max(spends)) for name in GOALS]
+    quality, cost = held.quality.mean(axis=0), held.cost.mean(axis=0)
+    gained, spent = held.gained.mean(axis=1), held.spent.mean(axis=1)
+    goals = [Goal.of(name, held.quality, spent.min(), spent.max()) for name in GOALS]
     outcomes: dict[tuple[int, float, str], list[tuple[bool, float, float, str]]] = {}
     asked = [("promise", level) for level in CONFIDENCES]
     asked += [("normal", USUAL), ("point", USUAL)]
-    for draw in range(n_draws):
-        known, decisions = held.draw(n, draw)
-        reference = float(average[0][known.best_single])
+    at_once = AT_ONCE // n
+    for start in range(0, n_draws, at_once):
+        draws = Draws(held, n, range(start, min(start + at_once, n_draws)))
         for number, goal in enumerate(goals):
-            for rule, level in asked:
-                price, single = settle(rule, goal, level, known, decisions)
-                if single is not None:
-                    given, kind = (average[0][single], average[1][single]), "single"
-                elif price is not None:
-                    given, kind = held.means[price], "routed"
-                else:
-                    given, kind = (np.nan, np.nan), "refused"
-                broken = kind != "refused" and goal.is_broken(*given, reference)
-                outcomes.setdefault((number, level, rule), []).append(
-                    (broken, *given, kind)
-                )
-    best = int(average[0].argmax())
-    alone = float(average[0][best]), float(average[1][best])
+            if start == 0:
+                draws.check(goal, USUAL)
+            walked = draws.walk(goal, asked)
+            for (rule, level), last in zip(asked, walked, strict=True):
+                alone = draws.choose_single(goal, rule, last)
+                for price, single, best in zip(last, alone, draws.best, strict=True):
+                    if single >= 0:
+                        given, kind = (quality[single], cost[single]), "single"
+                    elif price >= 0:
+                        given, kind = (gained[price], spent[price]), "routed"
+                    else:
+                        given, kind = (np.nan, np.nan), "refused"
+                    broken = kind != "refused" and goal.is_broken(*given, quality[best])
+                    outcomes.setdefault((number, level, rule), []).append(
+                        (broken, *given, kind)
+                    )
+    best = int(quality.argmax())
+    reference = float(quality[best]), float(cost[best])
     for (number, level, rule), drawn in outcomes.items():
-        yield summarise("settling", goals[number], n, level, rule, drawn, alone)
+        yield summarise("settling", goals[number], n, level, rule, drawn, reference)
 
 
 def measure_refits(table: Bunch, n: int, n_draws: int) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from skroute._decide.candidates import check_available
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
-from skroute._decide.guarantee import Guarantee
+from skroute._decide.guarantee import Guarantee, name_baseline
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
@@ -301,7 +301,7 @@ confidence
         nothing = np.empty((0, len(self.models_)))
         guarantee = self._settle_for_call(rule.check(), nothing, nothing).guarantee
         assert guarantee is not None
-        return guarantee.name_baseline(self.models_)
+        return name_baseline(guarantee, self.models_)
 
     def transform(self, X: Any) -> np.ndarray:
         """Estimate quality and cost of every model on every query.

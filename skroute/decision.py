@@ -14,7 +14,7 @@ from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
 from skroute._decide.engine import Settled, settle
 from skroute._decide.fallbacks import names_of_choices
-from skroute._decide.guarantee import Guarantee
+from skroute._decide.guarantee import Guarantee, name_baseline
 from skroute._decide.inputs import (
     check_observed,
     infer_model_names,
@@ -363,7 +363,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     def guarantee_(self) -> Guarantee | None:
         """What is promised, and on what evidence."""
         guarantee = self.settled_.guarantee
-        return guarantee and guarantee.name_baseline(self.models_)
+        return guarantee and name_baseline(guarantee, self.models_)
 
     @property
     def quality_target_(self) -> float | None:

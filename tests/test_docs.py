@@ -31,6 +31,7 @@ PUBLIC = (
     "skroute.crossfit",
     "skroute.dask",
     "skroute.datasets",
+    "skroute.decision",
     "skroute.evaluation",
     "skroute.exceptions",
     "skroute.metrics",

@@ -16,6 +16,7 @@ import skroute.base
 import skroute.cascade
 import skroute.crossfit
 import skroute.datasets
+import skroute.decision
 import skroute.evaluation
 import skroute.exceptions
 import skroute.metrics
@@ -29,6 +30,7 @@ MODULES = (
     skroute.cascade,
     skroute.crossfit,
     skroute.datasets,
+    skroute.decision,
     skroute.evaluation,
     skroute.exceptions,
     skroute.metrics,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -68,8 +68,9 @@ class Guarantee:
             f"{self.n_queries:,} queries"
         )
 
-    def name_baseline(self, models: np.ndarray) -> Self:
-        """Put the name of the baseline in place of its index."""
-        if self.baseline is None:
-            return self
-        return replace(self, baseline=str(models[self.baseline]))
+
+def name_baseline(guarantee: Guarantee, models: np.ndarray) -> Guarantee:
+    """Put the name of the baseline in place of its index."""
+    if guarantee.baseline is None:
+        return guarantee
+    return replace(guarantee, baseline=str(models[guarantee.baseline]))

@@ -34,7 +34,7 @@ from skroute.exceptions import InfeasibleBudgetError
 
 # Prices that are tested, to each doubling. They are the same whatever the queries are:
 # prices taken from the queries would be chosen by what they are tested on.
-_PER_DOUBLING = 4
+_PER_DOUBLING = 8
 
 
 class Decision(NamedTuple):

@@ -139,6 +139,25 @@ def test_options_override_the_saved_rule(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
+def test_a_confidence_is_a_promise_that_is_told(tmp_path: Path) -> None:
+    decider = BudgetDecider(min_quality="70%", confidence=0.9)
+    pipeline, arguments = saved(tmp_path, decider)
+    promised = str(pipeline[-1].guarantee_)
+    assert "with 90% confidence" in promised or "whatever" in promised
+    assert f"promised: {promised}." in run(*arguments).stderr.replace("\n", " ")
+    # A rule of the call takes the place of the saved one, and of its confidence.
+    assert "promised" not in run(*arguments, "--min-quality", "70%").stderr
+    router, asked = pipeline[0], {"min_quality": "60%", "confidence": 0.8}
+    names = routed(*arguments, "--min-quality", "60%", "--confidence", 0.8)["model"]
+    assert names.tolist() == router.route(DATA.data, **asked).tolist()
+    nothing = ["--budget", 1e-9, "--confidence", 0.9]
+    assert "cannot be promised" in refused(*arguments, *nothing)
+    told = run(*arguments, *nothing, "--on-infeasible", "cheapest").stderr
+    assert "promised: nothing" in told
+    assert "confidence" in refused(*arguments, "--price", 1.0, "--confidence", 0.9)
+
+
 # Row for row.
 
 
