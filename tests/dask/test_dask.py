@@ -237,6 +237,13 @@ def test_data_frames_name_models_and_features(client: Any) -> None:
         router.route(frames[0], min_quality="95%").compute(),
         router.route(X, min_quality="95%"),
     )
+    asked = {"min_quality": "90%", "confidence": 0.9}
+    np.testing.assert_array_equal(
+        router.route(frames[0], **asked).compute(), router.route(X, **asked)
+    )
+    # What is promised rests on the queries that the local router promises on.
+    ours, theirs = router.guarantee(**asked), local.guarantee(**asked)
+    assert str(ours) == str(theirs)
 
 
 # What comes out.

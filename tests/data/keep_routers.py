@@ -66,6 +66,8 @@ def routers() -> dict[str, tuple[Any, Any]]:
         ).fit(X, Y, costs=C)
     stream = BudgetDecider(budget=float(C.mean())).fit(estimates.transform(X))
     stream.partial_fit(estimates.transform(X), costs=C[:, 0])
+    promise = BudgetDecider(min_quality="80%", confidence=0.8)
+    promise.fit(estimates.transform(X), Y, costs=C)
     is_told = np.random.RandomState(1).random_sample(data.quality.shape) < 0.7
     cascade = CascadeDecider(price=0.02, random_state=0).fit(
         *(estimates.transform(X[:200]), Y[:200]),
@@ -91,6 +93,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
         "dummy": (DummyRouter().fit(X, Y, costs=C), queries),
         "pipeline": (pipeline, queries),
         "stream": (stream, estimates.transform(queries)),
+        "promise": (promise, estimates.transform(queries)),
         "cascade": (cascade, estimates.transform(queries)),
         "prompts": (Pipeline([*encoder.steps, ("router", reads)]), prompts[:8]),
         "text": (text.fit(prompts, Y, costs=C), prompts[:8]),

@@ -353,6 +353,18 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         ],
         "Z y costs",
     ),
+    "BudgetDecider.fit with confidence": (
+        lambda Z, y, costs, groups: [
+            promised := BudgetDecider(min_quality=0.2, confidence=0.8).fit(
+                Z, y, costs=costs, groups=groups
+            ),
+            promised.price_,
+            promised.guarantee_.mean,
+            promised.guarantee_.n_queries,
+            list(promised.route(TABLES["Z"])),
+        ][1:],
+        "Z y costs groups",
+    ),
     "BudgetDecider.fit without y": (
         lambda Z, costs: BudgetDecider(budget=4.0).fit(Z, costs=costs).price_,
         "Z costs",
