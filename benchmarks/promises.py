@@ -436,11 +436,11 @@ def write_page(records: list[dict[str, Any]]) -> Iterator[str]:
         "judged on the other rows of the table, whose noise breaks promises, too. "
         "Target: 95% of the best single model, or the same as a number; budget: "
         "halfway between the cheapest and the best decisions. Made tables are of "
-        "`make_routing`, 12,000 queries. A cell is a table and a size; its limit is 1 - "
-        "confidence plus two standard errors. Point: the price at which the rows "
+        "`make_routing`, 12,000 queries. A cell is a table and a size; its limit is 1 "
+        "- confidence plus two standard errors. Point: the price at which the rows "
         "themselves reach the target, without a confidence. Normal: the walk of a "
-        "promise with a normal bound. Cost: in shares of the best single model's, which "
-        "is called where no target can be promised; of a budget, in shares of it."
+        "promise with a normal bound. Cost: in shares of the best single model's, "
+        "which is called where no target can be promised; of a budget, in shares of it."
     )
     for part, title in zip(PARTS, ("Settling rows", "Refits"), strict=True):
         mine = [r for r in records if r["part"] == part]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,8 @@ from skroute.exceptions import InfeasibleBudgetError
 # Prices that are tested, to each doubling. They are the same whatever the queries are:
 # prices taken from the queries would be chosen by what they are tested on.
 _PER_DOUBLING = 8
+# Logarithm of the highest price below infinity.
+_HIGHEST = 1023
 
 
 class Decision(NamedTuple):
@@ -88,36 +90,33 @@ def _promise_quality(
     reference = gained[:, best_single]
 
     def reaches(choice: np.ndarray, asked: float) -> bool:
-        target, highest = (
-            (asked, asked)
-            if share is None
-            else (
-                asked * reference,
-                asked * high,
-            )
-        )
+        target: Any = asked
+        highest = asked
+        if share is not None:
+            target, highest = asked * reference, asked * high
         values = _take(gained, choice) - target
         return is_mean_above_zero(*known.add_up(values, low - highest), confidence)
 
     first = next(decisions)
     last = _find_last_kept(first, decisions, reaches, asked)
-    # The best single model reaches a share of its own quality whatever the queries, if
-    # no quality is below 0.
-    is_free = share is not None and np.isfinite(singles[best_single])
-    is_free = is_free and known.quality_range[0] >= 0
-    always = Decision(0.0, np.full(len(gained), best_single))
-    if last is None and not (is_free and asked <= 1):
+    # The best single model reaches its own quality whatever the queries, and a share of
+    # it if no quality is below 0.
+    may_be_alone = share is not None and np.isfinite(singles[best_single])
+    is_free = may_be_alone and (
+        asked == 1 or (asked < 1 and known.quality_range[0] >= 0)
+    )
+    if last is None and not is_free:
         safe = low if share is None else 0.0
         largest = find_last(partial(reaches, first.choice), safe, asked)
-        if is_free:
+        if may_be_alone and asked > 1:
             largest = max(largest, 1.0)
         raise _refuse_quality(rule, known, largest, float(reference.mean()))
-    single = None
-    if is_free and asked <= 1:
+    single, always = None, Decision(0.0, np.full(len(gained), best_single))
+    if is_free:
+        # Decisions of a price may cost more than that model.
         spent = np.inf if last is None else _take(known.cost, last.choice).mean()
-        single = (
-            best_single if _take(known.cost, always.choice).mean() <= spent else None
-        )
+        alone = _take(known.cost, always.choice).mean()
+        single = best_single if alone <= spent else None
     price, choice = always if last is None or single is not None else last
     return ShadowPrice(price, single=single), Guarantee(
         confidence,
@@ -192,11 +191,9 @@ def list_decisions(
     """
     slopes = climb_hulls(quality, cost, allowed).price
     slopes = slopes[np.isfinite(slopes) & (slopes > 0)]
-    between = np.empty(0)
-    if len(slopes):
-        ends = np.log2([slopes.min(), slopes.max()]) * _PER_DOUBLING
-        first, last = int(np.floor(ends[0])), int(np.ceil(ends[1]))
-        between = 2.0 ** (np.arange(first, last + 1) / _PER_DOUBLING)
+    # The next fixed price above each slope: between others no query changes its model.
+    places = np.unique(np.ceil(np.log2(slopes) * _PER_DOUBLING)) / _PER_DOUBLING
+    between = np.exp2(places[places < _HIGHEST])
     before = None
     for price in (0.0, *between.tolist(), np.inf):
         choice = choose(quality, cost, price, allowed)
@@ -225,7 +222,7 @@ def _refuse_quality(
     if rule.share is not None:
         # Rounded down to what is written.
         largest = np.floor(1000 * largest) / 1000
-        named = f"'{100 * largest:g}%'"
+        named = f"'{100 * largest:g}%'" if largest > 0 else "none"
         largest = largest * reference
     return InfeasibleBudgetError(
         f"min_quality={rule.min_quality!r} cannot be promised with "

@@ -196,6 +196,25 @@ def test_a_quality_below_0_makes_a_share_no_matter_of_course():
         BudgetDecider(**asked).fit(shifted, Y[:30] - 0.5, costs=COSTS[:30])
 
 
+def test_its_own_quality_is_promised_of_any_model():
+    asked = {"min_quality": "100%", "confidence": 0.9}
+    shifted = Z[:30] - np.repeat([0.5, 0.0], 3)
+    decider = BudgetDecider(**asked).fit(shifted, Y[:30] - 0.5, costs=COSTS[:30])
+    assert decider.guarantee_.bound == "range"
+    assert set(decider.route(shifted)) == {decider.guarantee_.baseline}
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_estimates_of_any_size(scale):
+    """Slopes between 1e-300 and 1e300, and equal estimates, whose slope is 0."""
+    mixed = Z[:200] * np.repeat([scale, 1.0], 3)
+    mixed[::2, 3:] *= 1e-150
+    mixed[::5, :3] = mixed[::5, :1]
+    decider = BudgetDecider(min_quality="50%", confidence=0.9)
+    decider.fit(mixed, Y[:200] * scale, costs=COSTS[:200])
+    assert decider.guarantee_.share == 0.5
+
+
 @pytest.mark.parametrize("unit", [2.0**-8, 2.0**10])
 def test_units_do_not_matter(unit):
     asked = {"min_quality": "92%", "confidence": 0.9}
