@@ -51,23 +51,20 @@ Test = Callable[[np.ndarray, float], bool]
 
 
 def promise(
-    rule: Rule,
-    known: KnownQueries,
-    singles: np.ndarray | None = None,
-    decisions: Iterator[Decision] | None = None,
+    rule: Rule, known: KnownQueries, singles: np.ndarray | None = None
 ) -> tuple[ShadowPrice, Guarantee]:
     """Find the price at which a rule can be promised, and what that promises.
 
     `singles` are the mean qualities of the models that may be called for all queries,
-    minus infinity for others; ``None`` if decisions only follow the estimates. The
-    `decisions` are by default those of `list_decisions`. Raises an
-    ``InfeasibleBudgetError`` if nothing can be promised that was asked for.
+    minus infinity for others; ``None`` if decisions only follow the estimates. Raises
+    an ``InfeasibleBudgetError`` if nothing can be promised that was asked for.
     """
     if singles is None:
         singles = np.full(known.quality.shape[1], -np.inf)
-    if decisions is None:
-        allowed = rule.find_candidates(known.quality, known.cost)
-        decisions = list_decisions(known.quality, known.cost, allowed)
+    allowed = rule.find_candidates(known.quality, known.cost)
+    decisions = list_decisions(
+        known.quality, known.cost, allowed, cheapest_first=rule.has_mean_budget
+    )
     if rule.has_mean_budget:
         return _promise_budget(rule, known, singles, decisions)
     return _promise_quality(rule, known, singles, decisions)
@@ -149,9 +146,8 @@ def _promise_budget(
         values = known.add_up(budget - _take(spent, choice), budget - float(most))
         return is_mean_above_zero(*values, confidence)
 
-    backwards = iter(list(decisions)[::-1])
-    first = next(backwards)
-    last = _find_last_kept(first, backwards, keeps, budget)
+    first = next(decisions)
+    last = _find_last_kept(first, decisions, keeps, budget)
     if last is None:
         smallest = find_last(partial(keeps, first.choice), float(highest.max()), budget)
         raise InfeasibleBudgetError(
@@ -183,19 +179,28 @@ def _promise_budget(
 
 
 def list_decisions(
-    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray
+    quality: np.ndarray,
+    cost: np.ndarray,
+    allowed: np.ndarray,
+    *,
+    cheapest_first: bool = False,
 ) -> Iterator[Decision]:
-    """List the prices and decisions to test, from a price of 0 to an infinite one.
+    """List the prices and decisions to test, from a price of 0 to infinity, or back.
 
-    Prices at which nothing changes are left out: their test would be the same one.
+    Prices at which nothing changes are left out: their test would be that of the price
+    before, which is the safer one for queries that are not here.
     """
     slopes = climb_hulls(quality, cost, allowed).price
     slopes = slopes[np.isfinite(slopes) & (slopes > 0)]
-    # The next fixed price above each slope: between others no query changes its model.
-    places = np.unique(np.ceil(np.log2(slopes) * _PER_DOUBLING)) / _PER_DOUBLING
+    # The fixed prices next to each slope, where a query has just left the step, or has
+    # just taken it on the way back; between others no query changes its model.
+    places = np.log2(slopes) * _PER_DOUBLING
+    places = np.floor(places) if cheapest_first else np.ceil(places)
+    places = np.unique(places) / _PER_DOUBLING
     between = np.exp2(places[places < _HIGHEST])
+    prices = [0.0, *between.tolist(), np.inf]
     before = None
-    for price in (0.0, *between.tolist(), np.inf):
+    for price in prices[::-1] if cheapest_first else prices:
         choice = choose(quality, cost, price, allowed)
         if before is None or not np.array_equal(choice, before):
             yield Decision(price, choice)
