@@ -192,11 +192,10 @@ def list_decisions(
     """
     slopes = climb_hulls(quality, cost, allowed).price
     slopes = slopes[np.isfinite(slopes) & (slopes > 0)]
-    # The fixed prices next to each slope, where a query has just left the step, or has
-    # just taken it on the way back; between others no query changes its model.
-    places = np.log2(slopes) * _PER_DOUBLING
-    places = np.floor(places) if cheapest_first else np.ceil(places)
-    places = np.unique(places) / _PER_DOUBLING
+    # The fixed prices on either side of each slope: between others no query changes its
+    # model.
+    above = np.ceil(np.log2(slopes) * _PER_DOUBLING)
+    places = np.unique(np.r_[above - 1, above]) / _PER_DOUBLING
     between = np.exp2(places[places < _HIGHEST])
     prices = [0.0, *between.tolist(), np.inf]
     before = None

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skroute._decide.bounds import find_last, is_mean_above_zero
@@ -22,6 +22,7 @@ def bet_by_hand(values, low, confidence):
     return most
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(0.5, 0.99))
 def test_it_is_the_bet_that_is_described(values, confidence):
     most = bet_by_hand(values, -1.0, confidence)
@@ -38,6 +39,7 @@ def test_long_samples_are_bet_on_in_parts(n_values):
         assert is_mean_above_zero(values + shift, -1.0, 0.9) == (most >= 10)
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(1e-6, 1e6))
 def test_the_unit_does_not_matter(values, unit):
     powers = 2.0 ** np.round(np.log2(unit))
@@ -46,11 +48,13 @@ def test_the_unit_does_not_matter(values, unit):
     )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_nothing_is_proven_by_values_below_0(values):
     assert not is_mean_above_zero(-np.abs(values), -1.0, 0.5)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_nothing_needs_proof_where_no_value_can_be_below_0(values):
     assert is_mean_above_zero(values, 0.0, 0.99)
@@ -91,6 +95,7 @@ def test_it_proves_nearly_what_a_normal_bound_would():
     assert proven >= 190
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.99))
 def test_the_last_that_holds_is_found(limit):
     assert find_last(lambda x: x <= limit, 0.0, 1.0) == pytest.approx(limit, abs=1e-5)

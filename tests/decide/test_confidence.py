@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -13,6 +16,8 @@ from third_party import MeanRouter
 
 import skroute
 from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
+from skroute._decide.hull import choose
+from skroute._decide.promise import list_decisions
 from skroute.datasets import make_routing, read_routerbench
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.text import TextRouter
@@ -132,6 +137,35 @@ def test_repeats_that_nobody_names_promise_too_much():
     assert named.guarantee_ == once.guarantee_
     assert named.price_ == once.price_
     assert judge(unnamed)[1] < judge(named)[1]
+
+
+PRICES_OF_ALL = [0.0, *2.0 ** (np.arange(-128, 128) / 8), np.inf]
+TABLE = st.integers(2, 4).flatmap(
+    lambda n_models: arrays(
+        float,
+        (6, 2, n_models),
+        elements=st.integers(0, 8).map(lambda i: i / 8)
+        | st.floats(0, 1).map(lambda x: round(x, 4)),
+    )
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TABLE, st.booleans())
+def test_the_prices_are_those_that_anybody_would_test(table, cheapest_first):
+    """Of prices that decide alike, the first on the way."""
+    quality, cost = table[:, 0], table[:, 1]
+    allowed = np.ones((1, quality.shape[1]), dtype=bool)
+    walk, before = [], None
+    for price in PRICES_OF_ALL[::-1] if cheapest_first else PRICES_OF_ALL:
+        choice = choose(quality, cost, price, allowed)
+        if before is None or (choice != before).any():
+            walk.append((price, choice))
+        before = choice
+    found = list(list_decisions(quality, cost, allowed, cheapest_first=cheapest_first))
+    assert [price for price, _ in found] == [price for price, _ in walk]
+    for (_, ours), (_, theirs) in zip(found, walk, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # --- what they say -------------------------------------------------------------------
