@@ -30,6 +30,7 @@ from sklearn.utils import Bunch
 from tables import tables
 
 from skroute import PointwiseRouter, RankingRouter
+from skroute._decide.hull import choose
 from skroute._decide.known import KnownQueries
 from skroute._decide.promise import list_decisions, promise
 from skroute._decide.rule import Rule
@@ -241,7 +242,11 @@ class Draws:
             assert last[0] < 0
         else:
             assert price.single == (None if single[0] < 0 else single[0])
-            assert price.single is not None or price.high == held.prices[last[0]]
+            if price.single is None:
+                # Prices that decide alike on all rows are the same.
+                every = np.ones((1, held.quality.shape[1]), dtype=bool)
+                choice = choose(held.expected, held.expense, price.high, every)
+                assert np.array_equal(choice, held.choice[last[0]])
 
 
 def hold(
