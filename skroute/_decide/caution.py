@@ -17,7 +17,7 @@ from skroute._decide.price_path import PricePath
 from skroute._decide.utility import measure_utility
 from skroute._table.averages import doubly_robust
 
-__all__ = ["choose_caution"]
+__all__ = ["choose_caution", "space_prices"]
 
 # Queries without which nothing is compared: a standard error of fewer is a guess.
 _LEAST_QUERIES = 100
@@ -60,7 +60,7 @@ def choose_caution(
     unit = max(float(np.abs(table).max()) for table in (quality, gained)) or 1.0
     quality, doubt, gained = quality / unit, doubt / unit, gained / unit
     spent = np.where(np.isnan(true_cost), cost, true_cost)
-    prices = _space_prices(quality, cost, spent)
+    prices = space_prices(quality, cost, spent)
 
     # Where costs are at the limits of what numbers are, nothing is known of the gains.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -102,7 +102,7 @@ def _explain_excess(
     return round(float(np.clip(slope - _DOUBT * error, 0.0, _MOST)), 2)
 
 
-def _space_prices(
+def space_prices(
     quality: np.ndarray, cost: np.ndarray, spent: np.ndarray
 ) -> np.ndarray:
     """Find prices at which the mean spend is equally spaced, down to a price of 0."""

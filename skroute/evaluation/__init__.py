@@ -1,4 +1,4 @@
-"""Compare routers, and pools of models, on one table, on paired splits."""
+"""Tell whether routing is worth it; compare routers, and pools of models."""
 
 from skroute.evaluation._compare import (
     BUDGET_SHARES,
@@ -11,6 +11,8 @@ from skroute.evaluation._compare import (
 from skroute.evaluation.defaults import default_routers
 from skroute.evaluation.logs import PolicyValue, policy_value
 from skroute.evaluation.pools import SmallerPool, smaller_pool
+from skroute.evaluation.verdict import Routability
+from skroute.evaluation.worth import routability
 
 __all__ = [
     "BUDGET_SHARES",
@@ -18,10 +20,12 @@ __all__ = [
     "ORACLE",
     "Comparison",
     "PolicyValue",
+    "Routability",
     "RouterResult",
     "SmallerPool",
     "compare_routers",
     "default_routers",
     "policy_value",
+    "routability",
     "smaller_pool",
 ]
