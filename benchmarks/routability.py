@@ -65,10 +65,10 @@ CELLS = (
     Cell(NULL, "pool9", change="two models"),
     Cell(NULL, "pool9", queries=300),
     Cell(NULL, "pool9", router="RankingRouter", share=0.1),
-    Cell(POWER, "pool9", router="RankingRouter", share=0.1),
-    Cell(POWER, "made", router="RankingRouter", share=0.1),
-    Cell(POWER, "mmlu_pro", router="RankingRouter", share=0.06),
-    Cell(POWER, "mmlu_pro", 3000, router="RankingRouter", share=0.02),
+    Cell(POWER, "pool9", router="RankingRouter", share=0.2),
+    Cell(POWER, "made", router="RankingRouter", share=0.2),
+    Cell(POWER, "mmlu_pro", router="RankingRouter", share=0.1),
+    Cell(POWER, "mmlu_pro", 3000, router="RankingRouter", share=0.04),
     Cell(BOTH, "pool9", 300, router="ridge", share=0.1, quick=False),
     Cell(BOTH, "made", 300, router="ridge", share=0.1, quick=False),
     Cell(BOTH, "pool9", 2000, "shuffled", router="ridge", share=0.1, quick=False),
@@ -216,7 +216,8 @@ def main() -> None:
         kept = {record["key"]: record for record in load(arguments.out) or ()}
     for cell in CELLS:
         n_draws = max(1, round(arguments.draws * cell.share))
-        if cell.part not in arguments.parts or cell.key in kept:
+        known = kept.get(cell.key, {"draws": 0})["draws"] >= n_draws
+        if cell.part not in arguments.parts or known:
             continue
         read = {"made": make_table}.get(cell.table)
         table = read() if read else dict(tables(arguments.data, [cell.table]))

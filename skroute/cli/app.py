@@ -23,6 +23,7 @@ from skroute.cli.options import (
     TestSizeOption,
     group_prompts,
     has_checks,
+    judge_worth,
     parse_parameter,
     split_names,
     take_queries,
@@ -167,13 +168,16 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Compare routers on a table of your own, on paired splits."""
+    """Tell whether routing is worth it on a table of your own, and compare routers."""
     console.check_out(json_file)
     with console.redirect_for(json_file):
         data = table.read()
         n_complete = _print_content(data, table.path.name, test_size)
         queries, encoder = take_queries(data, seed)
         groups = group_prompts(data)
+        worth = judge_worth(data, queries, seed, encoder, groups)
+        console.print_heading("Is it worth it?")
+        console.output.print(str(worth))
         options = {"encoder": encoder, "groups": groups, "test_size": test_size}
         comparison = _compare(queries, data, seeds, seed, **options)
         if test_size * n_complete < _FEW_TESTED:
@@ -192,7 +196,7 @@ def evaluate(
             )
             console.print_cascade(checked, check_cost)
     if json_file is not None:
-        result = comparison.to_dict()
+        result = {"routability": worth.to_dict(), **comparison.to_dict()}
         result["with_checks"] = None if checked is None else checked.to_dict()
         text = json.dumps(result, indent=1)
         console.write_text(f"{text}\n", json_file)

@@ -305,6 +305,30 @@ def take_queries(data: Bunch, seed: int) -> tuple[Any, Callable[[Any], Any] | No
     return X, partial(fit_encoder, seed=seed)
 
 
+def judge_worth(
+    data: Bunch,
+    queries: Any,
+    seed: int,
+    encoder: Callable[[Any], Any] | None,
+    groups: Any,
+) -> Any:
+    """Tell by `routability` whether routing is worth it on a table."""
+    from skroute.cli.files import name_quality
+    from skroute.evaluation import routability
+
+    with console.show_progress("Is it worth it?") as progress:
+        return routability(
+            queries,
+            name_quality(data),
+            data.costs,
+            tasks=data.task,
+            encoder=encoder,
+            groups=groups,
+            random_state=seed,
+            progress=lambda done, total: progress("fold", done - 1, total),
+        )
+
+
 def note_duplicates(X: np.ndarray) -> None:
     """Print how many queries are duplicates, and how many share one embedding."""
     from skroute._table.duplicates import find_duplicates

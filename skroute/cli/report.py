@@ -15,6 +15,7 @@ from skroute.cli.options import (
     TestSizeOption,
     group_prompts,
     has_checks,
+    judge_worth,
     take_queries,
     with_table,
 )
@@ -56,7 +57,13 @@ def report(
         require(module, "skroute report", "report")
     with console.redirect_for(out):
         data = table.read()
-        outcomes, split, fitted = _fit_routers(data, seed, test_size, peers, check_cost)
+        queries, encoder = take_queries(data, seed)
+        groups = group_prompts(data)
+        worth = judge_worth(data, queries, seed, encoder, groups)
+        console.output.print(worth.sentence)
+        outcomes, split, fitted = _fit_routers(
+            data, (queries, encoder), groups, seed, test_size, peers, check_cost
+        )
         test = split.test
         shown = data.prompts if prompts else None
         router = fitted.pop(_ROUTER)
@@ -76,6 +83,7 @@ def report(
                 title=title,
                 unit="USD" if data.costs.ndim > 1 else None,
                 random_state=seed,
+                worth=worth,
                 **checked,
             )
         console.output.print(
@@ -87,9 +95,18 @@ def report(
 
 
 def _fit_routers(
-    data: Bunch, seed: int, test_size: float, peers: bool, check_cost: float
+    data: Bunch,
+    taken: tuple[Any, Any],
+    groups: Any,
+    seed: int,
+    test_size: float,
+    peers: bool,
+    check_cost: float,
 ) -> tuple[OutcomeTable, Split, dict[str, Any]]:
-    """Fit routers on a part of the table, the first with a cascade for its checks."""
+    """Fit routers on a part of the table, the first with a cascade for its checks.
+
+    `taken` are its queries and their encoder.
+    """
     from sklearn.pipeline import make_pipeline
 
     from skroute._compute.threads import single_threaded
@@ -98,12 +115,12 @@ def _fit_routers(
     from skroute.evaluation.defaults import default_routers
     from skroute.evaluation.splits import OutcomeTable, Split
 
-    queries, encoder = take_queries(data, seed)
+    queries, encoder = taken
     outcomes = OutcomeTable.check(
         queries,
         name_quality(data),
         data.costs,
-        groups=group_prompts(data),
+        groups=groups,
         encoded=encoder is None,
     )
     split = Split.draw(outcomes, seed, test_size, encoder)

@@ -204,14 +204,15 @@ class Parity(NamedTuple):
 
     @classmethod
     def measure(cls, split: Split, router: BaseRouter) -> Parity:
-        """Measure the decisions of ``route(min_quality="100%")`` on a test part."""
+        """Measure the decisions of ``route(min_quality=...)`` on a test part."""
         table, test = split.table, split.test
         known = split.train[table.complete[split.train]]
         mean = table.quality[known].mean(axis=0)
         paid = table.spend[known].mean(axis=0)
         best = int(np.lexsort((paid, -mean))[0])
         try:
-            names = router.route(split.X_test, min_quality="100%")
+            # As a number: "100%" of a quality below 0 would be refused.
+            names = router.route(split.X_test, min_quality=float(mean[best]))
             index = {model: i for i, model in enumerate(router.models_)}
             choice: Any = [index[name] for name in names]
         except InfeasibleBudgetError:

@@ -43,7 +43,7 @@ class Routability:
         The same over the best model for each task; ``None`` without tasks.
     saving : Estimate
         Share of the best single model's cost that is saved by decisions meant to keep
-        its quality (``route(min_quality="100%")``), settled on other queries. ``NaN``
+        its quality (``route(min_quality=...)``), settled on other queries. ``NaN``
         where that model is free.
     quality_change : Estimate
         Mean quality of these decisions, less that model's.
@@ -182,7 +182,8 @@ class Routability:
         luck = f"random calls of the same shares add {self._write(self.random.value)}."
         if self.shuffled is not None:
             shuffled = self._write_all(self.shuffled)
-            luck = f"with the queries shuffled it adds {shuffled}; {luck}"
+            within = "" if self.gain_over_tasks is None else " within their tasks"
+            luck = f"with the queries shuffled{within} it adds {shuffled}; {luck}"
         lines.append(f"Luck: {luck}")
         if len(self.learning_curve) > 1:
             steps = zip(self.n_fitted, self.learning_curve, strict=True)

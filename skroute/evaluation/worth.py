@@ -173,17 +173,19 @@ def routability(
     _check_folds(table, fold)
     task = None if tasks is None else _number_tasks(tasks, len(unit))
     seeds = rng.randint(2**31 - 1, size=fold.max() + 1)
+    # In a fold without a complete query there is nothing to judge.
+    folds = [k for k in range(len(seeds)) if (table.complete & (fold == k)).any()]
     work = (
         delayed(_measure_fold)(
-            table, fold == k, router, encoder, task, unit, seed, quick
+            table, fold == k, router, encoder, task, unit, seeds[k], quick
         )
-        for k, seed in enumerate(seeds)
+        for k in folds
     )
     parts = []
     for part in Parallel(n_jobs=n_jobs, return_as="generator")(work):
         parts.append(part)
         if progress is not None:
-            progress(len(parts), len(seeds))
+            progress(len(parts), len(folds))
     return _summarize(table, parts, unit, confidence, worthwhile)
 
 
@@ -371,6 +373,11 @@ def _number_tasks(tasks: Any, n_queries: int) -> np.ndarray:
 def _check_folds(table: OutcomeTable, fold: np.ndarray) -> None:
     """Refuse a table of which some folds leave nothing to compare models on."""
     check_complete(table.quality, table.spend)
+    if fold.max() < 1:
+        raise ValueError(
+            "routability needs at least two different prompts, or groups, to hold out "
+            f"one from the other; all {len(fold)} queries are one."
+        )
     for k in range(fold.max() + 1):
         if np.count_nonzero(table.complete & (fold != k)) < 2:
             raise ValueError(
@@ -379,8 +386,3 @@ def _check_folds(table: OutcomeTable, fold: np.ndarray) -> None:
                 f"{len(fold)} queries are complete. Run every model on more of them, "
                 "or lower cv."
             )
-    if fold.max() < 1:
-        raise ValueError(
-            "routability needs at least two different prompts, or groups, to hold out "
-            f"one from the other; all {len(fold)} queries are one."
-        )

@@ -36,9 +36,17 @@ _ORACLE = "oracle (hindsight)"
 
 
 def render(
-    findings: Findings, *, name: str, title: str | None, unit: str | None
+    findings: Findings,
+    *,
+    name: str,
+    title: str | None,
+    unit: str | None,
+    worth: str | None = None,
 ) -> str:
-    """Render the page as HTML, for a router of some name and costs in some unit."""
+    """Render the page as HTML, for a router of some name and costs in some unit.
+
+    It begins with whether routing is worth it, a sentence, if that is known.
+    """
     curve = findings.curve
     money = Money.for_amounts_up_to(curve.ceiling, unit)
     stops = _choose_stops(curve, findings.point)
@@ -72,6 +80,7 @@ def render(
         best=best,
         strongest=strongest,
         money=money,
+        worth=worth,
         claim=claim,
         meaning=meaning,
         hindsight=write_hindsight(findings),

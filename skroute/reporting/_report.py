@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -18,6 +18,9 @@ from skroute._table.numbers import check_integer
 from skroute._table.texts import clean_text
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.reporting._findings import Promise, compute_findings
+
+if TYPE_CHECKING:
+    from skroute.evaluation import Routability
 
 _USER = "skroute.report"
 
@@ -33,6 +36,7 @@ def report(
     checks: Any = None,
     answers: Any = None,
     peers: Mapping[str, Any] | None = None,
+    worth: Routability | None = None,
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
     unit: str | None = None,
@@ -68,6 +72,9 @@ def report(
         replayed, drawn, and compared with the router alone.
     peers : dict of str to estimator, default=None
         Other fitted routers to compare with, by name.
+    worth : Routability, default=None
+        What :func:`skroute.evaluation.routability` found on the table: the report then
+        begins with its verdict.
     path : str or path-like, default=None
         File to write, completely or not at all; ``None`` only returns the text.
     title, unit : str, default=None
@@ -143,7 +150,13 @@ def report(
         n_bootstrap=n_bootstrap,
         random_state=random_state,
     )
-    html = render(findings, name=type(last).__name__, title=title, unit=unit)
+    html = render(
+        findings,
+        name=type(last).__name__,
+        title=title,
+        unit=unit,
+        worth=None if worth is None else worth.sentence,
+    )
     if path is not None:
         with replace_file(Path(path)) as beside:
             beside.write_text(html, "utf-8")

@@ -158,6 +158,11 @@ def test_evaluate_with_embeddings(tmp_path):
     assert numbers["seeds"] == [3, 4]
     assert numbers["test_size"] == 0.4
     assert numbers["models"] == MODELS
+    worth = numbers["routability"]
+    assert worth["n_judged"] == 160
+    # The verdict comes before anything that needs to be read with care.
+    said = " ".join(stdout.split())
+    assert said.index(worth["sentence"]) < said.index("asked")
 
 
 @pytest.mark.slow

@@ -605,6 +605,10 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "Fitted on 280 queries, judged on 120 others." in done.stdout
     page = Page(out.read_text("utf-8"))
+    # Whether it is worth it comes first.
+    worth = done.stdout.split("\n")[0]
+    assert any(worth.startswith(w) for w in ("Route: ", "Do not", "Not enough"))
+    assert page.text.index(worth[:40]) < page.text.index("held-out queries")
     assert "My pool" in page.text
     assert "120 held-out queries" in page.text
     assert "secret question" in page.text

@@ -178,6 +178,13 @@ def pooled(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
     return [list(found.models), found.gain]
 
 
+def worth_it(X: Any, y: Any, costs: Any, groups: Any = None) -> list[Any]:
+    ridge = PointwiseRouter(Ridge(), random_state=0)
+    options: dict[str, Any] = {"router": ridge, "groups": groups, "cv": 2}
+    found = evaluation.routability(X, y, costs, quick=True, **options)
+    return [found.verdict, *found.gain, *found.saving, found.lead]
+
+
 def watched(X: Any, choice: Any, paid: Any) -> Any:
     monitor = CollapseMonitor(MODELS, [1.0, 3.0, 9.0], reference=TABLES["X"])
     judged = {"quality": paid, "expected_quality": paid * 0.5}
@@ -399,6 +406,7 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
     "CollapseMonitor": (watched, "X choice paid"),
     "compare_routers": (compared, "X y costs groups"),
     "smaller_pool": (pooled, "X y costs groups"),
+    "routability": (worth_it, "X y costs groups"),
     "report": (reported, "X y costs task prompts"),
     "routing_curve": (
         lambda **t: points(metrics.routing_curve(**t)),
@@ -471,10 +479,13 @@ ONE_TABLE = {
     "skroute.evaluation": {
         *("BUDGET_SHARES", "Comparison", "METRICS", "ORACLE", "RouterResult"),
         *("default_routers", "PolicyValue", "SmallerPool"),
+        *("Routability", "default_routers", "SmallerPool"),
     },
     "skroute.plotting": {"PoolDisplay"},
     "skroute.text": {"PromptFeatures", "SentenceEncoder"},
 }
+# Uses that fit routers on the table, on splits of it.
+COMPARED = ("CollapseMonitor", "compare_routers", "smaller_pool", "routability")
 OF_MODELS = {
     *("y", "costs", "outcome_weight", "quality", "cost", "available"),
     *("checks", "answers"),
@@ -621,7 +632,7 @@ def test_masked_outcomes_are_unknown(use, name) -> None:
     ("use", "name"), cases({"X", "Z", "quality", "cost", "available", "caps"})
 )
 def test_masked_entries_are_refused_where_all_must_be_known(use, name) -> None:
-    if use in TWO or use in ("CollapseMonitor", "compare_routers", "smaller_pool"):
+    if use in TWO or use in COMPARED:
         pytest.skip("checked where the rows are used")
     masked = np.ma.array(TABLES[name].to_numpy(), mask=False)
     masked[(5, 1)[: masked.ndim]] = np.ma.masked
