@@ -201,6 +201,15 @@ def write_page(records: list[dict[str, Any]]) -> Iterator[str]:
                 f"| {row['luck_excluded'] / n:.1%} | {row['gain']:+.4f} "
                 f"| {row['lead']:.3f} |"
             )
+        if part == NULL:
+            yield from ("", sum_up(rows))
+
+
+def sum_up(rows: list[dict[str, Any]]) -> str:
+    """Say how often all cells of null tables together are taken to be worth routing."""
+    wrong = sum(row["verdicts"]["route"] for row in rows)
+    n_draws = sum(row["draws"] for row in rows)
+    return f'Together: "route" in {wrong} of {n_draws:,} draws, {wrong / n_draws:.1%}.'
 
 
 def main() -> None:
