@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 
-from skroute._compute.threads import single_threaded
 from skroute._table.folds import draw_folds
 from skroute._table.names import check_rows
 from skroute._table.numbers import check_integer, check_number
@@ -23,9 +22,9 @@ from skroute.evaluation.gains import (
     Parity,
     estimate_mean,
     estimate_saving,
-    measure_gains,
 )
-from skroute.evaluation.splits import OutcomeTable, Split, are_embeddings
+from skroute.evaluation.held_out import SIZES, Fold, measure_fold
+from skroute.evaluation.splits import OutcomeTable, are_embeddings
 from skroute.evaluation.verdict import (
     MORE,
     Routability,
@@ -39,10 +38,6 @@ from skroute.text import TextRouter
 
 __all__ = ["routability"]
 
-# Shares of the training queries from which the learning curve is drawn.
-_SIZES = (0.25, 0.5)
-# Smaller parts of a table teach a router nothing.
-_LEAST_FITTED = 30
 # Landmarks of the default router: more gain nothing here, and take longer to fit.
 _N_LANDMARKS = 64
 
@@ -176,7 +171,7 @@ def routability(
     # In a fold without a complete query there is nothing to judge.
     folds = [k for k in range(len(seeds)) if (table.complete & (fold == k)).any()]
     work = (
-        delayed(_measure_fold)(
+        delayed(measure_fold)(
             table, fold == k, router, encoder, task, unit, seeds[k], quick
         )
         for k in folds
@@ -189,90 +184,9 @@ def routability(
     return _summarize(table, parts, unit, confidence, worthwhile)
 
 
-class _Fold(NamedTuple):
-    """What was measured on the queries of one fold."""
-
-    test: np.ndarray
-    gains: Gains
-    parity: Parity
-    shuffled: Gains | None
-    #: By share of the training queries: how many these are, and the gains.
-    smaller: dict[float, tuple[int, Gains]]
-    n_fitted: int
-
-
-def _measure_fold(
-    table: OutcomeTable,
-    held_out: np.ndarray,
-    router: BaseRouter,
-    encoder: Callable[[Any], Any] | None,
-    task: np.ndarray | None,
-    unit: np.ndarray,
-    seed: int,
-    quick: bool,
-) -> _Fold:
-    """Fit routers on all rows but those held out, and judge them on these."""
-    rng = np.random.RandomState(seed)
-    train = np.flatnonzero(~held_out)
-    test = np.flatnonzero(held_out & table.complete)
-    X_train, X_test = (_safe_indexing(table.X, rows) for rows in (train, test))
-    if encoder is not None:
-        fitted = encoder(X_train)
-        X_train, X_test = fitted.transform(X_train), fitted.transform(X_test)
-    split = Split(table, train, test, X_train, X_test)
-
-    def measure(
-        rows: np.ndarray,
-        outcomes: tuple[np.ndarray, np.ndarray],
-        rng: np.random.RandomState | None = None,
-    ) -> tuple[BaseRouter, Gains]:
-        """Fit on some of the training queries, with the outcomes of some rows."""
-        some = _safe_indexing(X_train, rows)
-        fitted, estimates = table.fit_transform(router, some, outcomes[0])
-        beside = outcomes, task, unit, rng
-        return fitted, measure_gains(split, fitted, estimates, *beside)
-
-    every = np.arange(len(train))
-    shuffled, smaller = None, {}
-    with single_threaded():
-        fitted, gains = measure(every, (train, test), rng)
-        parity = Parity.measure(split, fitted)
-        if not quick:
-            moved = _shuffle(train, task, rng), _shuffle(test, task, rng)
-            _, shuffled = measure(every, moved)
-            # Smaller parts lie within larger ones; units stay together.
-            units = np.unique(unit[train])
-            units = units[rng.permutation(len(units))]
-            for share in _SIZES:
-                some = units[: int(share * len(units))]
-                rows = np.flatnonzero(np.isin(unit[train], some))
-                if _can_fit(table, train[rows]):
-                    _, gained = measure(rows, (train[rows], test))
-                    smaller[share] = len(rows), gained
-    return _Fold(test, gains, parity, shuffled, smaller, len(train))
-
-
-def _shuffle(
-    rows: np.ndarray, task: np.ndarray | None, rng: np.random.RandomState
-) -> np.ndarray:
-    """Shuffle rows, within their tasks."""
-    if task is None:
-        return rng.permutation(rows)
-    shuffled = rows.copy()
-    for name in np.unique(task[rows]):
-        places = np.flatnonzero(task[rows] == name)
-        shuffled[places] = rows[rng.permutation(places)]
-    return shuffled
-
-
-def _can_fit(table: OutcomeTable, rows: np.ndarray) -> bool:
-    """Whether rows are enough to fit a router: some with every outcome, too."""
-    return bool(len(rows) >= _LEAST_FITTED and table.complete[rows].sum() >= 2)
-
-
 def _summarize(
     table: OutcomeTable,
-    parts: list[_Fold],
+    parts: list[Fold],
     unit: np.ndarray,
     confidence: float,
     worthwhile: float,
@@ -293,7 +207,7 @@ def _summarize(
         return Estimate(*(value * scale for value in found))
 
     # A size counts if routers could be fitted on it in every fold.
-    shares = [s for s in _SIZES if all(s in part.smaller for part in parts)]
+    shares = [s for s in SIZES if all(s in part.smaller for part in parts)]
     n_fitted = [np.mean([part.smaller[s][0] for part in parts]) for s in shares]
     n_fitted.append(np.mean([part.n_fitted for part in parts]))
     by_size = [Gains.join([part.smaller[s][1] for part in parts]) for s in shares]
