@@ -209,7 +209,8 @@ def _refuse_side_columns(table: RawTable, names: list[str]) -> None:
     if {"model_a", "model_b", "winner"} <= set(map(normalize, found)):
         raise ValueError(
             f"{table.source} holds votes between two models (model_a, model_b, "
-            "winner), not the quality of each. Turn them into qualities first."
+            "winner), not the quality of each. Read them by skroute.datasets."
+            "from_battles; skroute.preferences.win_rates turns them into qualities."
         )
     side = [
         name
