@@ -25,7 +25,9 @@ from skroute.preferences._bradley_terry import (
 
 # Penalties of the weights among which held-out battles choose, from the strongest: the
 # first one takes the queries to be all alike.
-_PENALTIES = (np.inf, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+_PENALTIES = (np.inf, 1e4, 3e3, 1e3, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+# Penalties without a better loss after which no weaker one is tried.
+_PATIENCE = 2
 # Leading directions of the embeddings that are kept.
 _N_DIRECTIONS = 64
 # A model with fewer battles has a win rate with a standard error above 0.1.
@@ -151,41 +153,42 @@ def _reduce(X: np.ndarray) -> np.ndarray:
 def _cross_fit(features: np.ndarray, battles: Battles, fold: np.ndarray) -> np.ndarray:
     """Estimate strengths (n_queries, n_models) out of fold, at the best penalty."""
     battle_fold = fold[battles.row]
-    n_folds = int(fold.max()) + 1
-    loss = np.empty((len(_PENALTIES), len(battle_fold)))
-    fitted: list[list[Strengths]] = [[] for _ in _PENALTIES]
-    for f in range(n_folds):
-        held_out = battle_fold == f
-        training = battles.select(~held_out)
-        last: Strengths | None = None
-        for p, penalty in enumerate(_PENALTIES):
-            last = fit_strengths(features, training, penalty, last)
-            fitted[p].append(last)
-            loss[p, held_out] = measure_loss(last, features, battles.select(held_out))
-    best = _choose(loss)
+    held_out = [battle_fold == f for f in range(int(fold.max()) + 1)]
+    training = [battles.select(~rows) for rows in held_out]
+    losses: list[np.ndarray] = []
+    fitted: list[list[Strengths | None]] = [[None] * len(held_out)]
+    for penalty in _PENALTIES:
+        loss, made = np.empty(len(battle_fold)), []
+        for rows, part, last in zip(held_out, training, fitted[-1], strict=True):
+            found = fit_strengths(features, part, penalty, last)
+            loss[rows] = measure_loss(found, features, battles.select(rows))
+            made.append(found)
+        fitted.append(made)
+        losses.append(loss)
+        best = int(np.argmin([loss.mean() for loss in losses]))
+        # Weaker ones take longest, and loss is convex but for noise.
+        if len(losses) > best + _PATIENCE:
+            break
+    _warn_if_all_alike(losses[0] - losses[best])
     strength = np.empty((len(features), len(battles.models)))
-    for f in range(n_folds):
-        strength[fold == f] = fitted[best][f].predict(features[fold == f])
+    for f, found in enumerate(fitted[best + 1]):
+        assert found is not None
+        strength[fold == f] = found.predict(features[fold == f])
     return strength
 
 
-def _choose(loss: np.ndarray) -> int:
-    """Choose the penalty by held-out losses (n_penalties, n_battles).
-
-    A warning says if these do not clearly show that queries differ at all.
-    """
-    best = int(loss.mean(axis=1).argmin())
-    gain = loss[0] - loss[best]
-    if gain.mean() <= _CLEARLY * gain.std() / np.sqrt(len(gain)):
-        warnings.warn(
-            f"the {len(gain)} battles do not show clearly that the better model "
-            "depends on the query: win rates are nearly the same for all queries, and "
-            "a router fitted on them may do no better than the best single model. Add "
-            "battles, or check that the rows of X are those of the battles.",
-            UserWarning,
-            stacklevel=find_caller_level(),
-        )
-    return best
+def _warn_if_all_alike(gain: np.ndarray) -> None:
+    """Warn if losses do not clearly fall where the query is known, by `gain`."""
+    if gain.mean() > _CLEARLY * gain.std() / np.sqrt(len(gain)):
+        return
+    warnings.warn(
+        f"the {len(gain)} battles do not show clearly that the better model depends on "
+        "the query: win rates are nearly the same for all queries, and a router fitted "
+        "on them may do no better than the best single model. Add battles, or check "
+        "that the rows of X are those of the battles.",
+        UserWarning,
+        stacklevel=find_caller_level(),
+    )
 
 
 def _warn_of_few_battles(battles: Battles) -> None:

@@ -180,7 +180,7 @@ def test_embeddings_go_with_the_rows():
 
 
 def test_readers_of_qualities_say_where_votes_are_read():
-    with pytest.raises(ValueError, match="from_battles; skroute.preferences.win_rates"):
+    with pytest.raises(ValueError, match=r"from_battles; skroute\.preferences\.win"):
         from_wide(VOTES)
 
 
