@@ -2,8 +2,8 @@
 
 Battles are drawn from the training rows of a table: a query, two models, and a voter
 who prefers the better answer. A router is fitted on their win rates, or on wins and
-losses with holes, and judged by the outcomes of the test rows. Writes after each split a
-table in Markdown and the numbers as JSON::
+losses with holes, and judged by the outcomes of the test rows. Writes after each split
+a table in Markdown and the numbers as JSON::
 
     python benchmarks/battles.py --data FOLDER --seeds 5
 """
@@ -141,20 +141,20 @@ def measured(
 def parts(
     arguments: argparse.Namespace,
 ) -> Iterator[tuple[str, int, Bunch]]:
-    """Yield training and test parts, the made table first."""
+    """Yield training and test parts of all tables, seed by seed."""
+    real = list(tables(arguments.data, arguments.tables))
     for seed in range(arguments.seeds):
         X, odds, quality = make_table(seed)
         half = len(X) // 2
-        part = Bunch(
+        made = Bunch(
             X=X[:half],
             y=quality[:half],
             odds=odds[:half],
             new=X[half:],
             quality=quality[half:],
         )
-        yield MADE, seed, part
-    for name, table in tables(arguments.data, arguments.tables):
-        for seed in range(arguments.seeds):
+        yield MADE, seed, made
+        for name, table in real:
             split = next(splits(table, "70/30", seed))
             train = training_part(table, split)
             known = np.isfinite(train.y).all(axis=1)
