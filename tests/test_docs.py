@@ -35,7 +35,9 @@ PUBLIC = (
     "skroute.evaluation",
     "skroute.exceptions",
     "skroute.metrics",
+    "skroute.outcomes",
     "skroute.plotting",
+    "skroute.preferences",
     "skroute.text",
     "skroute.validation",
 )

@@ -20,7 +20,9 @@ import skroute.decision
 import skroute.evaluation
 import skroute.exceptions
 import skroute.metrics
+import skroute.outcomes
 import skroute.plotting
+import skroute.preferences
 import skroute.text
 import skroute.validation
 
@@ -34,7 +36,9 @@ MODULES = (
     skroute.evaluation,
     skroute.exceptions,
     skroute.metrics,
+    skroute.outcomes,
     skroute.plotting,
+    skroute.preferences,
     skroute.text,
     skroute.validation,
 )

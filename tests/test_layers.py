@@ -45,6 +45,8 @@ ALLOWED = {
     "persistence": {"_table", "_io", "routers", "cascade", "decision"},
     "evaluation": BELOW_ROUTERS | {"routers", "cascade", "text"},
     "datasets": {"_compute", "_table", "_io"},
+    "preferences": {"_compute", "_table"},
+    "outcomes": {"_table"},
     "text": BELOW_ROUTERS | {"routers"},
     "plotting": {"_judged", "_table", "metrics", "evaluation"},
     "reporting": {

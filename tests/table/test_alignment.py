@@ -37,6 +37,8 @@ from skroute import (
 )
 from skroute.datasets import make_routing
 from skroute.metrics import CollapseMonitor, RoutingCurve, make_routing_scorer
+from skroute.outcomes import correct
+from skroute.preferences import win_rates
 from skroute.text import TextRouter
 
 mpl.use("agg")
@@ -81,6 +83,16 @@ TABLES: dict[str, Any] = {
     "groups": column(np.arange(N) // 2),
     "task": column(f"t{i % 7}" for i in range(N)),
     "prompts": column(f"prompt {i}" for i in range(N)),
+    "battles": pd.DataFrame(
+        {
+            "model_a": [MODELS[i % 3] for i in range(N)],
+            "model_b": [MODELS[(i + 1 + i // 3 % 2) % 3] for i in range(N)],
+            "score": (X[:, 0] > 0) * 0.5 + (X[:, 1] > 0) * 0.5,
+        },
+        index=ROWS,
+    ),
+    "judge": frame(QUALITY * 0.5 + rng.normal(0.2, 0.1, (N, 3))),
+    "gold": frame(np.where(np.arange(N)[:, None] % 3 == 0, QUALITY, np.nan)),
 }
 
 
@@ -229,6 +241,22 @@ def drawn(kind: str, **tables: Any) -> Any:
 
 def drawn_for_router(kind: str, **tables: Any) -> Any:
     return shown(getattr(plotting, kind).from_estimator(router(), **tables))
+
+
+def preferred(**tables: Any) -> Any:
+    with warnings.catch_warnings():
+        # So few votes do not show what they depend on.
+        warnings.simplefilter("ignore", UserWarning)
+        found = win_rates(**tables, random_state=0)
+    return found.reset_index(drop=True).to_dict("list")
+
+
+def corrected(**tables: Any) -> Any:
+    found, summary = correct(**tables, return_summary=True)
+    return [
+        as_mapping(found, summary.models),
+        as_mapping([summary.mean, summary.error], summary.models),
+    ]
 
 
 def shown(display: Any) -> Any:
@@ -408,6 +436,8 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
     "smaller_pool": (pooled, "X y costs groups"),
     "routability": (worth_it, "X y costs groups"),
     "report": (reported, "X y costs task prompts"),
+    "win_rates": (preferred, "X battles groups"),
+    "correct": (corrected, "judge gold"),
     "routing_curve": (
         lambda **t: points(metrics.routing_curve(**t)),
         "y costs quality cost sample_weight",
@@ -481,14 +511,16 @@ ONE_TABLE = {
         *("default_routers", "PolicyValue", "SmallerPool"),
         *("Routability", "default_routers", "SmallerPool"),
     },
+    "skroute.outcomes": {"CorrectionSummary"},
     "skroute.plotting": {"PoolDisplay"},
+    "skroute.preferences": set(),
     "skroute.text": {"PromptFeatures", "SentenceEncoder"},
 }
 # Uses that fit routers on the table, on splits of it.
 COMPARED = ("CollapseMonitor", "compare_routers", "smaller_pool", "routability")
 OF_MODELS = {
     *("y", "costs", "outcome_weight", "quality", "cost", "available"),
-    *("checks", "answers"),
+    *("checks", "answers", "judge", "gold"),
 }
 FOLLOW_Y = OF_MODELS - {"available"}
 
