@@ -38,7 +38,7 @@ class Battles(NamedTuple):
         parts = (self.row, self.first, self.second, self.score)
         return Battles(*(part[kept] for part in parts), self.models)
 
-    def count(self) -> np.ndarray:
+    def count_by_model(self) -> np.ndarray:
         """Count the battles of each model, (n_models,)."""
         both = np.r_[self.first, self.second]
         return np.bincount(both, minlength=len(self.models))
@@ -136,7 +136,7 @@ def _find_rows(
             f"battles['query'] must have one query for each of the {n_battles} "
             f"scores; got shape {cells.shape}."
         )
-    index = getattr(X, "index", None)
+    index: Any = getattr(X, "index", None)
     labels = index.tolist() if hasattr(index, "equals") else list(range(n_queries))
     is_numbered = labels == list(range(n_queries))
     if cells.dtype.kind in "iu" and (

@@ -156,11 +156,12 @@ def _cross_fit(features: np.ndarray, battles: Battles, fold: np.ndarray) -> np.n
     held_out = [battle_fold == f for f in range(int(fold.max()) + 1)]
     training = [battles.select(~rows) for rows in held_out]
     losses: list[np.ndarray] = []
-    fitted: list[list[Strengths | None]] = [[None] * len(held_out)]
+    fitted: list[list[Strengths]] = []
     for penalty in _PENALTIES:
         loss, made = np.empty(len(battle_fold)), []
-        for rows, part, last in zip(held_out, training, fitted[-1], strict=True):
-            found = fit_strengths(features, part, penalty, last)
+        for f, rows in enumerate(held_out):
+            last = fitted[-1][f] if fitted else None
+            found = fit_strengths(features, training[f], penalty, last)
             loss[rows] = measure_loss(found, features, battles.select(rows))
             made.append(found)
         fitted.append(made)
@@ -171,8 +172,7 @@ def _cross_fit(features: np.ndarray, battles: Battles, fold: np.ndarray) -> np.n
             break
     _warn_if_all_alike(losses[0] - losses[best])
     strength = np.empty((len(features), len(battles.models)))
-    for f, found in enumerate(fitted[best + 1]):
-        assert found is not None
+    for f, found in enumerate(fitted[best]):
         strength[fold == f] = found.predict(features[fold == f])
     return strength
 
@@ -192,7 +192,7 @@ def _warn_if_all_alike(gain: np.ndarray) -> None:
 
 
 def _warn_of_few_battles(battles: Battles) -> None:
-    count = battles.count()
+    count = battles.count_by_model()
     few = np.flatnonzero(count < _FEW_BATTLES)
     if len(few):
         listed = [f"{battles.models[m]} ({count[m]})" for m in few]
