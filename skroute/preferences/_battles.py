@@ -35,8 +35,8 @@ class Battles(NamedTuple):
 
     def select(self, kept: np.ndarray) -> Battles:
         """Take some of the battles."""
-        parts = (self.row, self.first, self.second, self.score)
-        return Battles(*(part[kept] for part in parts), self.models)
+        row, first, second, score, models = self
+        return Battles(row[kept], first[kept], second[kept], score[kept], models)
 
     def count_by_model(self) -> np.ndarray:
         """Count the battles of each model, (n_models,)."""
