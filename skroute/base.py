@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,10 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._compute.chunks import chunks
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
+from skroute._decide.certainty import judge_margins
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
 from skroute._decide.guarantee import Guarantee, name_baseline
+from skroute._decide.price_path import ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
@@ -232,6 +235,13 @@ confidence
               routing; a `tolerance`; a batch budget, whose rest buys one more
               improvement, and whose runner-up costs no more than the choice if it can;
               or no model fits a cap and the cheapest is taken.
+            - `margin_error`: how well such margins are known: the standard error of the
+              mean of what the 100 training decisions of the nearest margins turned out
+              to win by.
+            - `chance`: how often the choice is right: the share of these training
+              decisions that turned out to be at least as good as their runners-up, the
+              price counted. Both are of cross-fitted estimates, and ``NaN`` where fewer
+              than 50 outcomes are known.
             - `price`: the shadow price at which the query was decided, in quality per
               unit of money.
             - `saved`: expected money that is saved against sending the query to the
@@ -558,4 +568,8 @@ def _explain(
     decisions = settled.decide(quality, cost, mask, min(2, len(models)))
     trade_off = router._find_trade_off(quality, cost)
     quality = trade_off.correct_optimism(quality, settled, decisions)
-    return tabulate_reasons(models, quality, cost, decisions, trade_off.best_single, X)
+    price = np.median(decisions.shadow_price) if len(quality) else np.inf
+    at = ShadowPrice(float(price), single=settled.price.single)
+    judge = partial(judge_margins, price=at, trade_off=trade_off)
+    single = trade_off.best_single
+    return tabulate_reasons(models, quality, cost, decisions, single, judge, X)

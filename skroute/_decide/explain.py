@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,27 @@ from sklearn.utils import Bunch
 from skroute._decide.fallbacks import Decisions, names_of_choices
 
 
+def measure_margin(
+    quality: np.ndarray, cost: np.ndarray, shadow_price: np.ndarray
+) -> np.ndarray:
+    """Measure by how much the first of two calls wins, (n, 2) each, at prices (n,)."""
+    gained: np.ndarray = quality[:, 0] - quality[:, 1]
+    return gained + value_money(cost[:, 1] - cost[:, 0], shadow_price)
+
+
 def tabulate_reasons(
     models: np.ndarray,
     quality: np.ndarray,
     cost: np.ndarray,
     decisions: Decisions,
     best_single: int,
+    judge: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     X: Any = None,
 ) -> Any:
     """Tabulate decisions against their runners-up and the best single model.
 
-    `best_single` is the index of that model. Where `X` is a pandas DataFrame it names
+    `best_single` is the index of that model; `judge` gives errors and chances of
+    margins. Where `X` is a pandas DataFrame it names
     the rows; without pandas, the result is a Bunch of columns.
     """
     rows = np.arange(len(quality))
@@ -30,6 +41,12 @@ def tabulate_reasons(
     expected_quality, expected_cost = quality[rows, chosen], cost[rows, chosen]
     second_quality = np.where(has_second, quality[rows, second], np.nan)
     second_cost = np.where(has_second, cost[rows, second], np.nan)
+    margin = measure_margin(
+        np.column_stack([expected_quality, second_quality]),
+        np.column_stack([expected_cost, second_cost]),
+        decisions.shadow_price,
+    )
+    error, chance = judge(margin)
     columns = {
         "chosen": names_of_choices(models, chosen),
         "runner_up": names_of_choices(models, second),
@@ -37,8 +54,9 @@ def tabulate_reasons(
         "expected_cost": expected_cost,
         "runner_up_quality": second_quality,
         "runner_up_cost": second_cost,
-        "margin": (expected_quality - second_quality)
-        + value_money(second_cost - expected_cost, decisions.shadow_price),
+        "margin": margin,
+        "margin_error": error,
+        "chance": chance,
         "price": decisions.shadow_price,
         "saved": cost[:, best_single] - expected_cost,
     }

@@ -20,6 +20,8 @@ _REASONS = [
     "runner_up_quality",
     "runner_up_cost",
     "margin",
+    "margin_error",
+    "chance",
     "price",
     "saved",
 ]

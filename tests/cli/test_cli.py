@@ -297,8 +297,8 @@ def test_route_names_fallbacks_and_reasons(fitted, tmp_path):
     routed = pd.read_csv(out)
     assert routed.columns.tolist() == [
         *("query", "model", "fallback_1", "expected_quality", "expected_cost"),
-        *("runner_up", "runner_up_quality", "runner_up_cost", "margin", "price"),
-        "saved",
+        *("runner_up", "runner_up_quality", "runner_up_cost", "margin"),
+        *("margin_error", "chance", "price", "saved"),
     ]
     ranked = router.route(X, budget=cap, scope="query", top_k=2)
     assert routed["model"].tolist() == ranked[:, 0].tolist()

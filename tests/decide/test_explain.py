@@ -29,6 +29,8 @@ COLUMNS = [
     "runner_up_quality",
     "runner_up_cost",
     "margin",
+    "margin_error",
+    "chance",
     "price",
     "saved",
 ]
