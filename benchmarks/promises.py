@@ -435,10 +435,12 @@ def write_page(records: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         "`confidence` on real and made tables ("
         + ", ".join(dict.fromkeys(r["table"] for r in records))
-        + "). Settling rows: draws of 300, 1,000 or 3,000 rows that a fixed router "
-        "never saw, judged exactly. Refits: draws of as many training queries, a ridge "
-        "router fitted on each, which settles on its own cross-fitted estimates; "
-        "judged on the other rows of the table, whose noise breaks promises, too. "
+        + "). Settling rows: draws of rows that a fixed router never saw, judged "
+        "exactly. Refits: draws of training queries, a ridge router fitted on each, "
+        "which settles on its own cross-fitted estimates; judged on the other rows of "
+        "the table, whose noise breaks promises, too. Both of "
+        + " or ".join(f"{n:,}" for n in sorted({r["n"] for r in records}))
+        + " queries. "
         "Target: 95% of the best single model, or the same as a number; budget: "
         "halfway between the cheapest and the best decisions. Made tables are of "
         "`make_routing`, 12,000 queries. A cell is a table and a size; its limit is 1 "
@@ -508,6 +510,8 @@ def write_prices(records: list[dict[str, Any]]) -> Iterator[str]:
     for goal in GOALS:
         for n in SIZES:
             mine = [r for r in records if (r["goal"], r["n"]) == (goal, n)]
+            if not mine:
+                continue
             cells = []
             for rule, level in rules:
                 some = [
