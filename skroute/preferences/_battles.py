@@ -35,8 +35,12 @@ class Battles(NamedTuple):
 
     def select(self, kept: np.ndarray) -> Battles:
         """Take some of the battles."""
-        row, first, second, score, models = self
-        return Battles(row[kept], first[kept], second[kept], score[kept], models)
+        return self._replace(
+            row=self.row[kept],
+            first=self.first[kept],
+            second=self.second[kept],
+            score=self.score[kept],
+        )
 
     def count_by_model(self) -> np.ndarray:
         """Count the battles of each model, (n_models,)."""
