@@ -374,7 +374,7 @@ def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
             find_duplicates(data.data),
             n_landmarks=20,
         )
-        estimates.append(pairs.select_rows(slice(None)).features[:, :, :9])
+        estimates.append(pairs.select_rows(slice(None)).build_features()[:, :, :9])
     moved = np.abs(estimates[0] - estimates[1]).max(axis=(1, 2))
     np.testing.assert_allclose(moved[fold == fold[7]], 0.0, atol=1e-12)
     assert (moved[fold != fold[7]] > 1e-6).all()
@@ -644,7 +644,7 @@ def test_small_blocks_of_equal_queries_promise_less_than_they_saw() -> None:
         seen.append(quality[np.arange(160), chosen].mean())
     # In 40 outcomes the luckiest of six models shines.
     assert np.mean(seen) > np.mean(got) + 0.03
-    assert np.mean(got) - 0.01 < np.mean(promised) < np.mean(seen) - 0.015
+    assert np.mean(got) - 0.01 < np.mean(promised) < np.mean(seen) - 0.01
 
 
 @pytest.mark.slow
