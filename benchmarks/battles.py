@@ -197,8 +197,8 @@ def report(records: list[dict[str, Any]], n_battles: int) -> list[str]:
         f"Regret on test rows: quality lost to the best decision in hindsight, by "
         f"decisions without a budget after {n_battles:,} battles of which {TIES:.0%} "
         f"are ties; means over {n_seeds} split(s). A vote is for the better answer "
-        "with log-odds of four times the difference of their qualities, so equal answers "
-        "are ties or coins.",
+        "with log-odds of four times the difference of their qualities, so equal "
+        "answers are ties or coins.",
         "",
         "- neighbours: only models adjacent in mean quality meet.",
         "- full outcomes: the router on all outcomes of the training rows. On real "
