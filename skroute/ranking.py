@@ -98,20 +98,18 @@ class RankingRouter(CrossFittedRouter):
         How many standard deviations over the regressions are taken off the expected
         quality of a model before a query is decided: the best of many estimates is
         often one that is too large, and regressions that disagree about how much better
-        a model is than the best single one show which. ``"auto"`` takes as many, up to
-        2, as explain out of fold what the models that are called were overestimated by,
-        less two standard errors; 0 where decisions do not get better by it, and with
-        fewer than 100 queries.
+        a model is than the best single one show which. ``"auto"`` takes one of 0, 0.25,
+        0.5, 1 and 2, by the out-of-fold utility of the decisions, and 0 unless the gain
+        exceeds two standard errors, or with fewer than 100 queries.
     n_landmarks : int, default=512
         Centres of clusters that span the kernel regressions. The fitted size grows with
         it, and not with the number of queries; twice as many gained nothing measurable.
     blocks : sequence of int, default=None
         Widths of the blocks that the columns of `X` come in, such as ``(384, 768)`` for
         the embeddings of a question and of its image side by side. The regressions then
-        see each block by itself, too, and all columns and the blocks are averaged. The
-        first block tells how far a query is from the training data. A
-        :class:`~skroute.text.TextRouter` sets it. ``None`` takes all columns as one
-        embedding.
+        see each block by itself, too, and their weights choose. The first block tells
+        how far a query is from the training data. A :class:`~skroute.text.TextRouter`
+        sets it. ``None`` takes all columns as one embedding.
     cv : int, default=5
         Folds of the cross-fitting.
     n_jobs : int or None, default=None

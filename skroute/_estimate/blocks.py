@@ -2,8 +2,7 @@
 
 An embedding and the words of a prompt tell different things, and a distance over both
 hides either. Where the columns of X come in blocks, the regressions see views of all
-columns and those of each block. Each of these has a stack of its own, and what is
-expected is their average.
+columns and those of each block, and the stack weighs them.
 """
 
 from __future__ import annotations
@@ -58,11 +57,6 @@ class BlockViews(SavesFields):
     def _scaled_columns(self) -> list[slice]:
         """Columns of scaled queries that are of each part."""
         return _find_columns([part.centres.shape[1] for part in self.parts])
-
-    @property
-    def group_sizes(self) -> tuple[int, ...]:
-        """Numbers of views that are weighed together: those of each part."""
-        return tuple(size for part in self.parts for size in part.group_sizes)
 
     def scale_queries(self, X: np.ndarray) -> np.ndarray:
         """Scale embeddings as a whole, then each block by itself."""

@@ -112,11 +112,6 @@ class QueryViews(SavesFields):
         """Centres that span the kernels, (n_landmarks, width)."""
         return self.centres[self._parts[0]]
 
-    @property
-    def group_sizes(self) -> tuple[int, ...]:
-        """Numbers of views that are weighed together: all of them."""
-        return (1 + len(self.gammas) + len(self.softness),)
-
     def scale_queries(self, X: np.ndarray) -> np.ndarray:
         """Embeddings centred, and scaled to unit mean squared length."""
         # In double precision, so that nothing is lost far from the origin.

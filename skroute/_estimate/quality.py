@@ -201,9 +201,7 @@ class QualityModel(SavesFields):
             n_jobs=n_jobs,
             executor=executor,
         )
-        weights = find_weights(
-            predictions, quality, means, weight, executor, views.group_sizes
-        )
+        weights = find_weights(predictions, quality, means, weight, executor)
         if not options.two_weights:
             # Those of the differences, which decide.
             weights = np.repeat(weights[1:], 2, axis=0)

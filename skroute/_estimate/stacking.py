@@ -12,7 +12,6 @@ L. Breiman, "Stacked regressions", Machine Learning 24, 1996.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,6 @@ def find_weights(
     means: np.ndarray,
     weight: Any = None,
     executor: Executor = IN_MEMORY,
-    groups: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Find the weights of least squared error on out-of-fold estimates.
 
@@ -52,10 +50,8 @@ def find_weights(
 
     Estimates are of some regressions each, (n_queries, n_models, n_regressions) in a
     list, `means` those of the models, from which all deviate. On a cluster the tables
-    are handles of columns. Where the tables of the list come in `groups`, of these
-    numbers, each group is weighed by itself, and their sum is scaled. Returns
-    non-negative weights (2, n_regressions), for the level of a query and for the
-    differences.
+    are handles of columns. Returns non-negative weights (2, n_regressions), for the
+    level of a query and for the differences.
     """
     moments = executor.get(executor.total(_sum_moments, quality, means))
     taken_off = _find_part_taken_off(moments, len(means))
@@ -64,9 +60,7 @@ def find_weights(
             _sum_cross_products, quality, weight, means, taken_off, estimates
         )
     )
-    if groups is None or len(groups) == 1:
-        return _solve_nnls(squares).reshape(2, -1)
-    return _average_groups(squares, groups)
+    return _solve_nnls(squares).reshape(2, -1)
 
 
 def append_weighted_part(
@@ -174,27 +168,6 @@ def _find_part_taken_off(moments: np.ndarray, n_models: int) -> np.ndarray:
         shared = float(np.clip(products / pairs / (squares / n_outcomes), 0.0, 0.99))
     counts = np.arange(n_models + 1)
     return 1.0 - np.sqrt((1.0 - shared) / (1.0 - shared + counts * shared))
-
-
-def _average_groups(squares: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """Weigh every group by itself, and scale their sum to the least squared error.
-
-    The least error of all regressions at once is a little smaller. But groups are much
-    alike, and which of them is followed is then often chance, from which decisions
-    suffer more than errors do.
-    """
-    n_columns = len(squares) // 2
-    each = n_columns // sum(groups)
-    weights = np.zeros((2, n_columns))
-    for start, stop in pairwise(accumulate(groups, initial=0)):
-        own = np.arange(start * each, stop * each)
-        some = np.concatenate([own, n_columns + own, [-1]])
-        weights[:, own] = _solve_nnls(squares[np.ix_(some, some)]).reshape(2, -1)
-    # The sum is one regression: two columns, and the target.
-    joined = np.zeros((len(squares), 3))
-    joined[:n_columns, 0], joined[n_columns:-1, 1] = weights
-    joined[-1, 2] = 1.0
-    return weights * _solve_nnls(joined.T @ squares @ joined)[:, None]
 
 
 def _solve_nnls(squares: np.ndarray) -> np.ndarray:

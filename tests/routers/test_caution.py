@@ -247,7 +247,7 @@ def doubtful(seed: int, informed: bool) -> tuple[np.ndarray, ...]:
 def test_doubt_that_tells_of_errors_is_followed(seed: int) -> None:
     quality, cost, doubt, truth = doubtful(seed, informed=True)
     chosen = choose_caution(quality, cost, doubt, truth, cost)
-    assert 0.25 < chosen <= 2.0
+    assert chosen in (0.25, 0.5, 1.0, 2.0)
     fresh_quality, _, fresh_doubt, fresh = doubtful(seed + 100, informed=True)
     careful = fresh_quality - chosen * fresh_doubt
     assert utility(careful, cost, fresh, 0.01) > utility(
@@ -255,32 +255,12 @@ def test_doubt_that_tells_of_errors_is_followed(seed: int) -> None:
     )
 
 
-@pytest.mark.parametrize("many", [0.5, 1.0, 5.0])
-def test_it_is_what_the_models_that_are_called_were_overestimated_by(
-    many: float,
-) -> None:
-    rng = np.random.default_rng(0)
-    expected, doubt = rng.random((3000, 12)), rng.choice([0.02, 0.1], (3000, 12))
-    truth = (rng.random(expected.shape) < expected).astype(float)
-    cost = np.tile(np.linspace(1.0, 3.0, 12), (3000, 1))
-    chosen = choose_caution(expected + many * doubt, cost, doubt, truth, cost)
-    # Two standard errors are taken off, and no more than 2 is.
-    assert 0.5 * many < chosen <= many or chosen == 2
-    assert choose_caution(expected - doubt, cost, doubt, truth, cost) == 0
-    assert choose_caution(expected, cost, 0 * doubt, truth, cost) == 0
-
-
-def test_doubt_that_tells_nothing_does_no_harm() -> None:
-    gains = []
+def test_doubt_that_tells_nothing_is_seldom_followed() -> None:
+    found = []
     for seed in range(20):
         quality, cost, doubt, truth = doubtful(seed, informed=False)
-        chosen = choose_caution(quality, cost, doubt, truth, cost)
-        quality, _, doubt, truth = doubtful(seed + 100, informed=False)
-        gains.append(
-            utility(quality - chosen * doubt, cost, truth, 0.01)
-            - utility(quality, cost, truth, 0.01)
-        )
-    assert np.mean(gains) > -0.005
+        found.append(choose_caution(quality, cost, doubt, truth, cost))
+    assert np.count_nonzero(found) <= 3
 
 
 @settings(max_examples=20, deadline=None)
