@@ -241,7 +241,7 @@ confidence
             - `chance`: how often the choice is right: the share of these training
               decisions that turned out to be at least as good as their runners-up, the
               price counted. Both are of cross-fitted estimates, and ``NaN`` where fewer
-              than 50 outcomes are known.
+              than 50 outcomes are known, or the margin is below 0.
             - `price`: the shadow price at which the query was decided, in quality per
               unit of money.
             - `saved`: expected money that is saved against sending the query to the

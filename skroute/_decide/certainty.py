@@ -41,7 +41,8 @@ def judge_margins(
         start = np.clip(place, 0, len(order) - size)
         found.append(_describe_windows(won[order], start, size))
     (error, _), (_, chance) = found
-    there = np.isfinite(margin)
+    # Below 0 more than the price decided, of which these decisions know nothing.
+    there = np.isfinite(margin) & (margin >= 0)
     return np.where(there, error, np.nan), np.where(there, chance, np.nan)
 
 
@@ -53,8 +54,10 @@ def _replay(
     Returns the expected margins, and what the choices won by: doubly robust, and as
     observed, ``NaN`` where it is not known; each (n_kept,).
     """
+    # Repeats of a prompt tell it once.
+    _, once = np.unique(np.asarray(trade_off.unit), return_index=True)
     quality, cost, true_quality, true_cost = (
-        table.astype(np.float64) for table in trade_off.kept
+        table[np.sort(once)].astype(np.float64) for table in trade_off.kept
     )
     settled = Settled(Rule(), price, None, trade_off.path, np.nan)
     decisions = settled.decide(quality, cost, top_k=min(2, quality.shape[1]))

@@ -37,8 +37,9 @@ class Guarantee:
     mean : float
         Mean quality (for a budget: money) of the decisions on these queries.
     outcome_range : tuple of float
-        Lowest and highest quality (for a budget: money) of any call that was seen.
-        Beyond it nothing is assumed to happen.
+        Lowest and highest quality (for a budget: money) of any call that was seen;
+        qualities that all lie in [0, 1] have that range. Beyond it nothing is assumed
+        to happen.
     bound : {"betting", "range"}
         ``"betting"``: the mean was tested. ``"range"``: no outcome in `outcome_range`
         can break the promise, so there was nothing to test.
@@ -61,6 +62,11 @@ class Guarantee:
             promised = f"at least {100 * self.share:g}% of {self.baseline}'s quality"
         else:
             promised = f"at least {self.min_quality:g} of mean quality"
+        if self.bound == "range" and self.budget is not None:
+            return (
+                f"{promised}, if no call costs more than {self.outcome_range[1]:g}, "
+                f"the most that any of {self.n_queries:,} queries cost"
+            )
         if self.bound == "range":
             return f"{promised}, whatever the queries are"
         return (

@@ -58,7 +58,7 @@ def measure_fold(
     ) -> tuple[BaseRouter, Gains]:
         """Fit on some of the training queries, with the outcomes of some rows."""
         some = _safe_indexing(X_train, rows)
-        fitted, estimates = table.fit_transform(router, some, outcomes[0])
+        fitted, estimates = table.fit_transform(router, some, outcomes[0], train[rows])
         beside = outcomes, task, unit, rng
         return fitted, measure_gains(split, fitted, estimates, *beside)
 
@@ -96,5 +96,7 @@ def _shuffle(
 
 
 def _can_fit(table: OutcomeTable, rows: np.ndarray) -> bool:
-    """Whether rows are enough to fit a router: some with every outcome, too."""
+    """Whether rows are enough to fit a router: some with every outcome, two groups."""
+    if table.groups is not None and len(np.unique(table.groups[rows])) < 2:
+        return False
     return bool(len(rows) >= _LEAST_FITTED and table.complete[rows].sum() >= 2)

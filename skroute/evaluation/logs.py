@@ -18,6 +18,7 @@ from skroute._table.names import (
 )
 from skroute._table.numbers import check_number, fill_masked
 from skroute._table.tables import check_choice
+from skroute._table.texts import is_missing
 from skroute.exceptions import find_caller_level
 
 __all__ = ["PolicyValue", "policy_value"]
@@ -33,6 +34,8 @@ _MOST_BIAS = 0.5
 # cover, for its value to be told without a warning.
 _LEAST_EFFECTIVE = 50
 _LEAST_COVERED = 0.9
+# How much more than their number the queries may stand for, before it is no chance.
+_MOST_EXCESS = 0.5
 # Chances whose sum is this far from 1 do not describe a draw.
 _SUM_SLACK = 1e-6
 
@@ -137,7 +140,7 @@ def policy_value(
     -----
     UserWarning
         If the log is worth fewer than 50 queries for this policy, or tells of less than
-        90% of its calls.
+        90% of its calls; or if the chances are too small to be those of the calls.
 
     References
     ----------
@@ -178,6 +181,16 @@ def policy_value(
     covered = min(float(np.minimum(log.weight, _MOST_WEIGHT).mean()), 1.0)
     squares = float((log.weight**2).sum())
     effective = float(log.weight.sum() ** 2 / squares) if squares > 0 else 0.0
+    mean = float(log.weight.mean())
+    error = float(log.weight.std()) / np.sqrt(len(log.weight))
+    if mean - 1.0 > max(_MOST_EXCESS, 4.0 * error):
+        warnings.warn(
+            f"propensity does not fit the calls: matching calls stand for {mean:.3g} "
+            "times as many queries as there are, and should stand for about as many. "
+            "The chances are too small, or are not those of these calls.",
+            UserWarning,
+            stacklevel=find_caller_level(),
+        )
     if effective < _LEAST_EFFECTIVE or covered < _LEAST_COVERED:
         warnings.warn(
             f"the log tells little of this policy: its {len(log.weight):,} queries are "
@@ -329,15 +342,25 @@ def _align_tables(
     given = {"expected_quality": expected_quality, "expected_cost": expected_cost}
     n_queries = len(np.asarray(called))
     widths = [np.shape(t)[1] for t in (choice, *given.values()) if np.ndim(t) == 2]
+    _refuse_missing(called=called, choice=choice)
     if not widths:
         told = [np.asarray(values) for values in (called, choice)]
-        if all(values.dtype.kind in "iu" for values in told):
+        are_indices = {values.dtype.kind in "iu" for values in told}
+        if len(are_indices) == 2:
+            raise ValueError(
+                "called and choice must both be names or both be indices of models; "
+                "one holds integers and the other does not. Give names in both, or "
+                "expected_quality as a DataFrame whose columns are the models."
+            )
+        if are_indices == {True}:
             n_models = int(max(values.max() for values in told)) + 1
             return None, make_default_names(n_models), (None, None)
         named = {str(name) for values in told for name in values.tolist()}
         return None, np.array(sorted(named), dtype=object), (None, None)
     for name, table in given.items():
-        if table is not None and np.shape(table) != (n_queries, widths[0]):
+        if table is None:
+            continue
+        if np.shape(table) != (n_queries, widths[0]):
             raise ValueError(
                 f"{name} must have a row for each call and a column for each model, "
                 f"({n_queries}, {widths[0]}); got {np.shape(table)}."
@@ -355,6 +378,19 @@ def _align_tables(
     models = make_default_names(widths[0]) if names is None else names
     policy = _check_chances(aligned.y, n_queries) if has_chances else None
     return policy, models, (aligned.quality, aligned.cost)
+
+
+def _refuse_missing(**choices: Any) -> None:
+    """Refuse calls of no model."""
+    for name, values in choices.items():
+        if np.ndim(values) != 1:
+            continue
+        missing = [i for i, value in enumerate(values) if is_missing(value)]
+        if missing:
+            raise ValueError(
+                f"{name} must name a model for each query; row {missing[0]} has none, "
+                f"and {len(missing)} rows in all. Leave these queries out."
+            )
 
 
 def _check_chances(chances: np.ndarray, n_queries: int) -> np.ndarray:

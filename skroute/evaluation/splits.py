@@ -79,10 +79,22 @@ class OutcomeTable:
         return router.fit(X, **known)
 
     def fit_transform(
-        self, router: BaseRouter, X: Any, rows: np.ndarray
+        self,
+        router: BaseRouter,
+        X: Any,
+        rows: np.ndarray,
+        queries: np.ndarray | None = None,
     ) -> tuple[BaseRouter, np.ndarray]:
-        """Fit as `fit` does; returns the router and its cross-fitted estimates."""
+        """Fit as `fit` does; returns the router and its cross-fitted estimates.
+
+        `queries` are the rows that X is of, if these get the outcomes of other rows.
+        """
         router, known = self._prepare(router, rows)
+        if queries is not None:
+            if self.groups is not None and "groups" in known:
+                known["groups"] = self.groups[queries]
+            if hasattr(known["y"], "set_axis") and hasattr(X, "iloc"):
+                known["y"] = known["y"].set_axis(X.index)
         estimates = router.fit_transform(X, **known)
         return router, estimates
 

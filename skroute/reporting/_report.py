@@ -121,6 +121,11 @@ def report(
     replay = None
     if checks is not None or answers is not None:
         replay = replay_cascade(decider, judged, y, checks, answers)
+    if worth is not None and not isinstance(worth, Routability):
+        raise ValueError(
+            "worth must be what skroute.evaluation.routability returned, or None; got "
+            f"a {type(worth).__name__}."
+        )
     n_queries = len(judged.y)
     tasks = _check_texts(task, n_queries, "task")
     texts = _check_texts(prompts, n_queries, "prompts")

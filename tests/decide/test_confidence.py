@@ -272,7 +272,8 @@ def test_prices_in_the_estimates_are_known_costs():
     assert free.bound == "range"
     assert (
         str(free)
-        == "at most 10 of money per query on average, whatever the queries are"
+        == "at most 10 of money per query on average, if no call costs more than "
+        "10, the most that any of 400 queries cost"
     )
 
 

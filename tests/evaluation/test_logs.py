@@ -214,3 +214,27 @@ def test_bad_input_is_named(changed, message):
     log, usual, _ = make_log(20)
     with pytest.raises(ValueError, match=message):
         policy_value(**{"choice": usual, **log, **changed})
+
+
+def test_names_in_one_argument_and_indices_in_the_other_are_refused():
+    log, usual, _ = make_log(300)
+    log.pop("expected_quality"), log.pop("expected_cost")
+    with pytest.raises(ValueError, match="must both be names or both be indices"):
+        policy_value(MODELS[usual], **log)
+
+
+@pytest.mark.parametrize("name", ["called", "choice"])
+def test_calls_of_no_model_are_refused(name):
+    log, usual, _ = make_log(300)
+    given_ = {"choice": MODELS[usual], **log, "called": MODELS[log["called"]]}
+    given_.pop("expected_quality"), given_.pop("expected_cost")
+    given_[name] = np.where(np.arange(300) == 7, None, given_[name])
+    with pytest.raises(ValueError, match=f"{name} must name a model.*row 7 has none"):
+        policy_value(**given_)
+
+
+def test_chances_that_cannot_be_those_of_the_calls_are_told():
+    log, usual, _ = make_log()
+    log["propensity"] = np.full(2000, 1e-6)
+    with pytest.warns(UserWarning, match="propensity does not fit the calls"):
+        policy_value(usual, **log)

@@ -310,3 +310,17 @@ def test_a_real_table_is_worth_routing_and_not_when_shuffled(shared_data):
     nothing = routability(np.roll(X, 7, axis=0), y, costs, quick=True)
     assert nothing.verdict != "route"
     assert nothing.gain.value < found.gain.value
+
+
+def test_frames_and_few_large_groups_work():
+    """The outcomes that are shuffled have row labels, and a quarter has one group."""
+    data = make_routing(240, n_models=3, random_state=0)
+    frames = pd.DataFrame(data.data), pd.DataFrame(data.quality, columns=list("abc"))
+    plain = routability(data.data, data.quality, data.costs, random_state=0)
+    found = routability(*frames, data.costs, random_state=0)
+    assert found.verdict == plain.verdict
+    assert found.shuffled.value == pytest.approx(plain.shuffled.value)
+    grouped = routability(
+        *frames, data.costs, groups=np.arange(240) // 30, random_state=0
+    )
+    assert grouped.n_queries == 240
