@@ -112,9 +112,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     decisions (the best models for a target, the cheapest for a budget) to the riskiest,
     at fixed prices, up to the first at which the outcomes of `fit` do not prove that
     the mean is kept [1]_. Each test is a bound that holds for any distribution in a
-    known range, and for any number of rows [2]_; the range is 0 to 1 for qualities that
-    lie in it, else that of the outcomes seen, and of costs from 0 to the highest seen
-    of the models called. A cost above it can break a promise. A target in percent
+    known range, and for any number of rows [2]_; the range is that of the outcomes
+    seen, from 0 on for qualities in [0, 1], and of costs from 0 to the highest seen of
+    the models called. A cost above it can break a promise. A target in percent
     is compared with the best single model on the same rows, and this model is called
     for all queries where nothing cheaper is proven.
 

@@ -38,8 +38,8 @@ class Guarantee:
         Mean quality (for a budget: money) of the decisions on these queries.
     outcome_range : tuple of float
         Lowest and highest quality (for a budget: money) of any call that was seen;
-        qualities that all lie in [0, 1] have that range. Beyond it nothing is assumed
-        to happen.
+        of qualities that all lie in [0, 1] the lowest may be 0. Beyond it nothing is
+        assumed to happen.
     bound : {"betting", "range"}
         ``"betting"``: the mean was tested. ``"range"``: no outcome in `outcome_range`
         can break the promise, so there was nothing to test.

@@ -60,9 +60,9 @@ class KnownQueries:
         """Bound the doubly robust quality of a call, given the range of outcomes."""
         _check_enough_known(self.stands_for, "quality")
         low, high = self.quality_range
-        if low >= 0 and high <= 1:
+        if low > 0 and high <= 1:
             # Few queries may have shown no failure yet, which there will be.
-            low, high = 0.0, 1.0
+            low = 0.0
         return _bound_corrected((low, high), self.quality, float(self.stands_for.max()))
 
     def measure_cost(self) -> tuple[np.ndarray, np.ndarray]:

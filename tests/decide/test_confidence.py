@@ -273,7 +273,7 @@ def test_prices_in_the_estimates_are_known_costs():
     assert (
         str(free)
         == "at most 10 of money per query on average, if no call costs more than "
-        "10, the most that any of 400 queries cost"
+        "10, the most that any of 1,000 queries cost"
     )
 
 
@@ -533,3 +533,20 @@ def test_many_models_on_a_real_table(shared_data):
     careful = router.route(table.data[rows], min_quality="95%", confidence=0.9)
     cost = pd.Series(router.costs_, router.models_)
     assert cost[careful].sum() >= cost[usual].sum()
+
+
+def test_that_no_failure_was_seen_yet_proves_nothing():
+    """Of 60 answers of a model that is right in 98%, none may be wrong."""
+    broken = 0
+    for seed in range(60):
+        y = (np.random.default_rng(seed).random((60, 2)) < 0.98).astype(float)
+        estimates = np.column_stack(
+            [np.full((60, 2), 0.98), np.tile([1.0, 2.0], (60, 1))]
+        )
+        decider = BudgetDecider(min_quality=0.995, confidence=0.95)
+        try:
+            decider.fit(estimates, y, costs=np.tile([1.0, 2.0], (60, 1)))
+            broken += 1
+        except InfeasibleBudgetError:
+            pass
+    assert broken == 0
