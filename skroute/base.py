@@ -300,7 +300,7 @@ confidence
         >>> router = RankingRouter(random_state=0)
         >>> router = router.fit(data.data, data.quality, costs=data.costs)
         >>> print(router.guarantee(min_quality="95%"))
-        at least 95% of model_2's quality, with 95% confidence, from 800 queries
+        at least 95% of model_1's quality, with 95% confidence, from 800 queries
         """
         check_is_fitted(self)
         rule = Rule(budget, scope, min_quality, None, tolerance, "raise", confidence)

@@ -121,7 +121,7 @@ def report(
     replay = None
     if checks is not None or answers is not None:
         replay = replay_cascade(decider, judged, y, checks, answers)
-    if worth is not None and not isinstance(worth, Routability):
+    if worth is not None and not hasattr(worth, "sentence"):
         raise ValueError(
             "worth must be what skroute.evaluation.routability returned, or None; got "
             f"a {type(worth).__name__}."

@@ -84,7 +84,7 @@ def test_a_router_that_is_fitted_again_answers_as_before_or_after(router):
     questions = [
         lambda r: r.route(X[:3], price=2.0).tolist(),
         lambda r: r.transform(X[:3]).tolist(),
-        lambda r: r.explain(X[:3], price=2.0).to_dict(),
+        lambda r: r.explain(X[:3], price=2.0).fillna(-1.0).to_dict(),
         lambda r: r.get_feature_names_out().tolist(),
         lambda r: r.predict_quality(X[:1]).tolist(),
     ]

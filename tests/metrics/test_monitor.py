@@ -831,11 +831,11 @@ def test_the_least_that_makes_a_monitor():
 
 def test_limits_that_cannot_be_broken_are_none():
     watch = CollapseMonitor(MODELS, [1, 1, 1], **QUICK)
-    assert watch.summary().limits == {"entropy": 0.1}
+    assert watch.summary().limits == {"entropy": 0.1, "quality_drop": 0.02}
     text = str(watch.update(MODELS).summary())
     assert "\nstrongest model: none, all have one price\n" in text
     free = CollapseMonitor(MODELS, [1, 1, 1], max_strongest_share=None, max_drift=None)
-    assert free.summary().limits == {"entropy": 0.1}
+    assert free.summary().limits == {"entropy": 0.1, "quality_drop": 0.02}
 
 
 def test_a_limit_is_not_broken_where_it_is_reached(caplog):

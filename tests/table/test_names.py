@@ -339,7 +339,7 @@ def test_no_queries_get_no_decisions(made) -> None:
     ):
         assert fitted.route(none, **rule).shape == (0,)
         assert fitted.route(none, **rule, top_k=2).shape == (0, 2)
-        assert fitted.explain(none, **rule).shape == (0, 9)
+        assert fitted.explain(none, **rule).shape == (0, 11)
     with pytest.raises(ValueError, match="features"):
         fitted.route(X[:0, :2])
     with pytest.raises(ValueError, match="sample"):
@@ -350,7 +350,7 @@ def test_no_queries_get_no_decisions_of_a_router_without_training_estimates() ->
     fitted = MeanRouter([1.0, 3.0, 9.0]).fit(X, QUALITY)
     assert fitted.route(X[:0], budget=4.0).shape == (0,)
     assert fitted.route(X[:0], min_quality="90%", top_k=2).shape == (0, 2)
-    assert fitted.explain(X[:0], budget=4.0).shape == (0, 9)
+    assert fitted.explain(X[:0], budget=4.0).shape == (0, 11)
 
 
 @pytest.mark.parametrize(
