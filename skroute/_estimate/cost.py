@@ -82,9 +82,9 @@ class CostModel:
         if self.fit is None:
             return np.tile(self.prices, (len(scaled), 1))
         # Of the one strength that is kept.
-        return self._read_outputs(self.fit.predict(scaled)[:, :, 0])
+        return self.read_outputs(self.fit.predict(scaled)[:, :, 0])
 
-    def _read_outputs(self, outputs: np.ndarray) -> np.ndarray:
+    def read_outputs(self, outputs: np.ndarray) -> np.ndarray:
         """Turn outputs of the regression into costs within the range seen."""
         cost = outputs
         if self.unit is not None:
@@ -155,7 +155,7 @@ def _to_logs(costs: np.ndarray, unit: np.ndarray) -> np.ndarray:
 def _to_costs(
     predictions: list[np.ndarray], shift: np.ndarray, model: CostModel
 ) -> np.ndarray:
-    return model._read_outputs(predictions[0][:, :, 0] + shift)
+    return model.read_outputs(predictions[0][:, :, 0] + shift)
 
 
 def _sum_levels(

@@ -72,6 +72,14 @@ def read_numbers(values: Any, name: str, *, finite: Any = "allow-nan") -> np.nda
         raise kind(f"{name} must hold numbers: {error}") from None
 
 
+def read_floats(values: Any, name: str) -> np.ndarray:
+    """Read numbers as float64, whatever they are; masked ones are ``NaN``."""
+    try:
+        return np.asarray(fill_masked(values), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers; got {values!r}.") from None
+
+
 def fill_masked(values: Any) -> Any:
     """Turn masked entries into ``NaN``: they are not known."""
     if not isinstance(values, np.ma.MaskedArray):

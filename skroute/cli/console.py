@@ -39,7 +39,7 @@ _LEGEND = {
     "Kept": "share of the best single model's quality; training aimed at 100%",
     "Paid": "what these calls cost, as a share of that model's cost",
     "Cost": "what these calls cost, per query",
-    "nAUC": "mean quality over all budgets, from the cheapest calls to the dearest",
+    "nAUC": "mean quality over all budgets, from cheapest to most expensive calls",
     "QNC": "share of its cost that would have bought its quality, in hindsight",
     "RCI": "of these calls: to a worse model, or to the strongest in vain",
     "Strongest": "of these calls: to the strongest, that is the most expensive, model",
@@ -146,7 +146,8 @@ def print_budgets(comparison: Comparison) -> None:
 
 def print_cascade(comparison: CascadeComparison, check_cost: float) -> None:
     """Print what checking adds to routing, and whether it pays."""
-    from skroute.evaluation.cascades import CHECKED, TARGET
+    from skroute.evaluation.cascades import CHECKED
+    from skroute.evaluation.scores import TARGET
 
     table = _make_table("", "Quality", "Cost", "Of best", "nAUC", "Calls", "95%")
     money = _choose_format(s["cost"].mean() for s in comparison.scores.values())

@@ -15,7 +15,12 @@ from skroute._table.hindsight import mark_good_calls
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
 from skroute.evaluation.defaults import default_routers
-from skroute.evaluation.scores import describe_splits, find_standard_error, write_json
+from skroute.evaluation.scores import (
+    TARGET,
+    describe_splits,
+    find_standard_error,
+    write_json,
+)
 from skroute.evaluation.splits import (
     OutcomeTable,
     Split,
@@ -49,8 +54,6 @@ METRICS = (
     "strongest_call_share",
     "fit_seconds",
 )
-#: The target that decisions are settled for, on the training queries.
-TARGET = "100%"
 #: Name of the row that decides with hindsight.
 ORACLE = "oracle"
 
@@ -321,9 +324,8 @@ def _score(
     y, costs, test = split.table.quality, split.table.spend, split.test
     reference = best_single(y[split.train], costs[split.train])
     quality, cost = y[test, choice].mean(), costs[test, choice].mean()
-    strongest = int(costs[test].mean(axis=0).argmax())
-    good = mark_good_calls(y[test], strongest)[np.arange(len(test)), choice]
     curve = routing_curve(y[test], costs[test], *estimates, models=split.table.models)
+    good = mark_good_calls(y[test], curve.strongest)[np.arange(len(test)), choice]
     scores = (
         float(quality),
         float(cost),
@@ -332,7 +334,7 @@ def _score(
         normalized_auc(curve),
         quality_neutral_cost(curve),
         1.0 - float(good.mean()),
-        float((choice == strongest).mean()),
+        float((choice == curve.strongest).mean()),
         routing_collapse_index(curve),
         strongest_call_share(curve),
         fit_seconds,

@@ -13,15 +13,13 @@ from sklearn.utils import _safe_indexing
 from skroute.base import BaseRouter
 from skroute.cascade import CascadeDecider
 from skroute.evaluation.defaults import default_routers
-from skroute.evaluation.scores import describe_splits, find_standard_error
+from skroute.evaluation.scores import TARGET, describe_splits, find_standard_error
 from skroute.evaluation.splits import OutcomeTable, Split
 from skroute.metrics import best_single, normalized_auc, routing_curve
 
 #: What is compared, and what is measured of each.
 SINGLE, ROUTING, CHECKED = "best single", "routing alone", "with checks"
 MEASURES = ("quality", "cost", "relative_cost", "normalized_auc", "calls")
-#: What all of them are to reach, settled on the training queries.
-TARGET = "100%"
 _ROUTER = "RankingRouter"
 # Chance that a gain of nothing is taken for one, or for a loss.
 _DOUBT = 0.05

@@ -20,6 +20,7 @@ from scipy.stats import t
 
 from skroute._decide.caution import space_prices
 from skroute._decide.hull import choose
+from skroute._table.averages import best_on_average
 from skroute.base import BaseRouter
 from skroute.evaluation.splits import Split
 from skroute.exceptions import InfeasibleBudgetError
@@ -209,7 +210,7 @@ class Parity(NamedTuple):
         known = split.train[table.complete[split.train]]
         mean = table.quality[known].mean(axis=0)
         paid = table.spend[known].mean(axis=0)
-        best = int(np.lexsort((paid, -mean))[0])
+        best = best_on_average(mean, paid)
         try:
             # As a number: "100%" of a quality below 0 would be refused.
             names = router.route(split.X_test, min_quality=float(mean[best]))

@@ -16,7 +16,7 @@ from skroute._table.names import (
     make_default_names,
     model_names,
 )
-from skroute._table.numbers import check_number, fill_masked
+from skroute._table.numbers import check_number, read_floats
 from skroute._table.tables import check_choice
 from skroute._table.texts import is_missing
 from skroute.exceptions import find_caller_level
@@ -321,10 +321,7 @@ class _Log:
 
 def _read_numbers(values: Any, name: str, n_queries: int) -> np.ndarray:
     """Check one number a query; ``NaN`` where unknown."""
-    try:
-        numbers = np.asarray(fill_masked(values), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers; got {values!r}.") from None
+    numbers = read_floats(values, name)
     if numbers.shape != (n_queries,):
         raise ValueError(
             f"{name} must have one value for each of the {n_queries} calls; got shape "

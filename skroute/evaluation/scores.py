@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+#: What decisions are to reach, settled on the training queries.
+TARGET = "100%"
+
 
 def find_standard_error(values: np.ndarray) -> float:
     """Find the standard error of a mean over splits; ``NaN`` where there is none."""

@@ -14,7 +14,7 @@ from skroute._table.numbers import (
     LARGEST_OUTCOME,
     check_magnitude,
     check_number,
-    fill_masked,
+    read_floats,
 )
 
 
@@ -53,7 +53,8 @@ def check_monitor_prices(costs: Any, models: np.ndarray) -> np.ndarray:
             f"of name to price; got shape {np.shape(costs)}. What each call did cost "
             "goes to update(decisions, costs=...)."
         )
-    _read_numbers(list(costs.values()) if isinstance(costs, Mapping) else costs)
+    given = list(costs.values()) if isinstance(costs, Mapping) else costs
+    read_floats(given, "costs")
     prices = check_prices(costs, models)
     check_magnitude(prices, "costs", LARGEST_OUTCOME)
     if np.isnan(prices).any():
@@ -109,7 +110,7 @@ def _is_missing(value: Any) -> bool:
 
 def check_spent(costs: Any, choices: np.ndarray) -> np.ndarray:
     """Check the cost of each call; float64, ``NaN`` where unknown."""
-    paid = _read_numbers(costs)
+    paid = read_floats(costs, "costs")
     if paid.shape != choices.shape:
         raise ValueError(
             f"costs must have one value per decision, shape {choices.shape}; got "
@@ -138,7 +139,7 @@ def check_drops(quality: Any, expected: Any, choices: np.ndarray) -> np.ndarray:
     tables = {"quality": quality, "expected_quality": expected}
     read = {}
     for name, values in tables.items():
-        read[name] = numbers = _read_numbers(values, name)
+        read[name] = numbers = read_floats(values, name)
         if numbers.shape != choices.shape:
             raise ValueError(
                 f"{name} must have one value per decision, shape {choices.shape}; got "
@@ -149,10 +150,3 @@ def check_drops(quality: Any, expected: Any, choices: np.ndarray) -> np.ndarray:
         check_magnitude(numbers, name, LARGEST_OUTCOME)
     drops: np.ndarray = read["expected_quality"] - read["quality"]
     return drops
-
-
-def _read_numbers(values: Any, name: str = "costs") -> np.ndarray:
-    try:
-        return np.asarray(fill_masked(values), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers; got {values!r}.") from None
