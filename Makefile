@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 TESTED := $(VENV)/.extras-$(EXTRAS)
 
-.PHONY: demo quick test coverage mutants lint docs pictures package oldest clean
+.PHONY: environment demo quick test coverage mutants lint docs pictures package oldest clean
 
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
+
+# All that the other targets install, so that several of them can run at once: make -j2
+environment: $(TESTED) $(VENV)/.docs
 
 # What takes a minute and a half: all but the tests that are marked in pyproject.toml.
 quick: $(TESTED)

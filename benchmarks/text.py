@@ -41,8 +41,26 @@ TABLES = (
 )
 ALONE, JOINED, BLOCKS = "embedding alone", "one block", "TextRouter"
 VARIANTS = (ALONE, JOINED, BLOCKS)
+# Budgets at which it is asked whether decisions give what they promise.
+N_BUDGETS = 8
 
 Record = dict[str, Any]
+
+
+def measure_optimism(router: Any, X: Any, y: np.ndarray, quality: np.ndarray) -> float:
+    """Mean quality that decisions promise, less what they give, over budgets.
+
+    Budgets are equally spaced between the spends of the cheapest and the best decisions
+    on the training queries; `quality` are the expected qualities of all models.
+    """
+    low, high = (float(end) for end in router.price_path_.cost[[0, -1]])
+    place = {model: i for i, model in enumerate(router.models_)}
+    found = []
+    for budget in np.linspace(low, high, N_BUDGETS + 1)[1:]:
+        chosen = [place[model] for model in router.route(X, budget=budget)]
+        rows = np.arange(len(y)), chosen
+        found.append(float((quality[rows] - y[rows]).mean()))
+    return float(np.mean(found))
 
 
 def measure(name: str, table: Bunch, seed: int, variant: str) -> Record:
@@ -87,6 +105,7 @@ def measure(name: str, table: Bunch, seed: int, variant: str) -> Record:
         "cost_error": float(np.abs(cost - costs).mean() / costs.mean()),
         "ranker": float(inside.rank_weight_),
         "caution": float(inside.caution_),
+        "optimism": measure_optimism(router, X_test, y, router.predict_quality(X_test)),
         "fit_s": seconds,
         "query_us": 1e6 * float(np.median(took)),
         "mib": size / 2**20,

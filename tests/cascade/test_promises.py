@@ -29,12 +29,12 @@ def put_in_unit(scale):
     return Z * np.repeat([scale, 1.0], 2), Y * scale
 
 
-@pytest.mark.parametrize("target", [0.5, 0.6, 0.75, 0.9])
+@pytest.mark.parametrize("target", [0.5, 0.9])
 def test_a_target_is_reached_where_all_queries_are_alike(target):
     assert fit(min_quality=target).replay(Z, Y, COSTS).mean_quality >= target
 
 
-@pytest.mark.parametrize("budget", [1.5, 3.0, 5.0, 6.9])
+@pytest.mark.parametrize("budget", [1.5, 6.9])
 def test_a_budget_is_kept_where_all_queries_are_alike(budget):
     assert fit(budget=budget).replay(Z, Y, COSTS).mean_spend <= budget
 
@@ -48,7 +48,7 @@ def test_second_calls_are_bought_where_all_models_cost_the_same(spread):
     assert replayed.mean_quality > Y[:, 1].mean() + 0.02
 
 
-@pytest.mark.parametrize("scale", [100.0, 0.01, 0.001])
+@pytest.mark.parametrize("scale", [100.0, 0.001])
 @pytest.mark.parametrize("asked", [{"min_quality": "100%"}, {"budget": 8.0}])
 def test_the_unit_of_quality_changes_no_decision(scale, asked):
     made, y = put_in_unit(scale)
@@ -193,9 +193,10 @@ def test_chances_by_name_are_saved(tmp_path):
     assert loaded.next(*seen).tolist() == decider.next(*seen).tolist()
 
 
-@pytest.mark.parametrize("check_cost", [0.01, 0.1, 0.3])
-@pytest.mark.parametrize("cheapest", [0.0, 0.1])
-def test_a_check_that_costs_little_is_used(check_cost, cheapest):
+@pytest.mark.parametrize(
+    ("cheapest", "check_cost"), [(0.0, 0.01), (0.0, 0.3), (0.1, 0.1)]
+)
+def test_a_check_that_costs_little_is_used(cheapest, check_cost):
     costs = np.tile([cheapest, 10.0], (N, 1))
     made = np.hstack([Z[:, :2], costs])
     passed = RNG.random(Y.shape) < np.where(Y == 1, 0.98, 0.02)

@@ -52,7 +52,7 @@ GRIDS = {
 WEIGHT = np.random.default_rng(0).integers(0, 4, len(X)).astype(float)
 
 
-@pytest.fixture(params=[False, True], ids=["routing off", "routing on"])
+@pytest.fixture
 def routing(request):
     with sklearn.config_context(enable_metadata_routing=request.param):
         yield request.param
@@ -111,7 +111,12 @@ def test_weights_reach_the_scores_of_a_search(scoring):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("y", [Y, HOLES], ids=["complete", "holes"])
+@pytest.mark.parametrize(
+    ("routing", "y"),
+    [(False, HOLES), (True, Y)],
+    indirect=["routing"],
+    ids=["holes", "complete, with metadata routing"],
+)
 @pytest.mark.parametrize("name", ROUTERS)
 def test_searches_and_curves_of_priced_routers(name, y, routing):
     router = priced(name)

@@ -53,7 +53,7 @@ def test_prompts_tell_what_embeddings_do_not(shared_data, name, tmp_path):
         shared_data / f"{name}.csv.gz", embeddings=shared_data / f"{name}_minilm.npy"
     )
     rng = np.random.default_rng(0)
-    train, test = np.split(rng.permutation(len(table.quality)), [600])
+    train, test = np.split(rng.permutation(len(table.quality))[:800], [400])
     y = pd.DataFrame(table.quality, columns=table.models)
     # Holes, as tables of outcomes have them.
     y = y.mask(rng.random(y.shape) < 0.1)
