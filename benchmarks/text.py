@@ -129,12 +129,15 @@ def report(records: list[Record]) -> Iterator[str]:
         )
 
     yield "# What prompts tell beside their embedding\n"
+    joined = (
+        f"`{JOINED}` takes embedding, words and surface of a prompt as one vector; "
+        "`TextRouter` also sees each of the two by itself. "
+    )
     yield (
-        f"{len(seeds)} splits, 70/30. Embeddings are of all-MiniLM-L6-v2. `{JOINED}` "
-        "takes embedding, words and surface of a prompt as one vector; `TextRouter` "
-        "also sees each of the two by itself. Differences are to the embedding alone: "
-        "of nAUC in 1e-4 with 95% bootstrap intervals over the splits, and the cost at "
-        "parity (QNC) as means.\n"
+        f"{len(seeds)} splits, 70/30. Embeddings are of all-MiniLM-L6-v2. "
+        f"{joined if JOINED in variants else ''}Differences are to the embedding "
+        "alone: of nAUC in 1e-4 with 95% bootstrap intervals over the splits, and the "
+        "cost at parity (QNC) as means.\n"
     )
     yield (
         "| table | models | nAUC | "
@@ -156,13 +159,16 @@ def report(records: list[Record]) -> Iterator[str]:
     yield "\n## All tables\n"
     yield (
         "Intervals by bootstrap over the tables. Errors, times and sizes are means; a "
-        "query is one alone, already a vector.\n"
+        "query is one alone, already a vector. Optimism: quality that the called "
+        "models were expected to have, less what they had, in the mean over tables and "
+        f"{N_BUDGETS} budgets, and in brackets that of the table where it is largest, "
+        "the luck of its test queries included.\n"
     )
     yield (
         "| | change of nAUC | QNC, as a part | error of quality, change | error of "
-        "cost | ranker followed | fit | one query | file, at most |"
+        "cost | optimism | ranker followed | fit | one query | file, at most |"
     )
-    yield "|---" * 9 + "|"
+    yield "|---" * 10 + "|"
     for variant in variants:
         changes, ratios, errors, paid = [], [], [], []
         for table in found:
@@ -178,6 +184,7 @@ def report(records: list[Record]) -> Iterator[str]:
         low, high = interval(np.array(changes))
         least, most = np.exp(interval(np.array(ratios)))
         own = [r for r in records if r["variant"] == variant]
+        optimism = [take(table, variant, "optimism").mean() for table in found]
         followed = np.mean([r["ranker"] > 0 for r in own])
         cells = [
             variant,
@@ -185,6 +192,7 @@ def report(records: list[Record]) -> Iterator[str]:
             f"{np.exp(np.mean(ratios)):.3f} [{least:.3f}, {most:.3f}]",
             f"{np.mean(errors):+.4f}",
             f"{np.mean(paid):.3f}" if paid else "-",
+            f"{np.mean(optimism):+.4f} ({max(optimism):+.3f})",
             f"{followed:.0%}",
             f"{np.mean([r['fit_s'] for r in own]):.1f} s",
             f"{np.median([r['query_us'] for r in own]):.0f} us",
