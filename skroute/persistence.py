@@ -24,7 +24,7 @@ from skroute.exceptions import VersionWarning
 __all__ = ["FORMAT", "MAX_BYTES", "load", "save"]
 
 #: Raised whenever earlier releases could not read a file (see tests/data/README.md).
-FORMAT = 6
+FORMAT = 7
 #: Default limit of the size of a file.
 MAX_BYTES = 1 << 30
 

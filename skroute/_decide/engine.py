@@ -222,8 +222,9 @@ def _check_known(known: KnownQueries | None) -> KnownQueries:
         raise ValueError(
             "confidence is tested on queries whose outcomes are known, and none are "
             "kept here. Fit again: a decider keeps none after fit, nor do routers "
-            "that an older version saved, or to which a model was added. A router of "
-            "your own keeps them in fit_transform, or by CrossFittedRouter as its base."
+            "that an older version saved, that were updated, or to which a model was "
+            "added. A router of your own keeps them in fit_transform, or by "
+            "CrossFittedRouter as its base."
         )
     return known
 

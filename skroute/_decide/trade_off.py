@@ -153,6 +153,47 @@ class TrainingTradeOff(SavesFields):
             judged=self.judged and tuple(table[:, models] for table in self.judged),
         )
 
+    def follow(
+        self,
+        before: tuple[np.ndarray, np.ndarray],
+        after: tuple[np.ndarray, np.ndarray],
+        true_quality: np.ndarray,
+        true_cost: np.ndarray | None,
+    ) -> TrainingTradeOff:
+        """Follow the traffic: recent queries take the place of the oldest.
+
+        Their estimates (n_queries, n_models), quality and cost, are those of `before`
+        their outcomes were learned, so they are not tuned on known answers. What is
+        kept of other queries moves by as much as the estimates of these did on average.
+        Outcomes count where they are known, and nothing is promised any longer.
+        """
+        level = (after[0] - before[0]).mean(axis=0)
+        spent, expected = after[1].mean(axis=0), before[1].mean(axis=0)
+        factor = np.divide(
+            spent, expected, out=np.ones_like(spent), where=(expected > 0) & (spent > 0)
+        )
+        quality, cost = before[0] + level, before[1] * factor
+        truth = np.where(np.isfinite(true_quality), true_quality, quality)
+        paid = cost
+        if true_cost is not None:
+            paid = np.where(np.isfinite(true_cost), true_cost, cost)
+        # What the calls of long ago cost is not known where it was not observed.
+        moved = (
+            self.kept[0] + level,
+            self.kept[1] * factor,
+            self.kept[2] + level,
+            self.kept[3] * factor,
+        )
+        n_kept = max(_LEAST_KEPT, min(_N_KEPT, _MOST_PAIRS // len(level)))
+        kept = tuple(
+            np.concatenate([old, new])[-n_kept:]
+            for old, new in zip(moved, (quality, cost, truth, paid), strict=True)
+        )
+        path = PricePath.from_estimates(*kept)
+        return TrainingTradeOff(
+            path, *path.best_single(), kept, quality_range=self.quality_range
+        )
+
     def settle(
         self,
         rule: Rule,

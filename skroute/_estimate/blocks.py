@@ -16,10 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from skroute._compute.cached import SavesFields
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.distance_maps import DistanceMaps
-from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
+from skroute._estimate.feature_maps import (
+    KeepsBases,
+    QueryViews,
+    TrainingViews,
+    fit_views,
+)
 from skroute._estimate.options import OPTIONS, Options
 from skroute._table.duplicates import Duplicates
 
@@ -37,7 +41,7 @@ ComputeViews = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
-class BlockViews(SavesFields):
+class BlockViews(KeepsBases):
     """What the regressions see of a query whose columns come in blocks.
 
     It does what `QueryViews` does. Scaled queries are those of all columns, followed by

@@ -79,15 +79,15 @@ class Canonical:
 
     def with_model(self, quality: np.ndarray) -> Canonical:
         """Add a model of these scaled outcomes, as the last one."""
+        place = np.append(self.place, len(self.place))
+        return replace(self.widen(quality), place=place)
+
+    def widen(self, quality: np.ndarray) -> Canonical:
+        """Widen the range of qualities seen to that of other scaled ones."""
         low, high = self.seen
-        return replace(
-            self,
-            place=np.append(self.place, len(self.place)),
-            seen=(
-                min(low, float(np.nanmin(quality))),
-                max(high, float(np.nanmax(quality))),
-            ),
-        )
+        lowest = np.fmin.reduce(quality, axis=None, initial=low)
+        highest = np.fmax.reduce(quality, axis=None, initial=high)
+        return replace(self, seen=(float(lowest), float(highest)))
 
     def without_model(self, position: int) -> Canonical:
         """Leave out a model, given by its position in ``models_``."""

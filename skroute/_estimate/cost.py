@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from skroute._compute.executor import IN_MEMORY, Executor
-from skroute._estimate.ridge import RidgeFit, fit_ridges, measure_column_std
+from skroute._estimate.learning import LearnedCost
+from skroute._estimate.ridge import ALPHAS, RidgeFit, fit_ridges, measure_column_std
 from skroute._table.averages import divide_sums, sum_known
 
 __all__ = ["CostModel"]
@@ -48,11 +49,13 @@ class CostModel:
         compute_views: Any,
         weight: Any = None,
         executor: Executor = IN_MEMORY,
-    ) -> tuple[CostModel, Any]:
+        *,
+        learns_on: bool = False,
+    ) -> tuple[CostModel, Any, LearnedCost | None]:
         """Fit costs (n_queries, n_models), ``NaN`` where unknown; also out of fold.
 
         Everything is in the canonical order; `compute_views`, `fold`, `weight` and
-        `executor` are as in `fit_ridges`.
+        `executor` are as in `fit_ridges`. Returns what others join, if it `learns_on`.
         """
         low = executor.get(executor.total(np.fmin.reduce, costs, combine=np.fmin))
         high = executor.get(executor.total(np.fmax.reduce, costs, combine=np.fmax))
@@ -60,22 +63,47 @@ class CostModel:
         unit[unit == 0] = 1.0  # of free models
         logs = executor.map(_to_logs, costs, unit)
         # Columns are scaled, so that one model's high costs do not choose the strength.
-        fits, out_of_fold, _ = fit_ridges(
+        fits, out_of_fold, positions, moments = fit_ridges(
             X,
             logs,
             fold,
             compute_views,
             scale=measure_column_std(logs, executor),
             weight=weight,
+            keep_moments=learns_on,
             executor=executor,
         )
         # The mean of logarithms is not the logarithm of the mean.
         bounds = np.log1p(np.stack([low, high]) / unit)
-        sums = executor.total(_sum_levels, logs, out_of_fold, bounds, weight)
-        shift = np.log(divide_sums(executor.get(sums)))
+        total = executor.total(_sum_levels, logs, out_of_fold, bounds, weight)
+        levels = executor.get(total)
+        shift = np.log(divide_sums(levels))
         fit = RidgeFit(fits[0].coef, fits[0].intercept + shift[:, None])
         model = cls(prices, fit, low, high, unit)
-        return model, executor.map(_to_costs, out_of_fold, shift, executor.share(model))
+        learned = None
+        if learns_on:
+            learned = LearnedCost(
+                moments[0],
+                fits[0],
+                np.full(len(prices), ALPHAS[positions[0]]),
+                unit,
+                levels,
+                executor.get(executor.total(sum_known, costs, weight)),
+                np.stack([low, high]),
+            )
+        expected = executor.map(_to_costs, out_of_fold, shift, executor.share(model))
+        return model, expected, learned
+
+    @classmethod
+    def from_learned(cls, learned: LearnedCost, columns: np.ndarray) -> CostModel:
+        """Make a model of what was learned of the models in these columns."""
+        shift = learned.correct_means()[columns]
+        fit = RidgeFit(
+            learned.path.coef[:, columns],
+            learned.path.intercept[columns] + shift[:, None],
+        )
+        low, high = learned.ends[:, columns]
+        return cls(learned.prices[columns], fit, low, high, learned.unit[columns])
 
     def predict(self, scaled: np.ndarray) -> np.ndarray:
         """Costs (n_queries, n_models) of scaled queries, within the range seen."""
@@ -102,18 +130,22 @@ class CostModel:
         costs: np.ndarray | float,
         price: float,
         fold: np.ndarray,
-    ) -> tuple[CostModel, np.ndarray]:
+    ) -> tuple[CostModel, np.ndarray, LearnedCost]:
         """Add a model as the last one; also estimates of these scaled queries.
 
         `costs` is the price, or what calls have cost (n_queries,), of mean `price`; the
-        estimates of the new model are then out of fold.
+        estimates of the new model are then out of fold. The last of the results is what
+        is learned of it alone.
         """
         own = CostModel.from_prices(np.array([price]))
         column = own.predict(scaled)
+        learned = LearnedCost.of_price(scaled.shape[1], price)
         if isinstance(costs, np.ndarray):
-            own, column = CostModel.regress(
-                scaled, costs[:, None], own.prices, fold, _as_views
+            own, column, found = CostModel.regress(
+                scaled, costs[:, None], own.prices, fold, _as_views, learns_on=True
             )
+            assert found is not None
+            learned = found
         fit = None
         if self.fit is not None or own.fit is not None:
             # Prices and regressions are joined as regressions: a price has slopes of 0.
@@ -126,7 +158,7 @@ class CostModel:
             np.append(self.high, own.high),
             np.append(self._find_units(), own._find_units()),
         )
-        return model, np.hstack([self.predict(scaled), column])
+        return model, np.hstack([self.predict(scaled), column]), learned
 
     def without_model(self, position: int) -> CostModel:
         """Leave out a model, given by its position in the canonical order."""

@@ -31,7 +31,7 @@ from skroute._estimate.trust import (
 )
 from skroute._table.duplicates import Duplicates
 
-__all__ = ["QueryViews", "fit_views"]
+__all__ = ["KeepsBases", "QueryViews", "fit_views"]
 
 # How softly a query belongs to clusters, as a part of their mean squared radius: almost
 # only to the nearest one. Softer profiles would be like the kernels.
@@ -51,8 +51,19 @@ _EPSILON = float(np.finfo(np.float64).eps)
 Pulls = tuple[np.ndarray, ...]
 
 
+class KeepsBases(SavesFields):
+    """Base of views on which regressions are solved again and again."""
+
+    @cached_property
+    def in_double(self) -> tuple[Any, list[np.ndarray | None]]:
+        """These views in double precision, and their bases."""
+        own: Any = self
+        views = own.cast_to(np.float64)
+        return views, views.compute_bases()
+
+
 @dataclass(frozen=True)
-class QueryViews(SavesFields):
+class QueryViews(KeepsBases):
     """What the regressions see of a query."""
 
     centre: np.ndarray  # mean of the training queries

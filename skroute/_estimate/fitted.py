@@ -20,6 +20,7 @@ from skroute._estimate.cost import CostModel
 from skroute._estimate.options import OPTIONS, Options
 from skroute._estimate.quality import HeldOutPairs, PairEstimates, QualityModel
 from skroute._estimate.trust import shrink_to_mean
+from skroute._estimate.updating import Learned, NewOutcomes, Seen, Shifts
 from skroute._table.duplicates import average_duplicates, find_duplicates
 from skroute._table.folds import draw_folds
 
@@ -50,6 +51,8 @@ class FittedRouter(SavesFields):
     # How many standard deviations over the regressions are taken off what a model is
     # better than the best on average.
     caution: float = 0.0
+    # What other outcomes join; ``None`` where the router does not learn on.
+    learned: Learned | None = None
 
     def estimate(self, X: np.ndarray) -> Estimates:
         """Expected quality and cost of every model, (n_queries, n_models) each."""
@@ -129,19 +132,26 @@ class FittedRouter(SavesFields):
         once, paid, _ = average_duplicates(scaled_y[:, None], paid, None, duplicates)
         # Sums are taken in double precision, whatever queries are estimated in.
         quality = self.quality.cast_to(np.float64)
+        common = quality.common
         scaled = quality.views.scale_queries(X)
         first = quality.views.take_first_view(scaled)
         quality, pairs = quality.with_model(scaled, once[:, 0], fold, options)
         quality = quality.cast_to(self.quality.dtype)
-        cost, held_out_cost = self.cost.with_model(
+        cost, held_out_cost, learned_cost = self.cost.with_model(
             first,
             price if paid is None else paid[:, 0],
             price,
             fold,
         )
+        learned = self.learned
+        if learned is not None:
+            seen, _ = self._see(X, options)
+            learned = learned.join(seen, once[:, 0], common, learned_cost)
         # The range of qualities may widen, but the unit stays: others need no new fit.
         canonical = self.canonical.with_model(scaled_y)
-        grown = replace(self, canonical=canonical, quality=quality, cost=cost)
+        grown = replace(
+            self, canonical=canonical, quality=quality, cost=cost, learned=learned
+        )
         return grown, (pairs, grown._score_pairs(pairs), held_out_cost)
 
     def without_model(self, position: int) -> FittedRouter:
@@ -153,7 +163,57 @@ class FittedRouter(SavesFields):
             canonical=self.canonical.without_model(position),
             quality=self.quality.without_model(inside),
             cost=self.cost.without_model(inside),
+            learned=self.learned and self.learned.drop(inside),
         )
+
+    def update(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        costs: np.ndarray | None,
+        weight: np.ndarray | None,
+        forget_after: float,
+        options: Options = OPTIONS,
+    ) -> tuple[FittedRouter, Shifts]:
+        """Learn new outcomes (n_queries, n_models), ``NaN`` where unknown.
+
+        Also gives the models that are not what they were, in the caller's order and
+        unit. Views, strengths, weights of the regressions, ranker and caution stay.
+        """
+        assert self.learned is not None
+        order = self.canonical.order
+        quality = self.canonical.to_canonical(y)
+        seen, trust = self._see(X, options)
+        expected, _ = self.calibrated.estimate(X)
+        new = NewOutcomes(
+            quality,
+            None if costs is None else costs[:, order],
+            None if weight is None else weight[:, order],
+            self.canonical.to_canonical(expected),
+            trust == 1.0,
+        )
+        learned, shifts = self.learned.update(seen, new, forget_after)
+        cost = self.cost
+        if learned.cost is not None and costs is not None:
+            cost = CostModel.from_learned(learned.cost, learned.columns)
+        updated = replace(
+            self,
+            canonical=self.canonical.widen(quality),
+            quality=self.quality.learn(learned.quality, learned.columns, options),
+            cost=cost,
+            learned=learned,
+        )
+        place, extent = self.canonical.place, self.canonical.extent
+        return updated, Shifts(shifts.quality[place] * extent, shifts.cost[place])
+
+    def _see(self, X: np.ndarray, options: Options) -> tuple[Seen, np.ndarray]:
+        """What the regressions see of queries, in double precision; also the trust."""
+        views, bases = self.quality.views.in_double
+        scaled = views.scale_queries(X)
+        trust, seen = views.transform(scaled)
+        first = views.take_first_view(scaled)
+        weights, strengths = self.quality.weights, self.quality.find_strengths(options)
+        return Seen(seen, first, weights, strengths, bases), trust
 
     def _score_pairs(self, pairs: PairEstimates) -> np.ndarray | None:
         """Rank scores: those of the regressions, corrected by the ranker."""

@@ -20,8 +20,9 @@ from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._estimate.blocks import BlockViews, fit_block_views
 from skroute._estimate.feature_maps import QueryViews, TrainingViews, fit_views
+from skroute._estimate.learning import LearnedQuality
 from skroute._estimate.options import OPTIONS, Options
-from skroute._estimate.ridge import RidgeFit, fit_ridge, fit_ridges
+from skroute._estimate.ridge import ALPHAS, RidgeFit, fit_ridge, fit_ridges
 from skroute._estimate.sharing import find_sharing
 from skroute._estimate.stacking import (
     add_weighted_parts,
@@ -166,10 +167,11 @@ class QualityModel(SavesFields):
         n_landmarks: int = 512,
         blocks: tuple[int, ...] = (),
         weight: Any = None,
+        learns_on: bool = False,
         n_jobs: int | None = None,
         options: Options = OPTIONS,
         executor: Executor = IN_MEMORY,
-    ) -> tuple[QualityModel, Any, TrainingViews]:
+    ) -> tuple[QualityModel, Any, TrainingViews, LearnedQuality | None]:
         """Fit on all queries, and estimate each without its fold; also their views.
 
         Qualities (n_queries, n_models) are scaled to [0, 1], ``NaN`` where unknown, and
@@ -177,7 +179,8 @@ class QualityModel(SavesFields):
         views, whose kernels are spanned by at most `n_landmarks` centres; each of the
         `blocks` of columns, of these widths, has views of its own, too. Unless the
         `executor` is in memory, X, `quality`, `fold` (n_queries,), `weight` and the
-        second result, a `HeldOutPairs`, are handles of columns.
+        second result, a `HeldOutPairs`, are handles of columns. The last result is what
+        other outcomes join, if the model `learns_on`.
         """
         means = divide_sums(executor.get(executor.total(sum_known, quality, weight)))
         # Views of training queries correct for the pull of each query on its centres.
@@ -188,7 +191,7 @@ class QualityModel(SavesFields):
         else:
             views, seen, trust = fit_views(X, *how)
         # Every view, fold and strength at once; `bases` keep the kernels' own penalty.
-        fits, predictions, positions = fit_ridges(
+        fits, predictions, positions, moments = fit_ridges(
             seen.rows,
             quality,
             fold,
@@ -198,6 +201,7 @@ class QualityModel(SavesFields):
             differences=True,
             offsets=options.offsets,
             weight=weight,
+            keep_moments=learns_on,
             n_jobs=n_jobs,
             executor=executor,
         )
@@ -215,19 +219,7 @@ class QualityModel(SavesFields):
             doubt=options.doubt,
             executor=executor,
         )
-        # Each regression gets one more output, behind those of its strengths: their
-        # weighted sum, shared among models. So serving need not weigh anything.
-        combined = [
-            RidgeFit(
-                append_weighted_part(
-                    fit.coef, weights[:, view], options.shown, sharing=sharing
-                ),
-                append_weighted_part(
-                    fit.intercept, weights[:, view], options.shown, means, sharing
-                ),
-            )
-            for view, fit in enumerate(fits)
-        ]
+        combined = _combine_fits(fits, weights, options.shown, means, sharing)
         common = [_average_pool(fit, means) for fit in fits]
         model = cls(views, means, combined, weights, common, positions)
         held_out = executor.map(
@@ -238,7 +230,8 @@ class QualityModel(SavesFields):
             sharing,
             options,
         )
-        return model, held_out, seen
+        learned = LearnedQuality(moments, fits, sharing, []) if learns_on else None
+        return model, held_out, seen, learned
 
     def predict(self, X: np.ndarray) -> tuple[PairEstimates, np.ndarray]:
         """Estimate queries that were not trained on; also their first view.
@@ -325,11 +318,14 @@ class QualityModel(SavesFields):
         ]
         # The level of each query, as the regressions of the pool expect it.
         level = sum(e @ w for e, w in zip(expected, self.weights[0], strict=True))
-        centre, mean = _estimate_newcomer_mean(quality - level, self.means)
+        apart = quality - level
+        apart = apart[np.isfinite(apart)]
+        sums = np.array([len(apart), apart.sum(), apart @ apart])
+        centre, mean = _estimate_newcomer_mean(sums, self.means)
         bases, n_strengths = self.views.compute_bases(), len(options.offsets)
         # Output s has the target of strength s, so of its fits only that at s counts.
         own = np.arange(n_strengths)
-        shown = {0: slice(0), 1: options.best}.get(self._n_shown, options.shown)
+        shown = self._find_shown(options)
         fits, outputs = [], []
         for view, (Phi, old, common) in enumerate(
             zip(seen, self.fits, self.common, strict=True)
@@ -356,6 +352,51 @@ class QualityModel(SavesFields):
             outputs.append(np.concatenate([old.predict(Phi), column[:, None]], axis=1))
         grown = replace(self, means=np.append(self.means, mean), fits=fits)
         return grown, grown.combine_outputs(np.stack(outputs), trust)
+
+    def learn(
+        self,
+        learned: LearnedQuality,
+        columns: np.ndarray,
+        options: Options = OPTIONS,
+    ) -> QualityModel:
+        """Return the model of what was learned since, of those in these `columns`.
+
+        The views, the strengths and the weights of the regressions stay.
+        """
+        shown = self._find_shown(options)
+        n_fitted, every = len(learned.sharing), learned.means
+        means = every[:n_fitted]
+        fitted = [path.take_outputs(np.arange(n_fitted)) for path in learned.paths]
+        fits = _combine_fits(fitted, self.weights, shown, means, learned.sharing)
+        for model, newcomer in enumerate(learned.newcomers, n_fitted):
+            centre, mean = _estimate_newcomer_mean(newcomer.apart, means)
+            every[model] = mean
+            for view, (fit, path, prior) in enumerate(
+                zip(fits, learned.paths, newcomer.priors, strict=True)
+            ):
+                how = self.weights[:, view], shown
+                own = path.coef[:, model] - prior.coef
+                coef = append_newcomer_part(own, prior.coef, *how)
+                level = path.intercept[model] - centre - prior.intercept
+                level = append_newcomer_part(level, prior.intercept, *how, mean)
+                fits[view] = fit.with_outputs(RidgeFit(coef[:, None], level[None]))
+        return replace(
+            self,
+            means=every[columns],
+            fits=[fit.take_outputs(columns).cast_to(self.dtype) for fit in fits],
+            common=[_average_pool(fit, means).cast_to(self.dtype) for fit in fitted],
+        )
+
+    def find_strengths(self, options: Options = OPTIONS) -> list[np.ndarray]:
+        """Penalties (n_strengths,) of the regression on each view."""
+        return [
+            ALPHAS[np.clip(best + np.array(options.offsets), 0, len(ALPHAS) - 1)]
+            for best in self.strengths
+        ]
+
+    def _find_shown(self, options: Options) -> slice:
+        """Strengths that are kept beside the weighted part."""
+        return {0: slice(0), 1: options.best}.get(self._n_shown, options.shown)
 
     def without_features(self, *, opinions: bool) -> QualityModel:
         """Drop what only a ranker sees, and `opinions` unless they are asked for.
@@ -391,18 +432,38 @@ def _average_pool(fit: RidgeFit, means: np.ndarray) -> RidgeFit:
     )
 
 
-def _estimate_newcomer_mean(
-    apart: np.ndarray, means: np.ndarray
-) -> tuple[float, float]:
+def _combine_fits(
+    fits: list[RidgeFit],
+    weights: np.ndarray,
+    shown: slice,
+    means: np.ndarray,
+    sharing: np.ndarray,
+) -> list[RidgeFit]:
+    """Give each regression one more output, behind those of its strengths.
+
+    It is their weighted sum, shared among models, so serving need not weigh anything.
+    """
+    return [
+        RidgeFit(
+            append_weighted_part(fit.coef, weights[:, view], shown, sharing=sharing),
+            append_weighted_part(
+                fit.intercept, weights[:, view], shown, means, sharing
+            ),
+        )
+        for view, fit in enumerate(fits)
+    ]
+
+
+def _estimate_newcomer_mean(sums: np.ndarray, means: np.ndarray) -> tuple[float, float]:
     """Mean of a new model, as observed, and shrunk to that of the pool.
 
-    `apart` are its qualities less the level of the query, ``NaN`` where unknown. The
-    two means differ by more the fewer outcomes there are, and the more alike the models
-    of the pool are.
+    The sums are of its qualities less the level of the query, as in `Newcomer`. The two
+    means differ by more the fewer outcomes there are, and the more alike the models of
+    the pool are.
     """
-    apart = apart[np.isfinite(apart)]
-    observed, centre = float(apart.mean()), float(means.mean())
-    noise = float(apart.var()) / len(apart)
+    mass, total, squares = (float(value) for value in sums)
+    observed, centre = total / mass, float(means.mean())
+    noise = max(squares / mass - observed**2, 0.0) / mass
     between = max(float(means.var()), _LEAST_SPREAD**2)
     # The classical shrinkage of one mean among many.
     reliable = between / (between + noise)

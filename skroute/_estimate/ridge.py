@@ -20,6 +20,7 @@ from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import chunks, multiply
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._compute.threads import run_in_threads
+from skroute._estimate.moments import Moments
 from skroute._table.averages import divide_sums, sum_known, weigh_outcomes
 
 __all__ = ["ALPHAS", "RidgeFit", "fit_ridge", "fit_ridges", "measure_column_std"]
@@ -70,6 +71,10 @@ class RidgeFit(SavesFields):
         """Return the regression at some of its strengths."""
         coef = np.ascontiguousarray(self.coef[:, :, positions])
         return RidgeFit(coef, self.intercept[:, positions])
+
+    def take_outputs(self, positions: np.ndarray) -> RidgeFit:
+        """Return a regression of some of the outputs, in this order."""
+        return RidgeFit(self.coef[:, positions], self.intercept[positions])
 
     def without_output(self, position: int) -> RidgeFit:
         """Return a regression of the other outputs."""
@@ -184,9 +189,10 @@ def fit_ridges(
     offsets: tuple[int, ...] = (0,),
     weight: Any = None,
     position: int | None = None,
+    keep_moments: bool = False,
     n_jobs: int | None = None,
     executor: Executor = IN_MEMORY,
-) -> tuple[list[RidgeFit], Any, list[int]]:
+) -> tuple[list[RidgeFit], Any, list[int], list[Moments]]:
     """Fit regressions on several views: choose strengths out of fold, then fit.
 
     The views of a query are computed once for all regressions, in each of two passes
@@ -212,6 +218,8 @@ def fit_ridges(
     offsets : tuple of int, default=(0,)
         Strengths to keep, as steps on the grid from the one with the least error, or
         from `position`, if given.
+    keep_moments : bool, default=False
+        Return the sums over all rows, to which others can be added.
     n_jobs : int or None, default=None
         Threads, each of which works on one regression at a time.
     executor : Executor, default=IN_MEMORY
@@ -222,8 +230,8 @@ def fit_ridges(
     -------
     tuple
         A `RidgeFit` on all rows, predictions of every row without its fold, (n_queries,
-        n_outputs, n_kept), and the position of the best strength, each in a list over
-        the regressions.
+        n_outputs, n_kept), the position of the best strength, and the moments, if they
+        are kept, each in a list over the regressions.
     """
     if weight is not None:
         # A weight of 0 is as an unknown target.
@@ -241,6 +249,7 @@ def fit_ridges(
 
     data = X, Y, fold, weight, compute_views
     solved: list[list[Any]] = []
+    totals: list[list[list[_Sums]]] = []
     for some in chunks(len(groups), _PATTERNS):
         sums = executor.total(
             _sum_by_fold, *data, groups[some], n_folds, n_jobs, combine=_add_sums
@@ -249,6 +258,8 @@ def fit_ridges(
         solved.append(
             run_in_threads(solve, range(len(bases)), executor.count_threads(n_jobs))
         )
+        if keep_moments:
+            totals.append(executor.get(executor.apply(_total_folds, sums)))
         # Frees the sums, which are large, before those of the next outputs are made.
         del sums, solve
     by_view = [list(fits) for fits in zip(*solved, strict=True)]
@@ -275,7 +286,11 @@ def fit_ridges(
     ]
     out_of_fold = executor.map(_predict_out_of_fold, X, fold, compute_views, kept)
     fits = [executor.get(executor.apply(itemgetter(-1), path)) for path in kept]
-    return fits, out_of_fold, positions
+    moments = [
+        Moments.gather(groups, [total for part in parts for total in part])
+        for parts in zip(*totals, strict=True)
+    ]
+    return fits, out_of_fold, positions, moments
 
 
 def fit_ridge(
@@ -287,7 +302,7 @@ def fit_ridge(
     **settings: Any,
 ) -> tuple[RidgeFit, np.ndarray, int]:
     """Fit one regression on features in memory, as `fit_ridges` does."""
-    fits, out_of_fold, positions = fit_ridges(
+    fits, out_of_fold, positions, _ = fit_ridges(
         Phi, Y, fold, lambda rows: [rows], bases=[basis], **settings
     )
     return fits[0], out_of_fold[0], positions[0]
@@ -387,6 +402,13 @@ def _sum_by_fold(
         # Each thread adds to the sums of its own regressions.
         run_in_threads(add, range(len(views)), n_jobs)
     return sums
+
+
+def _total_folds(sums: list[list[list[_Sums]]]) -> list[list[_Sums]]:
+    """Add up the folds, by regression and group of outputs."""
+    return [
+        [sum(by_fold[1:], by_fold[0]) for by_fold in regression] for regression in sums
+    ]
 
 
 def _add_sums(some: Any, others: Any) -> Any:

@@ -146,6 +146,11 @@ def _promise_nothing(state: State) -> State:
     return {**state, "confidence": None}
 
 
+def _learn_nothing_more(state: State) -> State:
+    """A router of format 6 keeps nothing to learn on."""
+    return {**state, "forget_after": None}
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -163,4 +168,5 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
         "BudgetDecider": _promise_nothing,
         "CostModel": _regress_costs_themselves,
     },
+    6: {"RankingRouter": _learn_nothing_more},
 }

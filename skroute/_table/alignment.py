@@ -20,6 +20,8 @@ from skroute._table.names import (
     model_names,
     reorder_columns,
 )
+from skroute._table.numbers import LARGEST_OUTCOME, check_magnitude
+from skroute._table.outcomes import read_weight
 from skroute._table.tables import check_estimate, check_quality
 
 
@@ -91,6 +93,28 @@ def align(
         if field != "models" and table is not None
     }
     return aligned._replace(**turned)
+
+
+def align_outcomes(
+    y: Any, costs: Any, outcome_weight: Any, *, models: np.ndarray, X: Any
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Align new outcomes with the models of a fitted router.
+
+    Qualities, costs and weights, in the order of `models`; what was not given is
+    ``None``.
+    """
+    check_rows(X=X, outcome_weight=outcome_weight)
+    aligned = align(y, costs, models=models, per_query=True, X=X)
+    check_magnitude(aligned.y, "y", LARGEST_OUTCOME)
+    if costs is not None:
+        check_magnitude(aligned.costs, "costs", LARGEST_OUTCOME)
+    if outcome_weight is None:
+        return aligned.y, aligned.costs, None
+    own = model_names(y)
+    own = models if own is None else own
+    weight = read_weight(outcome_weight, check_quality(y), own)
+    weight = reorder_columns(weight, own, models, "outcome_weight")
+    return aligned.y, aligned.costs, weight
 
 
 def _read_estimate(

@@ -19,8 +19,8 @@ from skroute.exceptions import NoCostWarning, find_caller_level
 class Outcomes(NamedTuple):
     """What is checked of a training table besides the queries.
 
-    `quality`, `costs`, `per_query` and `weight` are as in `RoutingTable`; `mean_costs`,
-    (n_models,), is the mean money per call.
+    `quality`, `costs`, `per_query`, `weight` and `weight_unit` are as in
+    `RoutingTable`; `mean_costs`, (n_models,), is the mean money per call.
     """
 
     quality: Any
@@ -28,6 +28,7 @@ class Outcomes(NamedTuple):
     per_query: bool
     weight: Any
     mean_costs: np.ndarray
+    weight_unit: np.ndarray | None = None
 
 
 def check_outcomes_of(
@@ -52,9 +53,9 @@ def check_outcomes_of(
             f"{format_names(models[~observed])}: their column is all NaN; drop it or "
             "add outcomes."
         )
-    weight = None
+    weight = unit = None
     if outcome_weight is not None:
-        weight = _check_outcome_weight(outcome_weight, quality, models, executor)
+        weight, unit = _check_outcome_weight(outcome_weight, quality, models, executor)
         quality = executor.map(_keep_weighed, quality, weight)
     given = getattr(router, "costs", None)
     prices = None if given is None else check_prices(given, models)
@@ -79,7 +80,7 @@ def check_outcomes_of(
         # A view, which takes no memory for the repeated prices.
         table = executor.map(_repeat_prices, quality, prices)
         even = _drop_even_weights(weight, executor)
-        return Outcomes(quality, table, False, even, prices)
+        return Outcomes(quality, table, False, even, prices, unit)
     # Checked in each part: a cluster holds the costs in partitions.
     table = executor.map(
         _check_and_fill_call_costs, costs, quality, weight, prices, models
@@ -104,7 +105,7 @@ def check_outcomes_of(
         )
     sums = executor.get(executor.total(sum_known, table, weight))
     even = _drop_even_weights(weight, executor)
-    return Outcomes(quality, table, True, even, divide_sums(sums))
+    return Outcomes(quality, table, True, even, divide_sums(sums), unit)
 
 
 def _drop_even_weights(weight: Any, executor: Executor) -> Any:
@@ -156,18 +157,19 @@ def _check_and_fill_call_costs(
 
 def _check_outcome_weight(
     weight: Any, quality: Any, models: np.ndarray, executor: Executor
-) -> Any:
+) -> tuple[Any, np.ndarray]:
     """Check weights of outcomes (n_queries, n_models), and scale those of every model.
 
     They are in any unit, and are not read where the quality is unknown: there they
     become 0. Those of a model then sum to Kish's effective number of outcomes,
-    ``sum(w) ** 2 / sum(w ** 2)`` [1]_.
+    ``sum(w) ** 2 / sum(w ** 2)`` [1]_. Returns them, and what 1 counts then, of shape
+    (n_models,).
 
     References
     ----------
     .. [1] L. Kish, "Survey Sampling", Wiley, 1965.
     """
-    table = executor.map(_read_weight, weight, quality, models)
+    table = executor.map(read_weight, weight, quality, models)
     largest = executor.get(executor.total(_find_largest, table, combine=np.maximum))
     if (largest == 0).any():
         raise ValueError(
@@ -177,10 +179,11 @@ def _check_outcome_weight(
         )
     # Scaling by the largest keeps the squares of extreme weights finite.
     total, squares = executor.get(executor.total(_sum_weights, table, largest))
-    return executor.map(_scale_to_outcomes, table, largest, total / squares)
+    each = total / squares
+    return executor.map(_scale_to_outcomes, table, largest, each), each / largest
 
 
-def _read_weight(weight: Any, quality: np.ndarray, models: np.ndarray) -> np.ndarray:
+def read_weight(weight: Any, quality: np.ndarray, models: np.ndarray) -> np.ndarray:
     """Read weights in the order of the models; 0 where the quality is unknown."""
     columns = model_names(weight, "outcome_weight")
     table = read_numbers(weight, "outcome_weight", finite=False)

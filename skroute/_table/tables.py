@@ -51,6 +51,8 @@ class RoutingTable(NamedTuple):
         Whether the costs were given per query, or are one price per model.
     weight : ndarray of shape (n_queries, n_models) or None
         Weight of every outcome; positive where the quality is known, 0 elsewhere.
+    weight_unit : ndarray of shape (n_models,) or None
+        What an `outcome_weight` of 1 counts in `weight`.
     duplicates : Duplicates or None
         Which rows are of one prompt or group; set by `CrossFittedRouter`.
     """
@@ -61,6 +63,7 @@ class RoutingTable(NamedTuple):
     per_query: bool
     weight: np.ndarray | None = None
     duplicates: Duplicates | None = None
+    weight_unit: np.ndarray | None = None
 
 
 def check_routing_table(
@@ -122,7 +125,12 @@ def keep_table(
         _fitted_costs=getattr(router, "costs", None),
     )
     return RoutingTable(
-        X, outcomes.quality, outcomes.costs, outcomes.per_query, outcomes.weight
+        X,
+        outcomes.quality,
+        outcomes.costs,
+        outcomes.per_query,
+        outcomes.weight,
+        weight_unit=outcomes.weight_unit,
     )
 
 

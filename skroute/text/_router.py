@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skroute._compute.drafts import snapshot
+from skroute._compute.drafts import open_draft, snapshot
 from skroute._decide.rule import Rule
 from skroute._table.costs import check_same_prices
 from skroute._table.names import check_rows
@@ -271,6 +271,42 @@ class TextRouter(BaseRouter):
         """Name of the model of the highest mean quality in training."""
         check_is_fitted(self)
         return self.router_.best_single_
+
+    @available_if(_router_has("update"))
+    def update(
+        self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None
+    ) -> Self:
+        """Learn from more outcomes, such as those of the calls since the last update.
+
+        What makes vectors of prompts stays as it was fitted.
+
+        Parameters
+        ----------
+        X : array-like of str, or DataFrame
+            Prompts.
+        y, costs, outcome_weight : array-like of shape (n_queries, n_models)
+            As in `RankingRouter.update`.
+
+        Returns
+        -------
+        self : TextRouter
+            The router, which knows more. Errors are those of `RankingRouter.update`,
+            and leave it as it was.
+        """
+        check_is_fitted(self)
+        check_rows(X=X, y=y, costs=costs, outcome_weight=outcome_weight)
+        with open_draft(self) as draft:
+            vectors, router = draft.embed(X), snapshot(draft.router_)
+            router.update(vectors, y, costs=costs, outcome_weight=outcome_weight)
+            draft._set_router(router)
+        return self
+
+    @property
+    def renewed_(self) -> dict[str, dict[str, float]]:
+        """Models that the last update renewed, as in `RankingRouter`."""
+        check_is_fitted(self)
+        renewed: dict[str, dict[str, float]] = self.router_.renewed_
+        return renewed
 
     @available_if(_router_has("add_model"))
     def add_model(self, name: str, y: Any, *, X: Any, costs: Any = None) -> Self:

@@ -78,11 +78,15 @@ def routers() -> dict[str, tuple[Any, Any]]:
     drawn = make_routing(40, n_features=6, random_state=2).quality[:, 0]
     drawing = ranking().set_params(random_state=np.random.RandomState(0))
     grown = ranking(costs=prices).fit(X, Y)
+    learning = ranking(forget_after=500.0).fit(X[:300], Y[:300], costs=C[:300])
+    learning = learning.add_model("new", drawn, X=X[:40], costs=2.0)
+    learning.update(X[300:], np.column_stack([Y, Y["small"]])[300:])
     return {
         "ranking": (estimates, queries),
         "ranking_prices": (ranking(costs=prices, caution=0.5).fit(X, Y), queries),
         "ranking_grown": (grown.add_model("new", drawn, X=X[:40], costs=2.0), queries),
         "ranking_blocks": (ranking(blocks=(4, 2)).fit(X, Y, costs=C), queries),
+        "ranking_learning": (learning, queries),
         "ranking_state": (drawing.fit(X, Y, costs=C), queries),
         "pointwise_ridge": (PointwiseRouter(Ridge()).fit(X, Y, costs=C), queries),
         "pointwise_ridge_cv": (PointwiseRouter(RidgeCV()).fit(X, Y, costs=C), queries),

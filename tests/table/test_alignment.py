@@ -102,6 +102,27 @@ def router() -> RankingRouter:
     return made.fit(TABLES["X"], TABLES["y"], costs=TABLES["costs"])
 
 
+def learning() -> RankingRouter:
+    """A router to update; each use changes its own."""
+    made = RankingRouter(
+        n_estimators=0, n_landmarks=8, forget_after=50.0, random_state=0
+    )
+    return made.fit(TABLES["X"], TABLES["y"], costs=TABLES["costs"])
+
+
+def learning_text() -> TextRouter:
+    inside = RankingRouter(
+        n_estimators=0, n_landmarks=8, forget_after=50.0, random_state=0
+    )
+    return TextRouter(inside).fit(TABLES["prompts"], TABLES["y"], costs=TABLES["costs"])
+
+
+def updated(router: Any, X: Any = None, prompts: Any = None, **tables: Any) -> Any:
+    router.update(X if prompts is None else prompts, **tables)
+    given = TABLES["X"] if prompts is None else TABLES["prompts"]
+    return as_mapping(router.transform(given)[0][:3], router.models_)
+
+
 @cache
 def text_router() -> TextRouter:
     made = TextRouter(PointwiseRouter(Ridge(), random_state=0))
@@ -336,6 +357,14 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
     "RankingRouter.explain": (
         lambda **t: router().explain(**t).reset_index(drop=True).to_dict("list"),
         "X available",
+    ),
+    "RankingRouter.update": (
+        lambda **tables: updated(learning(), **tables),
+        "X y costs outcome_weight",
+    ),
+    "TextRouter.update": (
+        lambda **tables: updated(learning_text(), **tables),
+        "prompts y costs outcome_weight",
     ),
     "RankingRouter.add_model": (
         made_by(

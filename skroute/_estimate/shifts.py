@@ -1,0 +1,70 @@
+"""Shifts: whether the last outcomes of a model are other than was expected of it.
+
+A model that is changed behind its name, or whose price is, does so at once, on all
+queries. What was learned of how queries differ still holds; the level does not.
+
+References
+----------
+S. Bernstein, "On a modification of Chebyshev's inequality and of the error formula of
+Laplace", 1924, in the form of G. Bennett, "Probability inequalities for the sum of
+independent random variables", Journal of the American Statistical Association 57, 1962.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["N_RESIDUALS", "find_shift", "push_residuals"]
+
+#: Residuals that are kept of each model.
+N_RESIDUALS = 100
+# The last outcomes that are averaged: a change has come at one of these places.
+_SPANS = (20, 30, 50, 100)
+# Residual that is counted as seen once: half of the range of qualities.
+_FAR = 0.5
+# Chance that the mean of such a span is as far away from 0 without a change.
+_CHANCE = 1e-7
+
+
+def push_residuals(kept: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+    """Put new residuals (n_queries, n_models), ``NaN`` where unknown, behind the last.
+
+    Those `kept` are (n_models, 100), the newest last, ``NaN`` before the first.
+    """
+    kept = kept.copy()
+    for model, column in enumerate(residuals.T):
+        known = column[np.isfinite(column)]
+        if len(known):
+            kept[model] = np.append(kept[model], known)[-N_RESIDUALS:]
+    return kept
+
+
+def find_shift(residuals: np.ndarray, least: float) -> float:
+    """Find by how much the last residuals of a model are off; 0 if that may be chance.
+
+    The mean over a span of the last outcomes is held against Bernstein's bound, which
+    also holds for outcomes that are nearly always alike, and sometimes far away. Of the
+    spans that exceed it, the one that does by most is taken. A shift below `least` is
+    none: the estimates of models that are called are a little too high on average.
+    """
+    known = residuals[np.isfinite(residuals)]
+    most, found = 1.0, 0.0
+    for span in _SPANS:
+        if span > len(known):
+            break
+        mean = float(known[-span:].mean())
+        if abs(mean) < least:
+            continue
+        excess = abs(mean) / _bound_mean(known, span)
+        if excess > most:
+            most, found = excess, mean
+    return found
+
+
+def _bound_mean(residuals: np.ndarray, span: int) -> float:
+    """Bound the mean of so many residuals, if none is expected."""
+    doubt = float(np.log(2.0 / _CHANCE))
+    # Of a model that never failed yet, all residuals are alike: one may be far off.
+    residuals = np.append(residuals, _FAR)
+    square, largest = (residuals**2).mean(), np.abs(residuals).max()
+    return float(np.sqrt(2.0 * doubt * square / span) + doubt * largest / (3.0 * span))
