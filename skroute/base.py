@@ -18,7 +18,7 @@ from skroute._decide.certainty import judge_margins
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.fallbacks import names_of_choices
-from skroute._decide.guarantee import Guarantee, name_baseline
+from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.price_path import ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.trade_off import TrainingTradeOff
@@ -169,6 +169,12 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         ValueError
             If an argument is not as described, or there are too few known outcomes to
             test a `confidence` on.
+
+        Warns
+        -----
+        UserWarning
+            If `available` leaves models out beside a `confidence`, which was tested
+            with all of them.
 
         Notes
         -----
@@ -475,6 +481,7 @@ confidence
         settled = self._settle_for_call(rule, quality, cost)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
+        warn_of_left_out(settled.guarantee, mask, self.models_)
         return settled.decide(quality, cost, mask, n_places).choice
 
     def _settle(self, rule: Rule, trade_off: TrainingTradeOff) -> Settled:
@@ -565,6 +572,7 @@ def _explain(
     """Tabulate the decisions of a settled rule with their reasons."""
     models = router.models_
     mask = check_available(available, models, len(quality))
+    warn_of_left_out(settled.guarantee, mask, models)
     decisions = settled.decide(quality, cost, mask, min(2, len(models)))
     trade_off = router._find_trade_off(quality, cost)
     quality = trade_off.correct_optimism(quality, settled, decisions)

@@ -39,6 +39,7 @@ from skroute._cascade.replay import CascadeReplay, ReplayedTable
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available, check_caps, is_per_query
 from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.inputs import (
     check_observed,
     infer_model_names,
@@ -49,7 +50,8 @@ from skroute._decide.rule import Rule
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import replace_known_costs
-from skroute._table.folds import draw_folds
+from skroute._table.duplicates import find_duplicates
+from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import as_mapping, check_rows, model_names
 from skroute._table.numbers import (
     check_integer,
@@ -100,12 +102,20 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         When nothing fits the budget, raise
         :class:`~skroute.exceptions.InfeasibleBudgetError`, or call the cheapest model
         (for a `min_quality` out of reach: use the best cascade).
+    confidence : float or None, default=None
+        Between 0 and 1: `min_quality` or the mean `budget` is then a promise. With this
+        probability over the queries of `fit`, fresh traffic of the same kind reaches
+        the target, or keeps to the budget, on average; see Notes. To be set before
+        `fit`, which then keeps what any confidence is tested on.
     random_state : int, RandomState instance or None, default=None
         Draws the folds, and what is simulated in `fit`. Pass an int for the same
         cascade in every fit.
 
     Attributes
     ----------
+    guarantee_ : Guarantee or None
+        What is promised, and on what evidence; ``None`` without a `confidence`, and
+        where `on_infeasible` took effect.
     price_ : float
         The shadow price in force, in quality per unit of money.
     escalates_ : bool
@@ -142,6 +152,17 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
     Parameters that you set after `fit` hold from the next call on, but for `max_calls`,
     `check_cost`, `sensitivity` and `specificity`, which rest on the replay.
 
+    With a `confidence` the price is not read off the path but tested, as in
+    :class:`BudgetDecider`: from the safest price to the cheapest, at fixed prices, up
+    to the first at which the replayed queries (at most 4,000) do not prove that the
+    mean is kept. The best single model is called for all queries where nothing cheaper
+    is proven to keep a share of its quality. A promise of a budget assumes that no call
+    costs more than the most expensive one of `fit`. Each query is replayed by policies
+    that were learned without it; that those learned on all queries decide no worse is
+    assumed. Whether answers are checked at all was decided on the same queries. The
+    promise is of calls by the estimates in `Z`: where `available` leaves models out, or
+    costs are known beforehand, it need not hold.
+
     References
     ----------
     .. [1] M. L. Weitzman, "Optimal search for the best alternative", Econometrica 47,
@@ -172,6 +193,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         "costs": True,
         "checks": True,
         "answers": True,
+        "groups": True,
     }
     __metadata_request__score = {  # noqa: RUF012
         "costs": True,
@@ -183,7 +205,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
     # Columns of the caller's tables in the order in which models are looked at.
     _order: np.ndarray
     _fitted: FittedCascade
-    _settled: tuple[Rule, Place, float | None]
+    _settled: tuple[Rule, Place, float | None, Guarantee | None]
     _replayed: dict[str, Any]
 
     def __init__(
@@ -198,6 +220,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         sensitivity: Any = None,
         specificity: Any = None,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
+        confidence: float | None = None,
         random_state: Any = None,
     ) -> None:
         self.budget = budget
@@ -209,6 +232,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         self.sensitivity = sensitivity
         self.specificity = specificity
         self.on_infeasible = on_infeasible
+        self.confidence = confidence
         self.random_state = random_state
 
     def fit(
@@ -219,6 +243,7 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         costs: Any = None,
         checks: Any = None,
         answers: Any = None,
+        groups: Any = None,
     ) -> CascadeDecider:
         """Learn what checks are worth, and find the price on training traffic.
 
@@ -238,6 +263,10 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             What each model answered: labels or strings that are equal where models
             agree; ``None``, ``NaN`` or a blank string is no answer. Agreement with the
             answers of models that were called before is then a check, too.
+        groups : array-like of shape (n_queries,), default=None
+            Labels of queries that are not independent, such as the turns of a
+            conversation: they are held out together, and a `confidence` counts each
+            group once.
 
         Returns
         -------
@@ -247,13 +276,16 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         Raises
         ------
         InfeasibleBudgetError
-            If the budget or the quality target cannot be met on these queries.
+            If the budget or the quality target cannot be met on these queries, or not
+            be promised.
         ValueError
             If a parameter or an argument is not as described, or fewer than 20 queries
             have every outcome.
         """
         rule = self._check_parameters()
         models, table, rates = self._read_training(Z, y, costs, checks, answers)
+        check_rows(Z=Z, groups=groups)
+        group = check_groups(groups, len(table.y))
         # Cheapest first, so that the order of the columns changes no decision.
         order = order_models(table.costs, -table.y, -table.quality, table.cost)
         table = table.reorder(order)
@@ -279,10 +311,12 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         evidence = Evidence(
             unit.scale(table.quality).clip(0, 1), table.cost, checks, table.answers
         )
-        fold = draw_folds(np.hstack([table.quality, table.cost]), _N_FOLDS, rng)
+        alike = find_duplicates(np.hstack([table.quality, table.cost]), group)
+        fold = draw_folds(alike, _N_FOLDS, rng)
         known = Outcomes(evidence, scaled, table.costs, fold)
         seed = int(rng.randint(2**31 - 1))
-        fitted = fit_cascade(known, terms, unit, check, seed)
+        units = None if rule.confidence is None else alike.number_units()
+        fitted = fit_cascade(known, terms, unit, check, seed, units)
         self.models_ = models
         self._order = order
         self._fitted = fitted
@@ -511,6 +545,13 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         return self._snapshot()._settled[1].escalates
 
     @property
+    def guarantee_(self) -> Guarantee | None:
+        """What is promised, and on what evidence."""
+        check_is_fitted(self)
+        guarantee = self._snapshot()._settled[3]
+        return guarantee and name_baseline(guarantee, self.models_[self._order])
+
+    @property
     def quality_target_(self) -> float | None:
         """`min_quality` as a number."""
         check_is_fitted(self)
@@ -619,11 +660,12 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
             min_quality=self.min_quality,
             price=self.price,
             on_infeasible=self.on_infeasible,
+            confidence=self.confidence,
         )
 
     def _find_terms(self, n_queries: int) -> Terms:
         """Find the terms of the parameters in force."""
-        rule, place, _ = self._settled
+        rule, place, *_ = self._settled
         cap: Any = np.inf
         if rule.has_cap and is_per_query(rule.budget):
             cap = check_caps(rule.budget, n_queries)[:, 0]
@@ -660,6 +702,9 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         """Choose the next calls, and find the best answers."""
         evidence, was_called, allowed = self._read_calls(
             Z, called, checks, answers, available, costs
+        )
+        warn_of_left_out(
+            self._settled[3], allowed | was_called, self.models_[self._order]
         )
         terms = self._find_terms(len(was_called))
         terms.check_cap(evidence.cost, allowed, was_called)

@@ -14,7 +14,7 @@ from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
 from skroute._decide.engine import Settled, settle
 from skroute._decide.fallbacks import names_of_choices
-from skroute._decide.guarantee import Guarantee, name_baseline
+from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.inputs import (
     check_observed,
     infer_model_names,
@@ -439,6 +439,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             If an argument is not as described, `available` leaves a query without any
             model, or there are more or fewer caps than rows.
 
+        Warns
+        -----
+        UserWarning
+            If `available` leaves models out beside a `confidence`, which was tested
+            with all of them.
+
         Notes
         -----
         A fallback is what the same rule takes once the models before it are left out:
@@ -451,6 +457,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         quality, cost = self._check_estimates(Z)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
+        warn_of_left_out(self._settled.guarantee, mask, self.models_)
         choice = self._settled.decide(quality, cost, mask, n_places).choice
         names = names_of_choices(self.models_, choice)
         return names[:, 0] if top_k is None else names

@@ -17,16 +17,21 @@ from skroute._cascade.path import (
     replay_held_out,
 )
 from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
+from skroute._cascade.promise import promise_place
+from skroute._cascade.tested import KnownReplays
 from skroute._cascade.training import CascadeTraining
-from skroute._cascade.validity import check_path, check_policy
+from skroute._cascade.validity import check_path, check_policy, check_tested
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
+from skroute._decide.guarantee import Guarantee
 from skroute._decide.rule import Rule
 from skroute.exceptions import InfeasibleBudgetError
 
 # Queries that are replayed to compare policies, and to make a path; and prices at which
 # policies are compared.
 _MOST_COMPARED, _N_COMPARED, _MOST_REPLAYED = 1000, 6, 2000
+# Queries on which a confidence is tested, which are kept.
+_MOST_TESTED = 4000
 # Prices at which a router is looked at while situations are simulated.
 _N_SIMULATED = 16
 # The highest quality of a table whose unit is 0 to 1 is above this.
@@ -93,6 +98,8 @@ class FittedCascade(SavesFields):
     unit: Unit
     n_checks: int  # of an answer; 0 where only answers are compared
     has_answers: bool
+    #: What a confidence is tested on; None where none was asked for in fit.
+    tested: KnownReplays | None = None
 
     def check(self) -> int:
         """Check what may come from a file; returns the number of models.
@@ -101,6 +108,7 @@ class FittedCascade(SavesFields):
         """
         n_models = check_policy(self.policy, self.n_checks, self.has_answers)
         check_path(self.path, n_models)
+        check_tested(self.tested, n_models)
         unit = self.unit
         if not (
             isinstance(unit, Unit)
@@ -157,10 +165,40 @@ class FittedCascade(SavesFields):
             checks = unit.scale(checks).clip(0, 1)
         return Evidence(unit.scale(quality).clip(0, 1), cost, checks, answers)
 
-    def settle(self, rule: Rule) -> tuple[Place, float | None]:
+    def settle(self, rule: Rule) -> tuple[Place, float | None, Guarantee | None]:
+        """Find the place that meets a rule, the quality target, and what is promised.
+
+        It is a place on the path or, with a confidence, one that was tested.
+        """
+        if rule.confidence is None:
+            return *self._find_place(rule), None
+        if self.tested is None:
+            raise ValueError(
+                "confidence is tested on replays of the training queries, and none "
+                "are kept here: fit the decider again, with the confidence set "
+                "before. One that an older version saved has none either."
+            )
+        target = self._find_target(rule)
+        try:
+            place, guarantee = promise_place(
+                rule, self.tested, self.unit.worst, self.unit.extent
+            )
+        except InfeasibleBudgetError:
+            if rule.on_infeasible == "raise":
+                raise
+            if target is None:
+                return Place(np.inf, False), None, None
+            return self.path.place_for_best(), target, None
+        return place, target, guarantee
+
+    def _find_target(self, rule: Rule) -> float | None:
+        """Give the quality target of a rule as a number."""
+        return rule.quality_target(self.unit.restore(float(self.path.quality[-1])))
+
+    def _find_place(self, rule: Rule) -> tuple[Place, float | None]:
         """Find the place on the path that meets a rule, and the quality target."""
         path, unit = self.path, self.unit
-        target = rule.quality_target(unit.restore(float(path.quality[-1])))
+        target = self._find_target(rule)
         if target is not None:
             if path.reaches(unit.scale(target)):
                 return path.place_for_quality(unit.scale(target)), target
@@ -201,9 +239,18 @@ def simulate_checks(
 
 
 def fit_cascade(
-    known: Outcomes, terms: Terms, unit: Unit, check: Check | None, seed: int
+    known: Outcomes,
+    terms: Terms,
+    unit: Unit,
+    check: Check | None,
+    seed: int,
+    units: np.ndarray | None = None,
 ) -> FittedCascade:
-    """Fit policies, choose one by replay, and replay it at all prices."""
+    """Fit policies, choose one by replay, and replay it at all prices.
+
+    With `units`, (n,), numbers of queries that are not independent, replays are kept
+    on which a confidence can be tested.
+    """
     evidence = known.evidence
     prices = find_prices(evidence.cost, terms.check_cost, _N_SIMULATED)
     training = CascadeTraining(known, prices, terms.max_calls, seed, check)
@@ -218,15 +265,20 @@ def fit_cascade(
     if check is not None and evidence.answers is None:
         candidates = [undiscounted, independent]
     complete = np.flatnonzero(np.isfinite(known.quality).all(axis=1))
+    tested_rows = complete[sample_evenly(len(complete), _MOST_TESTED)]
     complete = complete[sample_evenly(len(complete), _MOST_REPLAYED)]
     policies, pays = _choose_policies(candidates, known.take(complete), terms, prices)
     # In doubt, no answer is checked: checks take money and time.
-    path = CascadePath.replay(
-        policies, known.take(complete), replace(terms, escalates=pays)
-    )
+    terms = replace(terms, escalates=pays)
+    path = CascadePath.replay(policies, known.take(complete), terms)
+    tested = None
+    if units is not None:
+        tested = KnownReplays.replay(
+            policies, known.take(tested_rows), terms, units[tested_rows]
+        )
     n_checks = 0 if evidence.checks is None else evidence.checks.shape[2]
     has_answers = evidence.answers is not None
-    return FittedCascade(policies[-1], path, unit, n_checks, has_answers)
+    return FittedCascade(policies[-1], path, unit, n_checks, has_answers, tested)
 
 
 def _choose_policies(

@@ -94,6 +94,14 @@ def _find_cost_scales(cost: np.ndarray, check_cost: float) -> tuple[float, float
     return cheapest, max(range_, 1e-4 * cheapest) or 1.0
 
 
+def find_price_range(cost: np.ndarray, check_cost: float) -> tuple[float, float]:
+    """Find the prices beyond which no decision changes, given expected costs (n, M)."""
+    cheapest, range_ = _find_cost_scales(cost, check_cost)
+    # Second calls of a cheap model are still bought where no other one is.
+    highest = max(_HIGHEST, 3 * range_ / max(cheapest, range_ * 1e-4)) / range_
+    return _LOWEST / max(range_, cheapest), highest
+
+
 @dataclass(frozen=True)
 class Place:
     """Where on a path a cascade works."""
@@ -124,7 +132,7 @@ class Point(NamedTuple):
         Both are differences (n,) of what is served from what was replayed, and count
         where they are far more than chance.
         """
-        more, less = _find_excess(spend), _find_excess(-quality)
+        more, less = find_excess(spend), find_excess(-quality)
         return self._replace(spend=self.spend + more, quality=self.quality - less)
 
 
@@ -195,10 +203,8 @@ class CascadePath(SavesFields):
                 served.quality - escalate.quality[some],
             )
 
-        cheapest, range_ = _find_cost_scales(known.evidence.cost, terms.check_cost)
-        # Second calls of a cheap model are still bought where no other one is.
-        highest = max(_HIGHEST, 3 * range_ / max(cheapest, range_ * 1e-4)) / range_
-        few = np.geomspace(highest, _LOWEST / max(range_, cheapest), _N_FIRST)
+        lowest, highest = find_price_range(known.evidence.cost, terms.check_cost)
+        few = np.geomspace(highest, lowest, _N_FIRST)
         points = [replay_at(price) for price in (np.inf, *few, 0.0)]
         for _ in range(_N_PRICES - _N_FIRST):
             at = _find_widest(points)
@@ -314,7 +320,7 @@ class CascadePath(SavesFields):
         return replace(place, price=float(self.price[low]) * ratio**share)
 
 
-def _find_excess(difference: np.ndarray) -> float:
+def find_excess(difference: np.ndarray) -> float:
     """Find the mean of differences (n,), or 0 where it is not far above chance."""
     mean, error = difference.mean(), difference.std() / len(difference) ** 0.5
     return float(mean) if mean > _FAR * error + _ROUNDING else 0.0

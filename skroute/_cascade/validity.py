@@ -18,9 +18,12 @@ from skroute._cascade.gains import LearnedGain
 from skroute._cascade.outlook import Outlook
 from skroute._cascade.path import CascadePath
 from skroute._cascade.policy import CascadePolicy, Terms, choose_calls
+from skroute._cascade.tested import KnownReplays
 from skroute._rank.forest import PairRanker
 
 _MOST_TRIED = 2
+# Prices at which a confidence is tested, far above what is ever made.
+_MOST_PRICES = 1000
 _KINDS: dict[str, tuple[type, ...]] = {
     "check": (ExactCheck, StatedCheck, LearnedCheck, type(None)),
     "belief": (AnswerBelief,),
@@ -94,6 +97,60 @@ def check_path(path: Any, n_models: int) -> None:
     _require(
         type(best) is int and 0 <= best < n_models,
         "its best single model is not one of its models",
+    )
+
+
+def check_tested(tested: Any, n_models: int) -> None:
+    """Check what a confidence is tested on: numbers for each price and query."""
+    if tested is None:
+        return
+    _require(isinstance(tested, KnownReplays), "its replays are of another class")
+    columns = _arrays(tested)
+    prices, queries = np.shape(tested.price), np.shape(tested.number)
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        **dict.fromkeys(("price", "less", "more", "most"), (prices, "f")),
+        "escalates": (prices, "b"),
+        **dict.fromkeys(("quality", "spend"), (np.shape(tested.at), "f")),
+        "at": (np.shape(tested.at), "i"),
+        **dict.fromkeys(("single_quality", "single_spend"), (queries, "f")),
+        "number": (queries, "i"),
+    }
+    _require(
+        len(prices) == len(queries) == np.ndim(tested.at) == 1
+        and 1 < prices[0] <= _MOST_PRICES
+        and queries[0] > 0
+        and columns.keys() == expected.keys()
+        and all(
+            (column.shape, column.dtype.kind) == expected[name]
+            for name, column in columns.items()
+        ),
+        "its replays do not have a row for each price",
+    )
+    # A table of prices and queries is made of what changes in it.
+    starts = np.arange(queries[0]) * prices[0]
+    _require(
+        bool((np.diff(tested.at) > 0).all())
+        and bool(np.isin(starts, tested.at).all())
+        and 0 <= tested.at[0] <= tested.at[-1] < queries[0] * prices[0],
+        "its replays do not have a row for each query",
+    )
+    rest = [columns[name] for name in columns if name != "price"]
+    _require(
+        all(np.isfinite(column).all() for column in rest)
+        and tested.price[0] == 0
+        and tested.price[-1] == np.inf
+        and bool((tested.price[:-1] <= tested.price[1:]).all())
+        and tested.number.min() >= 0,
+        "its replays do not rise from the price 0 to infinity by numbers",
+    )
+    best, most = tested.best_single, tested.single_most
+    _require(
+        type(best) is int
+        and 0 <= best < n_models
+        and isinstance(most, float)
+        and np.isfinite(most)
+        and type(tested.may_be_alone) is bool,
+        "its replays do not say what the best single model is",
     )
 
 

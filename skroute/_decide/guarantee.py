@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from skroute._table.names import format_names
+from skroute.exceptions import find_caller_level
 
 __all__ = ["Guarantee"]
 
@@ -38,8 +42,9 @@ class Guarantee:
         Mean quality (for a budget: money) of the decisions on these queries.
     outcome_range : tuple of float
         Lowest and highest quality (for a budget: money) of any call that was seen;
-        of qualities that all lie in [0, 1] the lowest may be 0. Beyond it nothing is
-        assumed to happen.
+        of qualities that all lie in [0, 1] the lowest may be 0. Of a cascade, the most
+        that all calls and checks of a query can cost if none costs more than the most
+        expensive one seen. Beyond it nothing is assumed to happen.
     bound : {"betting", "range"}
         ``"betting"``: the mean was tested. ``"range"``: no outcome in `outcome_range`
         can break the promise, so there was nothing to test.
@@ -64,8 +69,8 @@ class Guarantee:
             promised = f"at least {self.min_quality:g} of mean quality"
         if self.bound == "range" and self.budget is not None:
             return (
-                f"{promised}, if no call costs more than {self.outcome_range[1]:g}, "
-                f"the most that any of {self.n_queries:,} queries cost"
+                f"{promised}, if no query costs more than {self.outcome_range[1]:g}, "
+                f"which none of {self.n_queries:,} queries did"
             )
         if self.bound == "range":
             return f"{promised}, whatever the queries are"
@@ -80,3 +85,27 @@ def name_baseline(guarantee: Guarantee, models: np.ndarray) -> Guarantee:
     if guarantee.baseline is None:
         return guarantee
     return replace(guarantee, baseline=str(models[guarantee.baseline]))
+
+
+def warn_of_left_out(
+    guarantee: Guarantee | None, available: np.ndarray, models: np.ndarray
+) -> None:
+    """Warn where a mask (1 or n_queries, n_models) leaves out what a promise needs."""
+    if guarantee is None or available.all():
+        return
+    left_out = np.asarray(~available.all(axis=0))
+    text = (
+        f"available leaves out {format_names(models[left_out])}, and what confidence "
+        "promises was tested with every model: of queries for which a model is left "
+        "out, nothing is promised."
+    )
+    if guarantee.baseline is not None and left_out[guarantee.baseline]:
+        text += (
+            f" {models[guarantee.baseline]} is the model that the target is a share "
+            "of, and the one that is called where nothing else is proven to keep it."
+        )
+    warnings.warn(
+        f"{text} Route these queries without a confidence, or fit on the models that "
+        "are left.",
+        stacklevel=find_caller_level(),
+    )

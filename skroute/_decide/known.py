@@ -4,10 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from skroute._table.averages import MOST_ROWS, count_rows_per_mass, doubly_robust
+
+
+class Units(NamedTuple):
+    """Queries that are independent, and those that count as one."""
+
+    #: Number of each query's unit, from 0, (n_queries,).
+    number: np.ndarray
+    #: Queries of the largest.
+    most: int
+    #: An order of the units that has nothing to do with the outcomes; tables come
+    #: sorted.
+    order: np.ndarray
+
+    @classmethod
+    def of(cls, unit: np.ndarray) -> Self:
+        """Number the units of queries, (n_queries,)."""
+        _, number, size = np.unique(unit, return_inverse=True, return_counts=True)
+        order = np.random.default_rng(0).permutation(len(size))
+        return cls(number, int(size.max()), order)
+
+    def add_up(self, values: np.ndarray, low: float) -> tuple[np.ndarray, float]:
+        """Sum values (n_queries,), none below `low`, over those not independent.
+
+        A mean over queries is below 0 exactly if the mean of these sums is; the number
+        of queries in the largest sum bounds it.
+        """
+        sums = np.bincount(self.number, weights=values)
+        return sums[self.order], low * self.most
 
 
 @dataclass(frozen=True)
@@ -79,27 +108,14 @@ class KnownQueries:
         return doubly_robust(self.true_cost, self.cost), highest
 
     @cached_property
-    def _units(self) -> tuple[np.ndarray, int, np.ndarray]:
-        """Number the units from 0; also the rows of the largest, and an order."""
-        _, unit, size = np.unique(self.unit, return_inverse=True, return_counts=True)
-        # An order that has nothing to do with the outcomes; tables come sorted.
-        order = np.random.default_rng(0).permutation(len(size))
-        return unit, int(size.max()), order
+    def units(self) -> Units:
+        """The independent queries."""
+        return Units.of(self.unit)
 
     @property
     def n_units(self) -> int:
         """Number of independent queries."""
-        return len(self._units[2])
-
-    def add_up(self, values: np.ndarray, low: float) -> tuple[np.ndarray, float]:
-        """Sum values (n_queries,), none below `low`, over those not independent.
-
-        A mean over queries is below 0 exactly if the mean of these sums is; the number
-        of rows in the largest sum bounds it. They come in an order that has nothing to
-        do with the values.
-        """
-        unit, most, order = self._units
-        return np.bincount(unit, weights=values)[order], low * most
+        return len(self.units.order)
 
 
 def _check_enough_known(stands_for: np.ndarray, what: str) -> None:

@@ -92,7 +92,9 @@ def _promise_quality(
         if share is not None:
             target, highest = asked * reference, asked * high
         values = _take(gained, choice) - target
-        return is_mean_above_zero(*known.add_up(values, low - highest), confidence)
+        return is_mean_above_zero(
+            *known.units.add_up(values, low - highest), confidence
+        )
 
     first = next(decisions)
     last = _find_last_kept(first, decisions, reaches, asked)
@@ -107,7 +109,8 @@ def _promise_quality(
         largest = find_last(partial(reaches, first.choice), safe, asked)
         if may_be_alone and asked > 1:
             largest = max(largest, 1.0)
-        raise _refuse_quality(rule, known, largest, float(reference.mean()))
+        mean = float(reference.mean())
+        raise refuse_quality(rule, known.n_units, largest, mean)
     single, always = None, Decision(0.0, np.full(len(gained), best_single))
     if is_free:
         # Decisions of a price may cost more than that model.
@@ -143,20 +146,14 @@ def _promise_budget(
         if most <= add_slack(budget):
             # No call that was ever seen of these models cost more.
             return True
-        values = known.add_up(budget - _take(spent, choice), budget - float(most))
+        values = known.units.add_up(budget - _take(spent, choice), budget - float(most))
         return is_mean_above_zero(*values, confidence)
 
     first = next(decisions)
     last = _find_last_kept(first, decisions, keeps, budget)
     if last is None:
         smallest = find_last(partial(keeps, first.choice), float(highest.max()), budget)
-        raise InfeasibleBudgetError(
-            f"budget={budget:g} cannot be promised with {100 * confidence:g}% "
-            f"confidence from {known.n_units:,} queries; the smallest that can is "
-            f"{round_up(smallest)}. Raise it, ask for less confidence, or give more "
-            "queries.",
-            smallest_budget=smallest,
-        )
+        raise refuse_budget(rule, known.n_units, smallest)
     price, choice = last
     single, quality = None, float(_take(known.true_quality, choice).mean())
     # A model that never cost more than the budget may be called alone.
@@ -218,10 +215,13 @@ def _find_last_kept(
     return last
 
 
-def _refuse_quality(
-    rule: Rule, known: KnownQueries, largest: float, reference: float
+def refuse_quality(
+    rule: Rule, n_units: int, largest: float, reference: float
 ) -> InfeasibleBudgetError:
-    """Name the largest target that can be promised."""
+    """Name the largest target that can be promised.
+
+    It is a share of `reference` where the rule asks for a share.
+    """
     named = f"{largest:.6g}"
     if rule.share is not None:
         # Rounded down to what is written.
@@ -230,10 +230,21 @@ def _refuse_quality(
         largest = largest * reference
     return InfeasibleBudgetError(
         f"min_quality={rule.min_quality!r} cannot be promised with "
-        f"{100 * float(rule.confidence):g}% confidence from {known.n_units:,} queries; "
+        f"{100 * float(rule.confidence):g}% confidence from {n_units:,} queries; "
         f"the largest that can is {named}. Ask for less, for less confidence, or give "
         "more queries.",
         largest_quality=float(largest),
+    )
+
+
+def refuse_budget(rule: Rule, n_units: int, smallest: float) -> InfeasibleBudgetError:
+    """Name the smallest mean budget that can be promised."""
+    return InfeasibleBudgetError(
+        f"budget={float(rule.budget):g} cannot be promised with "
+        f"{100 * float(rule.confidence):g}% confidence from {n_units:,} queries; the "
+        f"smallest that can is {round_up(smallest)}. Raise it, ask for less "
+        "confidence, or give more queries.",
+        smallest_budget=smallest,
     )
 
 

@@ -35,6 +35,7 @@ _CLASSES = {
     "FittedCascade": "skroute._cascade.fitted.FittedCascade",
     "FittedRouter": "skroute._estimate.fitted.FittedRouter",
     "Guarantee": "skroute._decide.guarantee.Guarantee",
+    "KnownReplays": "skroute._cascade.tested.KnownReplays",
     "Learned": "skroute._estimate.updating.Learned",
     "LearnedCheck": "skroute._cascade.checks.LearnedCheck",
     "LearnedCost": "skroute._estimate.learning.LearnedCost",
@@ -308,13 +309,18 @@ def _check_cascade_decider(state: dict[str, Any]) -> None:
         "it does not have its models in an order",
     )
     settled: Any = state.get("_settled")
-    rule, place, target = settled
+    rule, place, target, guarantee = settled
     _require(
         isinstance(rule, find_class("Rule"))
         and isinstance(place, find_class("CascadePlace"))
         and (target is None or isinstance(target, float))
+        and (guarantee is None or isinstance(guarantee, find_class("Guarantee")))
         and isinstance(state.get("_replayed"), dict),
         "it does not say what it was settled for",
+    )
+    _require(
+        guarantee is None or (guarantee.baseline or 0) < n_models,
+        "what it promises is not of its models",
     )
     _require(
         place.single is None or place.single < n_models,

@@ -151,6 +151,18 @@ def _learn_nothing_more(state: State) -> State:
     return {**state, "forget_after": None}
 
 
+def _settle_without_promise(state: State) -> State:
+    """A cascade of format 6 knows no confidence."""
+    if "_settled" in state:
+        state = {**state, "_settled": (*state["_settled"], None)}
+    return {**state, "confidence": None}
+
+
+def _keep_no_replays(state: State) -> State:
+    """A cascade of format 6 keeps nothing that a confidence could be tested on."""
+    return {**state, "tested": None}
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -168,5 +180,9 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
         "BudgetDecider": _promise_nothing,
         "CostModel": _regress_costs_themselves,
     },
-    6: {"RankingRouter": _learn_nothing_more},
+    6: {
+        "CascadeDecider": _settle_without_promise,
+        "FittedCascade": _keep_no_replays,
+        "RankingRouter": _learn_nothing_more,
+    },
 }

@@ -54,6 +54,12 @@ METRICS = (
     "strongest_call_share",
     "fit_seconds",
 )
+# What is written of each router, by the name of its column.
+_WRITTEN = {
+    "kept": "relative_quality",
+    "paid": "relative_cost",
+    "nAUC": "normalized_auc",
+}
 #: Name of the row that decides with hindsight.
 ORACLE = "oracle"
 
@@ -115,7 +121,7 @@ class RouterResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Routers compared on the same splits of one table.
+    """Routers compared on the same splits of one table; printed, a row for each.
 
     Attributes
     ----------
@@ -141,6 +147,33 @@ class Comparison:
     n_queries: int
     n_incomplete: int
     n_prompts: int
+
+    def __str__(self) -> str:
+        """Write a row for each router: what it kept and paid, and its area."""
+        n_splits = len(self.seeds)
+        splits = "1 split" if n_splits == 1 else f"{n_splits} splits"
+        rows = [("", *_WRITTEN)]
+        for name, result in self.results.items():
+            scores = [
+                _write_mean(result.mean(metric), result.standard_error(metric))
+                for metric in _WRITTEN.values()
+            ]
+            rows.append((name, *scores))
+        width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = [
+            "  ".join([row[0].ljust(width), *map(str.rjust, row[1:], widths)])
+            for row in rows
+        ]
+        title = (
+            f"Routers compared on {splits} of {self.n_queries:,} queries, "
+            f"{self.test_size:.0%} of them tested (mean ± standard error)"
+        )
+        legend = (
+            "kept, paid: shares of the best single model's quality and cost, by "
+            f"decisions settled on training queries to keep {TARGET}; nAUC: mean "
+            "quality over all budgets"
+        )
+        return "\n".join([title, *lines, legend])
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the comparison into lists, numbers and strings, for JSON.
@@ -356,6 +389,13 @@ def _gather(name: str, parts: list[_Measured]) -> RouterResult:
         np.array([part.spent for part in parts]),
         tuple(part.curve for part in parts),
     )
+
+
+def _write_mean(mean: float, error: float) -> str:
+    """Write a mean with its standard error, if there is one."""
+    if np.isnan(mean):
+        return "-"
+    return f"{mean:.3f}" if np.isnan(error) else f"{mean:.3f} ± {error:.3f}"
 
 
 def _divide(value: float, reference: float) -> float:

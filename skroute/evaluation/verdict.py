@@ -20,6 +20,8 @@ Verdict = Literal["route", "do not route", "not enough data"]
 LEAST_QUERIES = 300
 #: A gain has to be too small with so many times as many queries, too.
 MORE = 4.0
+# Gains are written in full between these.
+_SMALLEST_WRITTEN, _LARGEST_WRITTEN = 1e-6, 1e6
 # How far the learning curve is followed, in times the number of queries.
 _FARTHEST = 32.0
 
@@ -113,6 +115,11 @@ class Routability:
             if over_tasks is not None and not over_tasks.low > 0:
                 text += "; one model for each task may do as well"
             return f"{text}."
+        if self.verdict == "do not route" and self.lead <= 0:
+            return (
+                "Do not route: even an oracle that knows every outcome would add "
+                "nothing to the best choice without looking at the query."
+            )
         if self.verdict == "do not route":
             return (
                 "Do not route: at equal spend, choosing the model by the query adds at "
@@ -200,9 +207,13 @@ class Routability:
 
     def _write(self, quality: float) -> str:
         """Write a quality with the decimals that the gains need."""
-        size = max(self.lead, abs(self.gain.value), 1e-12)
-        decimals = max(0, 2 - int(np.floor(np.log10(size))))
-        return f"{quality:.{decimals}f}" if np.isfinite(quality) else "unknown"
+        size = max(self.lead, abs(self.gain.value))
+        if not np.isfinite(quality):
+            return "unknown"
+        # Many zeros before, or behind, the point are hard to read.
+        if not _SMALLEST_WRITTEN <= size < _LARGEST_WRITTEN:
+            return f"{quality:.3g}"
+        return f"{quality:.{max(0, 2 - int(np.floor(np.log10(size))))}f}"
 
     def _write_all(self, estimate: Estimate) -> str:
         value, low, high = map(self._write, estimate)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skroute._table.folds import draw_folds
@@ -79,8 +80,10 @@ def routability(
         Money per call: one price per model, or what every call cost. ``None`` takes the
         prices of `router`; without any, every model costs 1, with a warning.
     router : BaseRouter, default=None
-        The router, which is cloned. ``None``: a :class:`~skroute.RankingRouter` without
-        the ranker and with fewer landmarks, which is faster and here as good.
+        The router, which is cloned. Where its `random_state`, or that of an estimator
+        in it, is ``None``, a seed is drawn from the `random_state` of this call.
+        ``None``: a :class:`~skroute.RankingRouter` without the ranker and with fewer
+        landmarks, which is faster and here as good.
     tasks : array-like of shape (n_queries,), default=None
         What kind of query each is. The router is then also compared with the best model
         for each task.
@@ -163,6 +166,7 @@ def routability(
             n_landmarks=_N_LANDMARKS,
             random_state=int(rng.randint(2**31 - 1)),
         )
+    router = _set_seeds(router, rng)
     unit = table.duplicates.number_units()
     fold = draw_folds(table.duplicates, cv, rng)
     _check_folds(table, fold)
@@ -268,6 +272,20 @@ def _find_prices(router: Any, shape: tuple[int, ...]) -> Any:
         stacklevel=find_caller_level(),
     )
     return np.ones(shape[1:])
+
+
+def _set_seeds(router: BaseRouter, rng: np.random.RandomState) -> BaseRouter:
+    """Clone a router with a seed wherever it has none: the verdict would vary."""
+    router = clone(router)
+    if isinstance(router, TextRouter) and router.router is None:
+        router.set_params(router=RankingRouter())
+    params = router.get_params()
+    unset = [
+        name
+        for name in sorted(params)
+        if name.split("__")[-1] == "random_state" and params[name] is None
+    ]
+    return router.set_params(**{name: int(rng.randint(2**31 - 1)) for name in unset})
 
 
 def _number_tasks(tasks: Any, n_queries: int) -> np.ndarray:

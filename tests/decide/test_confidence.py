@@ -272,8 +272,8 @@ def test_prices_in_the_estimates_are_known_costs():
     assert free.bound == "range"
     assert (
         str(free)
-        == "at most 10 of money per query on average, if no call costs more than "
-        "10, the most that any of 1,000 queries cost"
+        == "at most 10 of money per query on average, if no query costs more than "
+        "10, which none of 1,000 queries did"
     )
 
 
@@ -309,6 +309,31 @@ def test_repeated_prompts_count_once(data):
 
 
 # --- what cannot be promised ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("explained", [False, True])
+def test_models_that_are_left_out_end_a_promise(router, data, explained):
+    route = router.explain if explained else router.route
+    asked = {"min_quality": "90%", "confidence": 0.9}
+    baseline = router.guarantee(**asked).baseline
+    others = [model for model in router.models_ if model != baseline]
+    with pytest.warns(UserWarning, match=f"{baseline} is the model that the target is"):
+        route(data.data[:3], **asked, available=others)
+    with pytest.warns(UserWarning, match=f"leaves out {others[0]}, and what conf") as w:
+        route(data.data[:3], **asked, available=[baseline, others[1]])
+    assert "target" not in str(w[0].message)
+    # All may be called, or nothing is promised.
+    route(data.data[:3], **asked, available=list(router.models_))
+    route(data.data[:3], min_quality="90%", available=others)
+
+
+def test_a_decider_tells_of_models_that_are_left_out():
+    decider = BudgetDecider(5.0, confidence=0.9).fit(Z, Y, costs=COSTS)
+    mask = np.ones((4, 3), dtype=bool)
+    decider.route(Z[:4], mask)
+    mask[1, 0] = False
+    with pytest.warns(UserWarning, match="nothing is promised"):
+        decider.route(Z[:4], mask)
 
 
 def test_a_target_out_of_reach_names_the_largest(router):
