@@ -25,14 +25,16 @@ from skroute._decide.known import KnownQueries
 from skroute._decide.pacing import Pace, count_bills, warn_of_too_little
 from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
+from skroute._decide.stream import StreamMeans, StreamReport, read_ratings
 from skroute._io.versions import VersionStamped
 from skroute._table.averages import best_on_average, doubly_robust
 from skroute._table.costs import check_realised
 from skroute._table.folds import check_groups
 from skroute._table.names import check_rows
+from skroute._table.numbers import check_number
 from skroute._table.tables import check_input_features
 
-__all__ = ["BudgetDecider", "Guarantee"]
+__all__ = ["BudgetDecider", "Guarantee", "StreamReport"]
 
 # Rows of `fit` on which a confidence is tested.
 _MOST_TESTED = 16384
@@ -167,11 +169,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012 (scikit-learn's protocol)
-    __metadata_request__partial_fit = {"costs": True}  # noqa: RUF012
+    __metadata_request__partial_fit = {"costs": True, "quality": True}  # noqa: RUF012
     models_: np.ndarray
     # What `fit` learned, and the account of a running stream; each replaced as a whole.
     _settled: Settled
     _pace: Pace | None
+    _means: StreamMeans | None
 
     def __init__(
         self,
@@ -250,9 +253,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         self._settled = settle(rule, path, float(means.max()), known=known)
         # A new fit ends a running stream.
         self._pace = None
+        self._means = StreamMeans.begin(cost, costs, y)
         return self
 
-    def partial_fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
+    def partial_fit(
+        self, Z: Any, y: Any = None, *, costs: Any = None, quality: Any = None
+    ) -> BudgetDecider:
         """Move the price so that a running stream keeps to its mean budget.
 
         Call it after queries were decided, with what they cost; the next ones are
@@ -268,6 +274,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         costs : array-like of shape (n_queries,), default=None
             Money that each query really cost, whichever model answered it. Where it is
             ``NaN`` or not given, the expected cost of the decision counts.
+        quality : array-like of shape (n_queries,), default=None
+            How good each answer was, as far as that is known; ``NaN`` elsewhere. It
+            moves no price; `stream_report` tells its mean.
 
         Returns
         -------
@@ -325,8 +334,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             pace = running or Pace.begin(self.price_path_, len(self.models_), budget)
             self._pace = pace
             self._settled = self._settle_changes()
-        check_rows(Z=Z, costs=costs)
+        check_rows(Z=Z, costs=costs, quality=quality)
+        answered = quality
         quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
+        if answered is not None:
+            answered = read_ratings(answered, len(quality))
         spent = None if costs is None else check_realised(costs, quality.shape)
         if not fitted:
             self.models_ = infer_model_names(self, quality.shape[1])
@@ -336,6 +348,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
         choice = self._settled.decide(quality, cost).choice[:, 0]
         expected = cost[np.arange(len(choice)), choice]
+        means = self._means if fitted else None
+        means = means or StreamMeans.begin(cost, spent, None)
+        self._means = means.record(spent, answered)
         bills = count_bills(spent, expected, budget)
         self._pace = pace = pace.record(quality, cost, bills, expected, rule)
         self._settled = replace(
@@ -348,6 +363,61 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         if pace.is_too_little(budget) and not known:
             warn_of_too_little(pace, budget)
         return self
+
+    def stream_report(self, confidence: float = 0.95) -> StreamReport:
+        """Tell what the stream of `partial_fit` costs and gives, with intervals.
+
+        Parameters
+        ----------
+        confidence : float, default=0.95
+            Chance that an interval holds, between 0 and 1.
+
+        Returns
+        -------
+        StreamReport
+            A sentence if printed.
+
+        Notes
+        -----
+        The intervals hold at all times at once, for any number of queries, and while
+        prices move and traffic drifts: they are of the mean that was to be expected of
+        the queries so far, each as it was decided [1]_. Only queries count of which the
+        cost, or the quality, was given; those without should be so by chance. Costs are
+        assumed to lie between 0 and the largest of `fit` (of the first update, if there
+        was no `fit`), and qualities between the lowest and the highest of `fit`, or 0
+        and 1 if they did, or if it saw none. What is above counts as that bound, and
+        is reported; the interval is then of the mean of costs that are cut so.
+
+        References
+        ----------
+        .. [1] I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random
+           variables by betting", Journal of the Royal Statistical Society B 86, 2024,
+           arXiv:2010.09686.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skroute import BudgetDecider
+        >>> rng = np.random.default_rng(0)
+        >>> Z = np.hstack([rng.uniform(size=(500, 2)), np.tile([1.0, 5.0], (500, 1))])
+        >>> decider = BudgetDecider(budget=3.0).fit(Z)
+        >>> paid = np.array([1.0, 5.0])[decider.predict(Z)]
+        >>> print(decider.partial_fit(Z, costs=paid).stream_report())
+        2.752 of money per query (2.373 to 3.131), from 500 bills; with 95% confidence,
+        whenever you look
+        """
+        check_is_fitted(self)
+        confidence = check_number(confidence, "confidence")
+        if not 0 < confidence < 1:
+            raise ValueError(
+                f"confidence must be between 0 and 1, such as 0.95; got {confidence!r}."
+            )
+        if self._means is None:
+            raise ValueError(
+                "stream_report has no stream to report: an older version saved this "
+                "decider. Call partial_fit, or fit it again."
+            )
+        return StreamReport.of(self._means, confidence)
 
     @property
     def settled_(self) -> Settled:

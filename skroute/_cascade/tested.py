@@ -90,8 +90,8 @@ class KnownReplays(SavesFields):
                 rows.append(row)
         single = best_on_average(quality.mean(axis=0), cost.mean(axis=0))
         within = known.evidence.cost[:, single] <= add_slack(np.asarray(terms.cap))
-        tables = [np.array(table).T for table in zip(*rows, strict=True)]
-        columns: Any = dict(zip(_Row._fields, tables, strict=True))
+        parts = [row._asdict() for row in rows]
+        columns: Any = {k: np.array([part[k] for part in parts]).T for k in parts[0]}
         changes = np.ones(columns["quality"].shape, dtype=bool)
         changes[:, 1:] = False
         for name in ("quality", "spend"):

@@ -163,6 +163,11 @@ def _keep_no_replays(state: State) -> State:
     return {**state, "tested": None}
 
 
+def _begin_no_stream(state: State) -> State:
+    """A decider of format 6 tells nothing of what its stream cost and gave."""
+    return {**state, "_means": None} if "models_" in state else state
+
+
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
 _RENAMED = {2: {"PairFeatures": "QualityModel"}}
 _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
@@ -181,6 +186,7 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
         "CostModel": _regress_costs_themselves,
     },
     6: {
+        "BudgetDecider": _begin_no_stream,
         "CascadeDecider": _settle_without_promise,
         "FittedCascade": _keep_no_replays,
         "RankingRouter": _learn_nothing_more,

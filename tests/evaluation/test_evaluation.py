@@ -339,3 +339,18 @@ def test_default_routers_of_a_text_router_are_given_the_prices(data):
     routers = {"text": TextRouter(DummyRouter("cheapest"))}
     result = compare_routers(prompts, data.quality, prices, routers, seeds=1)
     assert result.results["text"].mean("cost") == pytest.approx(prices.min())
+
+
+def test_a_comparison_prints_a_row_for_each_router():
+    data = make_routing(150, random_state=0)
+    tables = data.data, data.quality, data.costs
+    two = compare_routers(*tables, {"static": DummyRouter()}, seeds=2)
+    title, header, static, oracle, legend = str(two).split("\n")
+    assert title.startswith("Routers compared on 2 splits of 150 queries, 30% of them")
+    assert header.split() == ["kept", "paid", "nAUC"]
+    assert static.split()[:4] == ["static", "1.000", "±", "0.000"]
+    assert oracle.startswith("oracle")
+    assert len(static) == len(oracle) == len(header)
+    assert "100%" in legend
+    one = compare_routers(*tables, {"static": DummyRouter()}, seeds=1)
+    assert "±" not in str(one).split("\n")[2]

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import BaggingRegressor
 from sklearn.linear_model import Ridge
 
-from skroute import DummyRouter, PointwiseRouter
+from skroute import DummyRouter, PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_routerbench
 from skroute.evaluation import routability
 from skroute.evaluation.gains import N_RANDOM, Estimate, Gains, estimate_mean
@@ -324,3 +325,47 @@ def test_frames_and_few_large_groups_work():
         *frames, data.costs, groups=np.arange(240) // 30, random_state=0
     )
     assert grouped.n_queries == 240
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_qualities_that_are_all_equal_are_told_in_words(value):
+    data = make_routing(350, n_models=3, random_state=0)
+    found = routability(
+        data.data, np.full(data.quality.shape, value), data.costs, quick=True
+    )
+    assert found.sentence.startswith("Do not route: even an oracle")
+    assert "0.000" not in str(found)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_gains_in_any_unit_are_short(scale):
+    data = make_routing(350, n_models=3, random_state=0)
+    found = routability(data.data, data.quality * scale, data.costs, quick=True)
+    assert max(map(len, str(found).split())) < 16
+
+
+def make_unseeded(nested):
+    if nested:
+        return PointwiseRouter(BaggingRegressor(Ridge(), n_estimators=3))
+    return RankingRouter(n_estimators=3, n_landmarks=8)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_routers_without_a_seed_get_one(nested):
+    data = make_routing(200, n_models=3, random_state=0)
+
+    def judge(seed):
+        return routability(
+            *(data.data, data.quality, data.costs),
+            router=make_unseeded(nested),
+            quick=True,
+            cv=2,
+            random_state=seed,
+        )
+
+    assert judge(0).to_dict() == judge(0).to_dict()
+    assert judge(0).gain != judge(1).gain
+    # A router that has one keeps it, and none is changed.
+    router = make_unseeded(nested)
+    judge(0)
+    assert router.get_params()["random_state"] is None

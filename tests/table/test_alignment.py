@@ -437,6 +437,12 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         lambda Z, paid: BudgetDecider(budget=4.0).partial_fit(Z, costs=paid).price_,
         "Z paid",
     ),
+    "BudgetDecider.partial_fit with quality": (
+        lambda Z, outcomes: str(
+            BudgetDecider(budget=4.0).partial_fit(Z, quality=outcomes).stream_report()
+        ),
+        "Z outcomes",
+    ),
     "BudgetDecider.route": (
         lambda Z, available: list(decider().route(Z, available)),
         "Z available",
