@@ -82,7 +82,8 @@ def _promise_quality(
     if last is None or is_alone:
         place, gained = Place(0.0, False, tested.best_single), mean
     else:
-        place, gained = _find_place(tested, last), float(quality[last].mean())
+        place = Place(float(tested.price[last]), bool(tested.escalates[last]))
+        gained = float(quality[last].mean())
     return place, Guarantee(
         confidence,
         asked if share is None else share * mean,
@@ -115,7 +116,9 @@ def _promise_budget(
     if last is None:
         smallest = find_last(partial(keeps, cheapest), highest[cheapest], budget)
         raise refuse_budget(rule, len(units.order), float(smallest))
-    place, spent, most = _find_place(tested, last), spend[last], float(highest[last])
+    # Of prices that replay alike, the one that is safer for queries that are not here.
+    place = Place(float(tested.highest[last]), bool(tested.escalates[last]))
+    spent, most = spend[last], float(highest[last])
     # A model that never cost more than the budget may be called alone.
     if (
         tested.may_be_alone
@@ -147,8 +150,3 @@ def _find_last_kept(
             break
         last = at
     return last
-
-
-def _find_place(tested: KnownReplays, at: int) -> Place:
-    """Find the place of one of the prices."""
-    return Place(float(tested.price[at]), bool(tested.escalates[at]))

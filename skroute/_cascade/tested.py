@@ -38,12 +38,13 @@ _MOST_SEEN = 500
 class KnownReplays(SavesFields):
     """What a cascade gives and costs at prices that rise from 0 to infinity.
 
-    Prices at which nothing changes are left out. Qualities are in the unit of the
+    Prices between which nothing changes are one row. Qualities are in the unit of the
     evidence, in single precision, as money is. Few queries change from a price to the
     next, so only these are kept.
     """
 
-    price: np.ndarray  # (n_prices,)
+    price: np.ndarray  # (n_prices,) the lowest of a row
+    highest: np.ndarray  # (n_prices,)
     escalates: np.ndarray  # (n_prices,)
     #: Where something changes, (n_changes,), as places in a table (n, n_prices) whose
     #: first column always does; and what each query gives and costs from there on.
@@ -86,7 +87,9 @@ class KnownReplays(SavesFields):
             escalates = terms.escalates and np.isfinite(price)
             at = replace(terms, price=price, escalates=escalates)
             row = _Row.of(at, policies, known, seen)
-            if not rows or not row.is_same(rows[-1]):
+            if rows and row.is_same(rows[-1]):
+                rows[-1] = rows[-1]._replace(highest=price)
+            else:
                 rows.append(row)
         single = best_on_average(quality.mean(axis=0), cost.mean(axis=0))
         within = known.evidence.cost[:, single] <= add_slack(np.asarray(terms.cap))
@@ -126,6 +129,7 @@ class _Row(NamedTuple):
     """The replay at a price, as `KnownReplays` names its parts."""
 
     price: float
+    highest: float
     escalates: bool
     quality: np.ndarray
     spend: np.ndarray
@@ -157,6 +161,7 @@ class _Row(NamedTuple):
         called = np.unique(calls[calls >= 0])
         most = np.sort(highest[called])[-n_calls:].sum()
         return cls(
+            terms.price,
             terms.price,
             terms.escalates,
             held_out.quality.astype(np.float32),

@@ -108,7 +108,7 @@ def check_tested(tested: Any, n_models: int) -> None:
     columns = _arrays(tested)
     prices, queries = np.shape(tested.price), np.shape(tested.number)
     expected: dict[str, tuple[tuple[int, ...], str]] = {
-        **dict.fromkeys(("price", "less", "more", "most"), (prices, "f")),
+        **dict.fromkeys(("price", "highest", "less", "more", "most"), (prices, "f")),
         "escalates": (prices, "b"),
         **dict.fromkeys(("quality", "spend"), (np.shape(tested.at), "f")),
         "at": (np.shape(tested.at), "i"),
@@ -117,7 +117,7 @@ def check_tested(tested: Any, n_models: int) -> None:
     }
     _require(
         len(prices) == len(queries) == np.ndim(tested.at) == 1
-        and 1 < prices[0] <= _MOST_PRICES
+        and 0 < prices[0] <= _MOST_PRICES
         and queries[0] > 0
         and columns.keys() == expected.keys()
         and all(
@@ -134,12 +134,13 @@ def check_tested(tested: Any, n_models: int) -> None:
         and 0 <= tested.at[0] <= tested.at[-1] < queries[0] * prices[0],
         "its replays do not have a row for each query",
     )
-    rest = [columns[name] for name in columns if name != "price"]
+    rest = [columns[k] for k in columns if k not in ("price", "highest")]
     _require(
         all(np.isfinite(column).all() for column in rest)
         and tested.price[0] == 0
-        and tested.price[-1] == np.inf
-        and bool((tested.price[:-1] <= tested.price[1:]).all())
+        and tested.highest[-1] == np.inf
+        and bool((tested.price <= tested.highest).all())
+        and bool((tested.highest[:-1] < tested.price[1:]).all())
         and tested.number.min() >= 0,
         "its replays do not rise from the price 0 to infinity by numbers",
     )

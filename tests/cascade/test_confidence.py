@@ -226,6 +226,21 @@ def test_prices_do_not_depend_on_what_is_tested():
     assert len(list_prices(1 + 1e-6 * TABLE.Z[:, 3:], 0.0)) < 100
 
 
+def test_a_check_that_says_nothing_is_no_obstacle(tmp_path):
+    """One call at all prices, and at the highest the cheapest model."""
+    blind = simulate_table(100, 3, random_state=1, accuracy=0.5)
+    blind.checks = np.zeros_like(blind.y)
+    asked = {"budget": 3.0, "confidence": 0.8, "check_cost": 5.0}
+    decider = fit(blind, checked=True, **asked)
+    assert not decider.escalates_
+    assert decider.guarantee_.mean <= 3.0
+    dear = ask(decider, budget=1.3, confidence=0.8)
+    assert set(dear.next(blind.Z)) == {"model_0"}
+    assert dear.price_ == np.inf
+    skroute.save(dear, tmp_path / "cascade")
+    assert skroute.load(tmp_path / "cascade").guarantee_ == dear.guarantee_
+
+
 # --- what is kept --------------------------------------------------------------------
 
 

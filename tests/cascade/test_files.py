@@ -168,6 +168,10 @@ def test_trees_of_other_features_are_refused(saved, path, n_features, tmp_path):
         (f"{FITTED}.path.best_single", -1, "best single model is not"),
         (f"{FITTED}.path.best_single", 0.5, "best single model is not"),
         (f"{FITTED}.path", None, "path is of another class"),
+        (f"{FITTED}.tested", 1, "replays are of another class"),
+        (f"{FITTED}.tested.best_single", 4, "what the best single model is"),
+        (f"{FITTED}.tested.single_most", None, "what the best single model is"),
+        (f"{FITTED}.tested.may_be_alone", 1, "what the best single model is"),
         (f"{FITTED}.unit.extent", 0.0, "unit is not one"),
         (f"{FITTED}.unit", None, "unit is not one"),
         (f"{FITTED}.n_checks", 0, "compared by"),
@@ -235,6 +239,44 @@ def test_a_place_that_is_none_is_refused(saved, change, tmp_path):
 def test_a_path_that_leads_nowhere_is_refused(saved, name, change, tmp_path):
     content = with_array(saved, f"{FITTED}.path.{name}", change)
     refused(tmp_path, content, "path does not")
+
+
+def blind(array: np.ndarray) -> np.ndarray:
+    """The same array, whose last number is none."""
+    return np.append(array[:-1], np.nan).astype(array.dtype)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("price", lambda price: price[::-1].copy()),
+        ("price", lambda price: np.append(price, np.inf)),
+        ("highest", lambda highest: highest[::-1].copy()),
+        ("highest", lambda highest: np.minimum(highest, 1e9)),
+        ("escalates", lambda escalates: escalates * 1.0),
+        ("at", lambda at: at[::-1].copy()),
+        ("at", lambda at: np.append(at[:-1], 10**9)),
+        ("at", lambda at: at[1:]),
+        ("quality", lambda quality: quality[:-1]),
+        ("spend", blind),
+        ("most", blind),
+        ("number", lambda number: number - 1),
+        ("number", lambda number: np.append(number, 0)),
+        ("single_quality", blind),
+    ],
+)
+def test_replays_that_are_none_are_refused(saved, name, change, tmp_path):
+    content = with_array(saved, f"{FITTED}.tested.{name}", change)
+    refused(tmp_path, content, "its replays do not")
+
+
+@pytest.mark.hostile
+def test_what_is_promised_is_of_the_models(saved, tmp_path):
+    def move(main: Any) -> None:
+        main["router"]["state"]["_settled"]["items"][3]["state"]["baseline"] = 4
+
+    refused(tmp_path, forged_main(saved, move), "not of its models")
 
 
 @pytest.mark.hostile

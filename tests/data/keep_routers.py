@@ -69,7 +69,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
     promise = BudgetDecider(min_quality="80%", confidence=0.8)
     promise.fit(estimates.transform(X), Y, costs=C)
     is_told = np.random.RandomState(1).random_sample(data.quality.shape) < 0.7
-    cascade = CascadeDecider(price=0.02, random_state=0).fit(
+    cascade = CascadeDecider(min_quality="90%", confidence=0.8, random_state=0).fit(
         *(estimates.transform(X[:200]), Y[:200]),
         costs=C[:200],
         checks=np.where(is_told, Y, 1 - Y)[:200],
