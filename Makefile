@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# More of them let more tests run: make test EXTRAS=dev,examples
+# More of them let more tests run: make test EXTRAS=dev,text
 EXTRAS ?= dev
 TESTED := $(VENV)/.extras-$(EXTRAS)
 

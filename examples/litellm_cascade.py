@@ -5,7 +5,7 @@ request it names a model; LiteLLM calls it; its answer is checked by a JSON sche
 unit tests in a process with limits, and by a judge; and another model is called while
 that is worth its price::
 
-    pip install '.[examples]'  # in a checkout of the repository
+    pip install '.[serve]'  # in a checkout of the repository
     python examples/litellm_cascade.py calls.jsonl models.json \
         --budget 0.002 --judge judge < requests.jsonl
 

@@ -5,7 +5,7 @@ sent to the model that it chooses within a mean budget; where that fails, LiteLL
 on to the next choices. What a call cost moves the shadow price, so that spending
 keeps to the budget, and is logged in a format that the table may be read from::
 
-    pip install '.[examples]'  # in a checkout of the repository
+    pip install '.[serve]'  # in a checkout of the repository
     python examples/litellm_router.py calls.jsonl models.json --budget 0.002 < prompts
 
 ``calls.jsonl`` has a line for each past call (query, model, quality, cost; or any table

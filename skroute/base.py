@@ -581,3 +581,18 @@ def _explain(
     judge = partial(judge_margins, price=at, trade_off=trade_off)
     single = trade_off.best_single
     return tabulate_reasons(models, quality, cost, decisions, single, judge, X)
+
+
+def describe_training(router: BaseRouter) -> dict[str, Any]:
+    """Describe what a router remembers of its training, empty where it is nothing."""
+    training: TrainingTradeOff | None = getattr(router, "_training", None)
+    if training is None:
+        return {}
+    unit = training.unit
+    return {
+        "queries_kept": len(training.kept[0]),
+        "independent_queries": None if unit is None else len(np.unique(unit)),
+        "best_single": str(router.models_[training.best_single]),
+        "best_single_quality": float(training.best_single_quality),
+        "quality_range": [float(bound) for bound in training.quality_range],
+    }

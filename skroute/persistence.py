@@ -173,6 +173,38 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
     return router
 
 
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a file says of itself, after its digest was checked.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that :func:`save` wrote.
+
+    Returns
+    -------
+    dict
+        ``"format"``, the number of its format; ``"skroute"``, the version that wrote
+        it; and ``"libraries"``, versions by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or something else.
+    """
+    main = CheckedArchive(Path(path), MAX_BYTES).main
+    written = _check_versions(main)
+    saved = main.get("libraries")
+    libraries = {
+        name: saved[name]
+        for name in list_libraries()
+        if isinstance(saved, dict) and _is_version(saved.get(name))
+    }
+    return {"format": main["format"], "skroute": written, "libraries": libraries}
+
+
 def _check_versions(main: dict[str, Any]) -> str:
     """Check the format; returns the version that wrote the file."""
     number, written = main.get("format"), main.get("skroute")

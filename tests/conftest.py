@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -66,3 +67,24 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture
+def provider() -> Iterator[Any]:
+    """A provider of the models small, medium and large, on the loopback."""
+    from provider import provide
+
+    with provide() as server:
+        yield server
+
+
+@pytest.fixture
+def no_rubbish_for_others() -> Iterator[None]:
+    """Collect the connections and event loops that LiteLLM keeps, and never closes.
+
+    Otherwise they are collected in some later test, where their warning is an error.
+    """
+    yield
+    if "litellm" in sys.modules:
+        sys.modules["litellm"].in_memory_llm_clients_cache.flush_cache()
+    gc.collect()

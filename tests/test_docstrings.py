@@ -23,6 +23,7 @@ import skroute.metrics
 import skroute.outcomes
 import skroute.plotting
 import skroute.preferences
+import skroute.serve
 import skroute.text
 import skroute.validation
 
@@ -39,6 +40,7 @@ MODULES = (
     skroute.outcomes,
     skroute.plotting,
     skroute.preferences,
+    skroute.serve,
     skroute.text,
     skroute.validation,
 )

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import json
-import re
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from time import sleep
@@ -20,40 +14,24 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
-import sklearn
-from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
+from provider import COST, PRICES, Server, describe_models
 
-import skroute
-from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
-from skroute.datasets import make_routing, read_table
-from skroute.text import TextRouter
+from skroute.datasets import read_table
 
 pytestmark = [
+    pytest.mark.usefixtures("no_rubbish_for_others"),
     # LiteLLM is imported.
     pytest.mark.slow,
     # LiteLLM's own types, while its router makes a deployment.
-    pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class"),
+    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
     # The same, while it reads the chunks of a stream.
     pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute"),
-    # What it leaves open, see below.
+    # What it leaves open, see tests/conftest.py.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-PRICES = {"small": 1e-6, "medium": 1e-5, "large": 1e-4}
-PROMPT_TOKENS, ANSWER_TOKENS = 10, 20
-USAGE = {
-    "prompt_tokens": PROMPT_TOKENS,
-    "completion_tokens": ANSWER_TOKENS,
-    "total_tokens": PROMPT_TOKENS + ANSWER_TOKENS,
-}
-# A token of an answer costs twice that of a prompt.
-COST = {name: p * (PROMPT_TOKENS + 2 * ANSWER_TOKENS) for name, p in PRICES.items()}
 
 
 def example(name: str, *needed: str) -> ModuleType:
@@ -61,7 +39,7 @@ def example(name: str, *needed: str) -> ModuleType:
     # Not imported here: an example says first what LiteLLM may fetch.
     absent = [module for module in needed if importlib.util.find_spec(module) is None]
     if absent:
-        pytest.skip(f"no {', '.join(absent)}: pip install '.[examples]'")
+        pytest.skip(f"no {', '.join(absent)}: pip install '.[serve]'")
     if not EXAMPLES.is_dir():
         pytest.skip("the examples are not beside the tests")
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
@@ -74,108 +52,9 @@ def example(name: str, *needed: str) -> ModuleType:
 # LiteLLM
 
 
-@pytest.fixture(autouse=True)
-def no_rubbish_for_others() -> Iterator[None]:
-    """Collect the connections and event loops that LiteLLM keeps, and never closes.
-
-    Otherwise they are collected in some later test, where their warning is an error.
-    """
-    yield
-    if "litellm" in sys.modules:
-        sys.modules["litellm"].in_memory_llm_clients_cache.flush_cache()
-    gc.collect()
-
-
-class Provider(BaseHTTPRequestHandler):
-    """The part of OpenAI's API that chat completions need."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        model = asked["model"]
-        self.server.asked.append((self.path, model, asked["messages"][-1]["content"]))
-        if asked.get("stream") and model not in self.server.down:
-            self.stream(asked)
-            return
-        if model in self.server.down:
-            status, body = 503, {"error": {"message": "overloaded", "type": "server"}}
-        else:
-            reply = self.server.replies.get(model, f"{model} says hello")
-            content = reply(asked) if callable(reply) else reply
-            message = {"role": "assistant", "content": content}
-            status, body = (
-                200,
-                {
-                    "id": "call",
-                    "object": "chat.completion",
-                    "created": 0,
-                    "model": model,
-                    "choices": [
-                        {"index": 0, "message": message, "finish_reason": "stop"}
-                    ],
-                    "usage": USAGE,
-                },
-            )
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def stream(self, asked: dict[str, Any]) -> None:
-        chunk = {"id": "call", "object": "chat.completion.chunk", "created": 0}
-        chunk |= {"model": asked["model"]}
-        words = [{"content": f"{word} "} for word in (asked["model"], "says", "hello")]
-        choices: list[list[dict[str, Any]]] = [
-            [{"index": 0, "delta": word, "finish_reason": None}] for word in words
-        ]
-        choices.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
-        lines = [chunk | {"choices": choice} for choice in choices]
-        if (asked.get("stream_options") or {}).get("include_usage"):
-            lines.append(chunk | {"choices": [], "usage": USAGE})
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        for line in [*map(json.dumps, lines), "[DONE]"]:
-            self.wfile.write(f"data: {line}\n\n".encode())
-        self.close_connection = True
-
-
-@pytest.fixture
-def provider() -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
-        server.asked, server.down, server.replies = [], set(), {}
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def litellm_example() -> ModuleType:
     return example("litellm_router", "litellm")
-
-
-def how(provider: ThreadingHTTPServer) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            "model": f"openai/{name}",
-            "api_base": f"http://127.0.0.1:{provider.server_port}/v1",
-            "api_key": "none",
-            "input_cost_per_token": price,
-            "output_cost_per_token": 2 * price,
-        }
-        for name, price in PRICES.items()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +82,7 @@ def calls(tmp_path_factory) -> Path:
 @pytest.fixture
 def client(litellm_example, provider, calls) -> Any:
     pipeline = litellm_example.fit(calls, budget=0.5 * COST["large"])
-    gateway = litellm_example.gateway(how(provider))
+    gateway = litellm_example.gateway(describe_models(provider))
     logged: list[dict[str, Any]] = []
     client = litellm_example.RoutedClient(pipeline, gateway, log=logged.append)
     client.logged = logged
@@ -263,7 +142,7 @@ def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
     assert np.nansum(table.costs) == pytest.approx(sum(spent))
 
 
-def unpriced(provider: ThreadingHTTPServer) -> dict[str, dict[str, Any]]:
+def unpriced(provider: Server) -> dict[str, dict[str, Any]]:
     """Models whose prices LiteLLM does not know: it reports their calls as free."""
     import litellm
 
@@ -273,7 +152,7 @@ def unpriced(provider: ThreadingHTTPServer) -> dict[str, dict[str, Any]]:
         litellm.model_cost.pop(f"openai/{name}", None)
     return {
         name: {key: value for key, value in how_to.items() if "cost" not in key}
-        for name, how_to in how(provider).items()
+        for name, how_to in describe_models(provider).items()
     }
 
 
@@ -352,7 +231,7 @@ def test_whatever_messages_hold_is_answered_and_logged(
 
 
 def test_a_free_call_counts_as_free(litellm_example, provider, client):
-    free = how(provider)
+    free = describe_models(provider)
     free["small"] |= {"input_cost_per_token": 0, "output_cost_per_token": 0}
     client.gateway = litellm_example.gateway(free)
     expected = deepcopy(client.pipeline[-1])
@@ -365,7 +244,7 @@ def test_a_free_call_counts_as_free(litellm_example, provider, client):
 
 
 def test_a_model_that_the_gateway_lacks_is_named(litellm_example, provider, client):
-    known = how(provider)
+    known = describe_models(provider)
     del known["medium"]
     with pytest.raises(ValueError, match="medium"):
         litellm_example.RoutedClient(client.pipeline, litellm_example.gateway(known))
@@ -375,7 +254,7 @@ def test_the_script_answers_its_input(
     litellm_example, provider, calls, tmp_path, monkeypatch, capsys
 ):
     models, log = tmp_path / "models.json", tmp_path / "log.jsonl"
-    models.write_text(json.dumps(how(provider)))
+    models.write_text(json.dumps(describe_models(provider)))
     monkeypatch.setattr("sys.stdin", StringIO("add numbers 1 2\n\nadd numbers 2 2\n"))
     litellm_example.main(
         [str(calls), str(models), "--budget", str(COST["large"]), "--log", str(log)]
@@ -438,8 +317,9 @@ def cascade(checked_example, checked_calls) -> tuple[Any, list[str]]:
 @pytest.fixture
 def checked(checked_example, cascade, provider) -> Any:
     """A client whose judge is a model of the same provider."""
+    models = describe_models(provider)
     gateway = checked_example.gateway(
-        how(provider) | {"judge": how(provider)["small"] | {"model": "openai/judge"}}
+        models | {"judge": models["small"] | {"model": "openai/judge"}}
     )
     pipeline, names = cascade
     assert names == ["tests", "judge"]
@@ -661,8 +541,8 @@ def test_the_checking_script_answers_its_input(
 ):
     provider.replies = dict.fromkeys(PRICES, RIGHT) | {"judge": "9"}
     models, log = tmp_path / "models.json", tmp_path / "log.jsonl"
-    judge = how(provider)["small"] | {"model": "openai/judge"}
-    models.write_text(json.dumps(how(provider) | {"judge": judge}))
+    judge = describe_models(provider)["small"] | {"model": "openai/judge"}
+    models.write_text(json.dumps(describe_models(provider) | {"judge": judge}))
     request = json.dumps({"prompt": "add numbers 1", "tests": TESTS})
     monkeypatch.setattr("sys.stdin", StringIO(f"{request}\n\n{request}\n"))
     files = [str(checked_calls), str(models)]
@@ -675,234 +555,3 @@ def test_the_checking_script_answers_its_input(
     with pytest.raises(SystemExit):
         checked_example.main([*files, *options])
     assert "checks that are not made here: ['judge']" in capsys.readouterr().err
-
-
-# FastAPI
-
-
-@pytest.fixture(scope="module")
-def serve() -> ModuleType:
-    return example("serve_fastapi", "fastapi", "uvicorn", "httpx")
-
-
-TABLE = make_routing(120, n_features=8, n_models=3, random_state=0)
-NAMES = list(PRICES)
-
-
-@pytest.fixture(scope="module")
-def router() -> Any:
-    y = pd.DataFrame(TABLE.quality, columns=NAMES)
-    router = RankingRouter(n_estimators=20, random_state=0)
-    return router.fit(TABLE.data, y, costs=TABLE.costs)
-
-
-@pytest.fixture(scope="module")
-def api(serve, router, tmp_path_factory) -> Any:
-    from fastapi.testclient import TestClient
-
-    file = tmp_path_factory.mktemp("served") / "router.skroute"
-    skroute.save(router, file)
-    return TestClient(serve.create_app(file), raise_server_exceptions=False)
-
-
-def test_health(api):
-    answer = api.get("/health")
-    assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "models": NAMES, "reads": "embeddings"}
-
-
-@pytest.mark.parametrize(
-    "how_to",
-    [
-        {},
-        {"budget": float(TABLE.costs.mean()), "top_k": 2},
-        {"budget": float(TABLE.costs.sum()), "scope": "batch"},
-        {"min_quality": "90%"},
-        {"price": 0.1, "available": ["small", "large"], "top_k": 3},
-        {"tolerance": 0.2},
-        {"budget": 1e-12, "scope": "query", "on_infeasible": "cheapest"},
-    ],
-)
-def test_answers_are_those_of_the_router(api, router, how_to):
-    answer = api.post("/route", json={"embeddings": TABLE.data.tolist(), **how_to})
-    assert answer.status_code == 200
-    expected = router.route(TABLE.data, **{"top_k": 1, **how_to})
-    assert answer.json()["models"] == [
-        [name for name in row if name is not None] for row in expected
-    ]
-
-
-ROW = TABLE.data[0].tolist()
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({}, "this router reads embeddings"),
-        ({"prompts": ["a"]}, "this router reads embeddings"),
-        ({"prompts": ["a"], "embeddings": [ROW]}, "and no others"),
-        ({"embeddings": []}, "at least 1 item"),
-        ({"embeddings": [ROW] * 1001}, "at most 1000 items"),
-        ({"embeddings": [ROW[:-1]]}, "7 features"),
-        ({"embeddings": [ROW, ROW[:-1]]}, "the same length"),
-        ({"embeddings": [["a"]]}, "body.embeddings.0.0: .*number"),
-        ({"embeddings": [ROW], "budget": 1e-12}, "smallest feasible budget"),
-        ({"embeddings": [ROW], "budget": -1}, "budget"),
-        ({"embeddings": [ROW], "scope": "day"}, "body.scope"),
-        ({"embeddings": [ROW], "available": ["huge"]}, "huge"),
-        ({"embeddings": [ROW], "top_k": 0}, "body.top_k"),
-        ({"embeddings": [ROW], "top_k": 9}, "top_k must be"),
-        ({"embeddings": [ROW], "bugdet": 1}, "body.bugdet: .*not permitted"),
-    ],
-)
-def test_bad_requests_are_answered_with_400(api, body, message):
-    answer = api.post("/route", json=body)
-    assert answer.status_code == 400, answer.text
-    assert list(answer.json()) == ["error"]
-    assert re.search(message, answer.json()["error"])
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"embeddings": [[NaN]]}', b"[]"])
-def test_what_is_no_json_is_answered_with_400(api, content):
-    headers = {"content-type": "application/json"}
-    answer = api.post("/route", content=content, headers=headers)
-    assert answer.status_code == 400, answer.text
-
-
-def test_a_router_of_prompts(serve, tmp_path):
-    from fastapi.testclient import TestClient
-
-    prompts = [f"{'add' if i % 2 else 'prove'} {i % 7}x {i % 5}y" for i in range(120)]
-    pipeline = make_pipeline(
-        TfidfVectorizer(), TruncatedSVD(4, random_state=0), PointwiseRouter(Ridge())
-    )
-    pipeline.set_params(pointwiserouter__costs=TABLE.costs.mean(axis=0))
-    pipeline.fit(prompts, pd.DataFrame(TABLE.quality, columns=NAMES))
-    joblib.dump(pipeline, tmp_path / "p.joblib")
-    api = TestClient(serve.create_app(tmp_path / "p.joblib"))
-    answer = api.post("/route", json={"prompts": prompts[:9]})
-    expected = pipeline[-1].models_[pipeline.predict(prompts[:9])]
-    assert answer.json()["models"] == [[name] for name in expected]
-    refused = api.post("/route", json={"embeddings": [ROW]})
-    assert refused.status_code == 400
-    assert "this router reads prompts" in refused.json()["error"]
-
-
-@pytest.mark.parametrize("beside", [False, True])
-def test_a_text_router(serve, tmp_path, beside):
-    from fastapi.testclient import TestClient
-
-    prompts = [f"{'add' if i % 2 else 'prove'} {i % 7}x {i % 5}y" for i in range(120)]
-    X: Any = prompts
-    if beside:
-        X = pd.DataFrame(TABLE.data, columns=[f"e{i}" for i in range(8)])
-        X.insert(3, "question", prompts)
-    router = TextRouter(PointwiseRouter(Ridge(), costs=TABLE.costs.mean(axis=0)))
-    router.fit(X, pd.DataFrame(TABLE.quality, columns=NAMES))
-    skroute.save(router, tmp_path / "r.skroute")
-    api = TestClient(serve.create_app(tmp_path / "r.skroute"))
-    given: dict[str, Any] = {"prompts": prompts[:9]}
-    if beside:
-        given["embeddings"] = TABLE.data[:9].tolist()
-    answer = api.post("/route", json={**given, "min_quality": "95%"})
-    expected = router.route(X[:9], min_quality="95%")
-    assert answer.json()["models"] == [[name] for name in expected]
-    refused = api.post("/route", json={"embeddings": [ROW]})
-    assert refused.status_code == 400
-    assert api.get("/health").json()["reads"] in refused.json()["error"]
-    if beside:
-        few = api.post("/route", json={"prompts": prompts[:2], "embeddings": [ROW]})
-        assert "numbers for each prompt" in few.json()["error"]
-
-
-@pytest.fixture(scope="module")
-def deciding() -> Any:
-    """A pipeline from embeddings to decisions, as the guide says to keep it."""
-    pipeline = make_pipeline(
-        PCA(4, random_state=0),
-        PointwiseRouter(Ridge(), random_state=0),
-        BudgetDecider(float(np.median(TABLE.costs)), on_infeasible="cheapest"),
-    )
-    with sklearn.config_context(enable_metadata_routing=True):
-        y = pd.DataFrame(TABLE.quality, columns=NAMES)
-        return pipeline.fit(TABLE.data, y, costs=TABLE.costs)
-
-
-def test_a_pipeline_decides_as_it_was_saved(serve, deciding, tmp_path):
-    from fastapi.testclient import TestClient
-
-    joblib.dump(deciding, tmp_path / "p.joblib")
-    api = TestClient(serve.create_app(tmp_path / "p.joblib"))
-    assert api.get("/health").json()["reads"] == "embeddings"
-
-    def asked(**how_to: Any) -> list[str]:
-        body = {"embeddings": TABLE.data.tolist(), **how_to}
-        answer = api.post("/route", json=body)
-        assert answer.status_code == 200, answer.text
-        return [row[0] for row in answer.json()["models"]]
-
-    expected = deciding[-1].models_[deciding.predict(TABLE.data)]
-    assert asked() == expected.tolist()
-    vectors, router = deciding[0].transform(TABLE.data), deciding[1]
-    rule = deciding[-1].get_params()
-    for given, means in [
-        ({"min_quality": "95%"}, {"min_quality": "95%"}),
-        ({"tolerance": 0.3}, rule | {"tolerance": 0.3}),
-        ({"scope": "query"}, rule | {"scope": "query"}),
-    ]:
-        assert asked(**given) == router.route(vectors, **means).tolist()
-
-
-def test_a_file_that_is_replaced_is_loaded_anew(serve, router, tmp_path, caplog):
-    from fastapi.testclient import TestClient
-
-    file, y = tmp_path / "r.skroute", pd.DataFrame(TABLE.quality, columns=NAMES)
-    skroute.save(router, file)
-    api = TestClient(serve.create_app(file))
-    assert api.get("/health").json()["models"] == NAMES
-    fewer = DummyRouter().fit(TABLE.data, y[NAMES[:2]], costs=TABLE.costs[:, :2])
-    skroute.save(fewer, file)
-    assert api.get("/health").json()["models"] == NAMES[:2]
-    # What cannot be loaded leaves the router in service, and says so.
-    file.write_bytes(b"half a file")
-    assert api.get("/health").json()["models"] == NAMES[:2]
-    assert "cannot be loaded" in caplog.text
-    file.unlink()
-    assert api.get("/health").json()["models"] == NAMES[:2]
-    skroute.save(router, file)
-    body = {"embeddings": [ROW], "available": ["large"]}
-    assert api.post("/route", json=body).json() == {"models": [["large"]]}
-
-
-def test_what_is_no_router_is_not_served(serve, tmp_path):
-    joblib.dump([1, 2], tmp_path / "list.joblib")
-    with pytest.raises(TypeError, match="holds a list, not a router"):
-        serve.create_app(tmp_path / "list.joblib")
-
-
-def test_requests_at_once_over_a_socket(serve, router, tmp_path):
-    import httpx
-    import uvicorn
-
-    joblib.dump(router, tmp_path / "r.joblib")
-    app = serve.create_app(tmp_path / "r.joblib")
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        url = f"http://127.0.0.1:{port}/route"
-
-        def asked(row: np.ndarray) -> str:
-            body = {"embeddings": [row.tolist()], "price": 0.1}
-            return http.post(url, json=body).raise_for_status().json()["models"][0][0]
-
-        with httpx.Client() as http, ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(asked, TABLE.data[:64]))
-    finally:
-        server.should_exit = True
-        thread.join()
-    assert answers == router.route(TABLE.data[:64], price=0.1).tolist()

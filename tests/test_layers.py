@@ -59,21 +59,31 @@ ALLOWED = {
         "plotting",
     },
     "dask": BELOW_ROUTERS | {"routers"},
+    "serve": {"_table", "decision", "persistence", "routers", "text"},
+    "integrations": {"serve", "routers"},
     "root": {"cascade", "decision", "routers", "persistence", "reporting"},
 }
 #: Optional libraries, and the rooms that may import them when they are imported.
 EXTRAS = {
+    "anyio": {"serve"},
     "dask": {"dask"},
     "distributed": {"dask"},
+    "fastapi": {"serve"},
     "jinja2": {"reporting"},
+    "jsonschema": set(),
+    "litellm": {"integrations"},
     "matplotlib": set(),
     "openpyxl": set(),
     "pandas": {"cli"},
     "polars": set(),
+    "prometheus_client": set(),
     "pyarrow": set(),
+    "pydantic": {"serve"},
     "rich": {"cli"},
     "sentence_transformers": set(),
     "typer": {"cli"},
+    "uvicorn": set(),
+    "yaml": set(),
 }
 
 

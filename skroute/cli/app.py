@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 import skroute
 from skroute.cli import console
+from skroute.cli.inspect import inspect
 from skroute.cli.options import (
     CheckCostOption,
     SeedOption,
@@ -31,6 +32,7 @@ from skroute.cli.options import (
     with_table,
 )
 from skroute.cli.report import report
+from skroute.cli.serve import serve
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -106,11 +108,12 @@ def demo(
     from sklearn.model_selection import train_test_split
 
     from skroute._compute.threads import single_threaded
-    from skroute.cli.files import load, save
+    from skroute.cli.files import save
     from skroute.cli.routed import decide
     from skroute.datasets import load_digits_pool
     from skroute.metrics import best_single
     from skroute.ranking import RankingRouter
+    from skroute.serve.saved import load
 
     if console.is_stdout(out):
         raise ValueError("the demo prints what it finds on stdout: give --out a file.")
@@ -327,8 +330,9 @@ def route(
     --min-quality or --price, with --scope, take the place of its rule.
     """
     from skroute.cli import routed
-    from skroute.cli.files import embed_queries, load, read_queries
+    from skroute.cli.files import embed_queries, read_queries
     from skroute.exceptions import InfeasibleBudgetError
+    from skroute.serve.saved import load
 
     console.check_out(out)
     saved = load(router)
@@ -358,6 +362,8 @@ def route(
 
 
 app.command()(report)
+app.command()(inspect)
+app.command()(serve)
 
 
 def _print_content(data: Bunch, name: str, test_size: float) -> int:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
@@ -203,6 +203,18 @@ def tabulate_routed(routed: pd.DataFrame) -> Table:
     for row in routed.itertuples():
         quality = _format(row.expected_quality, ",.2f")
         table.add_row(row.prompt, row.model, quality, _format(row.expected_cost, money))
+    return table
+
+
+def tabulate_models(models: list[dict[str, Any]]) -> Table:
+    """Tabulate models and their mean costs, the cheapest first."""
+    table = _make_table("Model", "Mean cost per call")
+    costs = [math.nan if m["mean_cost"] is None else m["mean_cost"] for m in models]
+    money = _choose_format(costs)
+    for cost, model in sorted(
+        zip(costs, models, strict=True), key=lambda pair: pair[0]
+    ):
+        table.add_row(model["name"], _format(cost, money))
     return table
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import joblib
 import numpy as np
@@ -19,15 +19,13 @@ from skroute import persistence
 from skroute._io.atomic import replace_file
 from skroute._io.npy import read_npy
 from skroute._table.texts import clean_text
-from skroute.base import BaseRouter
 from skroute.cli import console
 from skroute.datasets import read_table
 from skroute.datasets.queries import Queries, find_format, read_vectors
 from skroute.datasets.queries import read_queries as read_table_queries
-from skroute.decision import BudgetDecider
+from skroute.serve.saved import is_pickle, join_vectors
 from skroute.text import TextRouter
 
-_PICKLES = {".joblib", ".pickle", ".pkl"}
 # Largest file of prompts, and the size of the blocks in which it is read.
 _MOST_BYTES = 1 << 30
 _AT_ONCE = 1 << 20
@@ -40,57 +38,11 @@ def save(router: Any, file: Path) -> None:
             written = Path(folder, "router.skroute")
             persistence.save(router, written)
             console.write_bytes(written.read_bytes(), file)
-    elif _is_pickle(file):
+    elif is_pickle(file):
         with replace_file(file) as beside:
             joblib.dump(router, beside)
     else:
         persistence.save(router, file)
-
-
-class SavedRouter(NamedTuple):
-    """Content of a router's file: a router, steps before it, a decider behind it.
-
-    A `TextRouter` stands before the router of vectors that it holds.
-    """
-
-    before: Pipeline | TextRouter | None
-    router: BaseRouter
-    decider: BudgetDecider | None
-
-
-def load(file: Path) -> SavedRouter:
-    """Load a router, or a pipeline that ends in one or in a decider behind one.
-
-    Only a file whose name ends as that of a pickle is read as one.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"{str(file)!r} is not a file.")
-    if _is_pickle(file):
-        try:
-            loaded = joblib.load(file)
-        except Exception as error:
-            # A damaged or foreign pickle fails in as many ways as there are opcodes.
-            raise ValueError(f"{str(file)!r} cannot be loaded: {error!r}") from error
-    else:
-        loaded = persistence.load(file)
-    steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
-    decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
-    if not steps or not isinstance(steps[-1], BaseRouter):
-        raise ValueError(
-            f"{str(file)!r} holds a {type(loaded).__name__}, not a router that "
-            "`skroute fit` saved."
-        )
-    router: Any = steps[-1]
-    if isinstance(router, TextRouter) and len(steps) == 1:
-        # One that is not fitted is refused when it is asked.
-        inside: Any = getattr(router, "router_", router)
-        return SavedRouter(router, inside, decider)
-    before = loaded[: len(steps) - 1] if len(steps) > 1 else None
-    return SavedRouter(before, router, decider)
-
-
-def _is_pickle(file: Path) -> bool:
-    return file.suffix.lower() in _PICKLES
 
 
 def read_data(table: Path, **options: Any) -> Bunch:
@@ -140,31 +92,7 @@ def join_queries(data: Bunch) -> tuple[Any, bool]:
         return prompts, True
     if not any(prompt.strip() for prompt in prompts):
         return data.data, False
-    return _join(prompts, data.data), True
-
-
-def _join(prompts: list[str], vectors: np.ndarray, router: Any = None) -> pd.DataFrame:
-    """Put prompts into a table beside their embeddings, as a fitted router knows it."""
-    if vectors.ndim != 2:
-        raise ValueError(
-            "--embeddings must have a row of numbers for each query; its shape is "
-            f"{vectors.shape}."
-        )
-    place = 0 if router is None else router.vectors_.prompt_column
-    names = ["prompt", *(f"embedding_{i}" for i in range(vectors.shape[1]))]
-    if hasattr(router, "feature_names_in_"):
-        names = list(router.feature_names_in_)
-    elif place:
-        names.insert(place, names.pop(0))
-    name = names.pop(place)
-    if vectors.shape[1] != len(names):
-        raise ValueError(
-            f"this router was fitted on embeddings of {len(names)} numbers; got "
-            f"--embeddings of {vectors.shape[1]}."
-        )
-    table = pd.DataFrame(vectors, columns=names)
-    table.insert(place, name, pd.Series(prompts, dtype=object))
-    return table
+    return join_vectors(prompts, data.data), True
 
 
 def embed_queries(
@@ -214,7 +142,7 @@ def embed_queries(
             f"QUERIES has {len(prompts)} prompts but --embeddings {len(X)} rows."
         )
     if isinstance(before, TextRouter) and prompts is not None:
-        X = _join(prompts, np.asarray(X), before)
+        X = join_vectors(prompts, np.asarray(X), before, "--embeddings")
     return embed(X)
 
 

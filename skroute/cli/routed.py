@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from skroute.base import explain_settled
-from skroute.cli.files import SavedRouter
 from skroute.decision import Guarantee
 from skroute.exceptions import InfeasibleBudgetError
+from skroute.serve.saved import SavedRouter, merge_rule
 
 _REASONS = [
     "runner_up",
@@ -25,25 +25,8 @@ _REASONS = [
     "price",
     "saved",
 ]
-# Each of these fixes the shadow price: one that is given replaces the others.
-_ALTERNATIVES = ("budget", "min_quality", "price")
 # A spreadsheet runs a cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def merge_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
-    """Let options of a call, by the names of ``BaseRouter.route``, override the saved.
-
-    A budget, target or price replaces whichever of the three was saved, with its scope
-    and its confidence.
-    """
-    if saved.decider is None:
-        return given
-    rule = saved.decider.get_params(deep=False)
-    if any(name in given for name in _ALTERNATIVES):
-        for name in (*_ALTERNATIVES, "scope", "confidence"):
-            rule.pop(name)
-    return {**rule, **given}
 
 
 def decide(

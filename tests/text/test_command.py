@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import skroute
 from skroute import BudgetDecider, RankingRouter
 from skroute.cli.app import app
-from skroute.cli.files import load
+from skroute.serve.saved import load
 from skroute.text import TextRouter
 
 QUICK = ("--param", "n_estimators=0", "--param", "n_landmarks=8")

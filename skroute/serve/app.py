@@ -1,0 +1,230 @@
+"""The web application: what is asked over HTTP, and how it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from skroute._version import __version__
+from skroute.serve.completions import CallError, complete, read_chat
+from skroute.serve.decisions import ROUTER, explain, find_rule
+from skroute.serve.guard import Guard
+from skroute.serve.saved import embed
+from skroute.serve.service import Service
+from skroute.serve.settings import Settings
+from skroute.serve.streams import Stream
+
+__all__ = ["create_app"]
+
+MAX_QUERIES = 1000
+
+
+class Rule(BaseModel):
+    """How to decide; what is not given is as it was saved, or as the service says."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    budget: float | None = None
+    scope: Literal["mean", "query", "batch"] | None = None
+    min_quality: float | str | None = None
+    price: float | None = None
+    tolerance: float | None = None
+    on_infeasible: Literal["raise", "cheapest"] | None = None
+    confidence: float | None = None
+
+
+class Queries(Rule):
+    """Queries, how to decide them, and the models that may be called."""
+
+    prompts: Annotated[
+        list[str] | None, Field(min_length=1, max_length=MAX_QUERIES)
+    ] = None
+    embeddings: Annotated[
+        list[list[float]] | None, Field(min_length=1, max_length=MAX_QUERIES)
+    ] = None
+    available: list[str] | None = None
+
+    def take_rule(self) -> dict[str, Any]:
+        """Take what is said of the rule."""
+        return self.model_dump(include=set(Rule.model_fields), exclude_none=True)
+
+
+class RouteRequest(Queries):
+    """Queries to route, and how many models to name for each."""
+
+    top_k: Annotated[int, Field(ge=1)] = 1
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application of a service, for an ASGI server.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the service does.
+
+    Returns
+    -------
+    FastAPI
+        The application; ``app.state.service`` holds its parts.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read, or the log not be written.
+    ValueError
+        If the router cannot be loaded, cannot keep the rule, or has models that are
+        not named; or if the models' file is not as it should be.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def watch(_: FastAPI) -> AsyncIterator[None]:
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(settings.reload_seconds)
+                await anyio.to_thread.run_sync(service.watched.reload)
+
+        task = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    app = FastAPI(
+        title="skroute",
+        version=__version__,
+        lifespan=watch,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+
+    def refuse(status: int, text: str) -> JSONResponse:
+        service.meters.count_refused(status)
+        kind = "invalid_request_error" if status < 500 else "upstream_error"
+        error = {"message": text, "type": kind, "code": status}
+        return JSONResponse({"error": error}, status_code=status)
+
+    app.add_middleware(
+        Guard, api_key=settings.api_key, max_bytes=settings.max_bytes, refuse=refuse
+    )
+    _add_decisions(app, service)
+    if service.gateway is not None:
+        _add_completions(app, service)
+
+    @app.exception_handler(RequestValidationError)
+    def refuse_malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return refuse(400, f"{where}: {first['msg']}")
+
+    # What skroute says of wrong arguments, budgets that cannot be kept among them.
+    @app.exception_handler(ValueError)
+    def refuse_impossible(_: Request, error: ValueError) -> JSONResponse:
+        return refuse(400, str(error))
+
+    @app.exception_handler(CallError)
+    def tell_failure(_: Request, error: CallError) -> JSONResponse:
+        return refuse(error.status, str(error))
+
+    return app
+
+
+def _add_decisions(app: FastAPI, service: Service) -> None:
+    """Add what decides and tells, and calls no model."""
+    settings = service.settings
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        watched = service.watched
+        return {
+            "status": "ok" if watched.error is None else "stale",
+            "skroute": __version__,
+            "models": [str(name) for name in watched.current.router.models_],
+            "reads": watched.current.reads,
+            "rule": settings.rule or None,
+            "shadow": settings.shadow,
+            "completions": service.gateway is not None,
+            "loaded": watched.loaded_at.isoformat(timespec="seconds"),
+            "reload_error": watched.error,
+        }
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        content, kind = service.meters.write()
+        return Response(content, headers={"content-type": kind})
+
+    # FastAPI runs a plain function in a thread of its own pool; routers allow that.
+    @app.post("/route")
+    def route(request: RouteRequest) -> dict[str, Any]:
+        models, queries = service.decide_queries(
+            request.prompts,
+            request.embeddings,
+            request.take_rule(),
+            request.available,
+            request.top_k,
+        )
+        return (
+            {"models": models}
+            if queries is None
+            else {"models": models, "queries": queries}
+        )
+
+    @app.post("/explain")
+    def explain_queries(request: Queries) -> dict[str, Any]:
+        saved = service.watched.current
+        rule = find_rule(saved, settings.rule, request.take_rule())
+        X = embed(saved, request.prompts, request.embeddings)
+        return {"queries": explain(saved, X, rule, request.available)}
+
+
+def _add_completions(app: FastAPI, service: Service) -> None:
+    """Add what calls models."""
+    gateway = service.gateway
+    assert gateway is not None
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        made = int(service.watched.loaded_at.timestamp())
+        names = [ROUTER, *gateway.models]
+        data = [
+            {"id": name, "object": "model", "created": made, "owned_by": ROUTER}
+            for name in names
+        ]
+        return {"object": "list", "data": data}
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        chat = await read_chat(service, gateway, _read_json(await request.body()))
+        if chat.body.get("stream"):
+            stream = Stream(service, gateway, chat)
+            headers = await stream.open()
+            return StreamingResponse(
+                stream.send(), headers=headers, media_type="text/event-stream"
+            )
+        response, headers = await complete(service, gateway, chat)
+        return Response(
+            response.model_dump_json(warnings=False),
+            headers=headers,
+            media_type="application/json",
+        )
+
+
+def _read_json(body: bytes) -> Any:
+    try:
+        content = json.loads(body)
+        # Python also reads NaN and infinity, which no provider takes.
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise ValueError("the body is not JSON.") from None
+    return content

@@ -1,0 +1,167 @@
+"""Calls of models through LiteLLM, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from skroute._optional import require
+from skroute.serve.settings import ModelList
+
+# What a client may say about a call. LiteLLM takes more by the same way, such as the
+# address to call, which would send the operator's key anywhere.
+_PASSED_ON = frozenset(
+    [
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "modalities",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ]
+)
+#: What is about the client's account at a provider, and means nothing here.
+_DROPPED = frozenset(("metadata", "store"))
+_TAKEN = frozenset(("messages", "model", "stream", "stream_options"))
+
+
+def take_options(body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Take what is passed on to models from a request, with notes on what is not."""
+    unknown = sorted(set(body) - _PASSED_ON - _DROPPED - _TAKEN)
+    if unknown:
+        raise ValueError(f"{unknown[0][:80]!r} is no parameter that is passed on.")
+    dropped = sorted(_DROPPED & set(body))
+    options = {name: body[name] for name in body if name in _PASSED_ON}
+    return options, [f"{name} is ignored" for name in dropped]
+
+
+class Gateway:
+    """Calls models by name.
+
+    Parameters
+    ----------
+    models : ModelList
+        How LiteLLM calls each model.
+    timeout : float
+        Seconds that a call may take, and a stream until its first chunk.
+    """
+
+    def __init__(self, models: ModelList, timeout: float) -> None:
+        # LiteLLM would fetch a list of prices from the network when it is imported.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        litellm: Any = require("litellm", "models.yaml", "serve")
+        self._litellm = litellm
+        self._timeout = timeout
+        self.models = models.names
+        # What to call next is decided here: nothing is tried twice.
+        settings = {"num_retries": 0, "disable_cooldowns": True}
+        self._router = litellm.Router(
+            _name_deployments(models.deployments),
+            **{**settings, **models.router_settings},
+        )
+        self._free = _find_free(models.deployments)
+
+    async def call(
+        self, model: str, messages: list[Any], options: dict[str, Any]
+    ) -> Any:
+        """Call a model; raises what LiteLLM raises, or ``TimeoutError``."""
+        async with asyncio.timeout(self._timeout):
+            return await self._router.acompletion(
+                model, messages, timeout=self._timeout, **options
+            )
+
+    async def open_stream(
+        self, model: str, messages: list[Any], options: dict[str, Any]
+    ) -> tuple[Any, AsyncIterator[Any]]:
+        """Open a stream and wait for its first chunk; the others follow."""
+        # Otherwise providers do not say how many tokens a stream took.
+        options = {**options, "stream_options": {"include_usage": True}}
+        async with asyncio.timeout(self._timeout):
+            stream = await self._router.acompletion(
+                model, messages, timeout=self._timeout, stream=True, **options
+            )
+            chunks = aiter(stream)
+            return await anext(chunks), chunks
+
+    def find_cost(self, response: Any, model: str) -> float:
+        """Find the money that a call took; NaN where LiteLLM does not know.
+
+        LiteLLM reports 0 where it does not know the price of a model, too, so 0 counts
+        only for a model whose prices are given as 0.
+        """
+        hidden = getattr(response, "_hidden_params", None) or {}
+        cost = hidden.get("response_cost")
+        if cost or hidden.get("cache_hit") or model in self._free:
+            return float(cost or 0.0)
+        return math.nan
+
+    def find_stream_cost(self, chunks: list[Any], messages: Any, model: str) -> float:
+        """Find the money that a stream took, from its chunks as far as they came."""
+        if not math.isnan(cost := self.find_cost(chunks[-1], model)):
+            return cost
+        # One that was left early does not say it: its tokens are counted.
+        whole = self._litellm.stream_chunk_builder(chunks, messages=messages)
+        return math.nan if whole is None else self.find_cost(whole, model)
+
+
+def _name_deployments(deployments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each deployment an id, by which LiteLLM finds the price of a stream."""
+    named, count = [], dict[str, int]()
+    for deployment in deployments:
+        name = deployment["model_name"]
+        count[name] = count.get(name, 0) + 1
+        number = "" if count[name] == 1 else f" {count[name]}"
+        info = {"id": f"{name}{number}", **(deployment.get("model_info") or {})}
+        named.append({**deployment, "model_info": info})
+    return named
+
+
+def _find_free(deployments: list[dict[str, Any]]) -> set[str]:
+    """Find models that are declared free in all their deployments."""
+
+    def is_free(deployment: dict[str, Any]) -> bool:
+        told = deployment["litellm_params"], deployment.get("model_info") or {}
+        return any(
+            place.get("input_cost_per_token") == 0
+            and place.get("output_cost_per_token") == 0
+            for place in told
+        )
+
+    names = {deployment["model_name"] for deployment in deployments}
+    return names - {d["model_name"] for d in deployments if not is_free(d)}
+
+
+def find_status(error: BaseException) -> int:
+    """Find the HTTP status that tells a client of an error of a model."""
+    if isinstance(error, TimeoutError):
+        return 504
+    status = getattr(error, "status_code", None)
+    # A key that a provider refuses is the operator's, and no fault of the client.
+    if isinstance(status, int) and 400 <= status < 600 and status not in (401, 403):
+        return status
+    return 502

@@ -1,0 +1,249 @@
+"""Chat completions: decide, call, check, and call again where that is needed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import anyio.to_thread
+
+from skroute.serve.calls import Gateway, find_status, take_options
+from skroute.serve.checks import Check, fails, make_schema_check, run_checks
+from skroute.serve.decisions import ROUTER, Decision, parse_model
+from skroute.serve.journal import name_query
+from skroute.serve.prompts import read_prompt
+from skroute.serve.service import Service, make_row
+
+logger = logging.getLogger("skroute.serve")
+
+_PRINTABLE = "".join(chr(i) for i in range(32, 127) if chr(i) != "%")
+_LONGEST_HEADER = 500
+
+
+class CallError(Exception):
+    """No model answered; the status is what a client is told."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass
+class Call:
+    """An answer of a model."""
+
+    model: str
+    response: Any = None
+    seconds: float = 0.0
+    cost: float = math.nan
+    said: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Chat:
+    """A request, and what became of it."""
+
+    messages: list[Any]
+    options: dict[str, Any]
+    body: Mapping[str, Any]
+    prompt: str
+    decision: Decision
+    #: Model that is called whatever was decided: shadow mode, or asked for by name.
+    fixed: str | None
+    shadow: str | None
+    checks: dict[str, Check]
+    notes: list[str]
+    query: str = field(default_factory=name_query)
+    #: What became of each call, in their order.
+    outcomes: list[tuple[str, str]] = field(default_factory=list)
+
+    def make_plan(self) -> list[str]:
+        """List the models to call, in their order."""
+        return list(self.decision.order) if self.fixed is None else [self.fixed]
+
+    def escalate(self, plan: list[str], model: str) -> list[str]:
+        """Order a plan after a model's answer failed its check.
+
+        Models that are expected to be at least as good come first.
+        """
+        quality = self.decision.quality
+        return sorted(plan, key=lambda other: quality[other] < quality[model])
+
+    def take_best(self, answers: list[Call]) -> Call:
+        """Take the answer that passed, the last one; else that of the best model."""
+        if not fails(answers[-1].said):
+            return answers[-1]
+        quality = self.decision.quality
+        return max(answers, key=lambda call: quality.get(call.model, math.nan))
+
+    def expect(self, model: str) -> float:
+        """Expected cost of a model, NaN where it is not known."""
+        return self.decision.cost.get(model, math.nan)
+
+    def make_headers(self, model: str, call: Call | None = None) -> dict[str, str]:
+        """Make headers that say which model answers, and why."""
+        headers = {
+            "query": self.query,
+            "model": model,
+            "reason": self.decision.reason if self.fixed is None else "fixed model",
+            "calls": ", ".join(f"{name} {said}" for name, said in self.outcomes),
+        }
+        if self.shadow is not None:
+            headers["decided"] = self.decision.order[0]
+        if model in self.decision.cost:
+            headers["expected-cost"] = f"{self.decision.cost[model]:.6g}"
+            headers["expected-quality"] = f"{self.decision.quality[model]:.4g}"
+        if call is not None and not math.isnan(call.cost):
+            headers["cost"] = f"{call.cost:.6g}"
+        if call is not None and any(not math.isnan(v) for v in call.said.values()):
+            headers["check"] = "failed" if fails(call.said) else "passed"
+        if self.notes:
+            headers["note"] = "; ".join(self.notes)
+        # What is not printable ASCII is escaped as in addresses.
+        return {
+            f"x-skroute-{name}": quote(text, safe=_PRINTABLE)[:_LONGEST_HEADER]
+            for name, text in headers.items()
+            if text
+        }
+
+
+async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
+    """Read a request and decide it; raises ``ValueError`` where it is none."""
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        raise ValueError("a request must be an object with a model and messages.")
+    asked = parse_model(body["model"])
+    if asked is None and body["model"] not in gateway.models:
+        known = ", ".join([ROUTER, *gateway.models])
+        raise CallError(404, f"there is no model {body['model'][:80]!r}, only {known}.")
+    options, notes = take_options(body)
+    read = read_prompt(body.get("messages"))
+    notes = [*read.notes, *notes]
+    checks: dict[str, Check] = {}
+    schema = make_schema_check(body.get("response_format"))
+    if schema is not None:
+        checks["schema"] = schema
+    checks |= service.checks
+    if checks and body.get("stream"):
+        notes.append("a stream is not checked")
+        checks = {}
+    decision = await anyio.to_thread.run_sync(
+        service.decide_chat, read.prompt, asked or {}
+    )
+    shadow = service.settings.shadow
+    return Chat(
+        body["messages"],
+        options,
+        body,
+        read.prompt,
+        decision,
+        fixed=shadow or (body["model"] if asked is None else None),
+        shadow=shadow,
+        checks=checks,
+        notes=notes,
+    )
+
+
+async def complete(
+    service: Service, gateway: Gateway, chat: Chat
+) -> tuple[Any, dict[str, str]]:
+    """Answer a chat; returns LiteLLM's response, and headers.
+
+    A model that fails is replaced by the next one that the decider would call. Where a
+    check says that an answer is wrong, the next one is asked, first among those that
+    are expected to be as good. Where no answer passes, that of the best model is given.
+    """
+    plan, answers = chat.make_plan(), list[Call]()
+    last: Exception | None = None
+    while plan and len(chat.outcomes) < service.settings.max_calls:
+        model = plan.pop(0)
+        try:
+            call = await _call(gateway, chat, model)
+        except Exception as error:
+            last = _note_failure(service, chat, model, error)
+            continue
+        call.said = await run_checks(
+            chat.checks,
+            chat.body,
+            _read_answer(call.response),
+            service.settings.timeout,
+        )
+        failed = fails(call.said)
+        outcome = "failed_check" if failed else "ok"
+        chat.outcomes.append((model, outcome))
+        service.meters.count_call(
+            model, outcome, call.seconds, call.cost, chat.expect(model)
+        )
+        answers.append(call)
+        if not failed:
+            break
+        plan = chat.escalate(plan, model)
+    write_calls(service, chat, answers, last)
+    if not answers:
+        raise refuse(chat, last)
+    answer = chat.take_best(answers)
+    answer.response.model = answer.model
+    return answer.response, chat.make_headers(answer.model, answer)
+
+
+async def _call(gateway: Gateway, chat: Chat, model: str) -> Call:
+    start = time.perf_counter()
+    response = await gateway.call(model, chat.messages, chat.options)
+    seconds = time.perf_counter() - start
+    return Call(model, response, seconds, gateway.find_cost(response, model))
+
+
+def _note_failure(
+    service: Service, chat: Chat, model: str, error: Exception
+) -> Exception:
+    """Note that a call failed."""
+    logger.warning("%s failed: %s: %s", model, type(error).__name__, error)
+    chat.outcomes.append((model, type(error).__name__))
+    service.meters.count_call(model, "error", 0.0, math.nan, math.nan)
+    return error
+
+
+def refuse(chat: Chat, last: Exception | None) -> CallError:
+    """Make the error of a chat that no model answered."""
+    calls = ", ".join(f"{name} {said}" for name, said in chat.outcomes)
+    status = 502 if last is None else find_status(last)
+    # What a provider says of a bad request, the client has to know; the rest may hold
+    # addresses and keys of the operator, and is in the log.
+    detail = f" {str(last)[:1000]}" if status in (400, 413, 422) else ""
+    return CallError(status, f"no model answered: {calls}.{detail}")
+
+
+def write_calls(
+    service: Service, chat: Chat, answers: list[Call], last: Exception | None = None
+) -> None:
+    """Log a row for each answer, or one that says that there is none."""
+    if not service.journal:
+        return
+    failed = [
+        name for name, said in chat.outcomes if said not in ("ok", "failed_check")
+    ]
+    rows = []
+    for call in answers or [Call(failed[-1])]:
+        row = make_row(chat.query, chat.prompt, chat.decision, call.model, chat.shadow)
+        row |= {"cost": call.cost, "seconds": call.seconds, "failed": failed}
+        row["returned"] = bool(answers) and call is chat.take_best(answers)
+        if answers and call is not answers[0]:
+            # Its chance is that of an answer, not of a draw.
+            row["propensity"] = None
+        if not answers:
+            row["error"] = type(last).__name__
+        row |= {f"check:{name}": value for name, value in call.said.items()}
+        rows.append(row)
+    service.journal.write(*rows)
+
+
+def _read_answer(response: Any) -> str:
+    """Read the text of a response; empty where it calls tools."""
+    choices = getattr(response, "choices", None)
+    if not choices:
+        return ""
+    return getattr(choices[0].message, "content", None) or ""

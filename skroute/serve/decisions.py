@@ -1,0 +1,159 @@
+"""Which model a request goes to: its rule, the decision, and the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skroute.base import explain_settled
+from skroute.serve.saved import SavedRouter, merge_rule, override_rule
+
+#: What clients call the router.
+ROUTER = "skroute"
+_NUMBERS = ("budget", "price", "tolerance", "confidence")
+
+
+class Decision(NamedTuple):
+    """Models of one query: which to call, which next, and what is expected of them."""
+
+    #: The model to call, then those to fall back on.
+    order: list[str]
+    #: The chance with which the first was chosen.
+    propensity: float
+    #: Estimates by model.
+    quality: dict[str, float]
+    cost: dict[str, float]
+
+    @property
+    def reason(self) -> str:
+        """Why the first model: its estimates beside those of the second."""
+        said = [
+            f"{name}: expected quality {self.quality[name]:.3g} at cost "
+            f"{self.cost[name]:.3g}"
+            for name in self.order[:2]
+        ]
+        return "; next ".join(said)
+
+
+def parse_model(asked: str) -> dict[str, Any] | None:
+    """Read the rule in a request's model: ``skroute:95%``, ``skroute:budget=0.002``.
+
+    Several parts are separated by commas. None where a model is asked for by name.
+    """
+    name, colon, text = asked.partition(":")
+    if name != ROUTER:
+        return None
+    rule: dict[str, Any] = {}
+    for part in text.split(",") if colon else ():
+        key, equals, value = part.strip().partition("=")
+        if not equals:
+            key, value = "min_quality", key
+        if key in rule:
+            raise ValueError(f"model {asked!r} gives {key} twice.")
+        rule[key] = _parse_value(asked, key.strip(), value.strip())
+    return rule
+
+
+def _parse_value(asked: str, key: str, value: str) -> Any:
+    if key == "min_quality" and value.endswith("%"):
+        return value
+    if key == "scope" and value in ("mean", "query"):
+        return value
+    if key == "on_infeasible" and value in ("raise", "cheapest"):
+        return value
+    if key in ("min_quality", *_NUMBERS):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise ValueError(
+        f"model {asked!r} is not understood: write {ROUTER}, {ROUTER}:95%, or "
+        f"{ROUTER}:NAME=VALUE with budget, min_quality, price, tolerance, confidence, "
+        "scope=mean or query, on_infeasible=raise or cheapest."
+    )
+
+
+def find_rule(
+    saved: SavedRouter, base: Mapping[str, Any], asked: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Find the rule of a request; None where the decider of the file decides.
+
+    `base` is the rule of the service, `asked` that of the request.
+    """
+    if not base and not asked and saved.decider is not None:
+        return None
+    return override_rule(merge_rule(saved, dict(base)), dict(asked))
+
+
+def name_models(
+    saved: SavedRouter,
+    X: Any,
+    rule: dict[str, Any] | None,
+    available: list[str] | None = None,
+    top_k: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide queries: names (n, top_k), and the chance of each first choice (n,)."""
+    if rule is None and saved.decider is not None:
+        names = saved.decider.route(saved.router.transform(X), available, top_k=top_k)
+    else:
+        names = saved.router.route(X, available=available, top_k=top_k, **(rule or {}))
+    # Nothing is drawn: where decisions explore, their chances belong here.
+    return names, np.ones(len(names))
+
+
+def decide(
+    saved: SavedRouter,
+    X: Any,
+    rule: dict[str, Any] | None,
+    available: list[str] | None = None,
+    top_k: int = 1,
+) -> list[Decision]:
+    """Decide queries, with estimates of every model."""
+    names, chances = name_models(saved, X, rule, available, top_k)
+    models = [str(name) for name in saved.router.models_]
+    quality, cost = np.hsplit(np.asarray(saved.router.transform(X), dtype=float), 2)
+    return [
+        Decision(
+            [str(name) for name in row if name is not None],
+            float(chance),
+            dict(zip(models, quality[i].tolist(), strict=True)),
+            dict(zip(models, cost[i].tolist(), strict=True)),
+        )
+        for i, (row, chance) in enumerate(zip(names, chances, strict=True))
+    ]
+
+
+def explain(
+    saved: SavedRouter,
+    X: Any,
+    rule: dict[str, Any] | None,
+    available: list[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Explain decisions as ``BaseRouter.explain`` does, an object for each query."""
+    if rule is None and saved.decider is not None:
+        why = explain_settled(saved.router, X, saved.decider.settled_, available)
+    else:
+        why = saved.router.explain(X, available=available, **(rule or {}))
+    columns = {name: np.asarray(why[name]).tolist() for name in why if name != "query"}
+    return [
+        {name: _to_json(value) for name, value in zip(columns, row, strict=True)}
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def check_rule(saved: SavedRouter, base: Mapping[str, Any]) -> None:
+    """Raise if a router cannot keep the rule of the service."""
+    rule = find_rule(saved, base, {})
+    # A query that the router has never seen: what holds on average is settled all the
+    # same, and a cap depends on the query.
+    if rule is None or rule.get("scope") != "query":
+        n_features = getattr(saved.router, "n_features_in_", None)
+        if n_features is not None:
+            name_models(saved, np.zeros((1, n_features)), rule)
+
+
+def _to_json(value: Any) -> Any:
+    """JSON has neither NaN nor infinity."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

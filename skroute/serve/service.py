@@ -1,0 +1,143 @@
+"""The parts of a service, and the decisions that they make together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from skroute.serve.calls import Gateway
+from skroute.serve.checks import Check
+from skroute.serve.decisions import Decision, check_rule, decide, find_rule, name_models
+from skroute.serve.journal import Journal, name_query
+from skroute.serve.meters import Meters
+from skroute.serve.saved import SavedRouter, embed
+from skroute.serve.settings import Settings, read_models
+from skroute.serve.watch import WatchedRouter
+
+logger = logging.getLogger("skroute.serve")
+
+
+class Service:
+    """A router in service, what calls its models, and what is written of it.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the service was told when it started.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.meters = Meters()
+        self.journal = Journal(settings.log, self.meters.count_lost_row)
+        self.journal.check()
+        self.gateway: Gateway | None = None
+        self.checks: dict[str, Check] = {}
+        models = None if settings.models is None else read_models(settings.models)
+        self._known = None if models is None else set(models.names)
+        # A router that cannot serve is refused before LiteLLM takes its time.
+        self.watched = WatchedRouter(
+            settings.router, self._check, self.meters.count_reload
+        )
+        if models is not None:
+            self.gateway = Gateway(models, settings.timeout)
+            self.checks = models.checks
+
+    def _check(self, saved: SavedRouter) -> None:
+        """Refuse a router that this service cannot use."""
+        if not hasattr(saved.router, "models_"):
+            raise ValueError("the router is not fitted.")
+        names = [str(name) for name in saved.router.models_]
+        shadow = self.settings.shadow
+        if shadow is not None and shadow not in (self._known or names):
+            raise ValueError(f"the shadow model {shadow!r} is none of {names}.")
+        if self._known is not None:
+            absent = [name for name in names if name not in self._known]
+            if absent:
+                raise ValueError(
+                    f"models.yaml does not say how {absent[0]!r} is called; the router "
+                    f"has the models {', '.join(names)}."
+                )
+            if saved.reads != "prompts":
+                raise ValueError(
+                    f"this router reads {saved.reads}, and chats have none: fit it on "
+                    "prompts, or serve it without models.yaml."
+                )
+        check_rule(saved, self.settings.rule)
+
+    def decide_chat(self, prompt: str, asked: dict[str, Any]) -> Decision:
+        """Decide a prompt, with all models in the order to call them."""
+        saved = self.watched.current
+        start = time.perf_counter()
+        rule = find_rule(saved, self.settings.rule, asked)
+        X = embed(saved, [prompt])
+        decision = decide(saved, X, rule, top_k=len(saved.router.models_))[0]
+        self.meters.count_decisions(decision.order[:1], time.perf_counter() - start)
+        return decision
+
+    def decide_queries(
+        self,
+        prompts: list[str] | None,
+        vectors: list[list[float]] | None,
+        asked: dict[str, Any],
+        available: list[str] | None,
+        top_k: int,
+    ) -> tuple[list[list[str]], list[str] | None]:
+        """Decide queries; also their names in the log, if there is one."""
+        saved = self.watched.current
+        start = time.perf_counter()
+        rule = find_rule(saved, self.settings.rule, asked)
+        X = embed(saved, prompts, vectors)
+        if not self.journal:
+            names, _ = name_models(saved, X, rule, available, top_k)
+            order = [[str(n) for n in row if n is not None] for row in names]
+            decisions = None
+        else:
+            decisions = decide(saved, X, rule, available, top_k)
+            order = [decision.order for decision in decisions]
+        spent = time.perf_counter() - start
+        self.meters.count_decisions([row[0] for row in order], spent)
+        shadow = self.settings.shadow
+        queries = None
+        if decisions is not None:
+            queries = [name_query() for _ in decisions]
+            texts: Any = prompts or [None] * len(decisions)
+            rows = zip(queries, texts, decisions, strict=True)
+            self.journal.write(
+                *(make_row(q, t, d, shadow or d.order[0], shadow) for q, t, d in rows)
+            )
+        return order if shadow is None else [[shadow]] * len(order), queries
+
+    def use(self, work: Callable[[SavedRouter], Any]) -> Any:
+        """Work with the router that is in service now."""
+        return work(self.watched.current)
+
+
+def make_row(
+    query: str,
+    prompt: str | None,
+    decision: Decision,
+    model: str,
+    shadow: str | None = None,
+) -> dict[str, Any]:
+    """Make a row of the log: what was decided, and what is expected of the call."""
+    decided = decision.order[0]
+    row = {
+        "query": query,
+        "prompt": prompt,
+        "model": model,
+        "quality": None,
+        "cost": None,
+        "propensity": decision.propensity,
+        "expected_quality": decision.quality.get(model),
+        "expected_cost": decision.cost.get(model),
+        "decided": decided,
+    }
+    if shadow is not None:
+        # A fixed model is called with certainty, whatever was decided.
+        row["propensity"] = 1.0
+        row["decided_quality"] = decision.quality.get(decided)
+        row["decided_cost"] = decision.cost.get(decided)
+    return row
