@@ -87,9 +87,23 @@ def _make_validator(schema: dict[str, Any]) -> Callable[[Any], bool | None]:
             raise RecursionError
         return follow(*arguments)
 
-    # A regular expression of a stranger can take for ever: patterns are not checked.
-    unchecked = dict.fromkeys(("pattern", "patternProperties", "$dynamicRef"))
-    limited: Any = extend(Draft202012Validator, {**unchecked, "$ref": count_reference})
+    additional = Draft202012Validator.VALIDATORS["additionalProperties"]
+
+    def check_additional(validator: Any, value: Any, found: Any, within: Any) -> Any:
+        patterned = "patternProperties" in within
+        return () if patterned else additional(validator, value, found, within)
+
+    # A regular expression of a stranger can take for ever: patterns, and what looks at
+    # them, are not checked.
+    patterns = ("pattern", "patternProperties", "unevaluatedProperties", "$dynamicRef")
+    limited: Any = extend(
+        Draft202012Validator,
+        {
+            **dict.fromkeys(patterns, lambda *_: ()),
+            "$ref": count_reference,
+            "additionalProperties": check_additional,
+        },
+    )
 
     def validate(found: Any) -> bool | None:
         nonlocal followed

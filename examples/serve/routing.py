@@ -1,0 +1,7 @@
+"""The callback that litellm_proxy.yaml names."""
+
+import os
+
+from skroute.integrations.litellm import ProxyHandler
+
+handler = ProxyHandler(os.environ.get("SKROUTE_ROUTER", "router.skroute"))
