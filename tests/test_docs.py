@@ -41,6 +41,7 @@ PUBLIC = (
     "skroute.outcomes",
     "skroute.plotting",
     "skroute.preferences",
+    "skroute.serve",
     "skroute.text",
     "skroute.validation",
 )
