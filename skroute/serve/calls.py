@@ -161,6 +161,8 @@ def find_status(error: BaseException) -> int:
     if isinstance(error, TimeoutError):
         return 504
     status = getattr(error, "status_code", None)
+    if status == 408:  # LiteLLM's own, of a model that took too long
+        return 504
     # A key that a provider refuses is the operator's, and no fault of the client.
     if isinstance(status, int) and 400 <= status < 600 and status not in (401, 403):
         return status

@@ -131,21 +131,35 @@ async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
     if checks and body.get("stream"):
         notes.append("a stream is not checked")
         checks = {}
-    decision = await anyio.to_thread.run_sync(
-        service.decide_chat, read.prompt, asked or {}
-    )
     shadow = service.settings.shadow
+    fixed = shadow or (body["model"] if asked is None else None)
+    decision = await anyio.to_thread.run_sync(
+        _decide, service, read.prompt, asked or {}, fixed
+    )
     return Chat(
         body["messages"],
         options,
         body,
         read.prompt,
         decision,
-        fixed=shadow or (body["model"] if asked is None else None),
+        fixed=fixed,
         shadow=shadow,
         checks=checks,
         notes=notes,
     )
+
+
+def _decide(
+    service: Service, prompt: str, asked: dict[str, Any], fixed: str | None
+) -> Decision:
+    """Decide a prompt; with a fixed model, a decision that fails stops nothing."""
+    try:
+        return service.decide_chat(prompt, asked)
+    except Exception as error:
+        if fixed is None:
+            raise
+        logger.warning("a chat with %s cannot be decided: %s", fixed, error)
+        return Decision([fixed], 1.0, {}, {})
 
 
 async def complete(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 from skroute.serve.calls import Gateway
@@ -65,6 +64,9 @@ class Service:
                     f"this router reads {saved.reads}, and chats have none: fit it on "
                     "prompts, or serve it without models.yaml."
                 )
+        if saved.reads == "prompts":
+            # An encoder that the file cannot hold is missed now, and not in service.
+            embed(saved, ["hello"])
         check_rule(saved, self.settings.rule)
 
     def decide_chat(self, prompt: str, asked: dict[str, Any]) -> Decision:
@@ -109,10 +111,6 @@ class Service:
                 *(make_row(q, t, d, shadow or d.order[0], shadow) for q, t, d in rows)
             )
         return order if shadow is None else [[shadow]] * len(order), queries
-
-    def use(self, work: Callable[[SavedRouter], Any]) -> Any:
-        """Work with the router that is in service now."""
-        return work(self.watched.current)
 
 
 def make_row(

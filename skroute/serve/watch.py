@@ -50,26 +50,33 @@ class WatchedRouter:
 
         Requests that come meanwhile are answered by the old router.
         """
-        with self._lock:
-            try:
-                stamp = self._look()
-            except OSError as error:
-                self._refuse(None, error)
-                return False
-            if stamp == self._stamp:
-                return False
-            try:
-                self.current = self._load()
-            except Exception as error:
-                # Whatever is wrong with the file, what serves goes on.
-                self._refuse(stamp, error)
-                return False
-            self._stamp, self.error = stamp, None
-            self.loaded_at = datetime.now(UTC)
-            logger.info("%s was replaced, and is in service", self._file)
-            if self._count is not None:
-                self._count("loaded")
-            return True
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self._reload()
+        finally:
+            self._lock.release()
+
+    def _reload(self) -> bool:
+        try:
+            stamp = self._look()
+        except OSError as error:
+            self._refuse(None, error)
+            return False
+        if stamp == self._stamp:
+            return False
+        try:
+            self.current = self._load()
+        except Exception as error:
+            # Whatever is wrong with the file, what serves goes on.
+            self._refuse(stamp, error)
+            return False
+        self._stamp, self.error = stamp, None
+        self.loaded_at = datetime.now(UTC)
+        logger.info("%s was replaced, and is in service", self._file)
+        if self._count is not None:
+            self._count("loaded")
+        return True
 
     def _refuse(self, stamp: tuple[int, ...] | None, error: Exception) -> None:
         """Keep the old router, and say once why."""

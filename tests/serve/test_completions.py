@@ -192,7 +192,8 @@ def test_no_more_models_are_called_than_allowed(run, provider):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_model_that_hangs_is_replaced(run, provider, stream):
-    service = run(timeout=1.0)
+    # Long enough for a busy machine to answer what does not hang.
+    service = run(timeout=5.0)
     provider.waiting = {"small"}
     answer = service.ask(EASY, stream=stream)
     assert answer.status_code == 200, answer.text
@@ -393,6 +394,15 @@ def test_a_shadow_sends_everything_to_one_model(run, provider):
     provider.down = {"large"}
     assert service.ask(EASY).status_code >= 500
     assert service.called == ["large", "large"]
+
+
+def test_a_decision_that_fails_leaves_a_fixed_model_alone(run):
+    rule = {"budget": 1e-30, "scope": "query"}
+    service = run(rule=rule, shadow="medium")
+    assert service.ask(EASY).headers["x-skroute-model"] == "medium"
+    service = run(rule=rule)
+    assert service.ask(EASY).status_code == 400
+    assert service.ask(EASY, "large").headers["x-skroute-model"] == "large"
 
 
 def test_an_unknown_cost_is_not_a_free_call(router_file, provider, tmp_path):
