@@ -49,7 +49,11 @@ suppress_warnings = ["config.cache"]  # the gallery's order is a function
 # The reference: every public name has a page, with the methods that are skroute's own.
 autosummary_generate = True
 toc_object_entries_show_parents = "hide"
-autodoc_typehints = "none"  # numpydoc's sections say it, with shapes and units
+# Types in signatures, a parameter a line where they are long; numpydoc's sections add
+# shapes and units.
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 88
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
@@ -80,12 +84,14 @@ def _is_inherited(
 
 def _lead_home(app: Any, docname: str, source: list[str]) -> None:
     """Let links to Markdown files outside of docs lead to their pages, or be names."""
-    text = re.sub(r"\]\(\.\./\.\./(SECURITY|CHANGELOG)\.md", _page, source[0])
-    source[0] = re.sub(r"\[[^]]+\]\(\.\./\.\./([^)#]+\.md)\)", r"`\1`", text)
+    depth = docname.count("/")
+    root = re.escape("../" * (depth + 1))  # from the page to the repository
 
+    def find_page(match: re.Match[str]) -> str:
+        return f"]({'../' * depth}{match[1].lower()}.md"
 
-def _page(match: re.Match[str]) -> str:
-    return f"](../{match[1].lower()}.md"
+    text = re.sub(rf"\]\({root}(SECURITY|CHANGELOG)\.md", find_page, source[0])
+    source[0] = re.sub(rf"\[[^]]+\]\({root}([^).#][^)#]*\.md)\)", r"`\1`", text)
 
 
 def setup(app: Any) -> None:
@@ -101,7 +107,7 @@ html_css_files = ["skroute.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "skroute"},
-    "show_prev_next": False,
+    "show_prev_next": True,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
     "navbar_persistent": ["search-button"],
@@ -119,6 +125,13 @@ html_sidebars = {
     "index": [],
     "auto_examples/*": [],
     "getting_started": [],
+    "tutorial": [],
+    "which": [],
+    "cookbook": [],
+    "faq": [],
+    "migration": [],
+    "stability": [],
+    "development": [],
     "how_it_works": [],
     "comparison": [],
     "changelog": [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import re
 import shutil
 from pathlib import Path
@@ -28,6 +29,17 @@ BLOCK = re.compile(
     r"^(?:<!-- needs: (?P<needs>[\w ]+) -->\n)?```python\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+# What a page says that its code prints; numbers may differ in their last digits.
+PRINTED = re.compile(r"^<!-- prints -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def is_printed(line: str, printed: str) -> bool:
+    """Compare a line of a page with one that was printed: words, and numbers nearly."""
+    if NUMBER.sub("0", line).split() != NUMBER.sub("0", printed).split():
+        return False
+    pairs = zip(NUMBER.findall(line), NUMBER.findall(printed), strict=True)
+    return all(math.isclose(float(a), float(b), rel_tol=0.1) for a, b in pairs)
 
 
 def code_of(page: Path) -> tuple[str, set[str]]:
@@ -47,8 +59,11 @@ def code_of(page: Path) -> tuple[str, set[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_page_runs(page, tmp_path, monkeypatch):
+def test_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # What the first pages offer for download.
+    for file in (ROOT / "docs" / "_static").glob("*.csv"):
+        shutil.copy(file, tmp_path)
     # Small made files, for pages that start from some.
     files = ROOT / "tests" / "data" / page.stem
     if files.is_dir():
@@ -60,5 +75,12 @@ def test_page_runs(page, tmp_path, monkeypatch):
     code, missing = code_of(page)
     with sklearn.config_context():
         exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+    lines = capsys.readouterr().out.splitlines()
+    for block in PRINTED.findall(page.read_text(encoding="utf-8")):
+        said = block.splitlines()
+        starts = range(len(lines) - len(said) + 1)
+        assert any(
+            all(map(is_printed, said, lines[i : i + len(said)])) for i in starts
+        ), "\n".join(["the page does not print", *said, "but", *lines])
     if missing:
         pytest.skip(f"ran all blocks but those that need {', '.join(sorted(missing))}")
