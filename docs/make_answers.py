@@ -5,9 +5,9 @@ be checked; how often each is right depends on the kind and the size of the ques
 
     python docs/make_answers.py
 
-writes ``_static/recorded.csv``, a row for each call with the answer and its tokens, as a
-log has them, which the tutorial judges, and ``_static/answers.csv``, a row for each prompt
-with the quality and the cost of each model, on which a router is fitted.
+writes ``_static/recorded.csv``, a row for each call with the answer and its tokens, as
+a log has them, which the tutorial judges, and ``_static/answers.csv``, a row for each
+prompt with the quality and the cost of each model, on which a router is fitted.
 """
 
 from __future__ import annotations

@@ -138,6 +138,12 @@ def test_figures_of_the_readme_are_those_of_the_results(quoted):
         table = quoted.read_table(DOCS / "results" / "quality.csv", f"{name}, 70/30")
         settled = {row["router"]: row[SETTLED] for row in table}
         assert cells.split(" | ") == [settled.get(name) or "-" for name in ROUTERS]
+    means = quoted.read_table(DOCS / "results" / "quality.md", "Settled beforehand")[-1]
+    cost, quality = means["RankingRouter"].split()
+    assert f"paid {cost} of that model's cost" in readme
+    assert f"for {float(quality.strip('()+-')):.3f} less quality" in readme
+    for peer, text in (("kNN", "neighbours paid"), ("ridge", "ridge regression")):
+        assert f"{text} {means[peer].split()[0]}" in readme
 
 
 def test_cascades_of_the_readme_are_those_of_the_results():
