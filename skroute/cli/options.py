@@ -146,6 +146,7 @@ _TABLE_OPTIONS = [
     _make_column_option("model", "Long tables: the column of the models' names."),
     _make_column_option("quality", "Long tables: the column of the qualities."),
     _make_column_option("cost", "Long tables: the column of the money per call."),
+    _make_column_option("propensity", "Logs: the column of the chance of each call."),
     _make_column_option("prompt", "The column of the queries' texts."),
     _make_option(
         "duplicates",

@@ -44,12 +44,15 @@ def make_bunch(
     answers: np.ndarray | None,
     n_repeats: int,
     left_out: Sequence[str],
+    called: np.ndarray | None = None,
+    propensity: np.ndarray | None = None,
 ) -> Bunch:
     """Put a table together, as `read_routerbench` documents it.
 
     `cell` is the place of each of the `quality`, `costs`, `checks` (by name) and
     `answers` in a table of queries and models, counted row by row; means are taken
-    where several share one. `cost_column` is one that costs were read from.
+    where several share one. `cost_column` is one that costs were read from; `called`
+    and `propensity` are those of a log.
     """
     n_cells = (int(cell.max()) // len(models) + 1) * len(models)
     quality = _average(quality, cell, n_cells).reshape(-1, len(models))
@@ -81,6 +84,8 @@ def make_bunch(
             [name.partition(":")[2].strip() or name for name in checks]
         ),
         answers=answers,
+        called=called,
+        propensity=propensity,
         DESCR=_DESCR.format(
             source=table.source,
             n_queries=len(quality),

@@ -17,6 +17,7 @@ from skroute._table.texts import (
     write_whole,
 )
 from skroute.datasets._bunch import CHECK_HINT, make_bunch, refuse_negative_costs
+from skroute.datasets._calls import find_propensity, list_called, read_propensity
 from skroute.datasets._columns import (
     is_missing,
     is_nested,
@@ -41,6 +42,7 @@ class LongNames(NamedTuple):
     cost: str | None = None
     prompt: str | None = None
     task: str | None = None
+    propensity: str | None = None
 
 
 def read_long(table: RawTable, names: LongNames) -> Bunch:
@@ -61,10 +63,11 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
     if table.options.duplicates == "raise" and n_pairs < len(pair):
         _refuse_repeats(pair, cells, [renamed[name] for name in called])
     cost, costs = _read_costs(table, names, called, renamed)
+    propensity = find_propensity(table, names.propensity, names.model, len(queries))
     prompt = names.prompt or find_prompts(found, names.query)
     task = names.task or find_first(COLUMNS["task"], found)
     quality = to_numbers(names.quality, found[names.quality], _HINT)
-    used = {*names, cost, prompt, task, table.options.embeddings_column}
+    used = {*names, cost, prompt, task, propensity, table.options.embeddings_column}
     said = [name for name in find_checks(found) if name not in used]
     checks = {name: to_numbers(name, found[name], CHECK_HINT) for name in said}
     answer = find_first(COLUMNS["answer"], [name for name in found if name not in used])
@@ -85,6 +88,8 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
         checks=checks,
         answers=None if answer is None else to_answers(found[answer]),
         n_repeats=len(pair) - n_pairs,
+        called=list_called([renamed[name] for name in called], len(queries)),
+        propensity=None if propensity is None else read_propensity(table, propensity),
         left_out=_list_unused(table, {name for name in used if name is not None}),
     )
 

@@ -28,6 +28,7 @@ def read_table(
     cost: str | None = None,
     prompt: str | None = None,
     task: str | None = None,
+    propensity: str | None = None,
     models: Sequence[str] | None = None,
     rename: Mapping[str, str] | None = None,
     duplicates: Literal["raise", "mean"] = "raise",
@@ -64,9 +65,9 @@ def read_table(
         ``.json`` (a list of records), ``.jsonl`` or ``.ndjson`` (a record a line)
         file; ``.csv``, ``.json`` and ``.jsonl`` may end in ``.gz`` too. Of pickles only
         the published file of RouterBench is read.
-    query, model, quality, cost, prompt, task : str, default=None
-        Columns of a long table, the last two of any, if they are called otherwise.
-        Dots lead into objects and lists: ``"scores.accuracy"``.
+    query, model, quality, cost, prompt, task, propensity : str, default=None
+        Columns of a long table (`prompt` and `task` of any), if they are called
+        otherwise. Dots lead into objects and lists: ``"scores.accuracy"``.
     models : sequence of str, default=None
         Models to read, as they are called after `rename`; see :func:`from_wide`.
     rename : mapping from str to str, default=None
@@ -129,7 +130,8 @@ def read_table(
     )
     texts = (*TABLE_TEXTS, query, model, prompt, task)
     table = RawTable(as_path(path, "path"), options, texts)
-    is_long = any(name is not None for name in (query, model, quality, cost))
+    named = (query, model, quality, cost, propensity)
+    is_long = any(name is not None for name in named)
     # In the order in which an error would ask for them.
     calls = {"model": model, "quality": quality, "query": query}
     for kind, name in calls.items():
@@ -148,7 +150,10 @@ def read_table(
             f"{suggest(wanted, [*table.found, *paths])} Name the columns by query=, "
             "model= and quality= (--query, --model, --quality on the command line)."
         )
-    return read_long(table, LongNames(**names, cost=cost, prompt=prompt, task=task))
+    chosen = LongNames(
+        **names, cost=cost, prompt=prompt, task=task, propensity=propensity
+    )
+    return read_long(table, chosen)
 
 
 def from_long(
@@ -160,6 +165,7 @@ def from_long(
     cost: str | None = None,
     prompt: str | None = None,
     task: str | None = None,
+    propensity: str | None = None,
     models: Sequence[str] | None = None,
     rename: Mapping[str, str] | None = None,
     duplicates: Literal["raise", "mean"] = "raise",
@@ -196,6 +202,12 @@ def from_long(
     task : str, default=None
         Column that says what kind of query it is; by default the first of
         ``eval_name``, ``task`` and ``task_name`` that there is.
+    propensity : str, default=None
+        Column of the chance that the logging policy gave to the call, above 0 and at
+        most 1, such as ``route(..., return_propensity=True)`` returns; by default,
+        where each query has one call, the first of ``propensity``, ``chance`` and
+        ``probability`` that there is. (A ``chance`` beside a ``runner_up`` is that of
+        ``explain``, and is not read.)
     models : sequence of str, default=None
         Models to read, as they are called after `rename`; calls of others are left
         out. By default all.
@@ -254,7 +266,8 @@ def from_long(
         models, rename, duplicates, prices, token_prices, embeddings, max_bytes
     )
     raw = RawTable(table, options, (*COLUMNS["model"], query, model, prompt, task))
-    return read_long(raw, LongNames(query, model, quality, cost, prompt, task))
+    names = LongNames(query, model, quality, cost, prompt, task, propensity)
+    return read_long(raw, names)
 
 
 def from_wide(
@@ -401,6 +414,11 @@ def read_routerbench(
         answers : ndarray of shape (n_queries, n_models) or None
             The answers as texts, equal where models agree; ``None`` where there is
             none.
+        called : ndarray of shape (n_queries,) or None
+            Names of the models that were called, where the table has a row for each
+            call and one call for each query, as logs of a router have.
+        propensity : ndarray of shape (n_queries,) or None
+            The chances that these calls had, where the log tells them.
         n_repeats : int
             Rows that were averaged with an earlier one.
         DESCR : str

@@ -18,6 +18,7 @@ COLUMNS = {
     "cost": ("cost", "total_cost", "spend", "response_cost"),
     "check": ("check",),
     "answer": ("answer",),
+    "propensity": ("propensity", "chance", "probability"),
 }
 #: Columns that hold text in a wide table; every other one is a model's.
 TEXT_COLUMNS = COLUMNS["prompt"] + COLUMNS["task"] + COLUMNS["id"]
@@ -46,6 +47,7 @@ _SIDE = re.compile(
     r"|(.*_)?(latency|duration|elapsed|ttft)(_(s|ms|sec|seconds))?"
     r"|(.*_)?(cost|price|spend|usd)"
     r"|winner(_.*)?"
+    r"|propensity"
     r"|ts|week|turns|temperature|top_p|rating|score"
     r"|row|split|fold|seed|turn|label|length|difficulty|cluster|language"
     r"|acc|acc_norm|accuracy|correctness|exact_match|f1|f1_score|bleu|rouge(_.*)?"

@@ -1,0 +1,71 @@
+"""Logs of a router: the one call of each query, and the chance that it had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skroute.datasets._columns import is_missing, make_object_array, to_numbers
+from skroute.datasets._raw import RawTable
+from skroute.datasets._schemas import COLUMNS, find_first, normalize
+
+_HINT = (
+    "Write the chance that the logging policy gave to the call as a number, or name "
+    "another column by propensity=."
+)
+# `skroute route --explain` writes a `chance` beside this: how likely the call is to be
+# right, which is not how likely it was.
+_EXPLAINED = "runner_up"
+# Sums of chances in single precision may be a little above 1.
+_SLACK = 1e-6
+
+
+def find_propensity(
+    table: RawTable, name: str | None, model: str, n_queries: int
+) -> str | None:
+    """Find the column of chances, where the table has one call for each query.
+
+    `name` is the column that the caller says it is, if any.
+    """
+    found = table.found
+    if name is not None:
+        if len(found[model]) == n_queries:
+            return name
+        raise ValueError(
+            f"propensity={name!r} is the chance of the one call that a log has for "
+            f"each query, but {table.source} has {len(found[model]):,} calls on "
+            f"{n_queries:,} queries. Name by query= a column that tells requests "
+            "apart, such as an id, or leave propensity out."
+        )
+    if len(found[model]) != n_queries:
+        return None
+    known = list(found)
+    if _EXPLAINED in map(normalize, known):
+        known = [n for n in known if normalize(n) != "chance"]
+    column = find_first(COLUMNS["propensity"], known)
+    if column is None or all(map(is_missing, found[column].tolist())):
+        return None
+    return column
+
+
+def read_propensity(table: RawTable, column: str) -> np.ndarray:
+    """Read the chance of each call, above 0 and at most 1."""
+    chances = to_numbers(column, table.found[column], _HINT)
+    bad = ~((chances > 0) & (chances <= 1 + _SLACK))
+    if bad.any():
+        row = int(bad.argmax())
+        has = "is empty" if np.isnan(chances[row]) else f"holds {chances[row]:g}"
+        raise ValueError(
+            f"column {column!r} must hold the chance that each call had, above 0 and "
+            f"at most 1; it {has} in row {row}, and is wrong in {int(bad.sum()):,} "
+            "rows. Drop these rows, or give the column another name if it is "
+            "something else."
+        )
+    return np.minimum(chances, 1.0)
+
+
+def list_called(models: list[Any], n_queries: int) -> np.ndarray | None:
+    """List the model that each query of a log called; ``None`` where it is no log."""
+    is_log = len(models) == n_queries and len(set(models)) > 1
+    return make_object_array(models) if is_log else None
