@@ -9,6 +9,8 @@ from skroute.evaluation._compare import (
     compare_routers,
 )
 from skroute.evaluation.defaults import default_routers
+from skroute.evaluation.log_routers import evaluate_log
+from skroute.evaluation.log_verdict import LogEvaluation
 from skroute.evaluation.logs import PolicyValue, policy_value
 from skroute.evaluation.pools import SmallerPool, smaller_pool
 from skroute.evaluation.verdict import Routability
@@ -19,12 +21,14 @@ __all__ = [
     "METRICS",
     "ORACLE",
     "Comparison",
+    "LogEvaluation",
     "PolicyValue",
     "Routability",
     "RouterResult",
     "SmallerPool",
     "compare_routers",
     "default_routers",
+    "evaluate_log",
     "policy_value",
     "routability",
     "smaller_pool",

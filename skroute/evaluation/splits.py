@@ -73,9 +73,22 @@ class OutcomeTable:
         duplicates = find_duplicates(queries, groups)
         return cls(X, y, costs, quality, spend, complete, named, groups, duplicates)
 
-    def fit(self, router: BaseRouter, X: Any, rows: np.ndarray) -> BaseRouter:
-        """Fit a clone of a router on some rows, with their costs, prices and groups."""
+    def fit(
+        self,
+        router: BaseRouter,
+        X: Any,
+        rows: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> BaseRouter:
+        """Fit a clone of a router on some rows, with their costs, prices and groups.
+
+        The `weight` of each outcome of the table is given to routers that take one.
+        """
         router, known = self._prepare(router, rows)
+        # A TextRouter passes on what the router inside takes.
+        inner = getattr(router, "router", None) or router
+        if weight is not None and has_fit_parameter(inner, "outcome_weight"):
+            known["outcome_weight"] = weight[rows]
         return router.fit(X, **known)
 
     def fit_transform(

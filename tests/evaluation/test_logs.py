@@ -136,6 +136,53 @@ def test_what_is_unknown_is_left_out():
     assert found.cost == policy_value(usual, **log).cost
 
 
+def test_a_group_is_one_draw():
+    log, usual, _ = make_log(400)
+    four = {name: np.concatenate([values] * 4) for name, values in log.items()}
+    groups = np.tile(np.arange(400), 4)
+    alone = np.diff(policy_value(usual, **log).quality_interval)
+    again = np.diff(
+        policy_value(np.tile(usual, 4), **four, groups=groups).quality_interval
+    )
+    np.testing.assert_allclose(again, alone, rtol=0.05)
+    blind = np.diff(policy_value(np.tile(usual, 4), **four).quality_interval)
+    np.testing.assert_allclose(blind, alone / 2, rtol=0.1)
+    with pytest.raises(ValueError, match=r"groups must hold one label .*\(400,\)"):
+        policy_value(usual, **log, groups=groups)
+
+
+def test_a_long_tail_reaches_farther():
+    log, usual, _ = make_log(600)
+    log["cost"] = np.random.default_rng(0).lognormal(-5, 2, 600)
+    log["expected_cost"] = np.full((600, 3), log["cost"].mean())
+    found = policy_value(usual, **log)
+    low, high = found.cost_interval
+    assert 0 <= low < found.cost < high
+    assert high - found.cost > 1.2 * (found.cost - low)
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1.0, 1e150])
+def test_the_unit_of_outcomes_does_not_matter(unit):
+    log, usual, _ = make_log(400)
+    once = policy_value(usual, **log)
+    for name in ("quality", "expected_quality"):
+        log[name] = log[name] * unit
+    found = policy_value(usual, **log)
+    scaled = [end / unit for end in found.quality_interval]
+    np.testing.assert_allclose(scaled, once.quality_interval, rtol=1e-6)
+
+
+def test_few_matching_calls_correct_nothing():
+    """What so few calls show by chance does not move the estimates."""
+    log, usual, _ = make_log(300, share=0.02)
+    other = (usual + 1) % 3
+    assert (log["called"] == other).sum() < 20
+    with pytest.warns(UserWarning, match="tells little of this policy"):
+        found = policy_value(other, **log)
+    expected = log["expected_quality"][np.arange(300), other].mean()
+    assert found.quality == pytest.approx(expected)
+
+
 def test_a_log_that_was_never_explored_is_refused():
     log, usual, _ = make_log()
     log["propensity"] = np.ones(2000)

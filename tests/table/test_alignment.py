@@ -91,6 +91,7 @@ TABLES: dict[str, Any] = {
         },
         index=ROWS,
     ),
+    "logged": frame(np.where(np.arange(N)[:, None] % 3 == range(3), QUALITY, np.nan)),
     "judge": frame(QUALITY * 0.5 + rng.normal(0.2, 0.1, (N, 3))),
     "gold": frame(np.where(np.arange(N)[:, None] % 3 == 0, QUALITY, np.nan)),
 }
@@ -240,6 +241,19 @@ def valued(choice: Any, outcomes: Any, paid: Any, quality: Any, cost: Any) -> An
             expected_cost=cost,
         )
     return [*found.quality_interval, *found.cost_interval]
+
+
+def evaluated(X: Any, logged: Any, costs: Any) -> Any:
+    """A log in which each model had the same chance."""
+    found = evaluation.evaluate_log(
+        X,
+        logged,
+        costs,
+        propensity=np.full(N, 1 / 3),
+        routers={"ridge": PointwiseRouter(Ridge(), random_state=0)},
+        cv=2,
+    )
+    return [[*v.quality_interval, *v.cost_interval] for _, _, v in found.rows]
 
 
 def reported(**tables: Any) -> Any:
@@ -510,6 +524,7 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **t: metrics.settled_cost(**t, min_quality="95%"),
         "y choice costs sample_weight",
     ),
+    "evaluate_log": (evaluated, "X logged costs"),
     "policy_value": (valued, "choice outcomes paid quality cost"),
     "make_routing_scorer": (
         scored("normalized_auc"),
@@ -543,7 +558,7 @@ ONE_TABLE = {
     "skroute.metrics": {"MonitorSummary", "OracleLuck", "RoutingCurve", "top2_margin"},
     "skroute.evaluation": {
         *("BUDGET_SHARES", "Comparison", "METRICS", "ORACLE", "RouterResult"),
-        *("default_routers", "PolicyValue", "SmallerPool"),
+        *("default_routers", "LogEvaluation", "PolicyValue", "SmallerPool"),
         *("Routability", "default_routers", "SmallerPool"),
     },
     "skroute.outcomes": {"CorrectionSummary"},
@@ -552,10 +567,13 @@ ONE_TABLE = {
     "skroute.text": {"PromptFeatures", "SentenceEncoder"},
 }
 # Uses that fit routers on the table, on splits of it.
-COMPARED = ("CollapseMonitor", "compare_routers", "smaller_pool", "routability")
+COMPARED = (
+    *("CollapseMonitor", "compare_routers", "evaluate_log", "smaller_pool"),
+    "routability",
+)
 OF_MODELS = {
     *("y", "costs", "outcome_weight", "quality", "cost", "available"),
-    *("checks", "answers", "judge", "gold"),
+    *("checks", "answers", "judge", "gold", "logged"),
 }
 FOLLOW_Y = OF_MODELS - {"available"}
 
