@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import skroute
 from skroute.cli import console
 from skroute.cli.inspect import inspect
+from skroute.cli.logs import is_log, judge_log
 from skroute.cli.options import (
     CheckCostOption,
     SeedOption,
@@ -171,36 +172,23 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Tell whether routing is worth it on a table of your own, and compare routers."""
+    """Tell whether routing is worth it on a table of your own, and compare routers.
+
+    A table with one call per query is a log: routers are learnt from it, and judged by
+    its calls and their chances (column propensity).
+    """
     console.check_out(json_file)
     with console.redirect_for(json_file):
         data = table.read()
-        n_complete = _print_content(data, table.path.name, test_size)
-        queries, encoder = take_queries(data, seed)
-        groups = group_prompts(data)
-        worth = judge_worth(data, queries, seed, encoder, groups)
-        console.print_heading("Is it worth it?")
-        console.output.print(str(worth))
-        options = {"encoder": encoder, "groups": groups, "test_size": test_size}
-        comparison = _compare(queries, data, seeds, seed, **options)
-        if test_size * n_complete < _FEW_TESTED:
-            console.note(
-                "figures of so few test queries are rough; more complete queries would "
-                "tell more than more splits of these."
+        if is_log(data):
+            found = judge_log(data, table.path.name, seed)
+            console.print_log(found, _name_costs(data))
+            result = {"log": found.to_dict()}
+        else:
+            result = _evaluate_table(
+                data, table.path.name, seeds, seed, test_size, check_cost
             )
-        console.print_budgets(comparison)
-        console.print_comparison(
-            comparison, "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
-        )
-        checked = None
-        if has_checks(data, (1 - test_size) * n_complete):
-            checked = _compare_cascade(
-                queries, data, seeds, seed, check_cost=check_cost, **options
-            )
-            console.print_cascade(checked, check_cost)
     if json_file is not None:
-        result = {"routability": worth.to_dict(), **comparison.to_dict()}
-        result["with_checks"] = None if checked is None else checked.to_dict()
         text = json.dumps(result, indent=1)
         console.write_text(f"{text}\n", json_file)
 
@@ -366,6 +354,36 @@ app.command()(inspect)
 app.command()(serve)
 
 
+def _evaluate_table(
+    data: Bunch, name: str, seeds: int, seed: int, test_size: float, check_cost: float
+) -> dict[str, Any]:
+    """Judge and compare routers where every model was run; returns all numbers."""
+    n_complete = _print_content(data, name, test_size)
+    queries, encoder = take_queries(data, seed)
+    groups = group_prompts(data)
+    worth = judge_worth(data, queries, seed, encoder, groups)
+    console.print_heading("Is it worth it?")
+    console.output.print(str(worth))
+    options = {"encoder": encoder, "groups": groups, "test_size": test_size}
+    comparison = _compare(queries, data, seeds, seed, **options)
+    if test_size * n_complete < _FEW_TESTED:
+        console.note(
+            "figures of so few test queries are rough; more complete queries would "
+            "tell more than more splits of these."
+        )
+    console.print_budgets(comparison)
+    console.print_comparison(comparison, _name_costs(data))
+    checked = None
+    if has_checks(data, (1 - test_size) * n_complete):
+        checked = _compare_cascade(
+            queries, data, seeds, seed, check_cost=check_cost, **options
+        )
+        console.print_cascade(checked, check_cost)
+    result = {"routability": worth.to_dict(), **comparison.to_dict()}
+    result["with_checks"] = None if checked is None else checked.to_dict()
+    return result
+
+
 def _print_content(data: Bunch, name: str, test_size: float) -> int:
     """Print what a table holds; returns the number of its complete queries."""
     import numpy as np
@@ -381,6 +399,10 @@ def _print_content(data: Bunch, name: str, test_size: float) -> int:
         f"{round(test_size * complete):,} of them are tested in each split."
     )
     return complete
+
+
+def _name_costs(data: Bunch) -> str:
+    return "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
 
 
 def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from skroute.evaluation import Comparison, RouterResult
+    from skroute.evaluation import Comparison, LogEvaluation, RouterResult
     from skroute.evaluation.cascades import CascadeComparison
 
 # Both look up sys.stdout and sys.stderr at every print. Model names and prompts are
@@ -177,6 +177,36 @@ def print_cascade(comparison: CascadeComparison, check_cost: float) -> None:
     )
     output.print()
     output.print(write_verdict(comparison))
+
+
+def print_log(found: LogEvaluation, cost_note: str) -> None:
+    """Print what routers would have given on a log, and what weakens that."""
+    is_wide = output.width >= _WIDE
+    within = "" if is_wide else " within"
+    table = _make_table("", "Set to", f"Quality{within}", f"Cost{within}", "Worth")
+    table.columns[1].justify = "left"
+    money = _choose_format(value.cost_interval[1] for _, _, value in found.rows)
+    for name, rule, value in found.rows:
+        spans = []
+        for middle, interval, spec in (
+            (value.quality, value.quality_interval, ",.3f"),
+            (value.cost, value.cost_interval, money),
+        ):
+            span = " to ".join(_format(end, spec) for end in interval)
+            spans.append(f"{_format(middle, spec)} ({span})" if is_wide else span)
+        table.add_row(name, rule, *spans, f"{value.effective_sample_size:,.0f}")
+    confidence = f"{found.confidence * 100:g}% intervals"
+    print_heading(f"What would have been on the log ({confidence}; {cost_note})")
+    output.print(table)
+    output.print()
+    output.print(
+        "Routers were fitted on all folds of the log but one, and decide on that one. "
+        "Worth: queries that would tell as much if these decisions had been followed "
+        "on all of them.",
+        style="dim",
+    )
+    for doubt in found.doubts:
+        note(doubt)
 
 
 def write_verdict(comparison: CascadeComparison) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skroute.cli import console
+from skroute.cli.logs import is_log, judge_log
 from skroute.cli.options import (
     CheckCostOption,
     SeedOption,
@@ -46,52 +47,82 @@ def report(
     ] = True,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
 ) -> None:
-    """Fit a RankingRouter on a part of a table, and report on the rest as HTML."""
-    from sklearn.pipeline import Pipeline
+    """Fit a RankingRouter on a part of a table, and report on the rest as HTML.
 
+    A table with one call per query is a log: the report then says what routers that
+    were learnt from it would have given, by its calls and their chances.
+    """
     from skroute._optional import require
-    from skroute.reporting import report as write_report
+    from skroute._table.texts import clean_text
 
     console.check_out(out)
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
     with console.redirect_for(out):
         data = table.read()
-        queries, encoder = take_queries(data, seed)
-        groups = group_prompts(data)
-        worth = judge_worth(data, queries, seed, encoder, groups)
-        console.output.print(worth.sentence)
-        outcomes, split, fitted = _fit_routers(
-            data, (queries, encoder), groups, seed, test_size, peers, check_cost
-        )
-        test = split.test
-        shown = data.prompts if prompts else None
-        router = fitted.pop(_ROUTER)
-        checked = {}
-        if isinstance(router, Pipeline):
-            beside = {"checks": data.checks, "answers": data.answers}
-            checked = {n: t[test] for n, t in beside.items() if t is not None}
-        with console.show_progress("Writing"):
-            html = write_report(
-                router,
-                split.X_test,
-                outcomes.y.iloc[test],
-                costs=outcomes.spend[test],
-                task=None if data.task is None else data.task[test],
-                prompts=None if shown is None else shown[test],
-                peers=fitted,
-                title=title,
-                unit="USD" if data.costs.ndim > 1 else None,
-                random_state=seed,
-                worth=worth,
-                **checked,
-            )
-        console.output.print(
-            f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
-        )
+        unit = "USD" if data.costs.ndim > 1 else None
+        if is_log(data):
+            from skroute.reporting.log_page import render_log
+
+            found = judge_log(data, table.path.name, seed)
+            console.output.print(found.sentence)
+            html = render_log(found, title=title and clean_text(title), unit=unit)
+        else:
+            options = seed, test_size, peers, check_cost
+            html = _report_table(data, options, title, unit, prompts)
     console.write_text(html, out)
     with console.redirect_for(out):
         console.output.print(f"Report: {out}", soft_wrap=True)
+
+
+def _report_table(
+    data: Bunch,
+    options: tuple[int, float, bool, float],
+    title: str | None,
+    unit: str | None,
+    prompts: bool,
+) -> str:
+    """Report on a table where every model was run.
+
+    `options` are the seed, the share that is tested, whether there are peers, and what
+    a check costs.
+    """
+    from sklearn.pipeline import Pipeline
+
+    from skroute.reporting import report as write_report
+
+    seed = options[0]
+    queries, encoder = take_queries(data, seed)
+    groups = group_prompts(data)
+    worth = judge_worth(data, queries, seed, encoder, groups)
+    console.output.print(worth.sentence)
+    outcomes, split, fitted = _fit_routers(data, (queries, encoder), groups, *options)
+    test = split.test
+    shown = data.prompts if prompts else None
+    router = fitted.pop(_ROUTER)
+    checked = {}
+    if isinstance(router, Pipeline):
+        beside = {"checks": data.checks, "answers": data.answers}
+        checked = {n: t[test] for n, t in beside.items() if t is not None}
+    with console.show_progress("Writing"):
+        html = write_report(
+            router,
+            split.X_test,
+            outcomes.y.iloc[test],
+            costs=outcomes.spend[test],
+            task=None if data.task is None else data.task[test],
+            prompts=None if shown is None else shown[test],
+            peers=fitted,
+            title=title,
+            unit=unit,
+            random_state=seed,
+            worth=worth,
+            **checked,
+        )
+    console.output.print(
+        f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
+    )
+    return html
 
 
 def _fit_routers(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -66,15 +68,13 @@ def estimate_chances(
         X_train, X_test = before.transform(X_train), before.transform(X_test)
         for table, strength in zip(tables, _STRENGTHS, strict=True):
             model = LogisticRegression(C=strength, max_iter=1000)
-            found = model.fit(X_train, learnt).predict_proba(X_test)
-            rows = split.test[:, None], model.classes_
-            table[rows] = (1 - _FLOOR) * found + _FLOOR * usual[model.classes_]
-    best = min(
-        tables,
-        key=lambda table: log_loss(
-            label[known], table[known] / table[known].sum(axis=1, keepdims=True)
-        ),
-    )
+            with warnings.catch_warnings():
+                # One that has not converged is judged by its loss like the others.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                found = model.fit(X_train, learnt).predict_proba(X_test)
+            table[split.test] = _FLOOR * usual
+            table[split.test[:, None], model.classes_] += (1 - _FLOOR) * found
+    best = min(tables, key=lambda table: log_loss(label[known], table[known]))
     foretold = float((best[known].argmax(axis=1) == label[known]).mean())
     if foretold > _FIXED_RULE:
         raise ValueError(

@@ -174,17 +174,6 @@ def test_evaluate_on_prompts_with_prices(tmp_path):
     assert "list prices" in stdout
 
 
-@pytest.mark.parametrize("command", ["evaluate", "report"])
-def test_a_log_of_one_answer_per_query_is_refused_before_the_work(tmp_path, command):
-    log = pd.read_csv(write_table(tmp_path))
-    for i, model in enumerate(MODELS):
-        log.loc[log.index % 3 != i, [model, f"{model}|total_cost"]] = np.nan
-    log.to_csv(tmp_path / "log.csv", index=False)
-    error = refuse(command, tmp_path / "log.csv", "--embeddings", tmp_path / "e.npy")
-    assert "At most 1 of the 3 models are known" in error
-    assert "run every model on a sample of queries" in error
-
-
 @pytest.mark.slow
 def test_evaluate_notes_repeated_embeddings(tmp_path):
     table = write_table(tmp_path)

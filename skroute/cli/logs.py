@@ -1,0 +1,45 @@
+"""Logs of one call per query, which commands judge by what the calls tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skroute.cli import console
+from skroute.cli.options import group_prompts, take_queries
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from skroute.evaluation import LogEvaluation
+
+
+def is_log(data: Bunch) -> bool:
+    """Whether a table has the outcome of at most one model for each query."""
+    import numpy as np
+
+    n_known = np.isfinite(data.quality).sum(axis=1)
+    return data.quality.shape[1] > 1 and len(n_known) > 0 and n_known.max() == 1
+
+
+def judge_log(data: Bunch, name: str, seed: int) -> LogEvaluation:
+    """Learn routers from a log and judge them on it; say what the log is."""
+    from skroute.cli.files import name_quality
+    from skroute.evaluation import evaluate_log
+
+    told = "no chances of the calls" if data.propensity is None else "their chances"
+    console.output.print(
+        f"{name}: a log of {len(data.quality):,} queries with one call each, of "
+        f"{len(data.models)} models, and {told}."
+    )
+    queries, encoder = take_queries(data, seed)
+    with console.show_progress("Judging on the log") as progress:
+        return evaluate_log(
+            queries,
+            name_quality(data),
+            data.costs,
+            propensity=data.propensity,
+            encoder=encoder,
+            groups=group_prompts(data),
+            random_state=seed,
+            progress=progress,
+        )
