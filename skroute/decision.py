@@ -300,9 +300,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         The step rule is dual ascent on the account of overspending [1]_ [2]_: what was
         spent above the budget is asked back over the next 250 queries (or as many as
         there are in `Z`, if more). The price at which they spend that is read off the
-        estimates of the last 500 queries (up to 2,000, if `Z` has as many), corrected
-        by the ratio of realised to expected cost, an average that fades over 500
-        queries (two updates, if more).
+        estimates of the last 500 queries (up to 2,000, if `Z` has as many). Expected
+        costs are corrected by the ratio of realised to expected cost of each model, an
+        average that fades over 50 of its calls (those of an update, if more), and over
+        500 queries in which it is not called. Until there are 500 queries, the price is
+        read off those of `fit`, and one ratio for all models corrects it.
 
         A shift is seen only after it is paid for: where it multiplies the spend by
         ``1 + s``, updates every n queries overspend by ``n * s`` queries' budgets
@@ -331,7 +333,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         known = running is not None and running.is_too_little(self._settled.rule.budget)
         if fitted:
             # The first update of a fitted decider starts on the path of fit.
-            pace = running or Pace.begin(self.price_path_, len(self.models_), budget)
+            pace = running or Pace.begin(self.price_path_, len(self.models_))
             self._pace = pace
             self._settled = self._settle_changes()
         check_rows(Z=Z, costs=costs, quality=quality)
@@ -342,7 +344,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         spent = None if costs is None else check_realised(costs, quality.shape)
         if not fitted:
             self.models_ = infer_model_names(self, quality.shape[1])
-            pace = Pace.begin(None, quality.shape[1], budget)
+            pace = Pace.begin(None, quality.shape[1])
             # Nothing is known of the traffic yet: the first queries get the best
             # models.
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
@@ -352,11 +354,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         means = means or StreamMeans.begin(cost, spent, None)
         self._means = means.record(spent, answered)
         bills = count_bills(spent, expected, budget)
-        self._pace = pace = pace.record(quality, cost, bills, expected, rule)
+        self._pace = pace = pace.record(quality, cost, choice, bills, rule)
         self._settled = replace(
             self._settled,
             price=pace.find_shadow_price(budget),
             path=pace.path,
+            cost_factor=pace.cost_factor,
             # What was promised was so of another price.
             guarantee=None,
         )

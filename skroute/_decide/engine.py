@@ -46,6 +46,8 @@ class Settled:
     averages: Averages | None = None
     #: What is promised; None where nothing is.
     guarantee: Guarantee | None = None
+    #: By what expected costs are multiplied, (n_models,); None where they are right.
+    cost_factor: np.ndarray | None = None
 
     def settle_again(self, rule: Rule) -> Settled:
         """Find the price of another rule on the same path, if that can answer it."""
@@ -74,6 +76,8 @@ class Settled:
         """
         if len(quality) == 0:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
+        if self.cost_factor is not None:
+            cost = cost * self.cost_factor
         if available is None:
             available = np.ones((1, quality.shape[1]), dtype=bool)
         allowed = self.rule.find_candidates(quality, cost, available)

@@ -17,7 +17,7 @@ from skroute._table.names import (
     model_names,
     name_estimates,
 )
-from skroute._table.numbers import refuse_masked
+from skroute._table.numbers import has_plain_numbers, refuse_masked
 
 
 def read_estimates(
@@ -27,6 +27,8 @@ def read_estimates(
 
     Columns that are named as a router's transform names them are put in its order.
     """
+    if not reset and _is_plain(decider, Z):
+        return Z
     # scikit-learn would read what is under the mask.
     refuse_masked(Z, "Z")
     table: np.ndarray = validate_data(
@@ -41,6 +43,21 @@ def read_estimates(
     if reset:
         _list_models(getattr(decider, "feature_names_in_", None))
     return table
+
+
+def _is_plain(decider: BaseEstimator, Z: Any) -> bool:
+    """Tell whether Z would pass scikit-learn's checks unchanged.
+
+    These take longer than to decide a query.
+    """
+    known = vars(decider)
+    return (
+        has_plain_numbers(Z)
+        and Z.dtype == np.float64
+        and Z.shape[1] == known.get("n_features_in_")
+        # scikit-learn warns if only the fit had names of columns.
+        and "feature_names_in_" not in known
+    )
 
 
 def _reorder_columns(Z: Any, models: np.ndarray | None) -> Any:
@@ -88,7 +105,8 @@ def split_estimates(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"even number of columns; got {Z.shape[1]} feature(s). Give it what a "
             "router's transform returns."
         )
-    quality, cost = np.hsplit(Z, 2)
+    half = Z.shape[1] // 2
+    quality, cost = Z[:, :half], Z[:, half:]
     if (cost < 0).any():
         raise ValueError(
             "Z must hold costs, which are not negative, in the second half of its "

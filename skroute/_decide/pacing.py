@@ -11,13 +11,14 @@ queries :math:`W`, one update is
 
     a &\leftarrow a + \sum_i (c_i - B) \\
     \lambda &\leftarrow \arg\min_{\lambda \ge 0}\; \lambda\,(B - a / H)
-        + \frac{1}{|W|} \sum_{i \in W} \max_m (\hat q_{im} - \lambda r \hat c_{im})
+        + \frac{1}{|W|} \sum_{i \in W} \max_m (\hat q_{im} - \lambda r_m \hat c_{im})
 
 The first line is dual ascent with the constant step :math:`1 / H`: :math:`c_i - B` is
 the subgradient of the dual at query :math:`i`, and the account :math:`a` sums them. The
 second maps that sum to a price through the spend of the recent queries, so that a step
-is a step in money, whatever its unit and however steep the trade-off; :math:`r` is the
-recent ratio of realised to expected cost. As long as nothing is written off, the mean
+is a step in money, whatever its unit and however steep the trade-off; :math:`r_m` is
+the recent ratio of realised to expected cost of model :math:`m`, by which decisions
+correct what they expect, too. As long as nothing is written off, the mean
 spend over *any* :math:`w` queries is off the budget by the change of :math:`a` over
 them, divided by :math:`w`.
 """
@@ -42,13 +43,15 @@ _WINDOW = 500, 2000
 # noise of the bills moves the price at a loss of quality, above 500 abrupt shifts of
 # the traffic are followed too late (benchmarks/drift.py).
 _HORIZON = 250
-# Queries over which the ratio of realised to expected cost is averaged; at least two
-# updates, or it swings with the models that each of them called.
-_MEMORY = 500
-# The expected costs count as right for the spend of this many queries at the start.
-_PRIOR = 100
+# Calls over which a model's ratio of realised to expected cost is averaged, at least
+# those of an update; and queries after which the ratio of a model that is not called is
+# forgotten.
+_CALLS, _MEMORY = 50, 500
+# Calls of each model for which the expected costs always count as right, and how many
+# times as much as expected a single call may say that they are wrong.
+_PRIOR, _MOST_WRONG = 20, 10.0
 # New queries after which the trade-off is computed again.
-_STALE = 50
+_STALE = 100
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ class Pace:
     cost: np.ndarray
     #: Money spent above the budget, as far as it is to be paid back.
     account: float
-    #: Realised and expected money of the recent calls, older ones fading.
-    spent: float
-    expected: float
+    #: Realised money, expected money and number of the recent calls of each model,
+    #: older ones fading, (3, n_models).
+    bills: np.ndarray
+    #: Realised by expected cost of each model, as these bills say, (n_models,).
+    ratio: np.ndarray
     #: Queries since `path` was computed.
     fresh: int = 0
     #: Whether `path` is that of the recent queries, and no longer that of `fit`.
@@ -76,7 +81,7 @@ class Pace:
     last: int = 0
 
     @classmethod
-    def begin(cls, path: PricePath | None, n_models: int, budget: float) -> Pace:
+    def begin(cls, path: PricePath | None, n_models: int) -> Pace:
         """Begin a stream on the path of `fit`, or on none."""
         none = np.empty((0, n_models))
         # Without a path of fit, one that spends nothing until there are estimates.
@@ -84,40 +89,54 @@ class Pace:
         if path is None:
             zero = np.zeros(1)
             path = PricePath(np.array([np.inf]), zero, zero, zero.astype(int))
-        return cls(path, none, none, 0.0, _PRIOR * budget, _PRIOR * budget, own=own)
+        bills, ratio = np.zeros((3, n_models)), np.ones(n_models)
+        return cls(path, none, none, 0.0, bills, ratio, own=own)
 
     def record(
         self,
         quality: np.ndarray,
         cost: np.ndarray,
+        choice: np.ndarray,
         spent: np.ndarray,
-        expected: np.ndarray,
         rule: Rule,
     ) -> Pace:
         """Account for queries that were decided, in the order of the stream.
 
-        Estimates are (n_queries, n_models); `spent` and `expected` hold the realised
-        (see `count_bills`) and the expected money of each call.
+        Estimates are (n_queries, n_models), of which `choice` was called; `spent` holds
+        the realised money of each call (see `count_bills`).
         """
         budget = float(rule.budget)
         n_queries = len(spent)
         n_kept = min(max(_WINDOW[0], n_queries), _WINDOW[1])
-        account = self.account + float(spent.sum() - n_queries * budget)
-        # Weights that fall by a factor of e over the memory; the newest counts 1.
-        memory = max(_MEMORY, 2 * n_queries)
-        fading = np.exp(-np.arange(n_queries, -1, -1) / memory)
-        old, weight = fading[0], fading[1:]
-        recorded = replace(
-            self,
-            quality=np.concatenate([self.quality, quality])[-n_kept:],
-            cost=np.concatenate([self.cost, cost])[-n_kept:],
-            account=account,
-            spent=float(old * self.spent + weight @ spent),
-            expected=float(old * self.expected + weight @ expected),
-            fresh=self.fresh + n_queries,
-            last=n_queries,
+        account = self.account + float(spent.sum()) - n_queries * budget
+        bills = self.bills.copy()
+        # One after the other, as if the stream had been recorded query by query.
+        fading, own = np.exp(-1.0 / _MEMORY), np.exp(-1.0 / max(_CALLS, n_queries))
+        for row, model in enumerate(choice.tolist()):
+            bills *= fading
+            bills[:, model] *= own
+            expected = cost[row, model]
+            bills[:, model] += min(spent[row], _MOST_WRONG * expected), expected, 1.0
+        recorded = Pace(
+            self.path,
+            np.concatenate([self.quality, quality])[-n_kept:],
+            np.concatenate([self.cost, cost])[-n_kept:],
+            account,
+            bills,
+            _compute_ratio(bills),
+            self.fresh + n_queries,
+            self.own,
+            n_queries,
         )
         return recorded._refresh(rule)._write_off(budget, n_queries)
+
+    @property
+    def cost_factor(self) -> np.ndarray | None:
+        """By what to multiply the expected costs of each model, (n_models,).
+
+        They are right on the path of `fit`, whose queries are not known.
+        """
+        return self.ratio if self.own else None
 
     def find_shadow_price(self, budget: float) -> ShadowPrice:
         """Find the price of the next queries, to spend `budget` per query.
@@ -127,7 +146,7 @@ class Pace:
         """
         # The account is paid back over the horizon; at worst nothing is spent.
         target = max(budget - self.account / max(_HORIZON, self.last), 0.0)
-        ratio = self._compute_cost_ratio(budget)
+        ratio = self._compute_cost_ratio()
         try:
             return self.path.price_for_budget(target / ratio if ratio else np.inf)
         except InfeasibleBudgetError:
@@ -139,8 +158,9 @@ class Pace:
         growing = len(self.quality) < _WINDOW[0]
         if (growing and not self.own) or not (growing or self.fresh >= _STALE):
             return self
-        allowed = rule.find_candidates(self.quality, self.cost)
-        path = PricePath.from_estimates(self.quality, self.cost, allowed=allowed)
+        cost = self.cost * self.ratio
+        allowed = rule.find_candidates(self.quality, cost)
+        path = PricePath.from_estimates(self.quality, cost, allowed=allowed)
         return replace(self, path=path, fresh=0, own=True)
 
     def _write_off(self, budget: float, n_queries: int) -> Pace:
@@ -151,27 +171,44 @@ class Pace:
         back in two horizons, which is nothing where these are too expensive.
         """
         horizon = max(_HORIZON, n_queries)
-        cheapest, best = self._compute_cost_ratio(budget) * self.path.cost[[0, -1]]
-        low = min(horizon * (budget - best), 0.0)
-        high = max(2 * horizon * (budget - cheapest), 0.0)
-        return replace(self, account=float(np.clip(self.account, low, high)))
+        ratio, spend = self._compute_cost_ratio(), self.path.cost
+        low = min(horizon * (budget - ratio * float(spend[-1])), 0.0)
+        high = max(2 * horizon * (budget - ratio * float(spend[0])), 0.0)
+        if low <= self.account <= high:
+            return self
+        return replace(self, account=min(max(self.account, low), high))
 
-    def estimate_cheapest_spend(self, budget: float) -> float:
+    def estimate_cheapest_spend(self) -> float:
         """Estimate what the cheapest models cost per query, by the recent bills."""
-        return float(self._compute_cost_ratio(budget) * self.path.cost[0])
+        return float(self._compute_cost_ratio() * self.path.cost[0])
 
     def is_too_little(self, budget: float) -> bool:
         """Whether the cheapest models cost more than a budget."""
-        return self.estimate_cheapest_spend(budget) > add_slack(budget)
+        return self.estimate_cheapest_spend() > add_slack(budget)
 
-    def _compute_cost_ratio(self, budget: float) -> float:
-        """Divide realised by expected cost; 1 where nothing was expected.
+    def _compute_cost_ratio(self) -> float:
+        """Divide realised by expected cost of all calls, on a path that knows no bills.
 
-        One budget, as it was expected, never fades: where only free models are called
-        there are no new bills, and old ones would count for ever.
+        A path of recent queries is of costs that are corrected for each model.
         """
-        expected = self.expected + budget
-        return (self.spent + budget) / expected if expected > 0 else 1.0
+        if self.own:
+            return 1.0
+        expected = self.bills[1]
+        total = float(expected.sum())
+        return float(self.ratio @ expected) / total if total else 1.0
+
+
+def _compute_ratio(bills: np.ndarray) -> np.ndarray:
+    """Divide realised by expected cost of each model, (n_models,).
+
+    Costs count as expected for some calls of each model beside those that were billed.
+    """
+    spent, expected, calls = bills
+    ratio = np.divide(spent, expected, out=np.ones(len(spent)), where=expected > 0)
+    ratio *= calls
+    ratio += _PRIOR
+    ratio /= calls + _PRIOR
+    return ratio
 
 
 def count_bills(
@@ -201,7 +238,7 @@ def count_bills(
 
 def warn_of_too_little(pace: Pace, budget: float) -> None:
     """Warn of a budget that the cheapest models exceed."""
-    spend = pace.estimate_cheapest_spend(budget)
+    spend = pace.estimate_cheapest_spend()
     warnings.warn(
         f"budget={budget:g} per query is below what the cheapest models cost by the "
         f"last bills, about {spend:.3g}: they are called until it is enough again. "

@@ -52,19 +52,20 @@ def find_shift(residuals: np.ndarray, least: float) -> float:
     for span in _SPANS:
         if span > len(known):
             break
-        mean = float(known[-span:].mean())
+        last = known[-span:]
+        mean = float(last.mean())
         if abs(mean) < least:
             continue
-        excess = abs(mean) / _bound_mean(known, span)
+        excess = abs(mean) / _bound_mean(last)
         if excess > most:
             most, found = excess, mean
     return found
 
 
-def _bound_mean(residuals: np.ndarray, span: int) -> float:
+def _bound_mean(residuals: np.ndarray) -> float:
     """Bound the mean of so many residuals, if none is expected."""
-    doubt = float(np.log(2.0 / _CHANCE))
+    doubt, span = float(np.log(2.0 / _CHANCE)), len(residuals)
     # Of a model that never failed yet, all residuals are alike: one may be far off.
-    residuals = np.append(residuals, _FAR)
-    square, largest = (residuals**2).mean(), np.abs(residuals).max()
-    return float(np.sqrt(2.0 * doubt * square / span) + doubt * largest / (3.0 * span))
+    variance = residuals.var() + _FAR**2 / N_RESIDUALS
+    largest = max(float(np.abs(residuals).max()), _FAR)
+    return float(np.sqrt(2.0 * doubt * variance / span) + doubt * largest / (3 * span))

@@ -166,6 +166,19 @@ def _keep_no_replays(state: State) -> State:
 def _begin_no_stream(state: State) -> State:
     """A decider of format 6 tells nothing of what its stream cost and gave."""
     return {**state, "_means": None} if "models_" in state else state
+def _divide_bills_by_model(state: State) -> State:
+    """A stream of format 6 has one ratio of realised to expected cost."""
+    state = dict(state)
+    spent, expected = float(state.pop("spent")), float(state.pop("expected"))
+    ratio = np.full(state["quality"].shape[1], spent / expected if expected else 1.0)
+    # Each model has been called often enough to count.
+    bills = np.stack([ratio, np.ones(len(ratio)), np.full(len(ratio), 100.0)])
+    return {**state, "bills": bills * [[expected], [expected], [1.0]], "ratio": ratio}
+
+
+def _trust_expected_costs(state: State) -> State:
+    """Decisions of format 6 correct no expected costs."""
+    return {**state, "cost_factor": None}
 
 
 #: Classes under other names since a format, `{format: {old tag: tag}}`.
@@ -189,6 +202,8 @@ _UPGRADES: dict[int, dict[str, Callable[[State], State]]] = {
         "BudgetDecider": _begin_no_stream,
         "CascadeDecider": _settle_without_promise,
         "FittedCascade": _keep_no_replays,
+        "Pace": _divide_bills_by_model,
         "RankingRouter": _learn_nothing_more,
+        "Settled": _trust_expected_costs,
     },
 }

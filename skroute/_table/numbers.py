@@ -143,7 +143,7 @@ def check_magnitude(table: np.ndarray, name: str, largest: float) -> None:
         )
 
 
-def has_plain_numbers(X: Any) -> bool:
+def has_plain_numbers(X: Any, n_dimensions: int = 2) -> bool:
     """Tell whether X is a table of floats that needs no further check.
 
     Those of scikit-learn take as long as routing one query.
@@ -152,7 +152,7 @@ def has_plain_numbers(X: Any) -> bool:
         type(X) is np.ndarray
         and X.dtype in FLOATS
         and X.flags.c_contiguous
-        and X.ndim == 2
+        and X.ndim == n_dimensions
         and X.shape[0] > 0
     ):
         return False
