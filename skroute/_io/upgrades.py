@@ -166,6 +166,8 @@ def _keep_no_replays(state: State) -> State:
 def _begin_no_stream(state: State) -> State:
     """A decider of format 6 tells nothing of what its stream cost and gave."""
     return {**state, "_means": None} if "models_" in state else state
+
+
 def _divide_bills_by_model(state: State) -> State:
     """A stream of format 6 has one ratio of realised to expected cost."""
     state = dict(state)
