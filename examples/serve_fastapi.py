@@ -9,6 +9,9 @@
     curl localhost:8000/route -H 'content-type: application/json' \
         -d '{"embeddings": [[0.1, ...]], "budget": 0.002, "top_k": 2}'
 
+What calls of a query would cost can be said where it is known beforehand, say of a
+cached prefix: ``"costs": [{"large": 0.0004}]``, an object for each query.
+
 A router that ``skroute fit`` trained on prompts is asked with ``"prompts": ["..."]``,
 and so is a pipeline that starts with an encoder; one that was trained on both is asked
 with both. A pipeline that ends in a ``BudgetDecider`` decides as that does, where a
@@ -71,6 +74,8 @@ class RouteRequest(Rule):
         list[list[float]] | None, Field(min_length=1, max_length=MAX_QUERIES)
     ] = None
     available: list[str] | None = None
+    # Money per call that is known of each query, by model; others are estimated.
+    costs: list[dict[str, float]] | None = None
     top_k: Annotated[int, Field(ge=1)] = 1
 
 
@@ -102,7 +107,14 @@ class Loaded(NamedTuple):
         """Decide the queries of a request."""
         X = self._queries(request)
         rule = request.model_dump(include=set(Rule.model_fields), exclude_none=True)
-        chosen = {"available": request.available, "top_k": request.top_k}
+        # Without any name there is no cost that is known.
+        named = request.costs if any(request.costs or ()) else None
+        costs = None if named is None else pd.DataFrame(named)
+        chosen = {
+            "available": request.available,
+            "top_k": request.top_k,
+            "costs": costs,
+        }
         if self.decider is None:
             return self.router.route(X, **rule, **chosen)
         if not rule:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.chunks import sample_evenly
@@ -25,15 +26,23 @@ from skroute._decide.known import KnownQueries
 from skroute._decide.pacing import Pace, count_bills, warn_of_too_little
 from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
 from skroute._table.averages import best_on_average, doubly_robust
-from skroute._table.costs import check_realised
+from skroute._table.costs import (
+    check_known_costs,
+    check_realised,
+    find_known_models,
+    replace_known_costs,
+)
 from skroute._table.folds import check_groups
-from skroute._table.names import check_rows
+from skroute._table.names import check_call_rows, check_rows
 from skroute._table.tables import check_input_features
 
 __all__ = ["BudgetDecider", "Guarantee"]
 
+# Rows of `fit` that are kept, to find the price of decisions by known costs.
+_MOST_KEPT = 1024
 # Rows of `fit` on which a confidence is tested.
 _MOST_TESTED = 16384
 
@@ -167,11 +176,16 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012 (scikit-learn's protocol)
-    __metadata_request__partial_fit = {"costs": True}  # noqa: RUF012
+    __metadata_request__partial_fit = {"costs": True, "known_costs": True}  # noqa: RUF012
+    __metadata_request__predict = {"costs": True}  # noqa: RUF012
+    # Those of `fit`, which a pipeline passes on, are what calls of the past have cost.
+    __metadata_request__transform = {"costs": UNUSED}  # noqa: RUF012
     models_: np.ndarray
     # What `fit` learned, and the account of a running stream; each replaced as a whole.
     _settled: Settled
     _pace: Pace | None
+    # A sample of the rows of `fit`; files of before have none.
+    _trade_off: TrainingTradeOff | None = None
 
     def __init__(
         self,
@@ -246,13 +260,28 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         if rule.confidence is not None:
             best = best_on_average(means, cost.mean(axis=0))
             known = _take_tested(rule, (quality, cost), y, costs, unit, best)
+        rows = sample_evenly(len(quality), _MOST_KEPT)
+        kept = (
+            quality,
+            cost,
+            quality if y is None else y,
+            cost if costs is None else costs,
+        )
+        best_quality = float(means.max())
         self.models_ = models
-        self._settled = settle(rule, path, float(means.max()), known=known)
+        self._settled = settle(rule, path, best_quality, known=known)
+        self._trade_off = replace(
+            TrainingTradeOff.from_estimates(*(table[rows] for table in kept)),
+            path=path,
+            best_single_quality=best_quality,
+        )
         # A new fit ends a running stream.
         self._pace = None
         return self
 
-    def partial_fit(self, Z: Any, y: Any = None, *, costs: Any = None) -> BudgetDecider:
+    def partial_fit(
+        self, Z: Any, y: Any = None, *, costs: Any = None, known_costs: Any = None
+    ) -> BudgetDecider:
         """Move the price so that a running stream keeps to its mean budget.
 
         Call it after queries were decided, with what they cost; the next ones are
@@ -268,6 +297,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         costs : array-like of shape (n_queries,), default=None
             Money that each query really cost, whichever model answered it. Where it is
             ``NaN`` or not given, the expected cost of the decision counts.
+        known_costs : array-like or dict, default=None
+            What `route` was given as `costs` for these queries.
 
         Returns
         -------
@@ -319,22 +350,28 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         budget = float(rule.budget)
         fitted = hasattr(self, "models_")
         running = self._pace if fitted else None
-        known = running is not None and running.is_too_little(self._settled.rule.budget)
+        was_low = running is not None and running.is_too_little(
+            self._settled.rule.budget
+        )
         if fitted:
             # The first update of a fitted decider starts on the path of fit.
             pace = running or Pace.begin(self.price_path_, len(self.models_), budget)
             self._pace = pace
             self._settled = self._settle_changes()
         check_rows(Z=Z, costs=costs)
+        check_call_rows(Z=Z, costs=known_costs)
         quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
         spent = None if costs is None else check_realised(costs, quality.shape)
+        models = self.models_ if fitted else infer_model_names(self, quality.shape[1])
+        known = check_known_costs(known_costs, len(quality), models)
         if not fitted:
-            self.models_ = infer_model_names(self, quality.shape[1])
+            self.models_ = models
             pace = Pace.begin(None, quality.shape[1], budget)
             # Nothing is known of the traffic yet: the first queries get the best
             # models.
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
-        choice = self._settled.decide(quality, cost).choice[:, 0]
+        choice = self._settled.decide(quality, cost, known=known).choice[:, 0]
+        cost = replace_known_costs(cost, known)
         expected = cost[np.arange(len(choice)), choice]
         bills = count_bills(spent, expected, budget)
         self._pace = pace = pace.record(quality, cost, bills, expected, rule)
@@ -345,7 +382,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             # What was promised was so of another price.
             guarantee=None,
         )
-        if pace.is_too_little(budget) and not known:
+        if pace.is_too_little(budget) and not was_low:
             warn_of_too_little(pace, budget)
         return self
 
@@ -354,6 +391,27 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         """The rule of the parameters as they are now, and the price that meets it."""
         check_is_fitted(self)
         return self._snapshot()._settled
+
+    def settle_with(self, known: np.ndarray | None) -> Settled:
+        """Find the price at which decisions by known costs keep what is asked.
+
+        Parameters
+        ----------
+        known : ndarray of shape (n_queries, n_models) or None
+            Costs of a call that are known, ``NaN`` where they are not.
+
+        Returns
+        -------
+        Settled
+            What decides the call; `settled_` where nothing is known.
+        """
+        settled, models = self.settled_, find_known_models(known)
+        if models is None or self._trade_off is None or self._pace is not None:
+            return settled
+        # What was promised was tested without, and a price that is given stays.
+        if settled.guarantee is not None or not settled.rule.is_met_on_average:
+            return settled
+        return self._trade_off.settle(settled.rule, known=models)
 
     @property
     def price_(self) -> float:
@@ -377,40 +435,52 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return self._settled.path
 
-    def transform(self, Z: Any) -> np.ndarray:
+    def transform(self, Z: Any, costs: Any = None) -> np.ndarray:
         """Decide every query; one-hot.
 
         Parameters
         ----------
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
+        costs : array-like or dict, default=None
+            Costs that are known before the calls, as in `route`.
 
         Returns
         -------
         ndarray of shape (n_queries, n_models)
             1.0 in the column of the model that is called.
         """
-        choice = self.predict(Z)
+        choice = self.predict(Z, costs)
         return np.eye(len(self.models_))[choice]
 
-    def predict(self, Z: Any) -> np.ndarray:
+    def predict(self, Z: Any, costs: Any = None) -> np.ndarray:
         """Decide every query.
 
         Parameters
         ----------
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
+        costs : array-like or dict, default=None
+            Costs that are known before the calls, as in `route`.
 
         Returns
         -------
         ndarray of int of shape (n_queries,)
             Index into ``models_``.
         """
+        check_call_rows(Z=Z, costs=costs)
         quality, cost = self._check_estimates(Z)
-        return self._settled.decide(quality, cost).choice[:, 0]
+        known = check_known_costs(costs, len(quality), self.models_)
+        settled = self.settle_with(known)
+        return settled.decide(quality, cost, known=known).choice[:, 0]
 
     def route(
-        self, Z: Any, available: Any = None, top_k: int | None = None
+        self,
+        Z: Any,
+        available: Any = None,
+        top_k: int | None = None,
+        *,
+        costs: Any = None,
     ) -> np.ndarray:
         """Decide every query by name, among the models that may be called.
 
@@ -424,6 +494,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         top_k : int or None, default=None
             Number of models to name per query, at most ``n_models``: the one to call,
             then those to fall back on in this order. ``None`` names one, in 1-D.
+        costs : array-like or dict, default=None
+            Money per call of these very queries that is known before the call: tokens
+            counted, a cached prefix, a price of today. Of shape (n_queries, n_models)
+            or (n_models,), or from names of models to money. ``NaN``, a name or a
+            column that is missing: the estimate in `Z`.
 
         Returns
         -------
@@ -446,12 +521,27 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         budget is solved for the first column. Fallbacks that cost no more than the
         model that was chosen then come before all others: as long as only such are
         called in its place (and a failed call costs nothing), the total is kept.
+
+        Known costs take the place of the estimates in the trade-off, under caps, in a
+        batch budget and among equals. Decisions by known costs spend and gain otherwise
+        at one price, so the price of a mean budget or a `min_quality` is found again on
+        up to 1,024 rows of `fit`, decided by their `costs`, for the models that are
+        known in most rows of the call. That holds for costs such as those of `fit` are;
+        `partial_fit` keeps to a budget where they are not. A `price_` that it moved is
+        not found again.
+
+        Where one model is called for all queries, it is left for another where the
+        change of costs is worth more than its lead. With a `confidence`, known costs
+        change a choice only on the safe side: for a target to a model of at least the
+        same expected quality, for a budget to one that costs no more.
         """
-        check_rows(Z=Z, available=available)
+        check_call_rows(Z=Z, available=available, costs=costs)
         quality, cost = self._check_estimates(Z)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
-        choice = self._settled.decide(quality, cost, mask, n_places).choice
+        known = check_known_costs(costs, len(quality), self.models_)
+        settled = self.settle_with(known)
+        choice = settled.decide(quality, cost, mask, n_places, known).choice
         names = names_of_choices(self.models_, choice)
         return names[:, 0] if top_k is None else names
 

@@ -732,6 +732,18 @@ def test_answers_are_those_of_the_router(api, router, how_to):
     ]
 
 
+def test_known_costs_are_part_of_a_request(api, router):
+    body = {"embeddings": TABLE.data[:2].tolist(), "price": 0.1}
+    costs = [{"large": 0.0, "small": 1e9}, {}]
+    answer = api.post("/route", json={**body, "costs": costs})
+    assert answer.status_code == 200, answer.text
+    table = pd.DataFrame(costs)
+    expected = router.route(TABLE.data[:2], price=0.1, costs=table).tolist()
+    assert [names[0] for names in answer.json()["models"]] == expected
+    answer = api.post("/route", json={**body, "costs": [{}, {}]})
+    assert answer.status_code == 200, answer.text
+
+
 ROW = TABLE.data[0].tolist()
 
 
@@ -750,6 +762,8 @@ ROW = TABLE.data[0].tolist()
         ({"embeddings": [ROW], "budget": -1}, "budget"),
         ({"embeddings": [ROW], "scope": "day"}, "body.scope"),
         ({"embeddings": [ROW], "available": ["huge"]}, "huge"),
+        ({"embeddings": [ROW], "costs": [{"huge": 1.0}]}, "costs names huge"),
+        ({"embeddings": [ROW], "costs": [{"large": 1.0}] * 2}, r"got \(2, 1\)"),
         ({"embeddings": [ROW], "top_k": 0}, "body.top_k"),
         ({"embeddings": [ROW], "top_k": 9}, "top_k must be"),
         ({"embeddings": [ROW], "bugdet": 1}, "body.bugdet: .*not permitted"),

@@ -24,6 +24,7 @@ from skroute._decide.price_path import (
 )
 from skroute._decide.promise import promise
 from skroute._decide.rule import Rule
+from skroute._table.costs import replace_known_costs
 from skroute.exceptions import InfeasibleBudgetError
 
 #: Mean quality and cost of each model, two ndarray of shape (n_models,).
@@ -67,16 +68,38 @@ class Settled:
         cost: np.ndarray,
         available: np.ndarray | None = None,
         top_k: int = 1,
+        known: np.ndarray | None = None,
     ) -> Decisions:
         """Decide every query, and its fallbacks, from estimates (n_queries, n_models).
 
-        `available` is a mask of models, of shape (1 or n_queries, n_models).
+        `available` is a mask of models, of shape (1 or n_queries, n_models), and
+        `known` holds costs that are known before the calls, ``NaN`` where they are not:
+        they take the place of the estimates.
         """
         if len(quality) == 0:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
         if available is None:
             available = np.ones((1, quality.shape[1]), dtype=bool)
-        allowed = self.rule.find_candidates(quality, cost, available)
+        paid = replace_known_costs(cost, known)
+        allowed = self.rule.find_candidates(quality, paid, available)
+        if known is not None and self.guarantee is not None:
+            allowed = self._keep_promise(quality, cost, paid, available, allowed)
+        choice, shadow_prices = self._choose(quality, paid, allowed, expected=cost)
+        return rank_fallbacks(
+            choice, shadow_prices, quality, paid, available, self.rule, top_k
+        )
+
+    def _choose(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        allowed: np.ndarray,
+        expected: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose among candidates; returns choices and shadow prices, (n_queries,).
+
+        `expected` are the estimates of costs, which `cost` is unless some are known.
+        """
         price, choice = self.price, None
         if self.rule.scope == "batch":
             price, choice = self._solve_batch(quality, cost, allowed)
@@ -96,7 +119,10 @@ class Settled:
             if len(far) and self.target is not None:
                 target = self.target if self.guarantee is None else np.inf
                 preferred = np.full(len(quality), -1)
-                preferred[far] = _choose_on_average(self.averages, self.rule, target)
+                may_be = self.rule.find_candidates(quality[far], cost[far])
+                preferred[far] = _choose_on_average(
+                    quality[far], cost[far], may_be, target
+                )
             elif len(far) and self.guarantee is None:
                 mean_price = _find_mean_price(self.averages, self.rule)
                 may_be = np.broadcast_to(allowed, quality.shape)[far]
@@ -105,6 +131,8 @@ class Settled:
                 )
         if choice is None:
             choice = choose_each(quality, cost, shadow_prices, allowed)
+        if price.single is not None and cost is not expected and not self.guarantee:
+            preferred = self._leave_single(price.single, choice, cost - expected)
         if preferred is not None:
             # A preferred model that is not allowed for a query is passed over.
             every = np.broadcast_to(allowed, quality.shape)
@@ -112,17 +140,59 @@ class Settled:
             # nothing.
             is_called = (preferred >= 0) & every[np.arange(len(quality)), preferred]
             choice = np.where(is_called, preferred, choice)
-        return rank_fallbacks(
-            choice, shadow_prices, quality, cost, available, self.rule, top_k
-        )
+        return choice, shadow_prices
+
+    def _leave_single(
+        self, single: int, choice: np.ndarray, change: np.ndarray
+    ) -> np.ndarray:
+        """Prefer a single model but where known costs change more than its lead.
+
+        `change` is what known costs add to their estimates, (n_queries, n_models), and
+        `choice` what would be called in place of the single model.
+        """
+        price = self.price.high
+        dearer = change[:, single] - change[np.arange(len(choice)), choice]
+        # At an infinite price only money counts.
+        worth = dearer if np.isinf(price) else price * dearer
+        return np.where(worth > self.path.measure_lead(single, price), -1, single)
+
+    def _keep_promise(
+        self,
+        quality: np.ndarray,
+        expected: np.ndarray,
+        paid: np.ndarray,
+        available: np.ndarray,
+        allowed: np.ndarray,
+    ) -> np.ndarray:
+        """Leave candidates that keep what was promised, whatever their costs.
+
+        What was tested are choices by the estimates. Known costs may replace them on
+        the safe side: for a target by models that are expected to be as good, for a
+        budget by models that cost no more.
+        """
+        tested_among = allowed
+        if not self.rule.has_cap:
+            tested_among = self.rule.find_candidates(quality, expected, available)
+        tested, _ = self._choose(quality, expected, tested_among, expected)
+        rows = np.arange(len(quality))
+        if self.target is not None:
+            safe = quality >= quality[rows, tested][:, None]
+        else:
+            safe = paid <= paid[rows, tested][:, None]
+        safe = allowed & safe
+        safe[rows, tested] = True
+        return safe
 
     def decide_in_parts(
-        self, estimates: Iterable[tuple[np.ndarray, np.ndarray]], top_k: int
+        self,
+        estimates: Iterable[tuple[np.ndarray, np.ndarray]],
+        top_k: int,
+        known: np.ndarray | None = None,
     ) -> np.ndarray:
         """Decide queries whose estimates come in parts; returns (n_queries, top_k).
 
-        Far queries share a mean budget, so those of all parts are decided together at
-        the end.
+        `known` are costs of all queries, as in `decide`. Far queries share a mean
+        budget, so those of all parts are decided together at the end.
         """
         choices: list[np.ndarray] = []
         far_rows: list[np.ndarray] = []
@@ -131,7 +201,9 @@ class Settled:
         for quality, cost in estimates:
             # Far queries are decided here too, and again below with those of other
             # parts.
-            choices.append(self.decide(quality, cost, top_k=top_k).choice)
+            part = None if known is None else known[start : start + len(quality)]
+            decisions = self.decide(quality, cost, top_k=top_k, known=part)
+            choices.append(decisions.choice)
             if self.rule.has_mean_budget and self.guarantee is None:
                 far = self.find_far_rows(quality)
                 far_rows.append(start + far)
@@ -140,8 +212,10 @@ class Settled:
         choice = np.concatenate(choices)
         if sum(map(len, far_rows)):
             quality, cost = map(np.concatenate, zip(*far_estimates, strict=True))
-            together = self.decide(quality, cost, top_k=top_k)
-            choice[np.concatenate(far_rows)] = together.choice
+            far = np.concatenate(far_rows)
+            part = None if known is None else known[far]
+            together = self.decide(quality, cost, top_k=top_k, known=part)
+            choice[far] = together.choice
         return choice
 
     def find_far_rows(self, quality: np.ndarray) -> np.ndarray:
@@ -228,14 +302,14 @@ def _check_known(known: KnownQueries | None) -> KnownQueries:
     return known
 
 
-def _choose_on_average(averages: Averages, rule: Rule, target: float) -> int:
+def _choose_on_average(
+    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, target: float
+) -> np.ndarray:
     """Find the cheapest model whose mean quality reaches a target, else the best."""
-    quality, cost = averages
-    allowed = rule.find_candidates(quality[None], cost[None])[0]
     reach = allowed & (quality >= target)
-    if not reach.any():
-        return int(np.where(allowed, quality, -np.inf).argmax())
-    return int(np.where(reach, cost, np.inf).argmin())
+    best = np.where(allowed, quality, -np.inf).argmax(axis=1)
+    cheapest: np.ndarray = np.where(reach, cost, np.inf).argmin(axis=1)
+    return np.where(reach.any(axis=1), cheapest, best)
 
 
 def _find_mean_price(averages: Averages, rule: Rule) -> ShadowPrice:

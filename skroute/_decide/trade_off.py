@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from skroute._table.averages import (
 _N_KEPT = 4096
 _LEAST_KEPT = 512
 _MOST_PAIRS = 2**16
+# Paths that are kept, one for each set of models whose costs are known.
+_MOST_PATHS = 32
 # Queries whose steps make the levels of a path, where the table is on a cluster.
 _N_WALKED = 16384
 
@@ -159,27 +162,31 @@ class TrainingTradeOff(SavesFields):
         *,
         may_call_single: bool = True,
         averages: Averages | None = None,
+        known: np.ndarray | None = None,
     ) -> Settled:
         """Find the price of a rule.
 
         `may_call_single` lets a single model answer all queries where that is better
-        than routing. Most requests ask what the last one asked, so its answer is kept.
+        than routing. `known` (n_models,) are the models whose costs are known when
+        queries are decided. Most requests ask what the last one asked, so its answer is
+        kept.
         """
-        last: tuple[Settled, bool] | None = vars(self).get("_last")
+        asked = may_call_single, None if known is None else known.tobytes()
+        last: tuple[Settled, Any] | None = vars(self).get("_last")
         if (
             last is not None
-            and last[1] == may_call_single
+            and last[1] == asked
             and last[0].averages is averages
             and last[0].rule.is_same(rule)
         ):
             return last[0]
-        path = self._find_path(rule)
+        path = self._find_path(rule, known)
         if not may_call_single:
             path = path.without_singles()
-        known = None if rule.confidence is None else self._find_known()
-        settled = settle(rule, path, self.best_single_quality, averages, known)
+        tested = None if rule.confidence is None else self._find_tested()
+        settled = settle(rule, path, self.best_single_quality, averages, tested)
         # One step of the interpreter: no thread sees a half of it.
-        vars(self)["_last"] = settled, may_call_single
+        vars(self)["_last"] = settled, asked
         return settled
 
     def correct_optimism(
@@ -226,7 +233,7 @@ class TrainingTradeOff(SavesFields):
         kept = 1.0 - (error / mean) ** 2 if abs(mean) > error else 0.0
         return mean * kept * unit
 
-    def _find_known(self) -> KnownQueries | None:
+    def _find_tested(self) -> KnownQueries | None:
         """Give the kept queries, to test decisions on."""
         if self.unit is None or self.stands_for is None:
             return None
@@ -242,13 +249,45 @@ class TrainingTradeOff(SavesFields):
             self.best_single,
         )
 
-    def _find_path(self, rule: Rule) -> PricePath:
-        """Give the path of all models, or another if the rule leaves some out."""
-        if not (rule.restricts_candidates and rule.is_met_on_average):
+    def _find_path(self, rule: Rule, known: np.ndarray | None) -> PricePath:
+        """Give the path of all models, or another if the rule leaves some out.
+
+        Where costs are known, decisions follow them, and so spend and gain otherwise at
+        the same price.
+        """
+        # What is promised was tested without.
+        follows = known is not None and rule.confidence is None and self._has_bills
+        if not rule.is_met_on_average or not (follows or rule.restricts_candidates):
             return self.path
-        quality, cost, *truth = self.kept
-        allowed = rule.find_candidates(quality, cost)
-        return PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
+        if not follows or known is None:
+            return self._walk(self.kept[1], rule)
+        paths: dict[Any, PricePath] = vars(self).setdefault("_paths", {})
+        key = known.tobytes()
+        path = None if rule.restricts_candidates else paths.get(key)
+        if path is None:
+            cost, bill = self.kept[1], self.kept[3]
+            cost = np.where(known & np.isfinite(bill), bill, cost)
+            path = self._walk(cost, rule)
+            if not rule.restricts_candidates and len(paths) < _MOST_PATHS:
+                paths[key] = path
+        return path
+
+    def _walk(self, cost: np.ndarray, rule: Rule) -> PricePath:
+        """Walk the price on the kept queries, with these costs of their models."""
+        quality, _, *truth = self.kept
+        allowed = None
+        if rule.restricts_candidates:
+            allowed = rule.find_candidates(quality, cost)
+        path = PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
+        if self.path.single_quality is None:
+            return path.without_singles()
+        return path.without_singles(np.isneginf(self.path.single_quality))
+
+    @cached_property
+    def _has_bills(self) -> bool:
+        """Whether any bill of the kept queries is not what was expected."""
+        _, cost, _, bill = self.kept
+        return not np.array_equal(np.where(np.isnan(bill), cost, bill), cost)
 
 
 def _find_most(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute.base import explain_settled
 from skroute.cli.files import SavedRouter
 from skroute.decision import Guarantee
@@ -53,19 +54,23 @@ def decide(
     available: list[str] | None = None,
     top_k: int = 1,
     explain: bool = False,
+    costs: Any = None,
 ) -> pd.DataFrame:
     """Decide queries; a row for each with what its model is expected to do.
 
     The decider behind the router decides, unless options are `given`, by the names of
-    ``BaseRouter.route``.
+    ``BaseRouter.route``. `costs` are known before the calls, as that takes them.
     """
     router, decider = saved.router, saved.decider
     quality, cost = np.hsplit(np.asarray(router.transform(X), dtype=np.float64), 2)
     if decider is not None and not given:
-        names = decider.route(np.hstack([quality, cost]), available, top_k=top_k)
+        Z = np.hstack([quality, cost])
+        names = decider.route(Z, available, top_k=top_k, costs=costs)
     else:
         rule = merge_rule(saved, given)
-        names = router.route(X, available=available, top_k=top_k, **rule)
+        names = router.route(X, available=available, top_k=top_k, costs=costs, **rule)
+    known = check_known_costs(costs, len(cost), router.models_)
+    cost = replace_known_costs(cost, known)
     rows = np.arange(len(names))
     chosen = rows, pd.Index(router.models_).get_indexer(names[:, 0])
     routed = pd.DataFrame(
@@ -80,14 +85,19 @@ def decide(
     if not explain:
         return routed
     if decider is not None and not given:
-        why = explain_settled(router, X, decider.settled_, available)
+        settled = decider.settle_with(known)
+        why = explain_settled(router, X, settled, available, costs)
     else:
-        why = router.explain(X, available=available, **rule)
+        why = router.explain(X, available=available, costs=costs, **rule)
     return routed.assign(**{name: why[name].to_numpy() for name in _REASONS})
 
 
 def find_remarks(
-    saved: SavedRouter, X: Any, given: dict[str, Any], prompts: list[str] | None
+    saved: SavedRouter,
+    X: Any,
+    given: dict[str, Any],
+    prompts: list[str] | None,
+    costs: Any = None,
 ) -> Iterator[str]:
     """Yield what may be a mistake: prompts without text, a budget that is too large."""
     empty = sum(not prompt.strip() for prompt in prompts or [])
@@ -101,6 +111,8 @@ def find_remarks(
     if budget is None or np.ndim(budget):
         return
     cost = saved.router.predict_cost(X)
+    known = check_known_costs(costs, len(cost), saved.router.models_)
+    cost = replace_known_costs(cost, known)
     if rule.get("scope") == "batch":
         most, what = cost.max(axis=1).sum(), "calls of all these queries"
     else:

@@ -260,6 +260,7 @@ feature_names_in_
         budget: Any = None,
         available: Any = None,
         top_k: int | None = None,
+        costs: Any = None,
         **asked: Any,
     ) -> Any:
         if asked.get("scope") == "batch":
@@ -272,7 +273,13 @@ feature_names_in_
         # An array stands for caps that are not computed yet.
         caps = np.zeros(1) if is_collection(budget) else budget
         self._settle(Rule(caps, **asked).check(), self._training)
-        rule = {"budget": budget, "available": available, "top_k": top_k, **asked}
+        rule = {
+            "budget": budget,
+            "available": available,
+            "top_k": top_k,
+            "costs": costs,
+            **asked,
+        }
         places = None if top_k is None else n_places
         return route_lazily(self.to_local(), X, rule, places)
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skroute._compute.drafts import snapshot
 from skroute._decide.rule import Rule
 from skroute._table.costs import check_same_prices
-from skroute._table.names import check_rows
+from skroute._table.names import check_call_rows, check_rows
 from skroute.base import BaseRouter
 from skroute.ranking import RankingRouter
 from skroute.text.vectors import TextVectors, name_missing
@@ -425,11 +425,13 @@ class TextRouter(BaseRouter):
     # What follows from estimates is decided by the router inside, which also knows its
     # training queries.
 
-    def _choose(self, X: Any, rule: Rule, available: Any, *rest: Any) -> np.ndarray:
+    def _choose(
+        self, X: Any, rule: Rule, available: Any, top_k: Any, costs: Any = None
+    ) -> np.ndarray:
         # The vectors have no row labels.
-        check_rows(X=X, available=available, budget=rule.budget)
+        check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
         vectors = self.embed(X)
-        return self.router_._choose(vectors, rule, available, *rest)
+        return self.router_._choose(vectors, rule, available, top_k, costs)
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         vectors = self.embed(X)
