@@ -444,6 +444,31 @@ confidence, costs
         check_input_features(input_features, self.n_features_in_)
         return name_estimates(self.models_)
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : object
+            Parameters by name.
+
+        Returns
+        -------
+        self : router
+            This router.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is none of the router's, or `costs` would no longer be the
+            prices that a fitted router was fitted at: `with_prices` makes one at
+            others.
+        """
+        # Before anything is set.
+        if "costs" in params and "models_" in vars(self):
+            check_same_prices({**vars(self), "costs": params["costs"]})
+        return super().set_params(**params)
+
     def __sklearn_tags__(self) -> Any:
         # Neither a classifier nor a regressor: y is a table of qualities, and with
         # single_output the common checks would feed it a vector.

@@ -156,6 +156,48 @@ class TrainingTradeOff(SavesFields):
             judged=self.judged and tuple(table[:, models] for table in self.judged),
         )
 
+    def change_costs(
+        self, factor: np.ndarray, prices: np.ndarray | None = None
+    ) -> TrainingTradeOff:
+        """Multiply the costs of each model, (n_models,), or take these `prices`.
+
+        Unless all are multiplied alike, the path is that of the kept queries.
+        """
+
+        def change(table: np.ndarray) -> np.ndarray:
+            if prices is None:
+                return table * factor
+            # A price that is NaN does not change.
+            return np.where(np.isnan(prices), table, prices)
+
+        def change_all(tables: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+            return tables[0], change(tables[1]), tables[2], change(tables[3])
+
+        kept, judged = change_all(self.kept), None
+        path = PricePath.from_estimates(*kept)
+        if self.judged is not None:
+            judged = change_all(self.judged)
+            estimates, (gained, spent) = np.hstack(judged[:2]), judged[2:]
+            judgement = path.sum_over(estimates, gained, spent, IN_MEMORY)
+            path = replace(path, quality=judgement.quality)
+        if prices is None and (factor == factor[0]).all() and factor[0] > 0:
+            unit, singles = factor[0], self.path.single_cost
+            path = replace(
+                self.path,
+                price=self.path.price / unit,
+                cost=self.path.cost * unit,
+                single_cost=None if singles is None else singles * unit,
+            )
+        best, quality = path.best_single()
+        return replace(
+            self,
+            path=path,
+            best_single=best,
+            best_single_quality=quality,
+            kept=kept,
+            judged=judged,
+        )
+
     def settle(
         self,
         rule: Rule,

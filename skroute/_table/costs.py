@@ -126,9 +126,9 @@ def check_same_prices(state: Mapping[str, Any]) -> None:
     fitted = state.get("_fitted_costs", costs)
     if costs is not fitted and not _are_same(costs, fitted):
         raise ValueError(
-            "costs changed since fit, and what was learned rests on the old prices: "
-            "call fit again, or keep this router and fit a copy, "
-            "sklearn.base.clone(router).set_params(costs=...)."
+            "costs are not those of the fit, on which rests what was learned: "
+            "router.with_prices(...) is the same router at other prices, and "
+            "sklearn.base.clone(router).set_params(costs=...) can be fitted at them."
         )
 
 
@@ -286,3 +286,35 @@ def find_known_models(known: np.ndarray | None) -> np.ndarray | None:
         return None
     most = np.isfinite(known).mean(axis=0) > 0.5
     return most if most.any() else None
+
+
+def check_changes(values: Any, models: np.ndarray, name: str) -> np.ndarray:
+    """Check a number for some of the models, (n_models,), ``NaN`` where none is given.
+
+    They come as an array of shape (n_models,), or by name.
+    """
+    named = as_mapping(values, models)
+    if isinstance(named, Mapping):
+        by_name = {str(model): value for model, value in named.items()}
+        strangers = [model for model in by_name if model not in set(models)]
+        if strangers:
+            raise ValueError(
+                f"{name} names {format_names(strangers)}, which are no models; the "
+                f"models are {format_names(models)}."
+            )
+        values = [by_name.get(model, np.nan) for model in models]
+    numbers = np.empty(()) if np.ndim(values) == 0 else read_numbers(values, name)
+    if numbers.shape != (len(models),):
+        raise ValueError(
+            f"{name} must be one number per model, of shape ({len(models)},), or a "
+            f"dict from names to numbers; got {numbers.shape}."
+        )
+    check_not_negative(numbers, name)
+    return numbers
+
+
+def change_prices(prices: Any, models: np.ndarray, changed: np.ndarray) -> Any:
+    """Put changed numbers in place of the prices of a constructor, of the same kind."""
+    if isinstance(as_mapping(prices, models), Mapping):
+        return {str(m): float(p) for m, p in zip(models, changed, strict=True)}
+    return changed.copy()
