@@ -17,7 +17,8 @@ from skroute._decide.candidates import check_available
 from skroute._decide.certainty import judge_margins
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
-from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.explore import draw_uniform
+from skroute._decide.fallbacks import Decisions, name_decisions
 from skroute._decide.guarantee import Guarantee, name_baseline
 from skroute._decide.price_path import ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
@@ -119,7 +120,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             the cheaper: ``y[range(n), pred]`` is what the decisions give. Where
             cross-fitting shows that one model beats routing, it is called for all.
         """
-        return self._choose(X, Rule(), None, None)[:, 0]
+        return self._choose(X, Rule(), None, None).choice[:, 0]
 
     def route(
         self,
@@ -135,7 +136,10 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         confidence: float | None = None,
         top_k: int | None = None,
         costs: Any = None,
-    ) -> np.ndarray:
+        explore: float = 0.0,
+        random_state: Any = None,
+        return_propensity: bool = False,
+    ) -> Any:
         """Name of the model to call for each query, and of those to fall back on.
 
         Decides as a :class:`~skroute.BudgetDecider` behind this router would. A mean
@@ -164,12 +168,25 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             :meth:`BudgetDecider.route`: it takes the place of the router's estimates.
             A mean budget and a `min_quality` are settled on training queries decided
             by what their calls cost, of the models of which most rows are known here.
+        explore : float, default=0.0
+            Share of the queries whose model is drawn, better ones more often, among
+            those that the arguments leave, so that a log tells of models that are not
+            chosen; see Notes.
+        random_state : int, RandomState instance or None, default=None
+            Draws the models with `explore`. An int draws for each query by its own
+            content: the same whatever else is in the call, for a query that comes
+            again, too. An instance draws anew, in the order of the rows.
+        return_propensity : bool, default=False
+            Whether to return the chances of the calls, too, for a log.
 
         Returns
         -------
-        ndarray of str of shape (n_queries,) or (n_queries, top_k)
+        names : ndarray of str of shape (n_queries,) or (n_queries, top_k)
             Names of models; with `top_k`, ``None`` where a query has no more models
             that are available, or under its cap.
+        propensity : ndarray of shape (n_queries,)
+            The chance that the model to call had, 1 without `explore`. Only if
+            ``return_propensity=True``.
 
         Raises
         ------
@@ -196,14 +213,27 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
         rows of this call, 100 at least; fewer are refused.
+
+        With ``explore=e`` a model is called with a chance of ``1 - e``, if it is what
+        would be called without, plus ``e`` times its weight among the candidates:
+        ``1 / (unit + gap)``, where ``gap`` is how much less than the best one it is
+        worth in ``quality - price * cost``, and ``unit`` the mean gap of training
+        queries (inverse-gap weights [1]_). Caps, masks and `tolerance` bind draws, too.
+        A mean budget and a `min_quality` are kept with what draws cost and lose, as it
+        is on the training queries. A batch budget and a `confidence` are refused.
+
+        References
+        ----------
+        .. [1] D. Foster and A. Rakhlin, "Beyond UCB: Optimal and efficient contextual
+           bandits with regression oracles", ICML, 2020, arXiv:2002.04926.
         """
         rule = Rule(
-            budget, scope, min_quality, price, tolerance, on_infeasible, confidence
+            *(budget, scope, min_quality, price, tolerance, on_infeasible, confidence),
+            explore,
         )
-        choice = self._choose(X, rule, available, top_k, costs)
-        if top_k is None:
-            return self.models_[choice[:, 0]]
-        return names_of_choices(self.models_, choice)
+        decisions = self._choose(X, rule, available, top_k, costs, random_state)
+        names = name_decisions(self.models_, decisions, top_k)
+        return (names, decisions.propensity) if return_propensity else names
 
     def explain(
         self,
@@ -495,9 +525,19 @@ confidence, costs
         return quality, cost
 
     def _choose(
-        self, X: Any, rule: Rule, available: Any, top_k: Any, costs: Any = None
-    ) -> np.ndarray:
-        """Decide every query and its fallbacks, (n_queries, n_places)."""
+        self,
+        X: Any,
+        rule: Rule,
+        available: Any,
+        top_k: Any,
+        costs: Any = None,
+        random_state: Any = None,
+        uniform: np.ndarray | None = None,
+    ) -> Decisions:
+        """Decide every query and its fallbacks, and draw by `uniform` if it explores.
+
+        These are numbers in [0, 1), (n_queries,); by default those of the queries.
+        """
         check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
         rule.check()
         trade_off = getattr(self, "_training", None)
@@ -512,13 +552,16 @@ confidence, costs
                 parts = (
                     self._estimate(X[part]) for part in chunks(len(X), _DECIDED_AT_ONCE)
                 )
-                return settled.decide_in_parts(parts, n_places, known)
+                choice = settled.decide_in_parts(parts, n_places, known)
+                return Decisions(choice, np.full(len(choice), settled.price.high))
         quality, cost = self._estimate(X)
         known = check_known_costs(costs, len(quality), self.models_)
         settled = self._settle_for_call(rule, quality, cost, known)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
-        return settled.decide(quality, cost, mask, n_places, known).choice
+        if rule.explore and uniform is None:
+            uniform = draw_uniform(X, len(quality), random_state)
+        return settled.decide(quality, cost, mask, n_places, known, uniform)
 
     def _settle(
         self, rule: Rule, trade_off: TrainingTradeOff, known: np.ndarray | None = None

@@ -14,7 +14,8 @@ from skroute._compute.chunks import sample_evenly
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
 from skroute._decide.engine import Settled, settle
-from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.explore import draw_uniform
+from skroute._decide.fallbacks import name_decisions
 from skroute._decide.guarantee import Guarantee, name_baseline
 from skroute._decide.inputs import (
     check_observed,
@@ -392,26 +393,41 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return self._snapshot()._settled
 
-    def settle_with(self, known: np.ndarray | None) -> Settled:
-        """Find the price at which decisions by known costs keep what is asked.
+    def settle_with(self, known: np.ndarray | None, explore: float = 0.0) -> Settled:
+        """Find the price at which the decisions of a call keep what is asked.
 
         Parameters
         ----------
         known : ndarray of shape (n_queries, n_models) or None
-            Costs of a call that are known, ``NaN`` where they are not.
+            Costs of the call that are known, ``NaN`` where they are not.
+        explore : float, default=0.0
+            Share of the queries whose model is drawn.
 
         Returns
         -------
         Settled
-            What decides the call; `settled_` where nothing is known.
+            What decides the call; `settled_` where nothing is known nor drawn.
         """
         settled, models = self.settled_, find_known_models(known)
-        if models is None or self._trade_off is None or self._pace is not None:
+        rule = replace(settled.rule, explore=explore).check()
+        if self._pace is not None:
+            # The price is that of the bills, whatever they are for.
+            recent = self._pace.quality, self._pace.cost
+            unit = settled.measure_gap_unit(*recent) if explore else None
+            return replace(settled, rule=rule, gap_unit=unit)
+        # What was promised was tested by the estimates, and a given price stays.
+        follows = rule.is_met_on_average and settled.guarantee is None
+        if not explore and (models is None or not follows):
             return settled
-        # What was promised was tested without, and a price that is given stays.
-        if settled.guarantee is not None or not settled.rule.is_met_on_average:
-            return settled
-        return self._trade_off.settle(settled.rule, known=models)
+        if self._trade_off is None:
+            if explore and follows:
+                raise ValueError(
+                    f"explore={explore!r} needs rows of fit, on which the price is "
+                    "found that pays for draws, and a decider that an older version "
+                    "saved has none: fit it again."
+                )
+            return replace(settled, rule=rule)
+        return self._trade_off.settle(rule, known=models)
 
     @property
     def price_(self) -> float:
@@ -481,7 +497,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         top_k: int | None = None,
         *,
         costs: Any = None,
-    ) -> np.ndarray:
+        explore: float = 0.0,
+        random_state: Any = None,
+        return_propensity: bool = False,
+    ) -> Any:
         """Decide every query by name, among the models that may be called.
 
         Parameters
@@ -499,12 +518,17 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             counted, a cached prefix, a price of today. Of shape (n_queries, n_models)
             or (n_models,), or from names of models to money. ``NaN``, a name or a
             column that is missing: the estimate in `Z`.
+        explore, random_state, return_propensity
+            As in `RankingRouter.route`, by the rows of `Z`. After `partial_fit` the
+            budget is kept by the bills of the calls, those that were drawn among them.
 
         Returns
         -------
-        ndarray of str of shape (n_queries,) or (n_queries, top_k)
+        names : ndarray of str of shape (n_queries,) or (n_queries, top_k)
             Name of the model for each query. With `top_k`, ``None`` fills the places
             of a query for which fewer models are available, or under its cap.
+        propensity : ndarray of shape (n_queries,)
+            The chance that the model to call had. Only if ``return_propensity=True``.
 
         Raises
         ------
@@ -540,10 +564,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
         known = check_known_costs(costs, len(quality), self.models_)
-        settled = self.settle_with(known)
-        choice = settled.decide(quality, cost, mask, n_places, known).choice
-        names = names_of_choices(self.models_, choice)
-        return names[:, 0] if top_k is None else names
+        settled, uniform = self.settle_with(known, explore), None
+        if explore:
+            uniform = draw_uniform(np.hstack([quality, cost]), len(cost), random_state)
+        decisions = settled.decide(quality, cost, mask, n_places, known, uniform)
+        names = name_decisions(self.models_, decisions, top_k)
+        return (names, decisions.propensity) if return_propensity else names
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`: the models.

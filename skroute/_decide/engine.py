@@ -12,6 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skroute._decide.explore import (
+    average_gaps,
+    draw_models,
+    find_chances,
+    measure_gaps,
+)
 from skroute._decide.fallbacks import Decisions, rank_fallbacks
 from skroute._decide.guarantee import Guarantee
 from skroute._decide.knapsack import solve_batch
@@ -47,6 +53,8 @@ class Settled:
     averages: Averages | None = None
     #: What is promised; None where nothing is.
     guarantee: Guarantee | None = None
+    #: Mean gap of training queries, by which draws are weighed; None where unknown.
+    gap_unit: float | None = None
 
     def settle_again(self, rule: Rule) -> Settled:
         """Find the price of another rule on the same path, if that can answer it."""
@@ -60,6 +68,8 @@ class Settled:
         Queries depend on each other where a batch is solved, or where a mixture of two
         prices is spread over all queries on which they disagree.
         """
+        if self.rule.explore:
+            return False
         return self.rule.scope == "mean" and self.price.low is None
 
     def decide(
@@ -69,12 +79,14 @@ class Settled:
         available: np.ndarray | None = None,
         top_k: int = 1,
         known: np.ndarray | None = None,
+        uniform: np.ndarray | None = None,
     ) -> Decisions:
         """Decide every query, and its fallbacks, from estimates (n_queries, n_models).
 
         `available` is a mask of models, of shape (1 or n_queries, n_models), and
         `known` holds costs that are known before the calls, ``NaN`` where they are not:
-        they take the place of the estimates.
+        they take the place of the estimates. Where the rule explores, `uniform` are
+        numbers in [0, 1) to draw by, (n_queries,).
         """
         if len(quality) == 0:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
@@ -85,9 +97,41 @@ class Settled:
         if known is not None and self.guarantee is not None:
             allowed = self._keep_promise(quality, cost, paid, available, allowed)
         choice, shadow_prices = self._choose(quality, paid, allowed, expected=cost)
+        chance = None
+        if self.rule.explore and uniform is not None:
+            chances = self._find_chances(quality, paid, allowed, choice, shadow_prices)
+            choice, chance = draw_models(chances, choice, uniform)
         return rank_fallbacks(
             choice, shadow_prices, quality, paid, available, self.rule, top_k
-        )
+        )._replace(chance=chance)
+
+    def find_chances(self, quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """Find the chance of each model of each query, (n_queries, n_models)."""
+        allowed = self.rule.find_candidates(quality, cost)
+        choice, shadow_prices = self._choose(quality, cost, allowed, cost)
+        return self._find_chances(quality, cost, allowed, choice, shadow_prices)
+
+    def _find_chances(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        allowed: np.ndarray,
+        choice: np.ndarray,
+        shadow_prices: np.ndarray,
+    ) -> np.ndarray:
+        """Find chances where it is known what would be called without exploring."""
+        gap = measure_gaps(quality, cost, allowed, shadow_prices)
+        share = float(self.rule.explore)
+        return find_chances(choice, gap, allowed, share, self.gap_unit)
+
+    def measure_gap_unit(self, quality: np.ndarray, cost: np.ndarray) -> float | None:
+        """Average the gaps of some queries at the price; None at an infinite one."""
+        if not (np.isfinite(self.price.high) and len(quality)):
+            return None
+        prices = np.full(len(quality), self.price.high)
+        allowed = np.ones((1, quality.shape[1]), dtype=bool)
+        gap = measure_gaps(quality, cost, allowed, prices)
+        return float(average_gaps(gap, allowed).mean())
 
     def _choose(
         self,

@@ -241,6 +241,21 @@ class PricePath:
         quality = np.where(models, -np.inf, self.single_quality)
         return replace(self, single_quality=quality)
 
+    def measure(self, price: ShadowPrice) -> tuple[float, float]:
+        """Mean quality and money of the decisions at a price of this path."""
+        if price.single is not None and self.single_quality is not None:
+            assert self.single_cost is not None
+            single = price.single
+            return float(self.single_quality[single]), float(self.single_cost[single])
+        level = min(int(np.searchsorted(-self.price, -price.high)), len(self.price) - 1)
+        lower = min(level + 1, len(self.price) - 1)
+        share = price.share if price.low is not None else 0.0
+        quality, cost = (
+            float(values[level] + share * (values[lower] - values[level]))
+            for values in (self.quality, self.cost)
+        )
+        return quality, cost
+
     def measure_lead(self, model: int, price: float) -> float:
         """Measure what one model for all is worth above decisions at a price, or 0.
 

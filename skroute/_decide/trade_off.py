@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._decide.compensate import Kept, settle_with_draws
 from skroute._decide.engine import Averages, Settled, settle
 from skroute._decide.fallbacks import Decisions
 from skroute._decide.known import KnownQueries
@@ -214,21 +215,33 @@ class TrainingTradeOff(SavesFields):
         kept.
         """
         asked = may_call_single, None if known is None else known.tobytes()
-        last: tuple[Settled, Any] | None = vars(self).get("_last")
+        last: tuple[Settled, Any, Rule] | None = vars(self).get("_last")
         if (
             last is not None
             and last[1] == asked
             and last[0].averages is averages
-            and last[0].rule.is_same(rule)
+            and last[2].is_same(rule)
         ):
             return last[0]
         path = self._find_path(rule, known)
         if not may_call_single:
             path = path.without_singles()
         tested = None if rule.confidence is None else self._find_tested()
-        settled = settle(rule, path, self.best_single_quality, averages, tested)
+        find = partial(
+            settle,
+            path=path,
+            best_single_quality=self.best_single_quality,
+            averages=averages,
+            known=tested,
+        )
+        if rule.explore:
+            kept = self._find_kept(known)
+            best = self.best_single_quality
+            settled = settle_with_draws(rule, find, path, kept, best)
+        else:
+            settled = find(rule)
         # One step of the interpreter: no thread sees a half of it.
-        vars(self)["_last"] = settled, asked
+        vars(self)["_last"] = settled, asked, rule
         return settled
 
     def correct_optimism(
@@ -307,12 +320,23 @@ class TrainingTradeOff(SavesFields):
         key = known.tobytes()
         path = None if rule.restricts_candidates else paths.get(key)
         if path is None:
-            cost, bill = self.kept[1], self.kept[3]
-            cost = np.where(known & np.isfinite(bill), bill, cost)
-            path = self._walk(cost, rule)
+            path = self._walk(self._find_costs(known), rule)
             if not rule.restricts_candidates and len(paths) < _MOST_PATHS:
                 paths[key] = path
         return path
+
+    def _find_kept(self, known: np.ndarray | None) -> Kept:
+        """Give the kept queries, to measure draws on."""
+        quality, expected, gained, bill = self.kept
+        spent = np.where(np.isnan(bill), expected, bill)
+        return Kept(quality, self._find_costs(known), gained, spent)
+
+    def _find_costs(self, known: np.ndarray | None) -> np.ndarray:
+        """Find the costs by which the kept queries are decided."""
+        cost, bill = self.kept[1], self.kept[3]
+        if known is None:
+            return cost
+        return np.where(known & np.isfinite(bill), bill, cost)
 
     def _walk(self, cost: np.ndarray, rule: Rule) -> PricePath:
         """Walk the price on the kept queries, with these costs of their models."""

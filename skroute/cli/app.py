@@ -309,6 +309,17 @@ def route(
             "on, in columns fallback_1, fallback_2, ...",
         ),
     ] = 1,
+    explore: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the queries whose model is drawn, better ones more often, "
+            "so that a log of the calls tells of other models; a column propensity "
+            "has the chance of each call.",
+        ),
+    ] = 0.0,
+    seed: SeedOption = 0,
     explain: Annotated[
         bool,
         typer.Option(
@@ -351,7 +362,7 @@ def route(
         known = read_known_costs(costs, saved.router.models_)
     may = split_names(available)
     try:
-        table = routed.decide(saved, X, rule, may, top_k, explain, known)
+        table = routed.decide(saved, X, rule, may, top_k, explain, known, explore, seed)
     except InfeasibleBudgetError as error:
         why = routed.explain_refusal(error, rule.get("min_quality"))
         raise ValueError(why) from error

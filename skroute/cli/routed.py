@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,20 +56,38 @@ def decide(
     top_k: int = 1,
     explain: bool = False,
     costs: Any = None,
+    explore: float = 0.0,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Decide queries; a row for each with what its model is expected to do.
 
     The decider behind the router decides, unless options are `given`, by the names of
-    ``BaseRouter.route``. `costs` are known before the calls, as that takes them.
+    ``BaseRouter.route``. `costs` are known before the calls, as that takes them. With
+    `explore`, a column tells the chance of each call.
     """
+    if explore and explain:
+        raise ValueError(
+            "--explain tells of decisions, and --explore draws some calls: leave one "
+            "of them out."
+        )
     router, decider = saved.router, saved.decider
+    decide: Any
     quality, cost = np.hsplit(np.asarray(router.transform(X), dtype=np.float64), 2)
     if decider is not None and not given:
         Z = np.hstack([quality, cost])
-        names = decider.route(Z, available, top_k=top_k, costs=costs)
+        decide, rule = partial(decider.route, Z), {}
     else:
         rule = merge_rule(saved, given)
-        names = router.route(X, available=available, top_k=top_k, costs=costs, **rule)
+        decide = partial(router.route, X)
+    names, propensity = decide(
+        available=available,
+        top_k=top_k,
+        costs=costs,
+        explore=explore,
+        random_state=seed,
+        return_propensity=True,
+        **rule,
+    )
     known = check_known_costs(costs, len(cost), router.models_)
     cost = replace_known_costs(cost, known)
     rows = np.arange(len(names))
@@ -82,6 +101,8 @@ def decide(
             "expected_cost": cost[chosen],
         }
     )
+    if explore:
+        routed["propensity"] = propensity
     if not explain:
         return routed
     if decider is not None and not given:

@@ -12,6 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skroute._compute.drafts import snapshot
+from skroute._decide.explore import draw_uniform
+from skroute._decide.fallbacks import Decisions
 from skroute._decide.rule import Rule
 from skroute._table.costs import check_same_prices
 from skroute._table.names import check_call_rows, check_rows
@@ -426,12 +428,23 @@ class TextRouter(BaseRouter):
     # training queries.
 
     def _choose(
-        self, X: Any, rule: Rule, available: Any, top_k: Any, costs: Any = None
-    ) -> np.ndarray:
+        self,
+        X: Any,
+        rule: Rule,
+        available: Any,
+        top_k: Any,
+        costs: Any = None,
+        random_state: Any = None,
+        uniform: np.ndarray | None = None,
+    ) -> Decisions:
         # The vectors have no row labels.
         check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
         vectors = self.embed(X)
-        return self.router_._choose(vectors, rule, available, top_k, costs)
+        if rule.explore:
+            # By the prompts: vectors depend on the rounding of an encoder.
+            uniform = draw_uniform(X, len(vectors), random_state)
+        choose = self.router_._choose
+        return choose(vectors, rule, available, top_k, costs, random_state, uniform)
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         vectors = self.embed(X)

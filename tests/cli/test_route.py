@@ -343,3 +343,22 @@ def test_known_costs_of_other_models_are_refused(tmp_path: Path) -> None:
     assert "got (159, 3)" in refused(*given, "--costs", costs)
     pd.DataFrame({"large": ["dear"] * 160}).to_csv(costs, index=False)
     assert "must hold a model's numbers" in refused(*given, "--costs", costs)
+
+
+def test_draws_tell_their_chances(tmp_path: Path) -> None:
+    pipeline, given = saved(tmp_path, BudgetDecider(budget=BUDGET))
+    Z = pipeline[0].transform(DATA.data)
+    asked = {"explore": 0.4, "random_state": 3, "return_propensity": True}
+    for options, decide in (
+        ([], lambda: pipeline[1].route(Z, **asked)),
+        (["--price", 200], lambda: pipeline[0].route(DATA.data, price=200, **asked)),
+    ):
+        table = routed(*given, *options, "--explore", 0.4, "--seed", 3)
+        names, chances = decide()
+        assert table["model"].tolist() == names.tolist()
+        np.testing.assert_allclose(table["propensity"], chances)
+        assert "propensity" not in routed(*given, *options)
+    assert "--explore draws some calls" in refused(
+        *given, "--explore", 0.1, "--explain"
+    )
+    assert run(*given, "--explore", 2).exit_code == 2
