@@ -152,8 +152,12 @@ class RoutedClient:
         if absent:
             raise ValueError(f"the gateway does not know the models {sorted(absent)}.")
 
-    def choose(self, estimates: Any) -> tuple[list[str], float]:
-        """Name the model to call, then those to fall back on; also its chance."""
+    def choose(self, estimates: Any) -> list[str]:
+        """Name the model to call, then those to fall back on."""
+        return self.draw(estimates)[0]
+
+    def draw(self, estimates: Any) -> tuple[list[str], float]:
+        """Name these models, and the chance that the first of them had."""
         with self._lock:
             names, chances = self._decider.route(
                 estimates,
@@ -171,7 +175,7 @@ class RoutedClient:
         """
         prompt = prompt_of(messages)
         estimates = self._encode.transform([prompt])
-        (first, *others), chance = self.choose(estimates)
+        (first, *others), chance = self.draw(estimates)
         shows_usage = "stream_options" in options
         if options.get("stream"):
             # Otherwise providers do not say how many tokens a stream took.
