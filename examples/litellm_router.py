@@ -124,6 +124,8 @@ class RoutedClient:
         Knows every model of the pipeline by its name.
     n_models : int, default=3
         Models to try for a request, at most: the chosen one, then its fallbacks.
+    explore : float, default=0.0
+        Share of the requests whose model is drawn; the log has the chance of each call.
     log : callable, default=None
         Called with a dict for each answered request.
     """
@@ -134,11 +136,13 @@ class RoutedClient:
         gateway: litellm.Router,
         *,
         n_models: int = 3,
+        explore: float = 0.0,
         log: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.gateway = gateway
         self.log = log
+        self.explore = explore
         self._encode, self._decider = pipeline[:-1], pipeline[-1]
         self._top_k = min(n_models, len(self._decider.models_))
         # Requests may come from many threads; the shadow price moves in one.
@@ -150,9 +154,18 @@ class RoutedClient:
 
     def choose(self, estimates: Any) -> list[str]:
         """Name the model to call, then those to fall back on."""
+        return self.draw(estimates)[0]
+
+    def draw(self, estimates: Any) -> tuple[list[str], float]:
+        """Name these models, and the chance that the first of them had."""
         with self._lock:
-            names = self._decider.route(estimates, top_k=self._top_k)[0]
-        return [name for name in names if name is not None]
+            names, chances = self._decider.route(
+                estimates,
+                top_k=self._top_k,
+                explore=self.explore,
+                return_propensity=True,
+            )
+        return [name for name in names[0] if name is not None], float(chances[0])
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
         """Answer messages, as ``litellm.completion`` does.
@@ -162,7 +175,7 @@ class RoutedClient:
         """
         prompt = prompt_of(messages)
         estimates = self._encode.transform([prompt])
-        first, *others = self.choose(estimates)
+        (first, *others), chance = self.draw(estimates)
         shows_usage = "stream_options" in options
         if options.get("stream"):
             # Otherwise providers do not say how many tokens a stream took.
@@ -173,18 +186,20 @@ class RoutedClient:
         model = response._hidden_params["model_id"]
         if model != first:
             logger.warning("%s failed, %s answered", first, model)
+            # A call in place of one that failed was not drawn: its chance is unknown.
+            chance = None
         if options.get("stream"):
-            call = prompt, estimates, model
+            call = prompt, estimates, model, chance
             return self._read(response, messages, call, shows_usage=shows_usage)
         cost = cost_of(self.gateway, response, model)
-        self._count(prompt, estimates, model, cost)
+        self._count(prompt, estimates, model, chance, cost)
         return response
 
     def _read(
         self,
         chunks: Any,
         messages: Sequence[Mapping[str, Any]],
-        call: tuple[str, Any, str],
+        call: tuple[str, Any, str, float | None],
         *,
         shows_usage: bool,
     ) -> Iterator[Any]:
@@ -203,7 +218,14 @@ class RoutedClient:
             cost = float("nan") if unknown else cost_of(self.gateway, whole, call[2])
             self._count(*call, cost)
 
-    def _count(self, prompt: str, estimates: Any, model: str, cost: float) -> None:
+    def _count(
+        self,
+        prompt: str,
+        estimates: Any,
+        model: str,
+        chance: float | None,
+        cost: float,
+    ) -> None:
         """Move the shadow price by what a call cost, and log the call."""
         with self._lock:
             # An unknown cost counts as the expected one.
@@ -218,6 +240,7 @@ class RoutedClient:
                     "model": model,
                     "quality": None,
                     "cost": None if math.isnan(cost) else cost,
+                    "propensity": chance,
                 }
             )
 
@@ -228,6 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("table", type=Path, help="past calls, see above")
     parser.add_argument("models", type=Path, help="JSON: name -> LiteLLM's parameters")
     parser.add_argument("--budget", type=float, required=True, help="mean per request")
+    parser.add_argument(
+        "--explore", type=float, default=0.0, help="share of drawn models"
+    )
     parser.add_argument("--log", type=Path, help="append a JSON line for each call")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -239,7 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.write(json.dumps(call) + "\n")
 
     log = append if given.log else None
-    client = RoutedClient(fit(given.table, given.budget), gateway(models), log=log)
+    pipeline = fit(given.table, given.budget)
+    client = RoutedClient(pipeline, gateway(models), explore=given.explore, log=log)
     for line in filter(None, map(str.strip, sys.stdin)):
         response = client.complete([{"role": "user", "content": line}])
         print(response.choices[0].message.content or "")

@@ -17,17 +17,24 @@ from skroute._decide.candidates import check_available
 from skroute._decide.certainty import judge_margins
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
-from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.explore import draw_uniform
+from skroute._decide.fallbacks import Decisions, name_decisions
 from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.price_path import ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
-from skroute._table.costs import align_costs, check_same_prices
+from skroute._table.costs import (
+    align_costs,
+    check_known_costs,
+    check_same_prices,
+    find_known_models,
+    replace_known_costs,
+)
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
-from skroute._table.names import check_rows, name_estimates
+from skroute._table.names import check_call_rows, check_rows, name_estimates
 from skroute._table.tables import (
     check_estimates,
     check_input_features,
@@ -113,7 +120,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             the cheaper: ``y[range(n), pred]`` is what the decisions give. Where
             cross-fitting shows that one model beats routing, it is called for all.
         """
-        return self._choose(X, Rule(), None, None)[:, 0]
+        return self._choose(X, Rule(), None, None).choice[:, 0]
 
     def route(
         self,
@@ -128,7 +135,11 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         on_infeasible: Literal["raise", "cheapest"] = "raise",
         confidence: float | None = None,
         top_k: int | None = None,
-    ) -> np.ndarray:
+        costs: Any = None,
+        explore: float = 0.0,
+        random_state: Any = None,
+        return_propensity: bool = False,
+    ) -> Any:
         """Name of the model to call for each query, and of those to fall back on.
 
         Decides as a :class:`~skroute.BudgetDecider` behind this router would. A mean
@@ -152,12 +163,30 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             training queries. `guarantee` says what is promised.
         top_k : int or None, default=None
             Number of models to name per query, as in :meth:`BudgetDecider.route`.
+        costs : array-like or dict, default=None
+            Money per call of these very queries that is known before the call, as in
+            :meth:`BudgetDecider.route`: it takes the place of the router's estimates.
+            A mean budget and a `min_quality` are settled on training queries decided
+            by what their calls cost, of the models of which most rows are known here.
+        explore : float, default=0.0
+            Share of the queries whose model is drawn, better ones more often, among
+            those that the arguments leave, so that a log tells of models that are not
+            chosen; see Notes.
+        random_state : int, RandomState instance or None, default=None
+            Draws the models with `explore`. An int draws for each query by its own
+            content: the same whatever else is in the call, for a query that comes
+            again, too. An instance draws anew, in the order of the rows.
+        return_propensity : bool, default=False
+            Whether to return the chances of the calls, too, for a log.
 
         Returns
         -------
-        ndarray of str of shape (n_queries,) or (n_queries, top_k)
+        names : ndarray of str of shape (n_queries,) or (n_queries, top_k)
             Names of models; with `top_k`, ``None`` where a query has no more models
             that are available, or under its cap.
+        propensity : ndarray of shape (n_queries,)
+            The chance that the model to call had, 1 without `explore`. Only if
+            ``return_propensity=True``.
 
         Raises
         ------
@@ -190,14 +219,27 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         Without cross-fitted estimates from training (a router of a third party that was
         fitted by `fit` alone, and not by `fit_transform`), the price is found on the
         rows of this call, 100 at least; fewer are refused.
+
+        With ``explore=e`` a model is called with a chance of ``1 - e``, if it is what
+        would be called without, plus ``e`` times its weight among the candidates:
+        ``1 / (unit + gap)``, where ``gap`` is how much less than the best one it is
+        worth in ``quality - price * cost``, and ``unit`` the mean gap of training
+        queries (inverse-gap weights [1]_). Caps, masks and `tolerance` bind draws, too.
+        A mean budget and a `min_quality` are kept with what draws cost and lose, as it
+        is on the training queries. A batch budget and a `confidence` are refused.
+
+        References
+        ----------
+        .. [1] D. Foster and A. Rakhlin, "Beyond UCB: Optimal and efficient contextual
+           bandits with regression oracles", ICML, 2020, arXiv:2002.04926.
         """
         rule = Rule(
-            budget, scope, min_quality, price, tolerance, on_infeasible, confidence
+            *(budget, scope, min_quality, price, tolerance, on_infeasible, confidence),
+            explore,
         )
-        choice = self._choose(X, rule, available, top_k)
-        if top_k is None:
-            return self.models_[choice[:, 0]]
-        return names_of_choices(self.models_, choice)
+        decisions = self._choose(X, rule, available, top_k, costs, random_state)
+        names = name_decisions(self.models_, decisions, top_k)
+        return (names, decisions.propensity) if return_propensity else names
 
     def explain(
         self,
@@ -211,6 +253,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         available: Any = None,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
         confidence: float | None = None,
+        costs: Any = None,
     ) -> Any:
         """Say why each query is sent where `route` sends it: one row per query.
 
@@ -219,7 +262,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         X : array-like of shape (n_queries, n_features)
             Embeddings.
         budget, scope, min_quality, price, tolerance, available, on_infeasible, \
-confidence
+confidence, costs
             As in `route`.
 
         Returns
@@ -231,10 +274,10 @@ confidence
 
             - `chosen`, `runner_up`: names, as `route` gives them with ``top_k=2``.
             - `expected_quality`, `expected_cost`, `runner_up_quality`,
-              `runner_up_cost`: their estimates. The qualities are corrected by what
-              estimates of the models called at this price were wrong by, on average
-              over the training queries, less what may be chance: the largest of
-              several estimates is often too large.
+              `runner_up_cost`: their estimates, or costs that are known. The qualities
+              are corrected by what estimates of the models called at this price were
+              wrong by, on average over the training queries, less what may be chance:
+              the largest of several estimates is often too large.
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price
               decides: one model is called for all queries because it does better than
@@ -267,10 +310,11 @@ confidence
             budget, scope, min_quality, price, tolerance, on_infeasible, confidence
         )
         rule.check()
-        check_rows(X=X, available=available, budget=budget)
+        check_call_rows(X=X, available=available, budget=budget, costs=costs)
         quality, cost = self._estimate(X)
-        settled = self._settle_for_call(rule, quality, cost)
-        return _explain(self, X, quality, cost, settled, available)
+        known = check_known_costs(costs, len(quality), self.models_)
+        settled = self._settle_for_call(rule, quality, cost, known)
+        return _explain(self, X, (quality, cost), settled, available, known)
 
     def guarantee(
         self,
@@ -436,6 +480,31 @@ confidence
         check_input_features(input_features, self.n_features_in_)
         return name_estimates(self.models_)
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : object
+            Parameters by name.
+
+        Returns
+        -------
+        self : router
+            This router.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is none of the router's, or `costs` would no longer be the
+            prices that a fitted router was fitted at: `with_prices` makes one at
+            others.
+        """
+        # Before anything is set.
+        if "costs" in params and "models_" in vars(self):
+            check_same_prices({**vars(self), "costs": params["costs"]})
+        return super().set_params(**params)
+
     def __sklearn_tags__(self) -> Any:
         # Neither a classifier nor a regressor: y is a table of qualities, and with
         # single_output the common checks would feed it a vector.
@@ -461,47 +530,71 @@ confidence
             )
         return quality, cost
 
-    def _choose(self, X: Any, rule: Rule, available: Any, top_k: Any) -> np.ndarray:
-        """Decide every query and its fallbacks, (n_queries, n_places)."""
-        check_rows(X=X, available=available, budget=rule.budget)
+    def _choose(
+        self,
+        X: Any,
+        rule: Rule,
+        available: Any,
+        top_k: Any,
+        costs: Any = None,
+        random_state: Any = None,
+        uniform: np.ndarray | None = None,
+    ) -> Decisions:
+        """Decide every query and its fallbacks, and draw by `uniform` if it explores.
+
+        These are numbers in [0, 1), (n_queries,); by default those of the queries.
+        """
+        check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
         rule.check()
         trade_off = getattr(self, "_training", None)
         # A long array is estimated and decided in parts, if the rule lets queries be
         # decided apart. Other tables may have row names, or be slow to slice.
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
         if trade_off is not None and plain and len(X) > _DECIDED_AT_ONCE:
-            settled = self._settle(rule, trade_off)
+            known = check_known_costs(costs, len(X), self.models_)
+            settled = self._settle(rule, trade_off, known)
             if settled.can_decide_in_parts:
                 n_places = check_top_k(top_k, len(self.models_))
                 parts = (
                     self._estimate(X[part]) for part in chunks(len(X), _DECIDED_AT_ONCE)
                 )
-                return settled.decide_in_parts(parts, n_places)
+                choice = settled.decide_in_parts(parts, n_places, known)
+                return Decisions(choice, np.full(len(choice), settled.price.high))
         quality, cost = self._estimate(X)
-        settled = self._settle_for_call(rule, quality, cost)
+        known = check_known_costs(costs, len(quality), self.models_)
+        settled = self._settle_for_call(rule, quality, cost, known)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
         warn_of_left_out(settled.guarantee, mask, self.models_)
-        return settled.decide(quality, cost, mask, n_places).choice
+        if rule.explore and uniform is None:
+            uniform = draw_uniform(X, len(quality), random_state)
+        return settled.decide(quality, cost, mask, n_places, known, uniform)
 
-    def _settle(self, rule: Rule, trade_off: TrainingTradeOff) -> Settled:
+    def _settle(
+        self, rule: Rule, trade_off: TrainingTradeOff, known: np.ndarray | None = None
+    ) -> Settled:
         return trade_off.settle(
             rule,
             may_call_single=self._may_call_single_model,
             averages=self._find_averages(),
+            known=find_known_models(known),
         )
 
     def _settle_for_call(
-        self, rule: Rule, quality: np.ndarray, cost: np.ndarray
+        self,
+        rule: Rule,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        known: np.ndarray | None = None,
     ) -> Settled:
         """Find the price of a rule on the training queries, or those of this call."""
-        known = hasattr(self, "_training")
-        if rule.confidence is not None and not known:
+        is_kept = hasattr(self, "_training")
+        if rule.confidence is not None and not is_kept:
             # An error that says so, whatever the number of rows.
             return self._settle(rule, self._find_trade_off(quality[:1], cost[:1]))
         if (
             rule.is_met_on_average
-            and not known
+            and not is_kept
             and 0 < len(quality) < _LEAST_ROWS_FOR_PRICE
         ):
             raise ValueError(
@@ -512,10 +605,12 @@ confidence
                 "CrossFittedRouter, give a price=..., or scope='batch'. "
                 f"{_LEAST_ROWS_FOR_PRICE} rows are enough."
             )
-        if not (known or len(quality)):
+        if not (is_kept or len(quality)):
             # No queries: there is nothing to find a price on, and nothing to decide.
             rule = Rule()
-        return self._settle(rule, self._find_trade_off(quality, cost))
+        # On the rows of the call, what is known of them counts.
+        paid = replace_known_costs(cost, known)
+        return self._settle(rule, self._find_trade_off(quality, paid), known)
 
     def _find_trade_off(
         self, quality: np.ndarray, cost: np.ndarray
@@ -554,28 +649,36 @@ confidence
 
 
 def explain_settled(
-    router: BaseRouter, X: Any, settled: Settled, available: Any = None
+    router: BaseRouter,
+    X: Any,
+    settled: Settled,
+    available: Any = None,
+    costs: Any = None,
 ) -> Any:
     """Explain the decisions of a rule that a decider behind the router has settled."""
     router = router._snapshot()
-    return _explain(router, X, *router._estimate(X), settled, available)
+    check_call_rows(X=X, available=available, costs=costs)
+    estimates = router._estimate(X)
+    known = check_known_costs(costs, len(estimates[0]), router.models_)
+    return _explain(router, X, estimates, settled, available, known)
 
 
 def _explain(
     router: BaseRouter,
     X: Any,
-    quality: np.ndarray,
-    cost: np.ndarray,
+    estimates: tuple[np.ndarray, np.ndarray],
     settled: Settled,
     available: Any,
+    known: np.ndarray | None,
 ) -> Any:
     """Tabulate the decisions of a settled rule with their reasons."""
-    models = router.models_
+    models, (quality, cost) = router.models_, estimates
     mask = check_available(available, models, len(quality))
     warn_of_left_out(settled.guarantee, mask, models)
-    decisions = settled.decide(quality, cost, mask, min(2, len(models)))
+    decisions = settled.decide(quality, cost, mask, min(2, len(models)), known)
     trade_off = router._find_trade_off(quality, cost)
     quality = trade_off.correct_optimism(quality, settled, decisions)
+    cost = replace_known_costs(cost, known)
     price = np.median(decisions.shadow_price) if len(quality) else np.inf
     at = ShadowPrice(float(price), single=settled.price.single)
     judge = partial(judge_margins, price=at, trade_off=trade_off)

@@ -49,7 +49,7 @@ from skroute._decide.inputs import (
 from skroute._decide.rule import Rule
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
-from skroute._table.costs import replace_known_costs
+from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups, draw_folds
 from skroute._table.names import as_mapping, check_rows, model_names
@@ -351,9 +351,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         available : array-like of bool or list of str, default=None
             Models that may be called, as in :meth:`BudgetDecider.route`.
         costs : array-like or dict, default=None
-            Money per call that is known of these very queries: (n_queries, n_models),
-            (n_models,) or from names to money. ``NaN``, or a name that is missing, is
-            the estimate in `Z`.
+            Money per call that is known of these very queries, as in
+            :meth:`BudgetDecider.route`.
 
         Returns
         -------
@@ -732,7 +731,8 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         mask = np.zeros((n_queries, n_models + 1), dtype=bool)
         np.put_along_axis(mask, calls, True, axis=1)
         was_called = mask[:, :n_models]
-        cost = replace_known_costs(costs, cost, self.models_).take(order, axis=1)
+        known = check_known_costs(costs, n_queries, self.models_)
+        cost = replace_known_costs(cost, known).take(order, axis=1)
         allowed = np.broadcast_to(
             check_available(available, self.models_, n_queries), quality.shape
         ).take(order, axis=1)

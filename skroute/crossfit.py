@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.price_path import PricePath
 from skroute._decide.trade_off import TrainingTradeOff
+from skroute._table.costs import change_prices, check_changes, check_prices
 from skroute._table.duplicates import find_duplicates
 from skroute._table.folds import check_groups
 from skroute._table.names import check_rows
@@ -141,6 +143,112 @@ class CrossFittedRouter(BaseRouter):
             Scores; their order within a row is the ranking.
         """
         return self.predict_quality(X)
+
+    def with_prices(self, prices: Any = None, *, scale: Any = None) -> Self:
+        """Return the same router at other prices; this one stays as it is.
+
+        Nothing is fitted again: what was learned of qualities does not depend on money,
+        and costs, the trade-off of the training queries and what can be promised
+        follow.
+
+        Parameters
+        ----------
+        prices : array-like of shape (n_models,) or dict, default=None
+            Money per call of the models, of a router that was fitted on prices per
+            model, or without any. ``NaN``, or a name that is missing: as before.
+        scale : array-like of shape (n_models,) or dict, default=None
+            What the costs of the models are multiplied by, such as
+            ``{"large": 0.5}``; ``NaN``, or a name that is missing: 1.
+
+        Returns
+        -------
+        router
+            A fitted router. Prices that this one was given in the constructor are
+            changed in the new one's, so that a clone of it is fitted at them.
+
+        Raises
+        ------
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If both or none are given, an argument is not as described, or `prices` are
+            given where costs were learned per query.
+
+        Notes
+        -----
+        Answers are those of a router that is fitted anew at these prices (to rounding),
+        with these exceptions. The trade-off, on which budgets and targets are settled,
+        is that of the training queries that are kept, up to 4,096 of them (65,536 pairs
+        of query and model), unless all models are multiplied alike. A `RankingRouter`
+        keeps its `caution_`, which a fit chooses by utility, and with a `tie_gain` its
+        ranker. A `PointwiseRouter` multiplies what its `cost_estimator` expects, which
+        is what linear models and neighbours would learn, and not what trees would.
+
+        Examples
+        --------
+        >>> from skroute import RankingRouter
+        >>> from skroute.datasets import make_routing
+        >>> data = make_routing(300, n_models=3, per_query_costs=False, random_state=0)
+        >>> router = RankingRouter(costs=[1.0, 5.0, 20.0], random_state=0)
+        >>> router = router.fit(data.data, data.quality)
+        >>> router.with_prices({"model_2": 12.0}).costs_.tolist()
+        [1.0, 5.0, 12.0]
+        >>> router.with_prices(scale={"model_2": 0.5}).costs_.tolist()
+        [1.0, 5.0, 10.0]
+        """
+        check_is_fitted(self)
+        factor, changed = self._read_change(prices, scale)
+        costs_ = self.costs_ * factor if changed is None else changed
+        given = self.costs
+        if not self._per_query_costs:
+            given = change_prices(given, self.models_, costs_)
+        elif given is not None:
+            before = check_prices(given, self.models_)
+            given = change_prices(given, self.models_, before * factor)
+        training = self._training.change_costs(factor, changed)
+        router = self._copy_at(given, costs_=costs_, _training=training)
+        router._change_costs(factor, changed)
+        return router
+
+    def _copy_at(self, costs: Any, **changed: Any) -> Self:
+        """Copy the fitted router, at other `costs` of the constructor."""
+        router = clone(self).set_params(costs=costs)
+        state = {k: v for k, v in vars(self).items() if k not in self.get_params()}
+        vars(router).update(state, _fitted_costs=costs, **changed)
+        return router
+
+    def _read_change(
+        self, prices: Any, scale: Any
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read factors of all models' costs, and new prices if these are given."""
+        if (prices is None) == (scale is None):
+            raise ValueError(
+                "give one of prices and scale; got "
+                f"{'none' if prices is None else 'both'}."
+            )
+        if prices is None:
+            factor = check_changes(scale, self.models_, "scale")
+            return np.where(np.isnan(factor), 1.0, factor), None
+        changed = check_changes(prices, self.models_, "prices")
+        if self._per_query_costs:
+            raise ValueError(
+                "prices cannot be given to a router that was fitted on per-query "
+                "costs: one price per model would forget what each query costs. Give "
+                "scale=..., such as the new price of a token divided by the old one."
+            )
+        return np.ones(len(changed)), np.where(np.isnan(changed), self.costs_, changed)
+
+    def _change_costs(self, factor: np.ndarray, prices: np.ndarray | None) -> None:
+        """Multiply what the router, a copy, expects calls to cost.
+
+        `prices` are those that `costs_` has already, or ``None`` if the costs of each
+        model, (n_models,), are multiplied. A subclass that learns costs overrides it.
+        """
+        if self._per_query_costs:
+            raise NotImplementedError(
+                f"{type(self).__name__} learns costs, and does not say how they are "
+                "multiplied: override _change_costs."
+            )
 
     @property
     def price_path_(self) -> PricePath:

@@ -7,13 +7,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
 from skroute._decide.engine import Settled, settle
-from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.explore import draw_uniform
+from skroute._decide.fallbacks import name_decisions
 from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.inputs import (
     check_observed,
@@ -26,16 +28,24 @@ from skroute._decide.pacing import Pace, count_bills, warn_of_too_little
 from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.stream import StreamMeans, StreamReport, read_ratings
+from skroute._decide.trade_off import TrainingTradeOff
 from skroute._io.versions import VersionStamped
 from skroute._table.averages import best_on_average, doubly_robust
-from skroute._table.costs import check_realised
+from skroute._table.costs import (
+    check_known_costs,
+    check_realised,
+    find_known_models,
+    replace_known_costs,
+)
 from skroute._table.folds import check_groups
-from skroute._table.names import check_rows
+from skroute._table.names import check_call_rows, check_rows
 from skroute._table.numbers import check_number
 from skroute._table.tables import check_input_features
 
 __all__ = ["BudgetDecider", "Guarantee", "StreamReport"]
 
+# Rows of `fit` that are kept, to find the price of decisions by known costs.
+_MOST_KEPT = 1024
 # Rows of `fit` on which a confidence is tested.
 _MOST_TESTED = 16384
 
@@ -169,12 +179,21 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     """
 
     __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012 (scikit-learn's protocol)
-    __metadata_request__partial_fit = {"costs": True, "quality": True}  # noqa: RUF012
+    __metadata_request__partial_fit = {  # noqa: RUF012
+        "costs": True,
+        "known_costs": True,
+        "quality": True,
+    }
+    __metadata_request__predict = {"costs": True}  # noqa: RUF012
+    # Those of `fit`, which a pipeline passes on, are what calls of the past have cost.
+    __metadata_request__transform = {"costs": UNUSED}  # noqa: RUF012
     models_: np.ndarray
     # What `fit` learned, and the account of a running stream; each replaced as a whole.
     _settled: Settled
     _pace: Pace | None
     _means: StreamMeans | None
+    # A sample of the rows of `fit`; files of before have none.
+    _trade_off: TrainingTradeOff | None = None
 
     def __init__(
         self,
@@ -249,15 +268,34 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         if rule.confidence is not None:
             best = best_on_average(means, cost.mean(axis=0))
             known = _take_tested(rule, (quality, cost), y, costs, unit, best)
+        rows = sample_evenly(len(quality), _MOST_KEPT)
+        kept = (
+            quality,
+            cost,
+            quality if y is None else y,
+            cost if costs is None else costs,
+        )
+        best_quality = float(means.max())
         self.models_ = models
-        self._settled = settle(rule, path, float(means.max()), known=known)
+        self._settled = settle(rule, path, best_quality, known=known)
+        self._trade_off = replace(
+            TrainingTradeOff.from_estimates(*(table[rows] for table in kept)),
+            path=path,
+            best_single_quality=best_quality,
+        )
         # A new fit ends a running stream.
         self._pace = None
         self._means = StreamMeans.begin(cost, costs, y)
         return self
 
     def partial_fit(
-        self, Z: Any, y: Any = None, *, costs: Any = None, quality: Any = None
+        self,
+        Z: Any,
+        y: Any = None,
+        *,
+        costs: Any = None,
+        known_costs: Any = None,
+        quality: Any = None,
     ) -> BudgetDecider:
         """Move the price so that a running stream keeps to its mean budget.
 
@@ -274,6 +312,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         costs : array-like of shape (n_queries,), default=None
             Money that each query really cost, whichever model answered it. Where it is
             ``NaN`` or not given, the expected cost of the decision counts.
+        known_costs : array-like or dict, default=None
+            What `route` was given as `costs` for these queries.
         quality : array-like of shape (n_queries,), default=None
             How good each answer was, as far as that is known; ``NaN`` elsewhere. It
             moves no price; `stream_report` tells its mean.
@@ -330,25 +370,31 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         budget = float(rule.budget)
         fitted = hasattr(self, "models_")
         running = self._pace if fitted else None
-        known = running is not None and running.is_too_little(self._settled.rule.budget)
+        was_low = running is not None and running.is_too_little(
+            self._settled.rule.budget
+        )
         if fitted:
             # The first update of a fitted decider starts on the path of fit.
             pace = running or Pace.begin(self.price_path_, len(self.models_))
             self._pace = pace
             self._settled = self._settle_changes()
         check_rows(Z=Z, costs=costs, quality=quality)
+        check_call_rows(Z=Z, costs=known_costs)
         answered = quality
         quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
         if answered is not None:
             answered = read_ratings(answered, len(quality))
         spent = None if costs is None else check_realised(costs, quality.shape)
+        models = self.models_ if fitted else infer_model_names(self, quality.shape[1])
+        known = check_known_costs(known_costs, len(quality), models)
         if not fitted:
-            self.models_ = infer_model_names(self, quality.shape[1])
+            self.models_ = models
             pace = Pace.begin(None, quality.shape[1])
             # Nothing is known of the traffic yet: the first queries get the best
             # models.
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
-        choice = self._settled.decide(quality, cost).choice[:, 0]
+        choice = self._settled.decide(quality, cost, known=known).choice[:, 0]
+        cost = replace_known_costs(cost, known)
         expected = cost[np.arange(len(choice)), choice]
         means = self._means if fitted else None
         means = means or StreamMeans.begin(cost, spent, None)
@@ -363,7 +409,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             # What was promised was so of another price.
             guarantee=None,
         )
-        if pace.is_too_little(budget) and not known:
+        if pace.is_too_little(budget) and not was_low:
             warn_of_too_little(pace, budget)
         return self
 
@@ -428,6 +474,42 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return self._snapshot()._settled
 
+    def settle_with(self, known: np.ndarray | None, explore: float = 0.0) -> Settled:
+        """Find the price at which the decisions of a call keep what is asked.
+
+        Parameters
+        ----------
+        known : ndarray of shape (n_queries, n_models) or None
+            Costs of the call that are known, ``NaN`` where they are not.
+        explore : float, default=0.0
+            Share of the queries whose model is drawn.
+
+        Returns
+        -------
+        Settled
+            What decides the call; `settled_` where nothing is known nor drawn.
+        """
+        settled, models = self.settled_, find_known_models(known)
+        rule = replace(settled.rule, explore=explore).check()
+        if self._pace is not None:
+            # The price is that of the bills, whatever they are for.
+            recent = self._pace.quality, self._pace.cost
+            unit = settled.measure_gap_unit(*recent) if explore else None
+            return replace(settled, rule=rule, gap_unit=unit)
+        # What was promised was tested by the estimates, and a given price stays.
+        follows = rule.is_met_on_average and settled.guarantee is None
+        if not explore and (models is None or not follows):
+            return settled
+        if self._trade_off is None:
+            if explore and follows:
+                raise ValueError(
+                    f"explore={explore!r} needs rows of fit, on which the price is "
+                    "found that pays for draws, and a decider that an older version "
+                    "saved has none: fit it again."
+                )
+            return replace(settled, rule=rule)
+        return self._trade_off.settle(rule, known=models)
+
     @property
     def price_(self) -> float:
         """The shadow price in force, at the parameters as they are now."""
@@ -450,41 +532,56 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return self._settled.path
 
-    def transform(self, Z: Any) -> np.ndarray:
+    def transform(self, Z: Any, costs: Any = None) -> np.ndarray:
         """Decide every query; one-hot.
 
         Parameters
         ----------
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
+        costs : array-like or dict, default=None
+            Costs that are known before the calls, as in `route`.
 
         Returns
         -------
         ndarray of shape (n_queries, n_models)
             1.0 in the column of the model that is called.
         """
-        choice = self.predict(Z)
+        choice = self.predict(Z, costs)
         return np.eye(len(self.models_))[choice]
 
-    def predict(self, Z: Any) -> np.ndarray:
+    def predict(self, Z: Any, costs: Any = None) -> np.ndarray:
         """Decide every query.
 
         Parameters
         ----------
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
+        costs : array-like or dict, default=None
+            Costs that are known before the calls, as in `route`.
 
         Returns
         -------
         ndarray of int of shape (n_queries,)
             Index into ``models_``.
         """
+        check_call_rows(Z=Z, costs=costs)
         quality, cost = self._check_estimates(Z)
-        return self._settled.decide(quality, cost).choice[:, 0]
+        known = check_known_costs(costs, len(quality), self.models_)
+        settled = self.settle_with(known)
+        return settled.decide(quality, cost, known=known).choice[:, 0]
 
     def route(
-        self, Z: Any, available: Any = None, top_k: int | None = None
-    ) -> np.ndarray:
+        self,
+        Z: Any,
+        available: Any = None,
+        top_k: int | None = None,
+        *,
+        costs: Any = None,
+        explore: float = 0.0,
+        random_state: Any = None,
+        return_propensity: bool = False,
+    ) -> Any:
         """Decide every query by name, among the models that may be called.
 
         Parameters
@@ -497,12 +594,22 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         top_k : int or None, default=None
             Number of models to name per query, at most ``n_models``: the one to call,
             then those to fall back on in this order. ``None`` names one, in 1-D.
+        costs : array-like or dict, default=None
+            Money per call of these very queries that is known before the call: tokens
+            counted, a cached prefix, a price of today. Of shape (n_queries, n_models)
+            or (n_models,), or from names of models to money. ``NaN``, a name or a
+            column that is missing: the estimate in `Z`.
+        explore, random_state, return_propensity
+            As in `RankingRouter.route`, by the rows of `Z`. After `partial_fit` the
+            budget is kept by the bills of the calls, those that were drawn among them.
 
         Returns
         -------
-        ndarray of str of shape (n_queries,) or (n_queries, top_k)
+        names : ndarray of str of shape (n_queries,) or (n_queries, top_k)
             Name of the model for each query. With `top_k`, ``None`` fills the places
             of a query for which fewer models are available, or under its cap.
+        propensity : ndarray of shape (n_queries,)
+            The chance that the model to call had. Only if ``return_propensity=True``.
 
         Raises
         ------
@@ -525,15 +632,32 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         budget is solved for the first column. Fallbacks that cost no more than the
         model that was chosen then come before all others: as long as only such are
         called in its place (and a failed call costs nothing), the total is kept.
+
+        Known costs take the place of the estimates in the trade-off, under caps, in a
+        batch budget and among equals. Decisions by known costs spend and gain otherwise
+        at one price, so the price of a mean budget or a `min_quality` is found again on
+        up to 1,024 rows of `fit`, decided by their `costs`, for the models that are
+        known in most rows of the call. That holds for costs such as those of `fit` are;
+        `partial_fit` keeps to a budget where they are not. A `price_` that it moved is
+        not found again.
+
+        Where one model is called for all queries, it is left for another where the
+        change of costs is worth more than its lead. With a `confidence`, known costs
+        change a choice only on the safe side: for a target to a model of at least the
+        same expected quality, for a budget to one that costs no more.
         """
-        check_rows(Z=Z, available=available)
+        check_call_rows(Z=Z, available=available, costs=costs)
         quality, cost = self._check_estimates(Z)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
         warn_of_left_out(self._settled.guarantee, mask, self.models_)
-        choice = self._settled.decide(quality, cost, mask, n_places).choice
-        names = names_of_choices(self.models_, choice)
-        return names[:, 0] if top_k is None else names
+        known = check_known_costs(costs, len(quality), self.models_)
+        settled, uniform = self.settle_with(known, explore), None
+        if explore:
+            uniform = draw_uniform(np.hstack([quality, cost]), len(cost), random_state)
+        decisions = settled.decide(quality, cost, mask, n_places, known, uniform)
+        names = name_decisions(self.models_, decisions, top_k)
+        return (names, decisions.propensity) if return_propensity else names
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of `transform`: the models.

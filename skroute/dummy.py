@@ -100,6 +100,10 @@ class DummyRouter(CrossFittedRouter):
         cost = np.tile(self.costs_, (n_queries, 1))
         return np.hstack([self._believe(n_queries), cost])
 
+    def _change_costs(self, factor: np.ndarray, prices: np.ndarray | None) -> None:
+        # What it expects is `costs_`, the means.
+        return
+
     @property
     def _may_call_single_model(self) -> bool:
         # Other routers are compared with these strategies, so they are not improved on.

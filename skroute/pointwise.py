@@ -74,6 +74,9 @@ class PointwiseRouter(CrossFittedRouter):
     (200,)
     """
 
+    _cost_range: tuple[np.ndarray, np.ndarray]
+    #: What the learned costs are multiplied by, (n_models,) or for all.
+    _cost_scale: np.ndarray | float = 1.0
     # The default of files of format 1, which do not hold the range.
     _quality_range: tuple[float, float] = (-np.inf, np.inf)
 
@@ -124,7 +127,26 @@ class PointwiseRouter(CrossFittedRouter):
         """
         X = check_queries(self, X)
         cost = _predict_columns(self.cost_estimators_, X, self.costs_)
-        return np.clip(cost, *self._cost_range)
+        low, high = self._cost_range
+        # What is learned is in the money of the fit.
+        scale = np.where(self._has_cost_estimator, self._cost_scale, 1.0)
+        return np.clip(cost * scale, low, high)
+
+    @property
+    def _has_cost_estimator(self) -> np.ndarray:
+        """Mark the models whose costs are learned, (n_models,)."""
+        learned = np.zeros(len(self.models_), dtype=bool)
+        for columns, _ in self.cost_estimators_:
+            learned[columns] = True
+        return learned
+
+    def _change_costs(self, factor: np.ndarray, prices: np.ndarray | None) -> None:
+        if prices is None:
+            self._cost_scale = self._cost_scale * factor
+            low, high = self._cost_range
+            self._cost_range = low * factor, high * factor
+        else:
+            self._cost_range = prices, prices
 
     def _fit_table(self, table: RoutingTable) -> np.ndarray:
         """Fit on each fold's complement, then on all; returns estimates out of fold."""
@@ -139,6 +161,7 @@ class PointwiseRouter(CrossFittedRouter):
         self._mean_quality = np.nanmean(quality, axis=0)
         self._quality_range = float(np.nanmin(quality)), float(np.nanmax(quality))
         self._cost_range = np.nanmin(costs, axis=0), np.nanmax(costs, axis=0)
+        self._cost_scale = 1.0
         assert table.duplicates is not None
         expected, held_out_cost = np.empty(quality.shape), np.empty(quality.shape)
         fold = draw_folds(table.duplicates, self.cv, self.random_state)

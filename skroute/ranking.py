@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -679,17 +678,29 @@ class RankingRouter(CrossFittedRouter):
         self, models: np.ndarray, costs: np.ndarray, fitted: FittedRouter, prices: Any
     ) -> Self:
         """Copy the router with another pool; `prices` are those of the constructor."""
-        router = clone(self).set_params(costs=prices)
-        state = {k: v for k, v in vars(self).items() if k not in self.get_params()}
-        vars(router).update(
-            state,
+        return self._copy_at(
+            prices,
             models_=models,
             costs_=costs,
             _fitted=fitted,
-            _fitted_costs=prices,
             _first_pool=self._first_pool or (self.models_, self._training),
         )
-        return router
+
+    def _change_costs(self, factor: np.ndarray, prices: np.ndarray | None) -> None:
+        if prices is None:
+            self._fitted = self._fitted.rescale_costs(factor)
+        else:
+            self._fitted = self._fitted.with_prices(prices)
+        if self._first_pool is None:
+            return
+        # The pool that was fitted may have models that were removed; they stay.
+        models, training = self._first_pool
+        place = {model: i for i, model in enumerate(self.models_)}
+        of_pool = np.array([place.get(model, -1) for model in models])
+        factor = np.append(factor, 1.0)[of_pool]
+        if prices is not None:
+            prices = np.append(prices, np.nan)[of_pool]
+        self._first_pool = models, training.change_costs(factor, prices)
 
     def _check_new_costs(self, costs: Any, n_queries: int) -> np.ndarray | float:
         """Check the price, or the costs per query, of a model that is added."""

@@ -142,6 +142,21 @@ def test_spend_is_logged_and_moves_the_price(client, provider, tmp_path):
     assert np.nansum(table.costs) == pytest.approx(sum(spent))
 
 
+def test_explored_calls_are_logged_with_their_chances(client, provider):
+    client.explore = 0.9
+    for i in range(12):
+        ask(client, f"add numbers {i} 7")
+    assert len({call["model"] for call in client.logged}) > 1
+    assert all(0 < call["propensity"] < 1 for call in client.logged)
+    client.explore = 0.0
+    ask(client, "add numbers 1 7")
+    assert client.logged[-1]["propensity"] == 1
+    # A call in place of one that failed had no chance that is known.
+    provider.down = {client.logged[-1]["model"]}
+    ask(client, "add numbers 1 7")
+    assert client.logged[-1]["propensity"] is None
+
+
 def unpriced(provider: Server) -> dict[str, dict[str, Any]]:
     """Models whose prices LiteLLM does not know: it reports their calls as free."""
     import litellm

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from skroute._cascade.fitted import State, Unit
-from skroute._decide.explain import as_frame, value_money
+from skroute._decide.explain import as_frame
 from skroute._decide.fallbacks import names_of_choices
+from skroute._decide.utility import value_money
 
 
 def tabulate_calls(

@@ -38,6 +38,7 @@ _READS = (
     "score",
     "to_local",
     "transform",
+    "with_prices",
 )
 
 _Estimator = TypeVar("_Estimator")

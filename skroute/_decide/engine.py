@@ -12,6 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skroute._decide.explore import (
+    average_gaps,
+    draw_models,
+    find_chances,
+    measure_gaps,
+)
 from skroute._decide.fallbacks import Decisions, rank_fallbacks
 from skroute._decide.guarantee import Guarantee
 from skroute._decide.knapsack import solve_batch
@@ -24,6 +30,7 @@ from skroute._decide.price_path import (
 )
 from skroute._decide.promise import promise
 from skroute._decide.rule import Rule
+from skroute._table.costs import replace_known_costs
 from skroute.exceptions import InfeasibleBudgetError
 
 #: Mean quality and cost of each model, two ndarray of shape (n_models,).
@@ -48,6 +55,8 @@ class Settled:
     guarantee: Guarantee | None = None
     #: By what expected costs are multiplied, (n_models,); None where they are right.
     cost_factor: np.ndarray | None = None
+    #: Mean gap of training queries, by which draws are weighed; None where unknown.
+    gap_unit: float | None = None
 
     def settle_again(self, rule: Rule) -> Settled:
         """Find the price of another rule on the same path, if that can answer it."""
@@ -61,6 +70,8 @@ class Settled:
         Queries depend on each other where a batch is solved, or where a mixture of two
         prices is spread over all queries on which they disagree.
         """
+        if self.rule.explore:
+            return False
         return self.rule.scope == "mean" and self.price.low is None
 
     def decide(
@@ -69,10 +80,15 @@ class Settled:
         cost: np.ndarray,
         available: np.ndarray | None = None,
         top_k: int = 1,
+        known: np.ndarray | None = None,
+        uniform: np.ndarray | None = None,
     ) -> Decisions:
         """Decide every query, and its fallbacks, from estimates (n_queries, n_models).
 
-        `available` is a mask of models, of shape (1 or n_queries, n_models).
+        `available` is a mask of models, of shape (1 or n_queries, n_models), and
+        `known` holds costs that are known before the calls, ``NaN`` where they are not:
+        they take the place of the estimates. Where the rule explores, `uniform` are
+        numbers in [0, 1) to draw by, (n_queries,).
         """
         if len(quality) == 0:
             return Decisions(np.empty((0, top_k), dtype=np.intp), np.empty(0))
@@ -80,7 +96,58 @@ class Settled:
             cost = cost * self.cost_factor
         if available is None:
             available = np.ones((1, quality.shape[1]), dtype=bool)
-        allowed = self.rule.find_candidates(quality, cost, available)
+        paid = replace_known_costs(cost, known)
+        allowed = self.rule.find_candidates(quality, paid, available)
+        if known is not None and self.guarantee is not None:
+            allowed = self._keep_promise(quality, cost, paid, available, allowed)
+        choice, shadow_prices = self._choose(quality, paid, allowed, expected=cost)
+        chance = None
+        if self.rule.explore and uniform is not None:
+            chances = self._find_chances(quality, paid, allowed, choice, shadow_prices)
+            choice, chance = draw_models(chances, choice, uniform)
+        return rank_fallbacks(
+            choice, shadow_prices, quality, paid, available, self.rule, top_k
+        )._replace(chance=chance)
+
+    def find_chances(self, quality: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """Find the chance of each model of each query, (n_queries, n_models)."""
+        allowed = self.rule.find_candidates(quality, cost)
+        choice, shadow_prices = self._choose(quality, cost, allowed, cost)
+        return self._find_chances(quality, cost, allowed, choice, shadow_prices)
+
+    def _find_chances(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        allowed: np.ndarray,
+        choice: np.ndarray,
+        shadow_prices: np.ndarray,
+    ) -> np.ndarray:
+        """Find chances where it is known what would be called without exploring."""
+        gap = measure_gaps(quality, cost, allowed, shadow_prices)
+        share = float(self.rule.explore)
+        return find_chances(choice, gap, allowed, share, self.gap_unit)
+
+    def measure_gap_unit(self, quality: np.ndarray, cost: np.ndarray) -> float | None:
+        """Average the gaps of some queries at the price; None at an infinite one."""
+        if not (np.isfinite(self.price.high) and len(quality)):
+            return None
+        prices = np.full(len(quality), self.price.high)
+        allowed = np.ones((1, quality.shape[1]), dtype=bool)
+        gap = measure_gaps(quality, cost, allowed, prices)
+        return float(average_gaps(gap, allowed).mean())
+
+    def _choose(
+        self,
+        quality: np.ndarray,
+        cost: np.ndarray,
+        allowed: np.ndarray,
+        expected: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose among candidates; returns choices and shadow prices, (n_queries,).
+
+        `expected` are the estimates of costs, which `cost` is unless some are known.
+        """
         price, choice = self.price, None
         if self.rule.scope == "batch":
             price, choice = self._solve_batch(quality, cost, allowed)
@@ -100,7 +167,10 @@ class Settled:
             if len(far) and self.target is not None:
                 target = self.target if self.guarantee is None else np.inf
                 preferred = np.full(len(quality), -1)
-                preferred[far] = _choose_on_average(self.averages, self.rule, target)
+                may_be = self.rule.find_candidates(quality[far], cost[far])
+                preferred[far] = _choose_on_average(
+                    quality[far], cost[far], may_be, target
+                )
             elif len(far) and self.guarantee is None:
                 mean_price = _find_mean_price(self.averages, self.rule)
                 may_be = np.broadcast_to(allowed, quality.shape)[far]
@@ -109,6 +179,8 @@ class Settled:
                 )
         if choice is None:
             choice = choose_each(quality, cost, shadow_prices, allowed)
+        if price.single is not None and cost is not expected and not self.guarantee:
+            preferred = self._leave_single(price.single, choice, cost - expected)
         if preferred is not None:
             # A preferred model that is not allowed for a query is passed over.
             every = np.broadcast_to(allowed, quality.shape)
@@ -116,17 +188,59 @@ class Settled:
             # nothing.
             is_called = (preferred >= 0) & every[np.arange(len(quality)), preferred]
             choice = np.where(is_called, preferred, choice)
-        return rank_fallbacks(
-            choice, shadow_prices, quality, cost, available, self.rule, top_k
-        )
+        return choice, shadow_prices
+
+    def _leave_single(
+        self, single: int, choice: np.ndarray, change: np.ndarray
+    ) -> np.ndarray:
+        """Prefer a single model but where known costs change more than its lead.
+
+        `change` is what known costs add to their estimates, (n_queries, n_models), and
+        `choice` what would be called in place of the single model.
+        """
+        price = self.price.high
+        dearer = change[:, single] - change[np.arange(len(choice)), choice]
+        # At an infinite price only money counts.
+        worth = dearer if np.isinf(price) else price * dearer
+        return np.where(worth > self.path.measure_lead(single, price), -1, single)
+
+    def _keep_promise(
+        self,
+        quality: np.ndarray,
+        expected: np.ndarray,
+        paid: np.ndarray,
+        available: np.ndarray,
+        allowed: np.ndarray,
+    ) -> np.ndarray:
+        """Leave candidates that keep what was promised, whatever their costs.
+
+        What was tested are choices by the estimates. Known costs may replace them on
+        the safe side: for a target by models that are expected to be as good, for a
+        budget by models that cost no more.
+        """
+        tested_among = allowed
+        if not self.rule.has_cap:
+            tested_among = self.rule.find_candidates(quality, expected, available)
+        tested, _ = self._choose(quality, expected, tested_among, expected)
+        rows = np.arange(len(quality))
+        if self.target is not None:
+            safe = quality >= quality[rows, tested][:, None]
+        else:
+            safe = paid <= paid[rows, tested][:, None]
+        safe = allowed & safe
+        safe[rows, tested] = True
+        return safe
 
     def decide_in_parts(
-        self, estimates: Iterable[tuple[np.ndarray, np.ndarray]], top_k: int
+        self,
+        estimates: Iterable[tuple[np.ndarray, np.ndarray]],
+        top_k: int,
+        known: np.ndarray | None = None,
     ) -> np.ndarray:
         """Decide queries whose estimates come in parts; returns (n_queries, top_k).
 
-        Far queries share a mean budget, so those of all parts are decided together at
-        the end.
+        `known` are costs of all queries, as in `decide`. Far queries share a mean
+        budget, so those of all parts are decided together at the end.
         """
         choices: list[np.ndarray] = []
         far_rows: list[np.ndarray] = []
@@ -135,7 +249,9 @@ class Settled:
         for quality, cost in estimates:
             # Far queries are decided here too, and again below with those of other
             # parts.
-            choices.append(self.decide(quality, cost, top_k=top_k).choice)
+            part = None if known is None else known[start : start + len(quality)]
+            decisions = self.decide(quality, cost, top_k=top_k, known=part)
+            choices.append(decisions.choice)
             if self.rule.has_mean_budget and self.guarantee is None:
                 far = self.find_far_rows(quality)
                 far_rows.append(start + far)
@@ -144,8 +260,10 @@ class Settled:
         choice = np.concatenate(choices)
         if sum(map(len, far_rows)):
             quality, cost = map(np.concatenate, zip(*far_estimates, strict=True))
-            together = self.decide(quality, cost, top_k=top_k)
-            choice[np.concatenate(far_rows)] = together.choice
+            far = np.concatenate(far_rows)
+            part = None if known is None else known[far]
+            together = self.decide(quality, cost, top_k=top_k, known=part)
+            choice[far] = together.choice
         return choice
 
     def find_far_rows(self, quality: np.ndarray) -> np.ndarray:
@@ -233,14 +351,14 @@ def _check_known(known: KnownQueries | None) -> KnownQueries:
     return known
 
 
-def _choose_on_average(averages: Averages, rule: Rule, target: float) -> int:
+def _choose_on_average(
+    quality: np.ndarray, cost: np.ndarray, allowed: np.ndarray, target: float
+) -> np.ndarray:
     """Find the cheapest model whose mean quality reaches a target, else the best."""
-    quality, cost = averages
-    allowed = rule.find_candidates(quality[None], cost[None])[0]
     reach = allowed & (quality >= target)
-    if not reach.any():
-        return int(np.where(allowed, quality, -np.inf).argmax())
-    return int(np.where(reach, cost, np.inf).argmin())
+    best = np.where(allowed, quality, -np.inf).argmax(axis=1)
+    cheapest: np.ndarray = np.where(reach, cost, np.inf).argmin(axis=1)
+    return np.where(reach.any(axis=1), cheapest, best)
 
 
 def _find_mean_price(averages: Averages, rule: Rule) -> ShadowPrice:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skroute._decide.fallbacks import Decisions, names_of_choices
+from skroute._decide.utility import value_money
 
 
 def measure_margin(
@@ -84,9 +85,3 @@ def as_frame(columns: dict[str, np.ndarray], X: Any = None) -> Any:
             for name, column in columns.items()
         }
     )
-
-
-def value_money(money: np.ndarray, shadow_price: np.ndarray) -> np.ndarray:
-    """Turn money into quality; no money is worth nothing at an infinite price."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(money == 0, 0.0, shadow_price * money)

@@ -17,6 +17,13 @@ class Decisions(NamedTuple):
     choice: np.ndarray
     #: The shadow price at which each query was decided, (n_queries,).
     shadow_price: np.ndarray
+    #: The chance that the first of them had, (n_queries,); None is 1.
+    chance: np.ndarray | None = None
+
+    @property
+    def propensity(self) -> np.ndarray:
+        """The chance that the model to call had, (n_queries,)."""
+        return np.ones(len(self.choice)) if self.chance is None else self.chance
 
 
 def rank_fallbacks(
@@ -55,3 +62,11 @@ def rank_fallbacks(
 def names_of_choices(models: np.ndarray, choice: np.ndarray) -> np.ndarray:
     """Names of models, and ``None`` for -1."""
     return np.array([*models, None], dtype=object)[choice]
+
+
+def name_decisions(
+    models: np.ndarray, decisions: Decisions, top_k: int | None
+) -> np.ndarray:
+    """Names of the models to call, (n_queries,) or with `top_k` (n_queries, top_k)."""
+    names = names_of_choices(models, decisions.choice)
+    return names[:, 0] if top_k is None else names

@@ -241,6 +241,35 @@ class PricePath:
         quality = np.where(models, -np.inf, self.single_quality)
         return replace(self, single_quality=quality)
 
+    def measure(self, price: ShadowPrice) -> tuple[float, float]:
+        """Mean quality and money of the decisions at a price of this path."""
+        if price.single is not None and self.single_quality is not None:
+            assert self.single_cost is not None
+            single = price.single
+            return float(self.single_quality[single]), float(self.single_cost[single])
+        level = min(int(np.searchsorted(-self.price, -price.high)), len(self.price) - 1)
+        lower = min(level + 1, len(self.price) - 1)
+        share = price.share if price.low is not None else 0.0
+        quality, cost = (
+            float(values[level] + share * (values[lower] - values[level]))
+            for values in (self.quality, self.cost)
+        )
+        return quality, cost
+
+    def measure_lead(self, model: int, price: float) -> float:
+        """Measure what one model for all is worth above decisions at a price, or 0.
+
+        At an infinite price it is the money that the model saves.
+        """
+        if self.single_quality is None or self.single_cost is None:
+            return 0.0
+        level = min(int(np.searchsorted(-self.price, -price)), len(self.price) - 1)
+        saved = self.cost[level] - self.single_cost[model]
+        if np.isinf(price):
+            return max(float(saved), 0.0)
+        gained = self.single_quality[model] - self.quality[level]
+        return max(float(gained + price * saved), 0.0)
+
     def price_for_best(self) -> ShadowPrice:
         """Find the price without a budget: 0, and which model to call alone, if any.
 

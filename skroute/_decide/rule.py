@@ -32,11 +32,14 @@ class Rule:
     tolerance: Any = 0.0
     on_infeasible: Any = "raise"
     confidence: Any = None
+    #: Share of the queries whose model is drawn; that of a call, and no parameter.
+    explore: Any = 0.0
 
     @classmethod
     def read_from(cls, estimator: Any) -> Self:
         """Read the rule from the parameters of an estimator."""
-        return cls(*[getattr(estimator, name) for name in _NAMES])
+        named = [name for name in _NAMES if name != "explore"]
+        return cls(**{name: getattr(estimator, name) for name in named})
 
     def check(self) -> Self:
         """Raise a ``ValueError`` unless the rule is as `BudgetDecider` documents it."""
@@ -70,7 +73,29 @@ class Rule:
             )
         if self.confidence is not None:
             self._check_confidence()
+        if self.explore:
+            self._check_explore()
+        else:
+            check_number(self.explore, "explore", low=0.0)
         return self
+
+    def _check_explore(self) -> None:
+        """Check a share of queries, and that what is asked can be kept with it."""
+        if check_number(self.explore, "explore", low=0.0) > 1:
+            raise ValueError(
+                f"explore must be a share of the queries, in [0, 1]; got "
+                f"{self.explore!r}."
+            )
+        for name, given, why in (
+            ("confidence", self.confidence is not None, "what is promised was tested"),
+            ("scope='batch'", self.scope == "batch", "a total is solved for"),
+        ):
+            if given:
+                raise ValueError(
+                    f"explore={self.explore!r} and {name} cannot be given together: "
+                    f"{why} without draws. A mean budget, caps and min_quality are "
+                    "kept with them."
+                )
 
     def _check_confidence(self) -> None:
         """Check a confidence: between 0 and 1, with an average that it promises."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from skroute._compute.cached import SavesFields
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._decide.compensate import Kept, settle_with_draws
 from skroute._decide.engine import Averages, Settled, settle
 from skroute._decide.fallbacks import Decisions
 from skroute._decide.known import KnownQueries
@@ -27,6 +29,8 @@ from skroute._table.averages import (
 _N_KEPT = 4096
 _LEAST_KEPT = 512
 _MOST_PAIRS = 2**16
+# Paths that are kept, one for each set of models whose costs are known.
+_MOST_PATHS = 32
 # Queries whose steps make the levels of a path, where the table is on a cluster.
 _N_WALKED = 16384
 
@@ -194,33 +198,91 @@ class TrainingTradeOff(SavesFields):
             path, *path.best_single(), kept, quality_range=self.quality_range
         )
 
+    def change_costs(
+        self, factor: np.ndarray, prices: np.ndarray | None = None
+    ) -> TrainingTradeOff:
+        """Multiply the costs of each model, (n_models,), or take these `prices`.
+
+        Unless all are multiplied alike, the path is that of the kept queries.
+        """
+
+        def change(table: np.ndarray) -> np.ndarray:
+            if prices is None:
+                return table * factor
+            # A price that is NaN does not change.
+            return np.where(np.isnan(prices), table, prices)
+
+        def change_all(tables: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+            return tables[0], change(tables[1]), tables[2], change(tables[3])
+
+        kept, judged = change_all(self.kept), None
+        path = PricePath.from_estimates(*kept)
+        if self.judged is not None:
+            judged = change_all(self.judged)
+            estimates, (gained, spent) = np.hstack(judged[:2]), judged[2:]
+            judgement = path.sum_over(estimates, gained, spent, IN_MEMORY)
+            path = replace(path, quality=judgement.quality)
+        if prices is None and (factor == factor[0]).all() and factor[0] > 0:
+            unit, singles = factor[0], self.path.single_cost
+            path = replace(
+                self.path,
+                price=self.path.price / unit,
+                cost=self.path.cost * unit,
+                single_cost=None if singles is None else singles * unit,
+            )
+        best, quality = path.best_single()
+        return replace(
+            self,
+            path=path,
+            best_single=best,
+            best_single_quality=quality,
+            kept=kept,
+            judged=judged,
+        )
+
     def settle(
         self,
         rule: Rule,
         *,
         may_call_single: bool = True,
         averages: Averages | None = None,
+        known: np.ndarray | None = None,
     ) -> Settled:
         """Find the price of a rule.
 
         `may_call_single` lets a single model answer all queries where that is better
-        than routing. Most requests ask what the last one asked, so its answer is kept.
+        than routing. `known` (n_models,) are the models whose costs are known when
+        queries are decided. Most requests ask what the last one asked, so its answer is
+        kept.
         """
-        last: tuple[Settled, bool] | None = vars(self).get("_last")
+        asked = may_call_single, None if known is None else known.tobytes()
+        last: tuple[Settled, Any, Rule] | None = vars(self).get("_last")
         if (
             last is not None
-            and last[1] == may_call_single
+            and last[1] == asked
             and last[0].averages is averages
-            and last[0].rule.is_same(rule)
+            and last[2].is_same(rule)
         ):
             return last[0]
-        path = self._find_path(rule)
+        path = self._find_path(rule, known)
         if not may_call_single:
             path = path.without_singles()
-        known = None if rule.confidence is None else self._find_known()
-        settled = settle(rule, path, self.best_single_quality, averages, known)
+        tested = None if rule.confidence is None else self._find_tested()
+        find = partial(
+            settle,
+            path=path,
+            best_single_quality=self.best_single_quality,
+            averages=averages,
+            known=tested,
+        )
+        if rule.explore:
+            kept = self._find_kept(known)
+            best = self.best_single_quality
+            settled = settle_with_draws(rule, find, path, kept, best)
+        else:
+            settled = find(rule)
         # One step of the interpreter: no thread sees a half of it.
-        vars(self)["_last"] = settled, may_call_single
+        vars(self)["_last"] = settled, asked, rule
         return settled
 
     def correct_optimism(
@@ -267,7 +329,7 @@ class TrainingTradeOff(SavesFields):
         kept = 1.0 - (error / mean) ** 2 if abs(mean) > error else 0.0
         return mean * kept * unit
 
-    def _find_known(self) -> KnownQueries | None:
+    def _find_tested(self) -> KnownQueries | None:
         """Give the kept queries, to test decisions on."""
         if self.unit is None or self.stands_for is None:
             return None
@@ -283,13 +345,56 @@ class TrainingTradeOff(SavesFields):
             self.best_single,
         )
 
-    def _find_path(self, rule: Rule) -> PricePath:
-        """Give the path of all models, or another if the rule leaves some out."""
-        if not (rule.restricts_candidates and rule.is_met_on_average):
+    def _find_path(self, rule: Rule, known: np.ndarray | None) -> PricePath:
+        """Give the path of all models, or another if the rule leaves some out.
+
+        Where costs are known, decisions follow them, and so spend and gain otherwise at
+        the same price.
+        """
+        # What is promised was tested without.
+        follows = known is not None and rule.confidence is None and self._has_bills
+        if not rule.is_met_on_average or not (follows or rule.restricts_candidates):
             return self.path
-        quality, cost, *truth = self.kept
-        allowed = rule.find_candidates(quality, cost)
-        return PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
+        if not follows or known is None:
+            return self._walk(self.kept[1], rule)
+        paths: dict[Any, PricePath] = vars(self).setdefault("_paths", {})
+        key = known.tobytes()
+        path = None if rule.restricts_candidates else paths.get(key)
+        if path is None:
+            path = self._walk(self._find_costs(known), rule)
+            if not rule.restricts_candidates and len(paths) < _MOST_PATHS:
+                paths[key] = path
+        return path
+
+    def _find_kept(self, known: np.ndarray | None) -> Kept:
+        """Give the kept queries, to measure draws on."""
+        quality, expected, gained, bill = self.kept
+        spent = np.where(np.isnan(bill), expected, bill)
+        return Kept(quality, self._find_costs(known), gained, spent)
+
+    def _find_costs(self, known: np.ndarray | None) -> np.ndarray:
+        """Find the costs by which the kept queries are decided."""
+        cost, bill = self.kept[1], self.kept[3]
+        if known is None:
+            return cost
+        return np.where(known & np.isfinite(bill), bill, cost)
+
+    def _walk(self, cost: np.ndarray, rule: Rule) -> PricePath:
+        """Walk the price on the kept queries, with these costs of their models."""
+        quality, _, *truth = self.kept
+        allowed = None
+        if rule.restricts_candidates:
+            allowed = rule.find_candidates(quality, cost)
+        path = PricePath.from_estimates(quality, cost, *truth, allowed=allowed)
+        if self.path.single_quality is None:
+            return path.without_singles()
+        return path.without_singles(np.isneginf(self.path.single_quality))
+
+    @cached_property
+    def _has_bills(self) -> bool:
+        """Whether any bill of the kept queries is not what was expected."""
+        _, cost, _, bill = self.kept
+        return not np.array_equal(np.where(np.isnan(bill), cost, bill), cost)
 
 
 def _find_most(

@@ -6,7 +6,7 @@ import numpy as np
 
 from skroute._decide.hull import choose
 
-__all__ = ["measure_utility"]
+__all__ = ["measure_utility", "value_money"]
 
 
 def measure_utility(
@@ -30,3 +30,9 @@ def measure_utility(
         choice = choose(quality, cost, price, allowed)
         total += gained[rows, choice] - price * spent[rows, choice]
     return total / len(prices)
+
+
+def value_money(money: np.ndarray, shadow_price: np.ndarray) -> np.ndarray:
+    """Turn money into quality; no money is worth nothing at an infinite price."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(money == 0, 0.0, shadow_price * money)

@@ -160,6 +160,20 @@ class CostModel:
         )
         return model, np.hstack([self.predict(scaled), column]), learned
 
+    def rescale(self, factor: np.ndarray) -> CostModel:
+        """Multiply the costs of each model, (n_models,) in the canonical order.
+
+        A regression on a logarithmic scale has its unit multiplied, as if it had been
+        fitted so, and one on a linear scale its slopes.
+        """
+        fit, is_linear = self.fit, self._find_units() == 0
+        if fit is not None and is_linear.any():
+            slope = np.where(is_linear, factor, 1.0)[:, None].astype(fit.coef.dtype)
+            fit = RidgeFit(fit.coef * slope, fit.intercept * slope)
+        unit = None if self.unit is None else self.unit * factor
+        low, high = self.low * factor, self.high * factor
+        return CostModel(self.prices * factor, fit, low, high, unit)
+
     def without_model(self, position: int) -> CostModel:
         """Leave out a model, given by its position in the canonical order."""
         prices, low, high = (

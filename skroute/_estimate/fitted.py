@@ -154,6 +154,15 @@ class FittedRouter(SavesFields):
         )
         return grown, (pairs, grown._score_pairs(pairs), held_out_cost)
 
+    def with_prices(self, prices: np.ndarray) -> FittedRouter:
+        """Take other prices, (n_models,) in the caller's order, for any query."""
+        cost = CostModel.from_prices(prices[self.canonical.order])
+        return replace(self, cost=cost)
+
+    def rescale_costs(self, factor: np.ndarray) -> FittedRouter:
+        """Multiply the costs of each model, (n_models,) in the caller's order."""
+        return replace(self, cost=self.cost.rescale(factor[self.canonical.order]))
+
     def without_model(self, position: int) -> FittedRouter:
         """Leave out a model, given by its position in ``models_``."""
         # Models are removed by their place in the canonical order.

@@ -127,9 +127,9 @@ def check_same_prices(state: Mapping[str, Any]) -> None:
     fitted = state.get("_fitted_costs", costs)
     if costs is not fitted and not _are_same(costs, fitted):
         raise ValueError(
-            "costs changed since fit, and what was learned rests on the old prices: "
-            "call fit again, or keep this router and fit a copy, "
-            "sklearn.base.clone(router).set_params(costs=...)."
+            "costs are not those of the fit, on which rests what was learned: "
+            "router.with_prices(...) is the same router at other prices, and "
+            "sklearn.base.clone(router).set_params(costs=...) can be fitted at them."
         )
 
 
@@ -225,33 +225,99 @@ def count_zeros(costs: np.ndarray) -> int:
     return int(free[(costs > 0).any(axis=0)].sum())
 
 
-def replace_known_costs(
-    costs: Any, expected: np.ndarray, models: np.ndarray
-) -> np.ndarray:
-    """Put costs that are known before the call in place of expected ones, (n, M).
+def check_known_costs(
+    costs: Any, n_queries: int, models: np.ndarray
+) -> np.ndarray | None:
+    """Check costs that are known before the calls: (n_queries, n_models), or ``None``.
 
-    They are a table, a price per model, or a dict from names to money; ``NaN``, or a
+    They are a table, a price per model, or a dict from names to money. ``NaN``, or a
     name that is missing, is unknown.
     """
-    if costs is None or not len(expected):
-        return expected
+    if costs is None or not n_queries:
+        return None
+    shape = n_queries, len(models)
+    expected = (
+        f"costs must be money per call of these queries, of shape {shape} or "
+        f"({shape[1]},), or a dict from names of models to money"
+    )
     named = as_mapping(costs, models)
     if isinstance(named, Mapping):
-        unknown = [name for name in named if str(name) not in set(models)]
-        if unknown:
-            raise ValueError(
-                f"costs names {format_names(unknown)}, which are no models; the models "
-                f"are {format_names(models)}."
-            )
         by_name = {str(name): money for name, money in named.items()}
-        costs = [by_name.get(model, np.nan) for model in models]
-    table = read_numbers(costs, "costs")
-    if table.shape not in (expected.shape[1:], expected.shape):
-        raise ValueError(
-            f"costs must have shape {expected.shape[1:]} or {expected.shape}, or be a "
-            f"dict from names to money; got {table.shape}."
-        )
+        if any(np.ndim(money) for money in by_name.values()):
+            raise ValueError(
+                f"{expected}; got a dict of columns: make a table of it, "
+                "pandas.DataFrame(costs)."
+            )
+        columns: Any = np.array(list(by_name), dtype=object)
+        table = read_numbers([*by_name.values(), 0.0], "costs")[:-1]
+    else:
+        columns, table = model_names(costs, "costs"), read_numbers(costs, "costs")
+        width = shape[1] if columns is None else len(columns)
+        if table.shape not in ((width,), (n_queries, width)):
+            raise ValueError(f"{expected}; got {table.shape}.")
+        if table.ndim == 1 and 1 < n_queries == shape[1]:
+            # Nothing tells prices of models from costs of as many queries.
+            raise ValueError(
+                f"{expected}; got {n_queries} numbers without names for {n_queries} "
+                "queries and as many models, which may be either. Name the models in "
+                "a dict, or give a row for each query: numpy.tile(costs, "
+                f"({n_queries}, 1))."
+            )
     check_not_negative(table, "costs")
-    table = np.broadcast_to(table, expected.shape)
-    table = reorder_columns(table, model_names(costs, "costs"), models, "costs")
-    return np.where(np.isfinite(table), table, expected)
+    if columns is None:
+        return np.array(np.broadcast_to(table, shape))
+    strangers = [name for name in columns if name not in set(models)]
+    if strangers:
+        raise ValueError(
+            f"costs names {format_names(strangers)}, which are no models; the models "
+            f"are {format_names(models)}."
+        )
+    known = np.full(shape, np.nan)
+    place = {model: column for column, model in enumerate(models)}
+    known[:, [place[name] for name in columns]] = table
+    return known
+
+
+def replace_known_costs(cost: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    """Put costs that are known, where they are not ``NaN``, in place of estimates."""
+    return cost if known is None else np.where(np.isnan(known), cost, known)
+
+
+def find_known_models(known: np.ndarray | None) -> np.ndarray | None:
+    """Find the models whose costs are known of most queries, (n_models,), or none."""
+    if known is None or not len(known):
+        return None
+    most = np.isfinite(known).mean(axis=0) > 0.5
+    return most if most.any() else None
+
+
+def check_changes(values: Any, models: np.ndarray, name: str) -> np.ndarray:
+    """Check a number for some of the models, (n_models,), ``NaN`` where none is given.
+
+    They come as an array of shape (n_models,), or by name.
+    """
+    named = as_mapping(values, models)
+    if isinstance(named, Mapping):
+        by_name = {str(model): value for model, value in named.items()}
+        strangers = [model for model in by_name if model not in set(models)]
+        if strangers:
+            raise ValueError(
+                f"{name} names {format_names(strangers)}, which are no models; the "
+                f"models are {format_names(models)}."
+            )
+        values = [by_name.get(model, np.nan) for model in models]
+    numbers = np.empty(()) if np.ndim(values) == 0 else read_numbers(values, name)
+    if numbers.shape != (len(models),):
+        raise ValueError(
+            f"{name} must be one number per model, of shape ({len(models)},), or a "
+            f"dict from names to numbers; got {numbers.shape}."
+        )
+    check_not_negative(numbers, name)
+    return numbers
+
+
+def change_prices(prices: Any, models: np.ndarray, changed: np.ndarray) -> Any:
+    """Put changed numbers in place of the prices of a constructor, of the same kind."""
+    if isinstance(as_mapping(prices, models), Mapping):
+        return {str(m): float(p) for m, p in zip(models, changed, strict=True)}
+    return changed.copy()

@@ -132,6 +132,16 @@ def check_rows(**tables: Any) -> None:
         )
 
 
+def check_call_rows(**tables: Any) -> None:
+    """Refuse row labels that contradict each other in what comes with a call.
+
+    Costs of one value per model have the labels of models, and none of rows.
+    """
+    if getattr(tables.get("costs"), "ndim", 2) == 1:
+        del tables["costs"]
+    check_rows(**tables)
+
+
 def _iterate_tables(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Name the tables, and the columns of those that are dicts of columns."""
     for name, table in tables.items():

@@ -282,6 +282,16 @@ def route(
         str | None,
         typer.Option(metavar="A,B", help="Models that may be called; default: all."),
     ] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="COSTS",
+            help="Money per call of these queries that is known before the call: a "
+            "table (.csv, .parquet, .jsonl) with a column per model, called by its "
+            "name, and a row per query, or a JSON object from names to money. Where it "
+            "says nothing, the router's estimates count.",
+        ),
+    ] = None,
     top_k: Annotated[
         int,
         typer.Option(
@@ -290,6 +300,17 @@ def route(
             "on, in columns fallback_1, fallback_2, ...",
         ),
     ] = 1,
+    explore: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the queries whose model is drawn, better ones more often, "
+            "so that a log of the calls tells of other models; a column propensity "
+            "has the chance of each call.",
+        ),
+    ] = 0.0,
+    seed: SeedOption = 0,
     explain: Annotated[
         bool,
         typer.Option(
@@ -319,6 +340,7 @@ def route(
     """
     from skroute.cli import routed
     from skroute.cli.files import embed_queries, read_queries
+    from skroute.datasets.queries import read_known_costs
     from skroute.exceptions import InfeasibleBudgetError
     from skroute.serve.saved import load
 
@@ -327,8 +349,12 @@ def route(
     asked = None if queries is None else read_queries(queries)
     prompts = None if asked is None else asked.prompts
     X = embed_queries(saved.before, prompts, embeddings, queries)
+    known = None
+    if costs is not None:
+        known = read_known_costs(costs, saved.router.models_)
+    may = split_names(available)
     try:
-        table = routed.decide(saved, X, rule, split_names(available), top_k, explain)
+        table = routed.decide(saved, X, rule, may, top_k, explain, known, explore, seed)
     except InfeasibleBudgetError as error:
         why = routed.explain_refusal(error, rule.get("min_quality"))
         raise ValueError(why) from error
@@ -341,7 +367,7 @@ def route(
                 f"{asked.n_calls:,} rows are calls on {len(table):,} queries; each "
                 "query is routed once."
             )
-    for remark in routed.find_remarks(saved, X, rule, prompts):
+    for remark in routed.find_remarks(saved, X, rule, prompts, known):
         console.note(remark)
     if form is None and out is not None and out.suffix.lower() == ".jsonl":
         form = Format.jsonl

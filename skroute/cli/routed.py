@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute.base import explain_settled
 from skroute.decision import Guarantee
 from skroute.exceptions import InfeasibleBudgetError
@@ -36,19 +38,41 @@ def decide(
     available: list[str] | None = None,
     top_k: int = 1,
     explain: bool = False,
+    costs: Any = None,
+    explore: float = 0.0,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Decide queries; a row for each with what its model is expected to do.
 
     The decider behind the router decides, unless options are `given`, by the names of
-    ``BaseRouter.route``.
+    ``BaseRouter.route``. `costs` are known before the calls, as that takes them. With
+    `explore`, a column tells the chance of each call.
     """
+    if explore and explain:
+        raise ValueError(
+            "--explain tells of decisions, and --explore draws some calls: leave one "
+            "of them out."
+        )
     router, decider = saved.router, saved.decider
+    decide: Any
     quality, cost = np.hsplit(np.asarray(router.transform(X), dtype=np.float64), 2)
     if decider is not None and not given:
-        names = decider.route(np.hstack([quality, cost]), available, top_k=top_k)
+        Z = np.hstack([quality, cost])
+        decide, rule = partial(decider.route, Z), {}
     else:
         rule = merge_rule(saved, given)
-        names = router.route(X, available=available, top_k=top_k, **rule)
+        decide = partial(router.route, X)
+    names, propensity = decide(
+        available=available,
+        top_k=top_k,
+        costs=costs,
+        explore=explore,
+        random_state=seed,
+        return_propensity=True,
+        **rule,
+    )
+    known = check_known_costs(costs, len(cost), router.models_)
+    cost = replace_known_costs(cost, known)
     rows = np.arange(len(names))
     chosen = rows, pd.Index(router.models_).get_indexer(names[:, 0])
     routed = pd.DataFrame(
@@ -60,17 +84,24 @@ def decide(
             "expected_cost": cost[chosen],
         }
     )
+    if explore:
+        routed["propensity"] = propensity
     if not explain:
         return routed
     if decider is not None and not given:
-        why = explain_settled(router, X, decider.settled_, available)
+        settled = decider.settle_with(known)
+        why = explain_settled(router, X, settled, available, costs)
     else:
-        why = router.explain(X, available=available, **rule)
+        why = router.explain(X, available=available, costs=costs, **rule)
     return routed.assign(**{name: why[name].to_numpy() for name in _REASONS})
 
 
 def find_remarks(
-    saved: SavedRouter, X: Any, given: dict[str, Any], prompts: list[str] | None
+    saved: SavedRouter,
+    X: Any,
+    given: dict[str, Any],
+    prompts: list[str] | None,
+    costs: Any = None,
 ) -> Iterator[str]:
     """Yield what may be a mistake: prompts without text, a budget that is too large."""
     empty = sum(not prompt.strip() for prompt in prompts or [])
@@ -84,6 +115,8 @@ def find_remarks(
     if budget is None or np.ndim(budget):
         return
     cost = saved.router.predict_cost(X)
+    known = check_known_costs(costs, len(cost), saved.router.models_)
+    cost = replace_known_costs(cost, known)
     if rule.get("scope") == "batch":
         most, what = cost.max(axis=1).sum(), "calls of all these queries"
     else:

@@ -262,6 +262,7 @@ feature_names_in_
         budget: Any = None,
         available: Any = None,
         top_k: int | None = None,
+        costs: Any = None,
         **asked: Any,
     ) -> Any:
         if asked.get("scope") == "batch":
@@ -270,11 +271,23 @@ feature_names_in_
                 "Dask collection. Route parts with a batch budget each, or the batch "
                 "in memory: route(X.compute(), ...)."
             )
+        if asked.pop("explore", 0.0) or asked.pop("return_propensity", False):
+            raise ValueError(
+                "explore draws calls of requests as they come, and not on a Dask "
+                "collection: route in memory, route(X.compute(), ...)."
+            )
+        asked.pop("random_state", None)
         n_places = check_top_k(top_k, len(self.models_))
         # An array stands for caps that are not computed yet.
         caps = np.zeros(1) if is_collection(budget) else budget
         self._settle(Rule(caps, **asked).check(), self._training)
-        rule = {"budget": budget, "available": available, "top_k": top_k, **asked}
+        rule = {
+            "budget": budget,
+            "available": available,
+            "top_k": top_k,
+            "costs": costs,
+            **asked,
+        }
         places = None if top_k is None else n_places
         return route_lazily(self.to_local(), X, rule, places)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from skroute._decide.candidates import check_available, check_caps, is_per_query
+from skroute._table.costs import check_known_costs
 from skroute.dask._input import check_columns, is_array, is_collection, list_partitions
 from skroute.ranking import RankingRouter
 
@@ -17,11 +18,12 @@ def route_lazily(
 ) -> Any:
     """Route every partition by a rule that a router was found to be able to keep.
 
-    `rule` holds the arguments of its `route`; rows of `budget` and `available` go with
-    the queries. Returns a dask array of names, (n_queries,) or (n_queries, n_places).
+    `rule` holds the arguments of its `route`; rows of `budget`, `available` and `costs`
+    go with the queries. Returns a dask array of names, (n_queries,) or (n_queries,
+    n_places).
     """
     rule, each = dict(rule), {}
-    budget, available = rule["budget"], rule["available"]
+    budget, available, costs = rule["budget"], rule["available"], rule["costs"]
     if is_collection(budget):
         each["budget"] = rule.pop("budget")
     elif is_per_query(budget):
@@ -29,14 +31,32 @@ def route_lazily(
     if is_collection(available):
         each["available"] = rule.pop("available")
     elif available is not None:
-        known = is_array(X) and not np.isnan(X.shape[0])
-        n_queries = int(X.shape[0]) if known else len(available)
+        n_queries = _count_queries(X, len(available))
         mask = check_available(available, router.models_, n_queries)
         rule["available"] = mask[0]
         if len(mask) > 1:
             each["available"] = mask
             del rule["available"]
+    if is_collection(costs):
+        each["costs"] = rule.pop("costs")
+    elif costs is not None:
+        by_model = isinstance(costs, Mapping) or np.ndim(costs) == 1
+        n_queries = 1 if by_model else _count_queries(X, len(costs))
+        known = check_known_costs(costs, n_queries, router.models_)
+        assert known is not None
+        if by_model:
+            # By name: a partition may have as many queries as there are models.
+            rule["costs"] = dict(zip(router.models_, known[0], strict=True))
+        else:
+            each["costs"] = known
+            del rule["costs"]
     return call_lazily(router, "route", X, n_places, object, rule, each)
+
+
+def _count_queries(X: Any, default: int) -> int:
+    """Count the queries of a collection, or take another number if it has not."""
+    known = is_array(X) and not np.isnan(X.shape[0])
+    return int(X.shape[0]) if known else default
 
 
 def call_lazily(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +10,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skroute._table.names import format_names
 from skroute._table.texts import clean_text, is_chat, read_text
-from skroute.datasets._columns import is_missing
-from skroute.datasets._files import find_format
+from skroute.datasets._columns import is_missing, to_numbers
+from skroute.datasets._files import find_format, read_columns
 from skroute.datasets._long import find_prompts
 from skroute.datasets._raw import RawTable, ReadOptions
 from skroute.datasets._read import TABLE_TEXTS, read_table
-from skroute.datasets._schemas import COLUMNS, find_first
+from skroute.datasets._schemas import COLUMNS, find_first, normalize
 from skroute.datasets._vectors import read_embeddings
 
-__all__ = ["Queries", "find_format", "read_queries", "read_vectors"]
+__all__ = [
+    "Queries",
+    "find_format",
+    "read_known_costs",
+    "read_queries",
+    "read_vectors",
+]
 
 
 class Queries(NamedTuple):
@@ -77,6 +85,38 @@ def read_vectors(path: Path, name: str) -> np.ndarray:
         row = np.arange(len(next(iter(raw.found.values()), ())))
         data = read_embeddings(raw, row, by_row=True)
     return np.asarray(data)
+
+
+def read_known_costs(path: Path, models: np.ndarray) -> Any:
+    """Read costs that are known before the calls, by the names of the models.
+
+    A JSON object holds money per call of each model, and any other file a row for each
+    query, with a column per model that is called by its name, or as in tables of
+    outcomes, ``<model>|total_cost``.
+    """
+    if path.suffix.lower() == ".json":
+        given = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(given, dict) and not any(map(np.ndim, given.values())):
+            return given
+    beside = {name for kind in ("id", "query", "prompt") for name in COLUMNS[kind]}
+    known = {}
+    for column, values in read_columns(path):
+        name = column.removesuffix("|total_cost")
+        if name not in set(models) and normalize(column) in beside:
+            continue
+        if name not in set(models):
+            raise ValueError(
+                f"{path.name} has a column {column!r}, and the router no such model; "
+                f"it knows {format_names(models)}."
+            )
+        known[name] = to_numbers(column, values, "Give money per call.")
+    if not known:
+        raise ValueError(
+            f"{path.name} has no column that is called by a model of the router, which "
+            f"knows {format_names(models)}."
+        )
+    unknown = np.full(len(next(iter(known.values()))), np.nan)
+    return np.column_stack([known.get(model, unknown) for model in models])
 
 
 def _is_long(found: Mapping[str, np.ndarray]) -> bool:

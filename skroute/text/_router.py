@@ -12,9 +12,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skroute._compute.drafts import open_draft, snapshot
+from skroute._decide.explore import draw_uniform
+from skroute._decide.fallbacks import Decisions
 from skroute._decide.rule import Rule
 from skroute._table.costs import check_same_prices
-from skroute._table.names import check_rows
+from skroute._table.names import check_call_rows, check_rows
 from skroute.base import BaseRouter
 from skroute.ranking import RankingRouter
 from skroute.text.vectors import TextVectors, name_missing
@@ -461,11 +463,24 @@ class TextRouter(BaseRouter):
     # What follows from estimates is decided by the router inside, which also knows its
     # training queries.
 
-    def _choose(self, X: Any, rule: Rule, available: Any, *rest: Any) -> np.ndarray:
+    def _choose(
+        self,
+        X: Any,
+        rule: Rule,
+        available: Any,
+        top_k: Any,
+        costs: Any = None,
+        random_state: Any = None,
+        uniform: np.ndarray | None = None,
+    ) -> Decisions:
         # The vectors have no row labels.
-        check_rows(X=X, available=available, budget=rule.budget)
+        check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
         vectors = self.embed(X)
-        return self.router_._choose(vectors, rule, available, *rest)
+        if rule.explore:
+            # By the prompts: vectors depend on the rounding of an encoder.
+            uniform = draw_uniform(X, len(vectors), random_state)
+        choose = self.router_._choose
+        return choose(vectors, rule, available, top_k, costs, random_state, uniform)
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         vectors = self.embed(X)

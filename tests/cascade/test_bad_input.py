@@ -237,7 +237,7 @@ def test_what_was_not_given_to_fit_means_nothing(exact):
         ({"available": []}, "available leaves no model"),
         ({"available": ["gpt"]}, "available names unknown models gpt"),
         ({"available": [True, False]}, r"available must have shape \(3,\)"),
-        ({"costs": [1.0, 2.0]}, r"costs must have shape \(3,\)"),
+        ({"costs": [1.0, 2.0]}, r"costs must be money per call .*got \(2,\)"),
         ({"costs": [1.0, 2.0, -1.0]}, "costs must not be negative"),
         ({"costs": {"gpt": 1.0}}, "costs names gpt"),
     ],

@@ -300,3 +300,65 @@ def test_the_package_names_what_it_imports_late() -> None:
         assert getattr(skroute, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Router'"):
         _ = skroute.Router  # type: ignore[attr-defined]
+
+
+# Costs that are known before the calls.
+
+
+def test_known_costs_come_from_a_table_or_an_object(tmp_path: Path) -> None:
+    pipeline, given = saved(tmp_path, BudgetDecider(budget=BUDGET))
+    paid = pd.DataFrame(DATA.costs * 3.0, columns=MODELS)[MODELS[::-1]]
+    paid.insert(0, "query_id", range(len(paid)))
+    paid.iloc[::2, 1] = np.nan
+    paid.to_csv(tmp_path / "costs.csv", index=False)
+    Z = pipeline[0].transform(DATA.data)
+    known = paid[MODELS].to_numpy()
+    for options, rule in (([], {}), (["--price", 200], {"price": 200.0})):
+        table = routed(*given, *options, "--costs", tmp_path / "costs.csv", "--explain")
+        if rule:
+            expected = pipeline[0].route(DATA.data, costs=known, **rule)
+        else:
+            expected = pipeline[1].route(Z, costs=known)
+        assert table["model"].tolist() == expected.tolist()
+        rows, chosen = range(160), pd.Index(MODELS).get_indexer(expected)
+        told = np.where(np.isnan(known), np.hsplit(Z, 2)[1], known)[rows, chosen]
+        np.testing.assert_allclose(table["expected_cost"], told)
+        assert (table["margin"].to_numpy() >= -1e-9).mean() > 0.9
+    (tmp_path / "costs.json").write_text('{"middle": 1e9}')
+    table = routed(*given, "--costs", tmp_path / "costs.json")
+    assert "middle" not in set(table["model"])
+    assert set(routed(*given)["model"]) > {"middle"}
+
+
+def test_known_costs_of_other_models_are_refused(tmp_path: Path) -> None:
+    _, given = saved(tmp_path, BudgetDecider(budget=BUDGET))
+    costs = tmp_path / "costs.csv"
+    pd.DataFrame({"huge": [1.0] * 160}).to_csv(costs, index=False)
+    assert "a column 'huge', and the router no such model" in refused(
+        *given, "--costs", costs
+    )
+    pd.DataFrame({"prompt": ["a"] * 160}).to_csv(costs, index=False)
+    assert "no column that is called by a model" in refused(*given, "--costs", costs)
+    pd.DataFrame({"large": [1.0] * 159}).to_csv(costs, index=False)
+    assert "got (159, 3)" in refused(*given, "--costs", costs)
+    pd.DataFrame({"large": ["dear"] * 160}).to_csv(costs, index=False)
+    assert "must hold a model's numbers" in refused(*given, "--costs", costs)
+
+
+def test_draws_tell_their_chances(tmp_path: Path) -> None:
+    pipeline, given = saved(tmp_path, BudgetDecider(budget=BUDGET))
+    Z = pipeline[0].transform(DATA.data)
+    asked = {"explore": 0.4, "random_state": 3, "return_propensity": True}
+    for options, decide in (
+        ([], lambda: pipeline[1].route(Z, **asked)),
+        (["--price", 200], lambda: pipeline[0].route(DATA.data, price=200, **asked)),
+    ):
+        table = routed(*given, *options, "--explore", 0.4, "--seed", 3)
+        names, chances = decide()
+        assert table["model"].tolist() == names.tolist()
+        np.testing.assert_allclose(table["propensity"], chances)
+        assert "propensity" not in routed(*given, *options)
+    assert "--explore draws some calls" in refused(
+        *given, "--explore", 0.1, "--explain"
+    )
+    assert run(*given, "--explore", 2).exit_code == 2

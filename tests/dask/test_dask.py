@@ -343,6 +343,31 @@ def test_requests_keep_their_caps_and_masks(routers: tuple[Any, Any, Any]) -> No
         assert (lazy.compute(scheduler="sync") == expected).all()
 
 
+def test_known_costs_go_with_their_queries(routers: tuple[Any, Any, Any]) -> None:
+    router, local, data = routers
+    queries = data.data[:60]
+    rng = np.random.RandomState(0)
+    known = local.predict_cost(queries) * rng.lognormal(0, 1, (60, 3))
+    known[::3] = np.nan
+    names = pd.Index(local.models_)
+    price = {"price": 0.5 / known[1].mean()}
+    expected = local.route(queries, costs=known, **price)
+    X = da.from_array(queries, chunks=(25, -1))
+    frame = pd.DataFrame(known, columns=names)
+    for costs in (known, frame[names[::-1]], da.from_array(known, chunks=(25, -1))):
+        found = router.route(X, costs=costs, **price).compute(scheduler="sync")
+        assert (found == expected).all()
+    # Partitions of as many queries as there are models.
+    by_model = local.predict_cost(queries).mean(axis=0)[::-1]
+    expected = local.route(queries, costs=by_model, **price)
+    X = da.from_array(queries, chunks=(3, -1))
+    for costs in (by_model, dict(zip(names, by_model, strict=True))):
+        found = router.route(X, costs=costs, **price).compute(scheduler="sync")
+        assert (found == expected).all()
+    with pytest.raises(ValueError, match="costs names huge"):
+        router.route(X, costs={"huge": 1.0})
+
+
 @pytest.mark.parametrize(
     "available",
     [

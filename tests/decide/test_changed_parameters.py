@@ -220,7 +220,10 @@ def test_prices_that_are_set_after_fit_are_refused_until_the_next(router, old, n
     y = pd.DataFrame(Y, columns=NAMES)
     router = clone(router).set_params(costs=old).fit(X, y)
     before = router.route(X[:5]).tolist()
-    router.set_params(costs=new)
+    with pytest.raises(ValueError, match=r"costs are not those.*router\.with_prices"):
+        router.set_params(costs=new)
+    assert router.route(X[:5]).tolist() == before
+    router.costs = new
     for ask in (
         lambda: router.route(X[:5]),
         lambda: router.predict(X[:5]),
@@ -228,14 +231,14 @@ def test_prices_that_are_set_after_fit_are_refused_until_the_next(router, old, n
         lambda: router.explain(X[:5]),
         lambda: router.score(X, y),
     ):
-        with pytest.raises(ValueError, match=r"costs changed since fit.*fit again"):
+        with pytest.raises(ValueError, match=r"costs are not those.*fitted at them"):
             ask()
     router.set_params(costs=old)
     assert router.route(X[:5]).tolist() == before
 
 
 def test_prices_that_are_set_for_a_new_fit_are_those_of_it():
-    router = DummyRouter(costs=PRICES).fit(X, Y)
+    router = clone(DummyRouter(costs=PRICES).fit(X, Y))
     router.set_params(costs=[5.0, 6.0, 7.0, 8.0]).fit(X, Y)
     assert router.costs_.tolist() == [5.0, 6.0, 7.0, 8.0]
     assert router.route(X[:1]).shape == (1,)

@@ -357,20 +357,21 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         "X y costs sample_weight",
     ),
     "RankingRouter.route": (
-        lambda X, available, caps: list(
+        lambda X, available, caps, costs: list(
             router().route(
                 X,
                 available=available,
                 budget=caps,
                 scope="query",
                 on_infeasible="cheapest",
+                costs=costs,
             )
         ),
-        "X available caps",
+        "X available caps costs",
     ),
     "RankingRouter.explain": (
         lambda **t: router().explain(**t).reset_index(drop=True).to_dict("list"),
-        "X available",
+        "X available costs",
     ),
     "RankingRouter.update": (
         lambda **tables: updated(learning(), **tables),
@@ -398,25 +399,26 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         "prompts y costs groups",
     ),
     "TextRouter.route": (
-        lambda prompts, available, caps: list(
+        lambda prompts, available, caps, costs: list(
             text_router().route(
                 prompts,
                 available=available,
                 budget=caps,
                 scope="query",
                 on_infeasible="cheapest",
+                costs=costs,
             )
         ),
-        "prompts available caps",
+        "prompts available caps costs",
     ),
     "TextRouter.explain": (
-        lambda prompts, available: (
+        lambda prompts, available, costs: (
             text_router()
-            .explain(prompts, available=available)
+            .explain(prompts, available=available, costs=costs)
             .reset_index(drop=True)
             .to_dict("list")
         ),
-        "prompts available",
+        "prompts available costs",
     ),
     "TextRouter.score": (
         lambda prompts, y, costs: text_router().score(prompts, y, costs=costs),
@@ -448,8 +450,12 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         "Z costs",
     ),
     "BudgetDecider.partial_fit": (
-        lambda Z, paid: BudgetDecider(budget=4.0).partial_fit(Z, costs=paid).price_,
-        "Z paid",
+        lambda Z, paid, costs: (
+            (
+                BudgetDecider(budget=4.0).partial_fit(Z, costs=paid, known_costs=costs)
+            ).price_
+        ),
+        "Z paid costs",
     ),
     "BudgetDecider.partial_fit with quality": (
         lambda Z, outcomes: str(
@@ -458,8 +464,12 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         "Z outcomes",
     ),
     "BudgetDecider.route": (
-        lambda Z, available: list(decider().route(Z, available)),
-        "Z available",
+        lambda Z, available, costs: list(decider().route(Z, available, costs=costs)),
+        "Z available costs",
+    ),
+    "BudgetDecider.predict": (
+        lambda Z, costs: named(decider().predict(Z, costs), TABLES["y"]),
+        "Z costs",
     ),
     "BudgetDecider(array)": (
         lambda Z, caps: list(
