@@ -112,7 +112,9 @@ def _make_validator(schema: dict[str, Any]) -> Callable[[Any], bool | None]:
             # With a registry of nothing, a schema that refers to others fetches none.
             return bool(limited(schema, registry=Registry()).is_valid(found))
         except Exception as error:
-            logger.warning("the JSON schema of a request cannot be used: %r", error)
+            logger.warning(
+                "the JSON schema of a request cannot be used: %s", repr(error)
+            )
             return None
 
     return validate
@@ -144,7 +146,7 @@ async def _run_check(
                 )
         return math.nan if said is None else float(said)
     except Exception as error:
-        logger.warning("the check %s failed: %r", name, error)
+        logger.warning("the check %s failed: %s", name, repr(error))
         return math.nan
 
 

@@ -158,7 +158,7 @@ def _decide(
     except Exception as error:
         if fixed is None:
             raise
-        logger.warning("a chat with %s cannot be decided: %s", fixed, error)
+        logger.warning("a chat with %s cannot be decided: %s", fixed, str(error))
         return Decision([fixed], 1.0, {}, {})
 
 
@@ -214,8 +214,8 @@ async def _call(gateway: Gateway, chat: Chat, model: str) -> Call:
 def _note_failure(
     service: Service, chat: Chat, model: str, error: Exception
 ) -> Exception:
-    """Note that a call failed."""
-    logger.warning("%s failed: %s: %s", model, type(error).__name__, error)
+    """Note that a call failed; the log holds no error, which would hold connections."""
+    logger.warning("%s failed: %s: %s", model, type(error).__name__, str(error))
     chat.outcomes.append((model, type(error).__name__))
     service.meters.count_call(model, "error", 0.0, math.nan, math.nan)
     return error

@@ -53,7 +53,9 @@ class Stream:
                     model, chat.messages, chat.options
                 )
             except (Exception, StopAsyncIteration) as error:
-                logger.warning("%s failed: %s: %s", model, type(error).__name__, error)
+                logger.warning(
+                    "%s failed: %s: %s", model, type(error).__name__, str(error)
+                )
                 chat.outcomes.append((model, type(error).__name__))
                 service.meters.count_call(model, "error", 0.0, 0.0, 0.0)
                 last = error
@@ -84,7 +86,7 @@ class Stream:
             yield "data: [DONE]\n\n"
         except Exception as error:
             outcome = "error"
-            logger.warning("%s broke off: %r", self._model, error)
+            logger.warning("%s broke off: %s", self._model, repr(error))
             said = {"message": f"{self._model} broke off.", "type": "upstream_error"}
             yield f"data: {json.dumps({'error': said})}\n\n"
         finally:
@@ -103,13 +105,13 @@ class Stream:
             try:
                 await close()
             except Exception as error:
-                logger.warning("a stream cannot be closed: %r", error)
+                logger.warning("a stream cannot be closed: %s", repr(error))
         chat, model = self._chat, self._model
         seconds = time.perf_counter() - self._start
         try:
             cost = self._gateway.find_stream_cost(self._seen, chat.messages, model)
         except Exception as error:
-            logger.warning("the cost of a stream is unknown: %r", error)
+            logger.warning("the cost of a stream is unknown: %s", repr(error))
             cost = float("nan")
         self._service.meters.count_call(
             model, outcome, seconds, cost, chat.expect(model)
