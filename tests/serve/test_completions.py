@@ -68,7 +68,9 @@ class Running:
     """A service, its provider and its log."""
 
     def __init__(self, file: Path, provider: Server, folder: Path, **options: Any):
-        sections = {"models": describe_models(provider), **options.pop("sections", {})}
+        sections = options.pop("sections", {})
+        if "model_list" not in sections:
+            sections = {"models": describe_models(provider), **sections}
         models = folder / "models.yaml"
         models.write_text(json.dumps(sections))  # JSON is YAML
         self.log = folder / "log.jsonl"
@@ -413,7 +415,17 @@ def test_an_unknown_cost_is_not_a_free_call(router_file, provider, tmp_path):
         del how["input_cost_per_token"], how["output_cost_per_token"]
     free = {"input_cost_per_token": 0, "output_cost_per_token": 0}
     models["large"] |= free
-    sections = {"models": models}
+    # LiteLLM remembers prices by id, of all gateways of a process.
+    sections = {
+        "model_list": [
+            {
+                "model_name": name,
+                "litellm_params": how,
+                "model_info": {"id": f"x{name}"},
+            }
+            for name, how in models.items()
+        ]
+    }
     service = Running(router_file, provider, tmp_path, sections=sections)
     with service.client:
         for prompt in (EASY, HARD):
