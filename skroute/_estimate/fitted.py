@@ -161,7 +161,9 @@ class FittedRouter(SavesFields):
 
     def rescale_costs(self, factor: np.ndarray) -> FittedRouter:
         """Multiply the costs of each model, (n_models,) in the caller's order."""
-        return replace(self, cost=self.cost.rescale(factor[self.canonical.order]))
+        factor = factor[self.canonical.order]
+        learned = self.learned and self.learned.rescale_costs(factor)
+        return replace(self, cost=self.cost.rescale(factor), learned=learned)
 
     def without_model(self, position: int) -> FittedRouter:
         """Leave out a model, given by its position in ``models_``."""

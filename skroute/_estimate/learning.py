@@ -230,10 +230,15 @@ class LearnedCost(SavesFields):
         return np.where(tells, np.log(ratio), np.nan)
 
     def scale(self, factor: np.ndarray) -> LearnedCost:
-        """Take all costs of each model so far to be higher by a factor."""
-        # What is regressed is a function of costs in this unit, and stays as it is.
+        """Take all costs of each model so far to be higher by a factor above 0."""
+        # What is regressed is a function of costs in this unit, and stays as it is;
+        # without a unit it is the costs.
+        slope = np.where(self.unit > 0, 1.0, factor)
+        path, column = self.path, slope[:, None]
         return replace(
             self,
+            moments=self.moments.scale(slope),
+            path=RidgeFit(path.coef * column, path.intercept * column),
             unit=self.unit * factor,
             spent=self.spent * np.stack([factor, np.ones_like(factor)]),
             ends=self.ends * factor,

@@ -146,6 +146,10 @@ class Moments(SavesFields):
         y = self.y + by * self.mass[self.group]
         return replace(self, y=y, xy=self.xy + by[:, None] * self.x[self.group])
 
+    def scale(self, factor: np.ndarray) -> Moments:
+        """Multiply all targets so far of each output, (n_outputs,)."""
+        return replace(self, y=self.y * factor, xy=self.xy * factor[:, None])
+
     def join(self, other: Moments) -> Moments:
         """Put the outputs of another regression on the same features beside these."""
         group = np.append(self.group, other.group + len(self.count))

@@ -155,6 +155,15 @@ class Learned(SavesFields):
             np.delete(self.residuals, column, axis=1),
         )
 
+    def rescale_costs(self, factor: np.ndarray) -> Learned:
+        """Multiply all costs so far of each model of the pool, (n_models,)."""
+        if self.cost is None:
+            return self
+        every = np.ones(len(self.weight_unit))
+        # A regression without a unit could learn no later cost of a free model.
+        every[self.columns] = np.maximum(factor, np.finfo(np.float32).tiny)
+        return replace(self, cost=self.cost.scale(every))
+
     def _expand(self, table: np.ndarray) -> np.ndarray:
         """Put the columns of the pool among those of all models."""
         every = np.full((len(table), len(self.weight_unit)), np.nan)

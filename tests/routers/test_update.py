@@ -447,3 +447,19 @@ def test_a_text_router_learns_on() -> None:
     assert set(router.renewed_) == {"model_1"}
     unable = TextRouter(PointwiseRouter(Ridge(), costs=[1.0, 20.0]))
     assert not hasattr(unable, "update")
+
+
+def test_prices_that_change_are_learned_from(data):
+    """Costs learned before a change of prices count as multiplied."""
+    names = [f"model_{i}" for i in range(4)]
+    factor = np.array([0.5, 1.0, 3.0, 1.0])
+    scale = dict(zip(names, factor, strict=True))
+    before, after = fit(data), fit(data).with_prices(scale=scale)
+    rows = slice(N_FITTED, None)
+    X, y, costs = data.data[rows], data.quality[rows], data.costs[rows]
+    after.update(X, y, costs=costs * factor)
+    expected = before.update(X, y, costs=costs).with_prices(scale=scale)
+    np.testing.assert_allclose(
+        after.predict_cost(X), expected.predict_cost(X), rtol=1e-6
+    )
+    np.testing.assert_allclose(after.costs_, expected.costs_)
