@@ -55,6 +55,15 @@ def serve(
             help="Send everything to this model; only log what would have been called.",
         ),
     ] = None,
+    explore: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the queries whose model is drawn, better ones more often, "
+            "so that the log tells of other models; it has the chance of each call.",
+        ),
+    ] = 0.0,
     max_calls: Annotated[
         int,
         typer.Option(min=1, help="Calls for a request, fallbacks and checks included."),
@@ -82,6 +91,8 @@ def serve(
     from skroute.serve.run import serve as run
     from skroute.serve.settings import Settings
 
+    if explore:
+        rule = {**rule, "explore": explore}
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = Settings(
         router,

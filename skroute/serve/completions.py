@@ -245,8 +245,10 @@ def write_calls(
         row = make_row(chat.query, chat.prompt, chat.decision, call.model, chat.shadow)
         row |= {"cost": call.cost, "seconds": call.seconds, "failed": failed}
         row["returned"] = bool(answers) and call is chat.take_best(answers)
-        if answers and call is not answers[0]:
-            # Its chance is that of an answer, not of a draw.
+        if chat.fixed is not None:
+            row["propensity"] = 1.0
+        elif call.model != chat.decision.order[0]:
+            # It was called because another failed, which has no chance that is known.
             row["propensity"] = None
         if not answers:
             row["error"] = type(last).__name__

@@ -84,7 +84,12 @@ def find_rule(
     """
     if not base and not asked and saved.decider is not None:
         return None
-    return override_rule(merge_rule(saved, dict(base)), dict(asked))
+    rule = override_rule(merge_rule(saved, dict(base)), dict(asked))
+    if "scope" in asked or "confidence" in asked:
+        # A total and a confidence hold for calls that are not drawn.
+        if rule.get("scope") == "batch" or rule.get("confidence") is not None:
+            rule.pop("explore", None)
+    return rule
 
 
 def name_models(
@@ -97,9 +102,15 @@ def name_models(
     """Decide queries: names (n, top_k), and the chance of each first choice (n,)."""
     if rule is None and saved.decider is not None:
         names = saved.decider.route(saved.router.transform(X), available, top_k=top_k)
-    else:
-        names = saved.router.route(X, available=available, top_k=top_k, **(rule or {}))
-    # Nothing is drawn: where decisions explore, their chances belong here.
+        return names, np.ones(len(names))
+    asked: dict[str, Any] = {"available": available, "top_k": top_k, **(rule or {})}
+    if asked.get("explore"):
+        # Equal prompts are drawn anew each time.
+        asked["random_state"] = np.random.RandomState()
+        drawn: tuple[np.ndarray, np.ndarray]
+        drawn = saved.router.route(X, return_propensity=True, **asked)
+        return drawn
+    names = saved.router.route(X, **asked)
     return names, np.ones(len(names))
 
 
@@ -135,7 +146,9 @@ def explain(
     if rule is None and saved.decider is not None:
         why = explain_settled(saved.router, X, saved.decider.settled_, available)
     else:
-        why = saved.router.explain(X, available=available, **(rule or {}))
+        # What is explained is what is called where nothing is drawn.
+        asked = {name: v for name, v in (rule or {}).items() if name != "explore"}
+        why = saved.router.explain(X, available=available, **asked)
     columns = {name: np.asarray(why[name]).tolist() for name in why if name != "query"}
     return [
         {name: _to_json(value) for name, value in zip(columns, row, strict=True)}

@@ -326,6 +326,28 @@ def test_the_log_is_a_table_of_calls(file, router, tmp_path):
     assert np.nansum(table.quality) == 9
 
 
+def test_explored_decisions_are_logged_with_their_chances(file, router, tmp_path):
+    log = tmp_path / "log.jsonl"
+    rule = {"price": 0.1, "explore": 0.5}
+    api = TestClient(create_app(Settings(file, rule, log=log)))
+    body = {"embeddings": [ROW] * 400}
+    assert api.post("/route", json=body).status_code == 200
+    calls = pd.read_json(log, lines=True)
+    chances = calls.groupby("model")["propensity"].agg(["first", "nunique", "size"])
+    assert (chances["nunique"] == 1).all()
+    assert chances["first"].sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(chances["size"] / 400, chances["first"], atol=0.1)
+    usual = router.route([ROW], price=0.1)[0]
+    assert chances["first"].idxmax() == usual
+    # What is explained is what is called where nothing is drawn.
+    answer = api.post("/explain", json={"embeddings": [ROW]})
+    assert answer.json()["queries"][0]["chosen"] == usual
+    # A total holds for calls that are not drawn.
+    batch = {"budget": float(TABLE.costs.sum()), "scope": "batch"}
+    expected = router.route([ROW], top_k=1, **batch).tolist()
+    assert ask(api, embeddings=[ROW], **batch) == expected
+
+
 def test_a_log_that_cannot_be_written_stops_no_request(file, tmp_path, caplog):
     folder = tmp_path / "logs"
     folder.mkdir()
