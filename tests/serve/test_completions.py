@@ -415,17 +415,14 @@ def test_an_unknown_cost_is_not_a_free_call(router_file, provider, tmp_path):
         del how["input_cost_per_token"], how["output_cost_per_token"]
     free = {"input_cost_per_token": 0, "output_cost_per_token": 0}
     models["large"] |= free
-    # LiteLLM remembers prices by id, of all gateways of a process.
-    sections = {
-        "model_list": [
-            {
-                "model_name": name,
-                "litellm_params": how,
-                "model_info": {"id": f"x{name}"},
-            }
-            for name, how in models.items()
-        ]
-    }
+    for name, how in models.items():
+        # LiteLLM remembers prices by names and ids, of all gateways of a process.
+        how["model"] = f"openai/unpriced-{name}"
+    listed = [
+        {"model_name": name, "litellm_params": how, "model_info": {"id": f"x{name}"}}
+        for name, how in models.items()
+    ]
+    sections = {"model_list": listed}
     service = Running(router_file, provider, tmp_path, sections=sections)
     with service.client:
         for prompt in (EASY, HARD):
