@@ -99,6 +99,8 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             task.cancel()
+            if service.gateway is not None:
+                await service.gateway.close()
 
     app = FastAPI(
         title="skroute",

@@ -108,6 +108,12 @@ class Gateway:
             chunks = aiter(stream)
             return await anext(chunks), chunks
 
+    async def close(self) -> None:
+        """Close the connections to providers."""
+        await self._litellm.close_litellm_async_clients()
+        # Its clients belong to the event loop that ends now.
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+
     def find_cost(self, response: Any, model: str) -> float:
         """Find the money that a call took; NaN where LiteLLM does not know.
 

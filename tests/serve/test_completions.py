@@ -409,7 +409,7 @@ def test_a_decision_that_fails_leaves_a_fixed_model_alone(run):
     assert service.ask(EASY, "large").headers["x-skroute-model"] == "large"
 
 
-def test_an_unknown_cost_is_not_a_free_call(router_file, provider, tmp_path):
+def test_an_unknown_cost_is_not_a_free_call(run, provider):
     models = describe_models(provider)
     for how in models.values():
         del how["input_cost_per_token"], how["output_cost_per_token"]
@@ -423,10 +423,9 @@ def test_an_unknown_cost_is_not_a_free_call(router_file, provider, tmp_path):
         for name, how in models.items()
     ]
     sections = {"model_list": listed}
-    service = Running(router_file, provider, tmp_path, sections=sections)
-    with service.client:
-        for prompt in (EASY, HARD):
-            assert service.ask(prompt).status_code == 200
+    service = run(sections=sections)
+    for prompt in (EASY, HARD):
+        assert service.ask(prompt).status_code == 200
     assert [row["cost"] for row in service.rows] == [None, 0.0]
 
 
