@@ -5,14 +5,13 @@ Needs ``pip install 'scikit-route[litellm]'``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import anyio.to_thread
 
 # LiteLLM would fetch a list of prices from the network when it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -194,7 +193,7 @@ class RoutingStrategy(CustomRoutingStrategyBase):
         dict
             An element of `deployments`.
         """
-        return await anyio.to_thread.run_sync(
+        return await asyncio.to_thread(
             self.get_available_deployment,
             *(model, messages, input, specific_deployment, request_kwargs),
         )
@@ -272,7 +271,7 @@ class ProxyHandler(CustomLogger):
         model = data.get("model")
         if call_type not in ("completion", "acompletion") or not isinstance(model, str):
             return data
-        decision = await anyio.to_thread.run_sync(
+        decision = await asyncio.to_thread(
             self._chooser.choose, model, data.get("messages")
         )
         if decision is None:

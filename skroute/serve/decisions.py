@@ -85,10 +85,9 @@ def find_rule(
     if not base and not asked and saved.decider is not None:
         return None
     rule = override_rule(merge_rule(saved, dict(base)), dict(asked))
-    if "scope" in asked or "confidence" in asked:
-        # A total and a confidence hold for calls that are not drawn.
-        if rule.get("scope") == "batch" or rule.get("confidence") is not None:
-            rule.pop("explore", None)
+    # A total and a confidence hold for calls that are not drawn.
+    if asked.get("scope") == "batch" or asked.get("confidence") is not None:
+        rule.pop("explore", None)
     return rule
 
 
