@@ -229,7 +229,7 @@ class RoutedClient:
         """Move the shadow price by what a call cost, and log the call."""
         with self._lock:
             # An unknown cost counts as the expected one.
-            self._decider.partial_fit(estimates, costs=[cost])
+            self._decider.partial_fit(estimates, costs=[cost], called=[model])
             price = self._decider.price_
         logger.info("%s cost %s; shadow price %.6g", model, cost, price)
         if self.log is not None:

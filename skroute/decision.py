@@ -40,7 +40,7 @@ from skroute._table.costs import (
 from skroute._table.folds import check_groups
 from skroute._table.names import check_call_rows, check_rows
 from skroute._table.numbers import check_number
-from skroute._table.tables import check_input_features
+from skroute._table.tables import check_choice, check_input_features
 
 __all__ = ["BudgetDecider", "Guarantee", "StreamReport"]
 
@@ -182,6 +182,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     __metadata_request__partial_fit = {  # noqa: RUF012
         "costs": True,
         "known_costs": True,
+        "called": True,
         "quality": True,
     }
     __metadata_request__predict = {"costs": True}  # noqa: RUF012
@@ -295,6 +296,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         *,
         costs: Any = None,
         known_costs: Any = None,
+        called: Any = None,
         quality: Any = None,
     ) -> BudgetDecider:
         """Move the price so that a running stream keeps to its mean budget.
@@ -314,6 +316,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             ``NaN`` or not given, the expected cost of the decision counts.
         known_costs : array-like or dict, default=None
             What `route` was given as `costs` for these queries.
+        called : array-like of shape (n_queries,), default=None
+            Names or indices of the models that were called, where some were drawn or
+            followed another that failed; by default those of the decisions.
         quality : array-like of shape (n_queries,), default=None
             How good each answer was, as far as that is known; ``NaN`` elsewhere. It
             moves no price; `stream_report` tells its mean.
@@ -378,7 +383,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             pace = running or Pace.begin(self.price_path_, len(self.models_))
             self._pace = pace
             self._settled = self._settle_changes()
-        check_rows(Z=Z, costs=costs, quality=quality)
+        check_rows(Z=Z, costs=costs, called=called, quality=quality)
         check_call_rows(Z=Z, costs=known_costs)
         answered = quality
         quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
@@ -393,7 +398,16 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             # Nothing is known of the traffic yet: the first queries get the best
             # models.
             self._settled = Settled(rule, ShadowPrice(0.0), None, pace.path, np.nan)
-        choice = self._settled.decide(quality, cost, known=known).choice[:, 0]
+        if called is not None:
+            choice = check_choice(called, quality.shape, self.models_, "called")
+        else:
+            settled = self._settled
+            if fitted and running is None and known is not None:
+                # What `route` decided by, before there was a stream.
+                self._pace = None
+                settled = self.settle_with(known)
+                self._pace = pace
+            choice = settled.decide(quality, cost, known=known).choice[:, 0]
         cost = replace_known_costs(cost, known)
         expected = cost[np.arange(len(choice)), choice]
         means = self._means if fitted else None

@@ -418,9 +418,9 @@ class RankingRouter(CrossFittedRouter):
                 "costs cannot be learned: this router was fitted on one price per "
                 "model. Leave them out, or fit it on costs per query."
             )
-        self.renewed_: dict[str, dict[str, float]] = {}
         queries = check_queries(self, X)
         if not len(queries):
+            self.renewed_: dict[str, dict[str, float]] = {}
             return self
         tables = align_outcomes(y, costs, outcome_weight, models=self.models_, X=X)
         X = queries
@@ -430,13 +430,14 @@ class RankingRouter(CrossFittedRouter):
             self._fitted, shifts = self._fitted.update(
                 X, *tables, self.forget_after, self._options
             )
-        after = self._estimate_in_parts(self._fitted, X)
-        self._training = self._training.follow(before, after, *tables[:2])
+        moved = shifts.quality, np.exp(shifts.cost)
+        self._training = self._training.follow(before, moved, *tables[:2])
         # What is known of the fitted pool is older than this.
         self._first_pool = None
         place = self._fitted.canonical.place
         if tables[1] is not None:
             self.costs_ = self._fitted.cost.prices[place]
+        self.renewed_ = {}
         for model in np.flatnonzero(np.stack(shifts).any(axis=0)):
             quality, cost = float(shifts.quality[model]), float(shifts.cost[model])
             shift = {"quality": quality, "cost_factor": float(np.exp(cost))}
@@ -687,6 +688,13 @@ class RankingRouter(CrossFittedRouter):
         )
 
     def _change_costs(self, factor: np.ndarray, prices: np.ndarray | None) -> None:
+        learned = self._fitted.learned
+        if learned is not None and learned.cost is not None and (factor == 0).any():
+            raise ValueError(
+                "scale must be above 0 for a router that learns on (forget_after): "
+                "from costs of 0 it could not learn later ones. Give a small number, "
+                "or fit it again."
+            )
         if prices is None:
             self._fitted = self._fitted.rescale_costs(factor)
         else:

@@ -27,6 +27,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+# Sums of as many gaps as there are models are still numbers.
+_LARGEST = 1e300
+
 
 def find_chances(
     choice: np.ndarray,
@@ -63,6 +66,8 @@ def measure_gaps(
     price = shadow_prices[:, None]
     is_finite = np.isfinite(price)
     worth = np.where(is_finite, quality - np.where(is_finite, price, 0) * cost, -cost)
+    # Money beyond all numbers: the gap is as large as any, and no difference of two.
+    worth = np.maximum(worth, -_LARGEST)
     best = np.where(allowed, worth, -np.inf).max(axis=1, keepdims=True)
     return np.where(allowed, best - worth, 0.0)
 
@@ -122,7 +127,9 @@ def _list(X: Any) -> list[bytes]:
         # Zeros of both signs are one number.
         numbers = np.ascontiguousarray(rows, dtype=np.float64) + 0.0
         return [row.tobytes() for row in numbers]
-    return [repr(row).encode(errors="surrogatepass") for row in rows.tolist()]
+    # Texts of numpy are written in another way than those of Python.
+    texts = [str(row) if isinstance(row, str) else repr(row) for row in rows.tolist()]
+    return [text.encode(errors="surrogatepass") for text in texts]
 
 
 def _is_text(rows: Any) -> bool:

@@ -159,24 +159,21 @@ class TrainingTradeOff(SavesFields):
 
     def follow(
         self,
-        before: tuple[np.ndarray, np.ndarray],
-        after: tuple[np.ndarray, np.ndarray],
+        expected: tuple[np.ndarray, np.ndarray],
+        shifts: tuple[np.ndarray, np.ndarray],
         true_quality: np.ndarray,
         true_cost: np.ndarray | None,
     ) -> TrainingTradeOff:
         """Follow the traffic: recent queries take the place of the oldest.
 
-        Their estimates (n_queries, n_models), quality and cost, are those of `before`
-        their outcomes were learned, so they are not tuned on known answers. What is
-        kept of other queries moves by as much as the estimates of these did on average.
-        Outcomes count where they are known, and nothing is promised any longer.
+        `expected` are their estimates (n_queries, n_models), quality and cost, from
+        before their outcomes were learned, so they are not tuned on known answers.
+        Where a model is not what it was, `shifts` are what is added to its quality and
+        what its cost is multiplied by, (n_models,), for all queries. Outcomes count
+        where they are known, and nothing is promised any longer.
         """
-        level = (after[0] - before[0]).mean(axis=0)
-        spent, expected = after[1].mean(axis=0), before[1].mean(axis=0)
-        factor = np.divide(
-            spent, expected, out=np.ones_like(spent), where=(expected > 0) & (spent > 0)
-        )
-        quality, cost = before[0] + level, before[1] * factor
+        level, factor = shifts
+        quality, cost = expected[0] + level, expected[1] * factor
         truth = np.where(np.isfinite(true_quality), true_quality, quality)
         paid = cost
         if true_cost is not None:

@@ -160,8 +160,7 @@ class Learned(SavesFields):
         if self.cost is None:
             return self
         every = np.ones(len(self.weight_unit))
-        # A regression without a unit could learn no later cost of a free model.
-        every[self.columns] = np.maximum(factor, np.finfo(np.float32).tiny)
+        every[self.columns] = factor
         return replace(self, cost=self.cost.scale(every))
 
     def _expand(self, table: np.ndarray) -> np.ndarray:

@@ -101,20 +101,40 @@ def align_outcomes(
     """Align new outcomes with the models of a fitted router.
 
     Qualities, costs and weights, in the order of `models`; what was not given is
-    ``None``.
+    ``None``. Models without a column in a `y` with names have no outcome, nor have
+    those of weight 0.
     """
     check_rows(X=X, outcome_weight=outcome_weight)
-    aligned = align(y, costs, models=models, per_query=True, X=X)
+    own = model_names(y)
+    own = models if own is None else own
+    unknown = [str(name) for name in own if name not in set(models)]
+    if unknown:
+        raise ValueError(
+            f"y has a column {unknown[0]!r}, and the router no such model; it knows "
+            f"{format_names(models)}. Leave the column out, or add the model."
+        )
+    aligned = align(y, costs, models=own, per_query=True, X=X)
     check_magnitude(aligned.y, "y", LARGEST_OUTCOME)
     if costs is not None:
         check_magnitude(aligned.costs, "costs", LARGEST_OUTCOME)
+    place = [list(models).index(name) for name in own]
+
+    def spread(table: np.ndarray) -> np.ndarray:
+        """Put columns among those of all models."""
+        every = np.full((len(table), len(models)), np.nan)
+        every[:, place] = table
+        return every
+
+    quality = spread(aligned.y)
+    money = None if aligned.costs is None else spread(aligned.costs)
     if outcome_weight is None:
-        return aligned.y, aligned.costs, None
-    own = model_names(y)
-    own = models if own is None else own
-    weight = read_weight(outcome_weight, check_quality(y), own)
-    weight = reorder_columns(weight, own, models, "outcome_weight")
-    return aligned.y, aligned.costs, weight
+        return quality, money, None
+    told = read_weight(outcome_weight, check_quality(y), own)
+    weight = np.nan_to_num(spread(told))
+    quality[weight == 0] = np.nan
+    if money is not None:
+        money[weight == 0] = np.nan
+    return quality, money, weight
 
 
 def _read_estimate(

@@ -10,7 +10,9 @@ import numpy as np
 
 from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
 from skroute._table.numbers import (
+    LARGEST_OUTCOME,
     check_column,
+    check_magnitude,
     check_not_negative,
     check_number,
     fill_masked,
@@ -264,6 +266,7 @@ def check_known_costs(
                 f"({n_queries}, 1))."
             )
     check_not_negative(table, "costs")
+    check_magnitude(table, "costs", LARGEST_OUTCOME)
     if columns is None:
         return np.array(np.broadcast_to(table, shape))
     strangers = [name for name in columns if name not in set(models)]

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 import skroute
 from skroute.cli import console
 from skroute.cli.inspect import inspect
-from skroute.cli.logs import is_log, judge_log
+from skroute.cli.logs import is_log, judge_log, weigh_calls
 from skroute.cli.options import (
     CheckCostOption,
     SeedOption,
@@ -232,8 +232,9 @@ def fit(
         costs = None
     X, reads_prompts = join_queries(data)
     fitted: Any = TextRouter(router) if reads_prompts else router
+    weight = None if data.propensity is None else weigh_calls(data.propensity, y)
     with console.show_progress("Fitting"):
-        fitted.fit(X, y, costs=costs)
+        fitted.fit(X, y, costs=costs, outcome_weight=weight)
     save(fitted, out)
     parts = ["prompts"] if reads_prompts else []
     if data.data is not None:
@@ -245,6 +246,10 @@ def fit(
             f"{reads}. Saved: {out}",
             soft_wrap=True,
         )
+        if weight is not None:
+            console.note(
+                "outcomes of calls of small chances weigh more, up to 10 times."
+            )
 
 
 @app.command()
@@ -351,7 +356,7 @@ def route(
     X = embed_queries(saved.before, prompts, embeddings, queries)
     known = None
     if costs is not None:
-        known = read_known_costs(costs, saved.router.models_)
+        known = read_known_costs(costs, saved.router.models_, asked)
     may = split_names(available)
     try:
         table = routed.decide(saved, X, rule, may, top_k, explain, known, explore, seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skroute.cli import console
 from skroute.cli.options import group_prompts, take_queries
 
 if TYPE_CHECKING:
+    import numpy as np
     from sklearn.utils import Bunch
 
     from skroute.evaluation import LogEvaluation
@@ -21,8 +22,20 @@ def is_log(data: Bunch) -> bool:
     return data.quality.shape[1] > 1 and len(n_known) > 0 and n_known.max() == 1
 
 
+def weigh_calls(propensity: np.ndarray, y: Any) -> np.ndarray:
+    """Weigh the outcomes of calls by their chances, up to a limit, as judges do."""
+    import numpy as np
+
+    from skroute.evaluation.doubly_robust import MOST_WEIGHT
+
+    inverse = np.minimum(1.0 / propensity, MOST_WEIGHT)[:, None]
+    return np.where(np.isfinite(np.asarray(y, dtype=float)), inverse, 0.0)
+
+
 def judge_log(data: Bunch, name: str, seed: int) -> LogEvaluation:
     """Learn routers from a log and judge them on it; say what the log is."""
+    import numpy as np
+
     from skroute.cli.files import name_quality
     from skroute.evaluation import evaluate_log
 
@@ -31,6 +44,16 @@ def judge_log(data: Bunch, name: str, seed: int) -> LogEvaluation:
         f"{name}: a log of {len(data.quality):,} queries with one call each, of "
         f"{len(data.models)} models, and {told}."
     )
+    lacking = [("a quality", data.quality)]
+    if data.costs.ndim == 2:
+        lacking.append(("a cost", data.costs))
+    for what, table in lacking:
+        n_unknown = int(np.isnan(table).all(axis=1).sum())
+        if n_unknown:
+            console.note(
+                f"{n_unknown:,} calls lack {what}: they are left out where it counts, "
+                "as if it were unknown by chance."
+            )
     queries, encoder = take_queries(data, seed)
     with console.show_progress("Judging on the log") as progress:
         return evaluate_log(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from skroute.datasets._columns import is_missing, make_object_array, to_numbers
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import COLUMNS, find_first, normalize
+from skroute.exceptions import find_caller_level
 
 _HINT = (
     "Write the chance that the logging policy gave to the call as a number, or name "
@@ -38,13 +40,21 @@ def find_propensity(
             f"{n_queries:,} queries. Name by query= a column that tells requests "
             "apart, such as an id, or leave propensity out."
         )
-    if len(found[model]) != n_queries:
-        return None
     known = list(found)
     if _EXPLAINED in map(normalize, known):
         known = [n for n in known if normalize(n) != "chance"]
     column = find_first(COLUMNS["propensity"], known)
     if column is None or all(map(is_missing, found[column].tolist())):
+        return None
+    if len(found[model]) != n_queries:
+        warnings.warn(
+            f"chances in column {column!r} are left: they are of the one call that a "
+            f"log has for each query, and {table.source} has {len(found[model]):,} "
+            f"calls on {n_queries:,} queries. Name by query= a column that tells "
+            "requests apart, such as an id, or keep one call of each.",
+            UserWarning,
+            stacklevel=find_caller_level(),
+        )
         return None
     return column
 

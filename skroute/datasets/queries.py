@@ -87,29 +87,37 @@ def read_vectors(path: Path, name: str) -> np.ndarray:
     return np.asarray(data)
 
 
-def read_known_costs(path: Path, models: np.ndarray) -> Any:
+def read_known_costs(
+    path: Path, models: np.ndarray, queries: Queries | None = None
+) -> Any:
     """Read costs that are known before the calls, by the names of the models.
 
     A JSON object holds money per call of each model, and any other file a row for each
     query, with a column per model that is called by its name, or as in tables of
-    outcomes, ``<model>|total_cost``.
+    outcomes, ``<model>|total_cost``, where all other columns of a model are left. Names
+    and prompts of the rows have to be those of the `queries`.
     """
     if path.suffix.lower() == ".json":
         given = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(given, dict) and not any(map(np.ndim, given.values())):
             return given
     beside = {name for kind in ("id", "query", "prompt") for name in COLUMNS[kind]}
+    columns = read_columns(path)
+    suffix = "|total_cost"
+    if not any(column.endswith(suffix) for column, _ in columns):
+        suffix = ""
     known = {}
-    for column, values in read_columns(path):
-        name = column.removesuffix("|total_cost")
-        if name not in set(models) and normalize(column) in beside:
-            continue
-        if name not in set(models):
+    for column, values in columns:
+        name = column.removesuffix(suffix)
+        if name in set(models) and column.endswith(suffix):
+            known[name] = to_numbers(column, values, "Give money per call.")
+        elif name not in set(models) and normalize(column) in beside:
+            _check_same_rows(path, column, values.tolist(), queries)
+        elif name not in set(models):
             raise ValueError(
                 f"{path.name} has a column {column!r}, and the router no such model; "
                 f"it knows {format_names(models)}."
             )
-        known[name] = to_numbers(column, values, "Give money per call.")
     if not known:
         raise ValueError(
             f"{path.name} has no column that is called by a model of the router, which "
@@ -117,6 +125,27 @@ def read_known_costs(path: Path, models: np.ndarray) -> Any:
         )
     unknown = np.full(len(next(iter(known.values()))), np.nan)
     return np.column_stack([known.get(model, unknown) for model in models])
+
+
+def _check_same_rows(
+    path: Path, column: str, cells: list[Any], queries: Queries | None
+) -> None:
+    """Refuse rows that are of other queries, or in another order."""
+    if queries is None:
+        return
+    is_prompt = normalize(column) in COLUMNS["prompt"]
+    asked = queries.prompts if is_prompt else queries.names
+    if asked is None or len(asked) != len(cells):
+        return
+    for row, (cell, query) in enumerate(zip(cells, asked, strict=True)):
+        told = read_text(cell) if is_prompt and not is_missing(cell) else cell
+        if str(told).strip() != str(query).strip():
+            raise ValueError(
+                f"{path.name} must have its rows in the order of the queries: row "
+                f"{row} is {reprlib.repr(told)} in column {column!r}, and the query "
+                f"{reprlib.repr(query)}. Sort it, or leave the column out if it names "
+                "something else."
+            )
 
 
 def _is_long(found: Mapping[str, np.ndarray]) -> bool:

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from skroute._optional import require
 from skroute._version import __version__
 from skroute.serve.completions import CallError, complete, read_chat
 from skroute.serve.decisions import ROUTER, explain, find_rule
@@ -52,6 +53,13 @@ class Queries(Rule):
         list[list[float]] | None, Field(min_length=1, max_length=MAX_QUERIES)
     ] = None
     available: list[str] | None = None
+    costs: list[dict[str, float]] | None = None
+
+    def take_costs(self) -> Any:
+        """Take costs that are known, a row for each query and a column for a model."""
+        if not any(self.costs or ()):
+            return None
+        return require("pandas", "known costs", "serve").DataFrame(self.costs)
 
     def take_rule(self) -> dict[str, Any]:
         """Take what is said of the rule."""
@@ -175,6 +183,7 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
             request.take_rule(),
             request.available,
             request.top_k,
+            request.take_costs(),
         )
         return (
             {"models": models}
@@ -187,7 +196,8 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
         saved = service.watched.current
         rule = find_rule(saved, settings.rule, request.take_rule())
         X = embed(saved, request.prompts, request.embeddings)
-        return {"queries": explain(saved, X, rule, request.available)}
+        costs = request.take_costs()
+        return {"queries": explain(saved, X, rule, request.available, costs)}
 
 
 def _add_completions(app: FastAPI, service: Service) -> None:

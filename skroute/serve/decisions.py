@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute.base import explain_settled
 from skroute.serve.saved import SavedRouter, merge_rule, override_rule
 
@@ -97,12 +98,14 @@ def name_models(
     rule: dict[str, Any] | None,
     available: list[str] | None = None,
     top_k: int = 1,
+    costs: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decide queries: names (n, top_k), and the chance of each first choice (n,)."""
+    asked: dict[str, Any] = {"available": available, "top_k": top_k, "costs": costs}
     if rule is None and saved.decider is not None:
-        names = saved.decider.route(saved.router.transform(X), available, top_k=top_k)
+        names = saved.decider.route(saved.router.transform(X), **asked)
         return names, np.ones(len(names))
-    asked: dict[str, Any] = {"available": available, "top_k": top_k, **(rule or {})}
+    asked |= rule or {}
     if asked.get("explore"):
         # Equal prompts are drawn anew each time.
         asked["random_state"] = np.random.RandomState()
@@ -119,11 +122,14 @@ def decide(
     rule: dict[str, Any] | None,
     available: list[str] | None = None,
     top_k: int = 1,
+    costs: Any = None,
 ) -> list[Decision]:
-    """Decide queries, with estimates of every model."""
-    names, chances = name_models(saved, X, rule, available, top_k)
+    """Decide queries, with estimates of every model, or costs that are known."""
+    names, chances = name_models(saved, X, rule, available, top_k, costs)
     models = [str(name) for name in saved.router.models_]
     quality, cost = np.hsplit(np.asarray(saved.router.transform(X), dtype=float), 2)
+    known = check_known_costs(costs, len(cost), saved.router.models_)
+    cost = replace_known_costs(cost, known)
     return [
         Decision(
             [str(name) for name in row if name is not None],
@@ -140,14 +146,17 @@ def explain(
     X: Any,
     rule: dict[str, Any] | None,
     available: list[str] | None = None,
+    costs: Any = None,
 ) -> list[dict[str, Any]]:
     """Explain decisions as ``BaseRouter.explain`` does, an object for each query."""
     if rule is None and saved.decider is not None:
-        why = explain_settled(saved.router, X, saved.decider.settled_, available)
+        known = check_known_costs(costs, len(X), saved.router.models_)
+        settled = saved.decider.settle_with(known)
+        why = explain_settled(saved.router, X, settled, available, costs)
     else:
         # What is explained is what is called where nothing is drawn.
         asked = {name: v for name, v in (rule or {}).items() if name != "explore"}
-        why = saved.router.explain(X, available=available, **asked)
+        why = saved.router.explain(X, available=available, costs=costs, **asked)
     columns = {name: np.asarray(why[name]).tolist() for name in why if name != "query"}
     return [
         {name: _to_json(value) for name, value in zip(columns, row, strict=True)}

@@ -86,6 +86,7 @@ class Service:
         asked: dict[str, Any],
         available: list[str] | None,
         top_k: int,
+        costs: Any = None,
     ) -> tuple[list[list[str]], list[str] | None]:
         """Decide queries; also their names in the log, if there is one."""
         saved = self.watched.current
@@ -93,11 +94,11 @@ class Service:
         rule = find_rule(saved, self.settings.rule, asked)
         X = embed(saved, prompts, vectors)
         if not self.journal:
-            names, _ = name_models(saved, X, rule, available, top_k)
+            names, _ = name_models(saved, X, rule, available, top_k, costs)
             order = [[str(n) for n in row if n is not None] for row in names]
             decisions = None
         else:
-            decisions = decide(saved, X, rule, available, top_k)
+            decisions = decide(saved, X, rule, available, top_k, costs)
             order = [decision.order for decision in decisions]
         spent = time.perf_counter() - start
         self.meters.count_decisions([row[0] for row in order], spent)

@@ -25,6 +25,7 @@ import skroute
 from skroute import BudgetDecider, PointwiseRouter
 from skroute.cli import app
 from skroute.datasets import make_routing
+from skroute.datasets.queries import Queries, read_known_costs
 
 DATA = make_routing(160, n_features=6, n_models=3, random_state=0)
 MODELS = ["=cmd|'/c calc'!A1", "middle", "large"]
@@ -328,6 +329,30 @@ def test_known_costs_come_from_a_table_or_an_object(tmp_path: Path) -> None:
     table = routed(*given, "--costs", tmp_path / "costs.json")
     assert "middle" not in set(table["model"])
     assert set(routed(*given)["model"]) > {"middle"}
+
+
+def test_known_costs_are_those_of_the_queries(tmp_path: Path) -> None:
+    """Of a table of outcomes the money counts; rows in another order are refused."""
+    _, given = saved(tmp_path, BudgetDecider(budget=BUDGET))
+    money = pd.DataFrame(DATA.costs * 3.0, columns=MODELS)
+    money.to_csv(tmp_path / "money.csv", index=False)
+    expected = routed(*given, "--costs", tmp_path / "money.csv")
+    outcomes = pd.DataFrame(DATA.quality, columns=MODELS)
+    for tables in ([money.add_suffix("|total_cost"), outcomes], [outcomes]):
+        table = pd.concat(tables, axis=1)
+        table.to_csv(tmp_path / "costs.csv", index=False)
+        found = routed(*given, "--costs", tmp_path / "costs.csv")
+        assert (found["model"] == expected["model"]).all() == (len(tables) == 2)
+    prompts = [f"prompt {i}" for i in range(160)]
+    asked = Queries(prompts, list(range(160)))
+    money.insert(0, "prompt", prompts)
+    money.to_csv(tmp_path / "money.csv", index=False)
+    models = np.array(MODELS, dtype=object)
+    told = read_known_costs(tmp_path / "money.csv", models, asked)
+    np.testing.assert_allclose(told, DATA.costs * 3.0)
+    money.iloc[::-1].to_csv(tmp_path / "money.csv", index=False)
+    with pytest.raises(ValueError, match=r"row 0 is 'prompt 159' .* 'prompt 0'"):
+        read_known_costs(tmp_path / "money.csv", models, asked)
 
 
 def test_known_costs_of_other_models_are_refused(tmp_path: Path) -> None:

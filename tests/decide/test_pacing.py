@@ -394,3 +394,29 @@ def test_a_budget_below_the_cheapest_models_is_no_error_in_a_stream():
     decider.set_params(budget=50.0).partial_fit(traffic(10))
     with pytest.warns(UserWarning, match="Raise the budget"):
         decider.set_params(budget=0.1).partial_fit(traffic(10))
+
+
+def test_bills_are_booked_on_the_models_that_were_called():
+    """Of explored calls, or such as followed another that failed."""
+    Z = traffic(600)
+    decider = BudgetDecider(4.0).fit(Z)
+    called = np.random.default_rng(0).integers(4, size=600)
+    for rows in np.split(np.arange(600), 20):
+        decider.partial_fit(
+            Z[rows], costs=paid(Z[rows, 4:], called[rows]), called=called[rows]
+        )
+    # Each cost what was expected of it.
+    np.testing.assert_allclose(decider._pace.ratio, 1.0)
+    with pytest.raises(ValueError, match="called must name the models"):
+        decider.partial_fit(Z[:1], called=["huge"])
+
+
+def test_a_stream_begins_with_the_decisions_of_known_costs():
+    rng = np.random.default_rng(0)
+    real = [1.0, 4.0, 15.0] * rng.lognormal(0, 0.8, size=(300, 3))
+    quality = rng.uniform(size=(300, 3))
+    Z = np.hstack([quality, np.tile([1.3, 5.2, 19.5], (300, 1))])
+    decider = BudgetDecider(2.0).fit(Z, costs=real)
+    spent = paid(real, decider.predict(Z, costs=real))
+    decider.partial_fit(Z, costs=spent, known_costs=real)
+    np.testing.assert_allclose(decider._pace.ratio, 1.0)

@@ -463,3 +463,66 @@ def test_prices_that_change_are_learned_from(data):
         after.predict_cost(X), expected.predict_cost(X), rtol=1e-6
     )
     np.testing.assert_allclose(after.costs_, expected.costs_)
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_updates_of_one_row_settle_budgets_as_one_of_all(data, is_log):
+    """A row moves its own estimates most; what is kept of others must not follow."""
+    rows, rest = slice(200, 400), slice(400, 700)
+    y, costs = data.quality[rows], data.costs[rows]
+    if is_log:
+        hidden = np.isnan(hide(y, "log"))
+        y, costs = np.where(hidden, np.nan, y), np.where(hidden, np.nan, costs)
+    one, many = (fit(data, slice(200), forget_after=300) for _ in range(2))
+    one.update(data.data[rows], y, costs=costs)
+    for i in range(200):
+        row = slice(i, i + 1)
+        many.update(data.data[rows][row], y[row], costs=costs[row])
+    spent = []
+    budget = 0.7 * float(data.costs.mean())
+    for router in (one, many):
+        called = router.route(data.data[rest], budget=budget)
+        place = [list(router.models_).index(name) for name in called]
+        spent.append(data.costs[rest][np.arange(300), place].mean() / budget)
+    assert spent[1] == pytest.approx(spent[0], abs=0.15)
+    best = [router.price_path_.quality.max() for router in (one, many)]
+    assert best[1] == pytest.approx(best[0], abs=0.05)
+
+
+def test_outcomes_of_weight_0_are_left_out(data):
+    rows = slice(N_FITTED, 400)
+    X, y, costs = data.data[rows], data.quality[rows].copy(), data.costs[rows].copy()
+    weight = np.ones(y.shape)
+    weight[:50] = 0.0
+    absurd, dear = y.copy(), costs.copy()
+    absurd[:50], dear[:50] = 50.0, 1e6
+    found = fit(data).update(X, absurd, costs=dear, outcome_weight=weight)
+    y[:50], costs[:50] = np.nan, np.nan
+    expected = fit(data).update(X, y, costs=costs)
+    X = data.data[400:]
+    np.testing.assert_allclose(found.predict_cost(X), expected.predict_cost(X))
+    assert found.best_single_ == expected.best_single_
+    budget = float(data.costs.mean())
+    np.testing.assert_array_equal(
+        found.route(X, budget=budget), expected.route(X, budget=budget)
+    )
+
+
+def test_a_day_without_calls_of_a_model_is_learned(data):
+    names = [f"model_{i}" for i in range(4)]
+    rows, kept = slice(N_FITTED, 400), [2, 0, 3]
+    y = data.quality[rows].copy()
+    y[:, 1] = np.nan
+    expected = fit(data).update(data.data[rows], y)
+    part = pd.DataFrame(y[:, kept], columns=[names[i] for i in kept])
+    found = fit(data).update(data.data[rows], part)
+    X = data.data[400:]
+    np.testing.assert_allclose(found.predict_quality(X), expected.predict_quality(X))
+    stranger = part.rename(columns={"model_0": "new"})
+    with pytest.raises(ValueError, match="y has a column 'new', and the router no"):
+        found.update(data.data[rows], stranger)
+
+
+def test_a_free_model_of_a_router_that_learns_is_refused(data):
+    with pytest.raises(ValueError, match="scale must be above 0"):
+        fit(data).with_prices(scale={"model_1": 0.0})

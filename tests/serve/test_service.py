@@ -92,6 +92,19 @@ def test_answers_are_those_of_the_router(api, router, how_to):
     assert found == [[name for name in row if name] for row in expected.tolist()]
 
 
+def test_known_costs_are_part_of_a_request(api, router):
+    body = {"embeddings": TABLE.data[:2].tolist(), "price": 0.1}
+    costs = [{"large": 0.0, "small": 1e9}, {}]
+    table = pd.DataFrame(costs)
+    expected = router.route(TABLE.data[:2], price=0.1, costs=table).tolist()
+    assert [names[0] for names in ask(api, **body, costs=costs)] == expected
+    assert ask(api, **body, costs=[{}, {}]) == ask(api, **body)
+    why = api.post("/explain", json={**body, "costs": costs}).json()["queries"]
+    assert [row["chosen"] for row in why] == expected
+    answer = api.post("/route", json={**body, "costs": [{"huge": 1.0}] * 2})
+    assert "costs names huge" in refusal(answer)
+
+
 def test_reasons_are_those_of_the_router(api, router):
     body = {"embeddings": TABLE.data[:5].tolist(), "min_quality": "95%"}
     answer = api.post("/explain", json=body)
