@@ -28,7 +28,8 @@ def weigh_calls(propensity: np.ndarray, y: Any) -> np.ndarray:
 
     from skroute.evaluation.doubly_robust import MOST_WEIGHT
 
-    inverse = np.minimum(1.0 / propensity, MOST_WEIGHT)[:, None]
+    # A call that followed another that failed had no chance that is known.
+    inverse = np.nan_to_num(np.minimum(1.0 / propensity, MOST_WEIGHT), nan=1.0)[:, None]
     return np.where(np.isfinite(np.asarray(y, dtype=float)), inverse, 0.0)
 
 

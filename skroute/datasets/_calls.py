@@ -60,17 +60,16 @@ def find_propensity(
 
 
 def read_propensity(table: RawTable, column: str) -> np.ndarray:
-    """Read the chance of each call, above 0 and at most 1."""
+    """Read the chance of each call, above 0 and at most 1; ``NaN`` where empty."""
     chances = to_numbers(column, table.found[column], _HINT)
-    bad = ~((chances > 0) & (chances <= 1 + _SLACK))
+    bad = ~(np.isnan(chances) | ((chances > 0) & (chances <= 1 + _SLACK)))
     if bad.any():
         row = int(bad.argmax())
-        has = "is empty" if np.isnan(chances[row]) else f"holds {chances[row]:g}"
         raise ValueError(
             f"column {column!r} must hold the chance that each call had, above 0 and "
-            f"at most 1; it {has} in row {row}, and is wrong in {int(bad.sum()):,} "
-            "rows. Drop these rows, or give the column another name if it is "
-            "something else."
+            f"at most 1; it holds {chances[row]:g} in row {row}, and is wrong in "
+            f"{int(bad.sum()):,} rows. Drop these rows, or give the column another "
+            "name if it is something else."
         )
     return np.minimum(chances, 1.0)
 

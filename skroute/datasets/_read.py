@@ -418,7 +418,8 @@ def read_routerbench(
             Names of the models that were called, where the table has a row for each
             call and one call for each query, as logs of a router have.
         propensity : ndarray of shape (n_queries,) or None
-            The chances that these calls had, where the log tells them.
+            The chances that these calls had, where the log tells them; ``NaN`` where
+            a cell is empty, as of a call that followed another that failed.
         n_repeats : int
             Rows that were averaged with an earlier one.
         DESCR : str

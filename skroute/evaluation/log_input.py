@@ -86,13 +86,18 @@ class Log:
             policy = np.eye(len(models))[check_choice(choice, shape, models)]
         rows = np.arange(n_queries)
         followed = policy[rows, called]
-        if (chances >= 1).all() and (followed < 1).any():
+        # What followed another call that failed had no chance that is known.
+        known = np.isfinite(chances)
+        if (chances[known] >= 1).all() and (followed[known] < 1).any():
             raise ValueError(
                 f"{NEVER_EXPLORED}: the policy makes others "
-                f"for {np.mean(followed < 1):.0%} of the queries. {WAY_OUT}"
+                f"for {np.mean(followed[known] < 1):.0%} of the queries. {WAY_OUT}"
             )
-        weight, group = followed / chances, check_groups(groups, n_queries)
-        return cls(policy, called, weight, 1 / chances, gained, spent, *tables, group)
+        group = check_groups(groups, n_queries)
+        weights = followed / chances, 1 / chances
+        parts: Any = (policy, called, *weights, gained, spent, *tables, group)
+        kept: Any = [None if part is None else part[known] for part in parts]
+        return cls(*kept)
 
     def find_mean(self, kind: str) -> LoggedMean:
         """Take what is known of the `"quality"` or the `"cost"` of the calls."""
@@ -117,9 +122,12 @@ class Log:
 
 
 def check_propensity(propensity: Any, n_queries: int) -> np.ndarray:
-    """Check the chances (n_queries,) that logged calls had."""
+    """Check the chances (n_queries,) that logged calls had, ``NaN`` where unknown."""
     chances = _read_numbers(propensity, "propensity", n_queries)
-    bad = ~((chances > 0) & (chances <= 1 + _SUM_SLACK))
+    unknown = np.isnan(chances)
+    if unknown.all():
+        raise ValueError("propensity must be known for some calls; all are NaN.")
+    bad = ~(unknown | ((chances > 0) & (chances <= 1 + _SUM_SLACK)))
     if bad.any():
         raise ValueError(
             "propensity must be above 0 and at most 1, the chance that the call "

@@ -71,7 +71,8 @@ def evaluate_log(
     costs : array-like of shape (n_models,) or (n_queries, n_models), or dict
         Money per call: one price per model, or what the calls cost, ``NaN`` elsewhere.
     propensity : array-like of shape (n_queries,), default=None
-        The chance that the logging policy had to make the call, above 0 and at most 1.
+        The chance that the logging policy had to make the call, above 0 and at most 1;
+        ``NaN`` of a call that followed another that failed, which is not judged.
         ``None``: it is estimated from the queries, and the result says so. Estimates
         are wrong where calls were made for reasons that the queries do not show.
     routers : dict of str to router, default=None
@@ -155,12 +156,13 @@ def evaluate_log(
     encoded = are_embeddings(encoder, routers.values())
     table = OutcomeTable.check(X, y, costs, models, groups, encoded)
     called = find_calls(table.quality, table.spend if table.costs.ndim == 2 else None)
-    logged = np.flatnonzero(called >= 0)
     chances = None
     if propensity is not None:
         chances = check_propensity(propensity, len(called))
-        if (chances[logged] >= 1).all():
-            raise ValueError(f"{NEVER_EXPLORED}. {WAY_OUT}")
+        called = np.where(np.isfinite(chances), called, -1)
+    logged = np.flatnonzero(called >= 0)
+    if chances is not None and (chances[logged] >= 1).all():
+        raise ValueError(f"{NEVER_EXPLORED}. {WAY_OUT}")
     fold = draw_folds(table.duplicates, cv, rng)
     splits = list(_split(table, fold, logged, encoder))
     _check_calls(table, splits)

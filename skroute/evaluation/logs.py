@@ -102,7 +102,8 @@ def policy_value(
         Names or indices of the models that were called.
     propensity : array-like of shape (n_queries,)
         The chance that the logging policy had to call that model for that query, above
-        0 and at most 1, such as ``route(..., return_propensity=True)`` returns.
+        0 and at most 1, such as ``route(..., return_propensity=True)`` returns; ``NaN``
+        where unknown, as of a call that followed another that failed: it is left out.
     quality, cost : array-like of shape (n_queries,)
         Outcome and money of the call, ``NaN`` where unknown. What is unknown is left
         out, as if it were so by chance.

@@ -77,7 +77,8 @@ def test_the_chance_of_explain_is_another_one():
 
 def test_a_table_with_several_calls_of_a_query_is_no_log():
     # By the prompt there are two queries, one with two calls.
-    table = from_long(LOG, query="prompt")
+    with pytest.warns(UserWarning, match=r"are left: .* 3 calls on 2 queries"):
+        table = from_long(LOG, query="prompt")
     assert table.called is None
     assert table.propensity is None
     message = r"propensity='propensity'.* 3 calls on 2 queries\. Name by query="
@@ -95,7 +96,6 @@ def test_a_table_with_several_calls_of_a_query_is_no_log():
         (0.0, "holds 0 in row 1"),
         (1.5, "holds 1.5 in row 1"),
         (-0.1, "holds -0.1 in row 1"),
-        (None, "is empty in row 1"),
     ],
 )
 def test_a_chance_that_is_none_is_named(value, message):
@@ -123,3 +123,15 @@ def test_a_wide_table_with_a_chance_is_asked_which_columns_are_models():
     wide = {"prompt": ["a", "b"], "x": [1, 0], "y": [0, 1], "propensity": [0.5, 0.5]}
     with pytest.raises(ValueError, match=r"no model's quality.*propensity"):
         from_wide(wide)
+
+
+def test_a_call_that_followed_another_has_no_chance() -> None:
+    """Its cell is empty; the other calls are judged."""
+    calls = [
+        {"query": i, "model": "ab"[i % 2], "quality": 1.0, "propensity": 0.5}
+        for i in range(6)
+    ]
+    calls[3]["propensity"] = None
+    table = from_long(calls)
+    assert np.isnan(table.propensity[3])
+    assert (np.delete(table.propensity, 3) == 0.5).all()

@@ -24,7 +24,7 @@ def draw(n=600, seed=0, n_features=8):
 
 def regress(X, costs, weight=None):
     fold, prices = np.arange(len(X)) % 5, np.nanmean(costs, axis=0)
-    return CostModel.regress(X, costs, prices, fold, lambda Z: [Z], weight)
+    return CostModel.regress(X, costs, prices, fold, lambda Z: [Z], weight)[:2]
 
 
 def test_a_dear_model_is_not_thought_to_cost_next_to_nothing():
@@ -97,16 +97,16 @@ def test_prices_and_regressions_in_one_pool():
     X, costs = draw(300)
     fold = np.arange(300) % 5
     model, _ = regress(X, costs[:, :2])
-    priced, column = model.with_model(X, 3e-3, 3e-3, fold)
+    priced, column, _ = model.with_model(X, 3e-3, 3e-3, fold)
     assert (priced.predict(X)[:, 2] == 3e-3).all()
     assert (column[:, 2] == 3e-3).all()
-    grown, _ = priced.with_model(X, costs[:, 2], costs[:, 2].mean(), fold)
+    grown, *_ = priced.with_model(X, costs[:, 2], costs[:, 2].mean(), fold)
     np.testing.assert_array_equal(grown.predict(X)[:, :2], model.predict(X))
     alone, _ = regress(X, costs[:, 2:])
     np.testing.assert_allclose(grown.predict(X)[:, 3], alone.predict(X)[:, 0])
     back = grown.without_model(2).without_model(2)
     np.testing.assert_array_equal(back.predict(X), model.predict(X))
-    fixed, _ = CostModel.from_prices(np.array([1.0])).with_model(
+    fixed, *_ = CostModel.from_prices(np.array([1.0])).with_model(
         X, costs[:, 2], costs[:, 2].mean(), fold
     )
     np.testing.assert_allclose(fixed.predict(X)[:, 1], alone.predict(X)[:, 0])

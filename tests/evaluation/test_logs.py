@@ -244,7 +244,7 @@ def test_a_real_log(shared_data):
             {"propensity": np.zeros(20)},
             "propensity must be above 0 and at most 1.*row 0",
         ),
-        ({"propensity": np.full(20, np.nan)}, "propensity must be above 0"),
+        ({"propensity": np.full(20, np.nan)}, "propensity must be known for some"),
         ({"propensity": [0.5]}, r"propensity must have one value for each of the 20"),
         ({"quality": np.full(20, np.nan)}, "quality must be known for at least two"),
         ({"quality": ["good"] * 20}, "quality must be numbers"),
@@ -285,3 +285,15 @@ def test_chances_that_cannot_be_those_of_the_calls_are_told():
     log["propensity"] = np.full(2000, 1e-6)
     with pytest.warns(UserWarning, match="propensity does not fit the calls"):
         policy_value(usual, **log)
+
+
+def test_calls_without_a_chance_are_left_out():
+    log, usual, _ = make_log()
+    chances = log["propensity"].copy()
+    chances[::3] = np.nan
+    found = policy_value(usual, **{**log, "propensity": chances})
+    kept = np.isfinite(chances)
+    rest = {name: values[kept] for name, values in log.items()}
+    assert found == policy_value(usual[kept], **rest)
+    with pytest.raises(ValueError, match="propensity must be known for some calls"):
+        policy_value(usual, **{**log, "propensity": np.full(len(usual), np.nan)})

@@ -366,7 +366,7 @@ def test_pair_estimates_of_a_query_do_not_see_its_outcomes() -> None:
     turned[7] = 1.0 - turned[7]
     estimates = []
     for quality in (data.quality, turned):
-        _, pairs, _ = QualityModel.fit(
+        _, pairs, *_ = QualityModel.fit(
             data.data,
             quality,
             fold,

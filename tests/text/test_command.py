@@ -104,7 +104,7 @@ def test_what_a_router_does_not_read_is_refused(folder):
     assert "embeddings of 6 numbers; got --embeddings of 5" in narrow
     np.save(folder / "flat.npy", np.zeros(240))
     flat = refuse("route", both, table, "--embeddings", folder / "flat.npy")
-    assert "its shape is (240,)" in flat
+    assert "the shape is (240,)" in flat
 
 
 def test_a_table_of_empty_prompts_is_one_of_embeddings(folder, tmp_path):
