@@ -280,7 +280,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         self.models_ = models
         self._settled = settle(rule, path, best_quality, known=known)
         self._trade_off = replace(
-            TrainingTradeOff.from_estimates(*(table[rows] for table in kept)),
+            TrainingTradeOff.from_estimates(
+                *(np.ascontiguousarray(table[rows]) for table in kept)
+            ),
             path=path,
             best_single_quality=best_quality,
         )
