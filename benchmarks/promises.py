@@ -439,7 +439,7 @@ def write_page(records: list[dict[str, Any]]) -> Iterator[str]:
         "exactly. Refits: draws of training queries, a ridge router fitted on each, "
         "which settles on its own cross-fitted estimates; judged on the other rows of "
         "the table, whose noise breaks promises, too. Both of "
-        + " or ".join(f"{n:,}" for n in sorted({r["n"] for r in records}))
+        + ", ".join(f"{n:,}" for n in sorted({r["n"] for r in records}))
         + " queries. "
         "Target: 95% of the best single model, or the same as a number; budget: "
         "halfway between the cheapest and the best decisions. Made tables are of "
