@@ -204,7 +204,7 @@ def write(records: list[dict[str, Any]]) -> Iterator[str]:
         "Escalation goes by what the router does not see, so a cheap model's logged "
         "calls are on easy queries, and its estimates are too high on hard ones; these "
         "policies are warned of. Costs fail where a cheap policy makes a few calls "
-        "that cost many times the mean, and the log has hardly any of these."
+        "that cost many times the mean, and the log has few of these."
     )
 
 

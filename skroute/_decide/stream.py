@@ -26,7 +26,7 @@ import numpy as np
 from skroute._table.numbers import read_numbers
 
 # Shares that bettors stake: a small one proves most of many values, or of values that
-# hardly vary from their guesses a large one.
+# vary little from their guesses a large one.
 _STAKES = 0.5 ** np.arange(1, 17)
 
 

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 import skroute
 from skroute.cli import console
 from skroute.cli.inspect import inspect
-from skroute.cli.logs import is_log, judge_log, weigh_calls
+from skroute.cli.logs import is_log, judge_log, weigh_outcomes
 from skroute.cli.options import (
     CheckCostOption,
     SeedOption,
@@ -232,7 +232,7 @@ def fit(
         costs = None
     X, reads_prompts = join_queries(data)
     fitted: Any = TextRouter(router) if reads_prompts else router
-    weight = None if data.propensity is None else weigh_calls(data.propensity, y)
+    weight = None if data.propensity is None else weigh_outcomes(data.propensity, y)
     with console.show_progress("Fitting"):
         fitted.fit(X, y, costs=costs, outcome_weight=weight)
     save(fitted, out)

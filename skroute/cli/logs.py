@@ -22,15 +22,14 @@ def is_log(data: Bunch) -> bool:
     return data.quality.shape[1] > 1 and len(n_known) > 0 and n_known.max() == 1
 
 
-def weigh_calls(propensity: np.ndarray, y: Any) -> np.ndarray:
-    """Weigh the outcomes of calls by their chances, up to a limit, as judges do."""
+def weigh_outcomes(propensity: np.ndarray, y: Any) -> np.ndarray:
+    """Weigh the outcomes of calls by their chances, (n_queries, n_models)."""
     import numpy as np
 
-    from skroute.evaluation.doubly_robust import MOST_WEIGHT
+    from skroute.evaluation.doubly_robust import weigh_calls
 
-    # A call that followed another that failed had no chance that is known.
-    inverse = np.nan_to_num(np.minimum(1.0 / propensity, MOST_WEIGHT), nan=1.0)[:, None]
-    return np.where(np.isfinite(np.asarray(y, dtype=float)), inverse, 0.0)
+    known = np.isfinite(np.asarray(y, dtype=float))
+    return np.where(known, weigh_calls(propensity)[:, None], 0.0)
 
 
 def judge_log(data: Bunch, name: str, seed: int) -> LogEvaluation:

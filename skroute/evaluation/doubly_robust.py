@@ -21,6 +21,13 @@ _LEAST_EFFECTIVE = 20.0
 _PRIOR_CALLS = 5.0
 
 
+def weigh_calls(chances: np.ndarray) -> np.ndarray:
+    """One over the chances of calls, at most `MOST_WEIGHT`; 1 where unknown."""
+    known = np.where(np.isnan(chances), 1.0, chances)
+    weight: np.ndarray = np.minimum(1.0 / known, MOST_WEIGHT)
+    return weight
+
+
 @dataclass(frozen=True)
 class LoggedMean:
     """Outcomes of logged calls beside what a policy would do, (n_calls,) or a table.

@@ -17,7 +17,7 @@ from skroute._table.numbers import check_integer
 from skroute.base import BaseRouter
 from skroute.evaluation.chances import estimate_chances
 from skroute.evaluation.defaults import fit_encoder
-from skroute.evaluation.doubly_robust import MOST_WEIGHT
+from skroute.evaluation.doubly_robust import weigh_calls
 from skroute.evaluation.log_input import (
     NEVER_EXPLORED,
     WAY_OUT,
@@ -172,7 +172,7 @@ def evaluate_log(
         embed = None if encoded or encoder else partial(fit_encoder, seed=seed)
         with single_threaded():
             chances = estimate_chances(splits, called, embed, seed)
-    inverse = np.minimum(1.0 / np.where(called >= 0, chances, 1.0), MOST_WEIGHT)
+    inverse = weigh_calls(np.where(called >= 0, chances, np.nan))
     if rules is None:
         rules = _make_rules(table.spend[logged, called[logged]])
     decided = _decide(table, splits, routers, rules, (called, inverse), progress)

@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from skroute.metrics import (
     RoutingCurve,
@@ -19,6 +18,7 @@ from skroute.metrics import (
 )
 from skroute.reporting._findings import Findings
 from skroute.reporting._pictures import Picture, draw_pictures, list_colors
+from skroute.reporting._templates import load_templates
 from skroute.reporting._text import (
     Money,
     format_number,
@@ -51,13 +51,7 @@ def render(
     money = Money.for_amounts_up_to(curve.ceiling, unit)
     stops = _choose_stops(curve, findings.point)
     pictures = draw_pictures(findings, name, money, stops)
-    environment = Environment(
-        loader=PackageLoader("skroute.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = load_templates()
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     environment.filters |= {
         "percent": format_percent,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from skroute.reporting._templates import load_templates
 from skroute.reporting._text import Money, format_number, format_percent
 
 if TYPE_CHECKING:
@@ -28,17 +27,14 @@ def render_log(
         )
         worth = f"{value.effective_sample_size:,.0f}"
         rows.append((name, rule, quality, cost, worth, format_percent(value.covered)))
-    environment = Environment(
-        loader=PackageLoader("skroute.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    html = environment.get_template("log.html").render(
-        found=found,
-        rows=rows,
-        money=money,
-        title=title or f"Routing {len(found.models)} models, by a log",
+    html = (
+        load_templates()
+        .get_template("log.html")
+        .render(
+            found=found,
+            rows=rows,
+            money=money,
+            title=title or f"Routing {len(found.models)} models, by a log",
+        )
     )
     return html + "\n"
