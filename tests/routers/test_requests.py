@@ -72,7 +72,9 @@ def test_caps_of_requests_are_kept(served: Served) -> None:
 
 @pytest.mark.slow
 def test_reasons_add_up(served: Served) -> None:
-    budget = float(np.median(served.costs))
+    # Between the poles, where no single model is the decision for all queries.
+    low, high = (served.costs.mean(axis=0).min(), served.costs.mean(axis=0).max())
+    budget = 0.7 * low + 0.3 * high
     why = served.router.explain(served.X, budget=budget)
     np.testing.assert_array_equal(
         why.chosen, served.router.route(served.X, budget=budget)

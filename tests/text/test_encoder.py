@@ -84,7 +84,7 @@ def test_from_prompts_to_models(minilm, encoder, programs, metadata_routing):
     y = pd.DataFrame(programs.quality[train], columns=programs.models)
     costs = programs.costs[train]
     router = RankingRouter(n_estimators=20, random_state=0).set_fit_request(costs=True)
-    steps = (router, BudgetDecider(min_quality="95%"))
+    steps = (router, BudgetDecider(budget=float(np.median(costs))))
     on_text = make_pipeline(SentenceEncoder(minilm, device="cpu"), *steps)
     on_text.fit(programs.prompts[train], y, costs=costs)
     on_vectors = make_pipeline(*map(clone, steps))
