@@ -43,7 +43,7 @@ ALLOWED = {
     "routers": BELOW_ROUTERS,
     "validation": {"_table"},
     "persistence": {"_table", "_io", "routers", "cascade", "decision"},
-    "evaluation": BELOW_ROUTERS | {"routers", "cascade", "text"},
+    "evaluation": BELOW_ROUTERS | {"_judged", "routers", "cascade", "text"},
     "datasets": {"_compute", "_table", "_io"},
     "preferences": {"_compute", "_table"},
     "outcomes": {"_table"},

@@ -236,8 +236,9 @@ def check_complete(quality: np.ndarray, costs: np.ndarray | None = None) -> np.n
             f"every model is known, to tell what another decision would have given. At "
             f"most {most} of the {n_models} models are known on any of these "
             f"{len(known)} queries. A log with one answer per query is enough to fit a "
-            "router; skroute.evaluation.evaluate_log judges routers on it. Or run "
-            "every model on a sample of queries that the router was not fitted on, and "
-            "give these as y and costs."
+            "router; skroute.evaluation.evaluate_log judges routers on it, and "
+            "make_log_scorer scores them in a search. Or run every model on a sample "
+            "of queries that the router was not fitted on, and give these as y and "
+            "costs."
         )
     return complete

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.utils import Bunch
 
+from skroute._optional import require
 from skroute._table.duplicates import count_duplicate_prompts
 from skroute._table.names import format_names
 from skroute.datasets._columns import make_object_array
@@ -71,7 +72,7 @@ def make_bunch(
     said = [_average(c, cell, n_cells).reshape(quality.shape) for c in checks.values()]
     if answers is not None:
         answers = _keep_agreed(answers, cell, n_cells).reshape(quality.shape)
-    return Bunch(
+    bunch = Bunch(
         data=data,
         quality=quality,
         costs=costs,
@@ -101,6 +102,25 @@ def make_bunch(
         ),
         n_repeats=n_repeats,
     )
+    if table.options.as_frame:
+        name_columns(bunch)
+    return bunch
+
+
+def name_columns(bunch: Bunch) -> None:
+    """Make DataFrames of what has a column for each model, and a Series of prices."""
+    pandas = require("pandas", "as_frame=True")
+    models = bunch.models.tolist()
+    for key in ("quality", "costs", "answers", "checks"):
+        values = bunch[key]
+        # Several checks of an answer have no columns of models.
+        if values is not None and values.ndim < 3:
+            is_table = values.ndim == 2
+            bunch[key] = (
+                pandas.DataFrame(values, columns=models)
+                if is_table
+                else pandas.Series(values, index=models)
+            )
 
 
 def _average(values: np.ndarray, cell: np.ndarray, n_cells: int) -> np.ndarray:

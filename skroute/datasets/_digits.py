@@ -19,6 +19,7 @@ from sklearn.utils import Bunch
 
 from skroute._compute.threads import single_threaded
 from skroute._optional import require
+from skroute.datasets._bunch import name_columns
 
 _SEED = 0
 _N_TRAIN = 200
@@ -118,8 +119,7 @@ def load_digits_pool(*, as_frame: bool = False) -> Bunch:
         pandas = require("pandas", "load_digits_pool(as_frame=True)")
         names = [f"pixel_{i}_{j}" for i in range(_SIDE) for j in range(_SIDE)]
         pool.data = pandas.DataFrame(pool.data, columns=names)
-        for key in ("quality", "costs", "answers", "checks"):
-            pool[key] = pandas.DataFrame(pool[key], columns=pool.models.tolist())
+        name_columns(pool)
     return pool
 
 

@@ -26,6 +26,7 @@ def fetch_routerbench(
     *,
     data_home: str | os.PathLike[str] | None = None,
     download_if_missing: bool = True,
+    as_frame: bool = False,
 ) -> Bunch:
     """Load RouterBench, downloading it the first time (100 MB).
 
@@ -40,6 +41,8 @@ def fetch_routerbench(
         the user's cache folder.
     download_if_missing : bool, default=True
         Whether to download a file that is not in the cache.
+    as_frame : bool, default=False
+        As in :func:`read_table`.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def fetch_routerbench(
                 f"{path} is not the published file (its SHA-256 differs); {way_out} "
                 f"data_home or {_HOME_VARIABLE} elsewhere."
             )
-        return read_routerbench(path)
+        return read_routerbench(path, as_frame=as_frame)
     cache = pooch.create(
         path=path.parent,
         base_url="",
@@ -103,7 +106,7 @@ def fetch_routerbench(
             f"was kept. Try again later, or place the file at {path} by other means "
             f"(SHA-256 {remote.sha256})."
         ) from error
-    return read_routerbench(path)
+    return read_routerbench(path, as_frame=as_frame)
 
 
 def _download(remote: RemoteFile, url: str, output_file: str, pooch: Any) -> None:

@@ -35,6 +35,7 @@ class ReadOptions:
     token_prices: Any = None
     embeddings: Any = None
     max_bytes: int = MAX_BYTES
+    as_frame: bool = False
 
     def __post_init__(self) -> None:
         if self.duplicates not in ("raise", "mean"):

@@ -36,6 +36,7 @@ def read_table(
     token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
     max_bytes: int = MAX_BYTES,
+    as_frame: bool = False,
 ) -> Bunch:
     """Read a routing table from a file, whichever of the known layouts it has.
 
@@ -92,6 +93,10 @@ def read_table(
     max_bytes : int, default=2**30
         Largest size of the table, as a file, unpacked, and in memory. Reading takes
         some multiple of it.
+    as_frame : bool, default=False
+        Give `quality`, `costs`, `answers` and `checks` as DataFrames with a column for
+        each model, so that a router that is fitted on them knows the models' names, and
+        prices per model as a Series.
 
     Returns
     -------
@@ -108,7 +113,8 @@ def read_table(
     UnsafePickleError
         If it is a pickle other than the published file.
     ImportError
-        If pandas is not installed (JSON does without), or pyarrow for parquet.
+        If pandas is not installed (JSON does without, unless `as_frame`), or pyarrow
+        for parquet.
 
     Examples
     --------
@@ -126,7 +132,14 @@ def read_table(
     (array(['large', 'small'], dtype=object), array([[0.03 , 0.001]]))
     """
     options = ReadOptions(
-        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
+        models,
+        rename,
+        duplicates,
+        prices,
+        token_prices,
+        embeddings,
+        max_bytes,
+        as_frame,
     )
     texts = (*TABLE_TEXTS, query, model, prompt, task)
     table = RawTable(as_path(path, "path"), options, texts)
@@ -173,6 +186,7 @@ def from_long(
     token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
     max_bytes: int = MAX_BYTES,
+    as_frame: bool = False,
 ) -> Bunch:
     """Read a table with a row for each call: query, model, quality and cost.
 
@@ -229,6 +243,8 @@ def from_long(
         label.
     max_bytes : int, default=2**30
         As in :func:`read_table`.
+    as_frame : bool, default=False
+        As in :func:`read_table`.
 
     Returns
     -------
@@ -263,7 +279,14 @@ def from_long(
            [nan,  1.]])
     """
     options = ReadOptions(
-        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
+        models,
+        rename,
+        duplicates,
+        prices,
+        token_prices,
+        embeddings,
+        max_bytes,
+        as_frame,
     )
     raw = RawTable(table, options, (*COLUMNS["model"], query, model, prompt, task))
     names = LongNames(query, model, quality, cost, prompt, task, propensity)
@@ -282,6 +305,7 @@ def from_wide(
     token_prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
     max_bytes: int = MAX_BYTES,
+    as_frame: bool = False,
 ) -> Bunch:
     """Read a table with a row for each query and a column for each model.
 
@@ -326,6 +350,8 @@ def from_wide(
         the index of `table`, or the names of its queries, as texts, each once.
     max_bytes : int, default=2**30
         As in :func:`read_table`.
+    as_frame : bool, default=False
+        As in :func:`read_table`.
 
     Returns
     -------
@@ -355,7 +381,14 @@ def from_wide(
     array([0.1, 3. ])
     """
     options = ReadOptions(
-        models, rename, duplicates, prices, token_prices, embeddings, max_bytes
+        models,
+        rename,
+        duplicates,
+        prices,
+        token_prices,
+        embeddings,
+        max_bytes,
+        as_frame,
     )
     return read_wide(RawTable(table, options, (prompt, task)), prompt, task)
 
@@ -366,6 +399,7 @@ def read_routerbench(
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
     embeddings: Any = None,
     max_bytes: int = MAX_BYTES,
+    as_frame: bool = False,
 ) -> Bunch:
     """Read a routing table in RouterBench's wide format.
 
@@ -382,7 +416,7 @@ def read_routerbench(
     ----------
     path : str or path-like
         A file that :func:`read_table` reads.
-    prices, embeddings, max_bytes : object
+    prices, embeddings, max_bytes, as_frame : object
         As in :func:`read_table`.
 
     Returns
@@ -392,7 +426,7 @@ def read_routerbench(
 
         data : ndarray of shape (n_queries, n_features) or None
             The embeddings.
-        quality : ndarray of shape (n_queries, n_models)
+        quality : ndarray or DataFrame of shape (n_queries, n_models)
             Qualities, float64; ``NaN`` where a model was not run.
         costs : ndarray of shape (n_queries, n_models) or (n_models,), or None
             Money per call, from the table (``NaN`` where unknown) or from `prices`.
@@ -452,5 +486,7 @@ def read_routerbench(
     array([[ 1.,  1.],
            [ 0., nan]])
     """
-    options = ReadOptions(prices=prices, embeddings=embeddings, max_bytes=max_bytes)
+    options = ReadOptions(
+        prices=prices, embeddings=embeddings, max_bytes=max_bytes, as_frame=as_frame
+    )
     return read_wide(RawTable(as_path(path, "path"), options))

@@ -10,6 +10,7 @@ from skroute.evaluation._compare import (
 )
 from skroute.evaluation.defaults import default_routers
 from skroute.evaluation.log_routers import evaluate_log
+from skroute.evaluation.log_scorer import make_log_scorer
 from skroute.evaluation.log_verdict import LogEvaluation
 from skroute.evaluation.logs import PolicyValue, policy_value
 from skroute.evaluation.pools import SmallerPool, smaller_pool
@@ -29,6 +30,7 @@ __all__ = [
     "compare_routers",
     "default_routers",
     "evaluate_log",
+    "make_log_scorer",
     "policy_value",
     "routability",
     "smaller_pool",

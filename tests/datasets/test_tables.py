@@ -473,3 +473,27 @@ def test_a_pipeline_of_frames(container, metadata_routing):
         pipeline.fit(table.data, table.quality, costs=table.costs)
     np.testing.assert_array_equal(framed.predict(table.data), plain.predict(table.data))
     assert type(framed.transform(table.data)).__module__.startswith(container)
+
+
+@pytest.mark.parametrize("read", [from_wide, from_long, read_table])
+def test_frames_name_the_models(read, tmp_path) -> None:
+    wide = {"prompt": ["a b", "c d"], "small": [0, 1], "large": [1, None]}
+    long = [
+        {"query": "a b", "model": "small", "quality": 0, "cost": 1.0},
+        {"query": "a b", "model": "large", "quality": 1, "cost": 9.0},
+        {"query": "c d", "model": "small", "quality": 1, "cost": 2.0},
+    ]
+    table, options = (long, {}) if read is not from_wide else (wide, {})
+    if read is from_wide:
+        options = {"prices": {"small": 1.0, "large": 9.0}}
+    if read is read_table:
+        path = tmp_path / "calls.jsonl"
+        path.write_text("\n".join(map(json.dumps, long)))
+        table = path
+    plain = read(table, **options)
+    named = read(table, as_frame=True, **options)
+    assert named.quality.columns.tolist() == plain.models.tolist()
+    np.testing.assert_array_equal(named.quality, plain.quality)
+    np.testing.assert_array_equal(named.costs, plain.costs)
+    labels = named.costs.index if plain.costs.ndim == 1 else named.costs.columns
+    assert labels.tolist() == plain.models.tolist()

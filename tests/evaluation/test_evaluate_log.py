@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
-from skroute import DummyRouter, PointwiseRouter, RankingRouter
+from skroute import BudgetDecider, DummyRouter, PointwiseRouter, RankingRouter
 from skroute.datasets import make_routing, read_routerbench
-from skroute.evaluation import evaluate_log
+from skroute.evaluation import evaluate_log, make_log_scorer, policy_value
 from skroute.text import TextRouter
 
 MODELS = ["small", "middle", "large"]
@@ -294,3 +296,54 @@ def test_a_real_table_explored(shared_data):
     low, high = found.best_single_value.quality_interval
     assert low < np.nanmean(data.quality[:, best]) < high
     assert not found.doubts
+
+
+def test_a_scorer_judges_decisions_by_the_calls_of_a_log() -> None:
+    log = make_log(1200)
+    train, test = slice(0, 600), slice(600, None)
+    router = ridge()["ridge"].fit(log.X[train], log.y[train], costs=log.costs[train])
+    value = policy_value(
+        router.predict(log.X[test]),
+        called=log.called[test],
+        propensity=log.propensity[test],
+        quality=log.y.to_numpy()[test][np.arange(600), log.called[test]],
+        cost=log.costs[test][np.arange(600), log.called[test]],
+        expected_quality=router.predict_quality(log.X[test]),
+        expected_cost=router.predict_cost(log.X[test]),
+    )
+    held_out = log.X[test], log.y[test]
+    beside = {"costs": log.costs[test], "propensity": log.propensity[test]}
+    for price in (0.0, 100.0):
+        score = make_log_scorer(price=price)(router, *held_out, **beside)
+        assert score == pytest.approx(value.quality - price * value.cost)
+
+
+def test_a_search_on_a_log_finds_the_better_rule(metadata_routing) -> None:
+    log = make_log(800)
+    search = GridSearchCV(
+        make_pipeline(
+            PointwiseRouter(Ridge(), random_state=0).set_fit_request(costs=True),
+            BudgetDecider().set_fit_request(costs=False),
+        ),
+        {"budgetdecider__price": [0.0, 100.0]},
+        scoring=make_log_scorer(price=100.0),
+        cv=2,
+        error_score="raise",
+    )
+    search.fit(log.X, log.y, costs=log.costs, propensity=log.propensity)
+    assert search.best_params_ == {"budgetdecider__price": 100.0}
+
+
+def test_a_scorer_refuses_what_is_no_log_and_names_the_way_out() -> None:
+    log = make_log(100)
+    router = ridge()["ridge"].fit(log.X, log.y, costs=log.costs)
+    score = make_log_scorer()
+    with pytest.raises(ValueError, match="propensity must be given"):
+        score(router, log.X, log.y, costs=log.costs)
+    several = log.y.mask(log.y.isna().cumsum(axis=1) == 1, 0.5)
+    with pytest.raises(ValueError, match="make_routing_scorer"):
+        score(router, log.X, several, costs=log.costs, propensity=log.propensity)
+    with pytest.raises(ValueError, match="never explored"):
+        score(router, log.X, log.y, costs=log.costs, propensity=np.ones(100))
+    with pytest.raises(ValueError, match="price"):
+        make_log_scorer(price=-1.0)

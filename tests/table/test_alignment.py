@@ -535,6 +535,12 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         "y choice costs sample_weight",
     ),
     "evaluate_log": (evaluated, "X logged costs"),
+    "make_log_scorer": (
+        lambda X, logged, costs: evaluation.make_log_scorer(price=0.05)(
+            router(), X, logged, costs=costs, propensity=np.full(N, 1 / 3)
+        ),
+        "X logged costs",
+    ),
     "policy_value": (valued, "choice outcomes paid quality cost"),
     "make_routing_scorer": (
         scored("normalized_auc"),
