@@ -2,10 +2,10 @@
 
 Battles are drawn from the training rows of a table: a query, two models, and a voter
 who prefers the better answer. A router is fitted on their win rates, or on wins and
-losses with holes, and judged by the outcomes of the test rows. Writes after each split
-a table in Markdown and the numbers as JSON::
+losses with holes, and judged by the outcomes of the test rows. Writes a
+table in Markdown and the numbers as JSON::
 
-    python benchmarks/battles.py --data FOLDER --seeds 5
+    python benchmarks/battles.py --data FOLDER --seeds 5 --jobs 2
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from outputs import RESULTS, save
 from scipy.special import expit
 from sklearn.utils import Bunch
@@ -99,10 +100,9 @@ def decide(X: np.ndarray, y: np.ndarray, new: np.ndarray, seed: int) -> np.ndarr
     return choice
 
 
-def measured(
-    part: Bunch, n_battles: int, seed: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def measure(name: str, seed: int, part: Bunch, n_battles: int) -> list[dict[str, Any]]:
     """Measure on one split, whose training rows are complete, for each matchmaking."""
+    records = []
     shape = part.y.shape
     best = int(part.y.mean(axis=0).argmax())
     full = decide(part.X, part.y, part.new, seed)
@@ -110,8 +110,8 @@ def measured(
         rng = np.random.default_rng(seed)
         votes = draw_battles(part.odds, n_battles, match, rng)
         named = {
-            name: np.char.zfill(values.astype(str), 3) if "model" in name else values
-            for name, values in votes.items()
+            key: np.char.zfill(values.astype(str), 3) if "model" in key else values
+            for key, values in votes.items()
         }
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -126,16 +126,19 @@ def measured(
         }
         lost = {name: find_regret(part.quality, c) for name, c in choices.items()}
         extra = lost["win rates"] - lost["best single by votes"]
-        yield (
-            match,
-            {
-                **{name: float(values.mean()) for name, values in lost.items()},
-                "ties": float((votes["score"] == 0.5).mean()),
-                "extra": float(extra.mean()),
-                "extra_error": float(extra.std() / np.sqrt(len(extra))),
-                "warned": warned,
-            },
-        )
+        record = {
+            "table": name,
+            "seed": seed,
+            "match": match,
+            **{policy: float(values.mean()) for policy, values in lost.items()},
+            "ties": float((votes["score"] == 0.5).mean()),
+            "extra": float(extra.mean()),
+            "extra_error": float(extra.std() / np.sqrt(len(extra))),
+            "warned": warned,
+        }
+        print(record, flush=True)
+        records.append(record)
+    return records
 
 
 def parts(
@@ -226,14 +229,17 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", default=TABLES)
     parser.add_argument("--battles", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "battles")
     arguments = parser.parse_args()
-    records = []
-    for name, seed, part in parts(arguments):
-        for match, record in measured(part, arguments.battles, seed):
-            records.append({"table": name, "seed": seed, "match": match, **record})
-            print(records[-1], flush=True)
-        save(arguments.out, records, report(records, arguments.battles))
+    parallel = Parallel(arguments.jobs, return_as="generator_unordered")
+    done = parallel(
+        delayed(measure)(*part, arguments.battles) for part in parts(arguments)
+    )
+    records = [record for some in done for record in some]
+    order = (MADE, *TABLES)
+    records.sort(key=lambda r: (r["seed"], order.index(r["table"])))
+    save(arguments.out, records, report(records, arguments.battles))
 
 
 if __name__ == "__main__":
