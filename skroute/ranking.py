@@ -420,6 +420,7 @@ class RankingRouter(CrossFittedRouter):
             )
         queries = check_queries(self, X)
         if not len(queries):
+            check_consistent_length(queries, y, costs, outcome_weight)
             self.renewed_: dict[str, dict[str, float]] = {}
             return self
         tables = align_outcomes(y, costs, outcome_weight, models=self.models_, X=X)

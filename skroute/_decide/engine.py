@@ -104,7 +104,7 @@ class Settled:
         chance = None
         if self.rule.explore and uniform is not None:
             chances = self._find_chances(quality, paid, allowed, choice, shadow_prices)
-            choice, chance = draw_models(chances, choice, uniform)
+            choice, chance = draw_models(chances, choice, uniform, paid)
         return rank_fallbacks(
             choice, shadow_prices, quality, paid, available, self.rule, top_k
         )._replace(chance=chance)

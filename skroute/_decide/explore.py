@@ -80,7 +80,7 @@ def average_gaps(gap: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def draw_models(
-    chances: np.ndarray, choice: np.ndarray, uniform: np.ndarray
+    chances: np.ndarray, choice: np.ndarray, uniform: np.ndarray, cost: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a model for each query by a number in [0, 1); also the chance it had.
 
@@ -91,10 +91,13 @@ def draw_models(
     parts = chances.copy()
     first = parts[rows, choice].copy()
     parts[rows, choice] = 0.0
-    ends = first[:, None] + parts.cumsum(axis=1)
+    # By chance and cost, so that the order of the models in a table changes no draw.
+    order = np.lexsort((cost, -parts), axis=1)
+    ends = first[:, None] + np.take_along_axis(parts, order, axis=1).cumsum(axis=1)
     # The last end is 1 but for rounding, which must not leave a number outside.
     place = uniform * ends[:, -1]
-    drawn = np.where(place < first, choice, (place[:, None] < ends).argmax(axis=1))
+    others = order[rows, (place[:, None] < ends).argmax(axis=1)]
+    drawn = np.where(place < first, choice, others)
     return drawn, chances[rows, drawn]
 
 

@@ -184,18 +184,19 @@ def check_vectors(router: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
                 "vectors: put TruncatedSVD before it, "
                 "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
             ) from None
-        if _is_text(X):
+        if is_text(X):
             raise ValueError(
-                "X holds texts, but a router needs their vectors: put an encoder "
-                "before it, make_pipeline(skroute.text.SentenceEncoder(), router) or "
-                "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), router)."
+                "X holds texts, but a router needs their vectors: take "
+                "skroute.text.TextRouter(router), which reads prompts, or put an "
+                "encoder before it, make_pipeline(skroute.text.SentenceEncoder(), "
+                "router)."
             ) from None
         raise
     check_magnitude(X, "X", LARGEST_FEATURE)
     return X
 
 
-def _is_text(X: Any) -> bool:
+def is_text(X: Any) -> bool:
     """Tell whether X is texts in a list, an array or a Series, not a DataFrame."""
     if isinstance(X, str):
         return True

@@ -18,6 +18,7 @@ from skroute._table.duplicates import Duplicates, find_duplicates
 from skroute._table.folds import check_groups
 from skroute._table.names import make_default_names, model_names
 from skroute._table.outcomes import check_complete
+from skroute._table.tables import is_text
 from skroute.base import BaseRouter
 from skroute.ranking import RankingRouter
 from skroute.text import TextRouter
@@ -66,6 +67,12 @@ class OutcomeTable:
         costs = spend if np.ndim(costs) == 2 else spend[0]
         complete = np.isfinite(quality).all(axis=1) & np.isfinite(spend).all(axis=1)
         groups = check_groups(groups, len(quality))
+        if encoded and is_text(X):
+            raise ValueError(
+                "X holds texts, but the routers that are compared need vectors: give "
+                "routers that read prompts, such as skroute.text.TextRouter(), or an "
+                "encoder."
+            )
         if encoded:
             queries = check_array(X, dtype=(np.float64, np.float32), input_name="X")
         else:

@@ -124,7 +124,7 @@ def test_chances_add_up_whatever_the_numbers(
     assert (chances[~allowed] == 0).all()
     assert (chances[np.arange(20), choice] >= 1 - share - 1e-12).all()
     for uniform in (0.0, 0.5, np.nextafter(1.0, 0.0)):
-        drawn, chance = draw_models(chances, choice, np.full(20, uniform))
+        drawn, chance = draw_models(chances, choice, np.full(20, uniform), cost)
         assert allowed[np.arange(20), drawn].all()
         assert (chance > 0).all()
 
@@ -278,6 +278,17 @@ def test_a_seed_draws_for_a_query_whatever_comes_with_it() -> None:
     )
     other, _ = ROUTER.route(X, **asked, random_state=8)
     assert 0.1 < (other != names).mean() < 0.6
+
+
+@pytest.mark.parametrize("turned", [[1, 0, 2], [2, 0, 1], [2, 1, 0]])
+def test_the_order_of_the_models_changes_no_draw(turned: list[int]) -> None:
+    other = PointwiseRouter(Ridge(), random_state=0)
+    other.fit(DATA.data[:N], Y.iloc[:N, turned], costs=DATA.costs[:N, turned])
+    how = {"explore": 0.7, "random_state": 0, "return_propensity": True}
+    (names, chances), (again, same) = (r.route(X, **how) for r in (ROUTER, other))
+    assert len(set(names)) == 3
+    np.testing.assert_array_equal(names, again)
+    np.testing.assert_allclose(chances, same)
 
 
 def test_an_instance_draws_in_the_order_of_the_rows() -> None:

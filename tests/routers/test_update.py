@@ -276,6 +276,8 @@ def test_updates_of_nothing_change_nothing(data: Any) -> None:
     router = fit(data)
     before = router.transform(data.data)
     update(router, data, slice(0, 0))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        router.update(data.data[:0], data.quality)
     router.update(data.data[:20], np.full((20, 4), np.nan))
     assert np.allclose(router.transform(data.data), before, atol=1e-12)
 

@@ -199,10 +199,10 @@ def test_words_need_a_dense_step(router):
 @pytest.mark.parametrize("container", [list, np.array, pd.Series, pl.Series])
 def test_texts_without_an_encoder_name_the_missing_step(container):
     router = ROUTERS[1]
-    with pytest.raises(ValueError, match=r"X holds texts.*SentenceEncoder"):
+    with pytest.raises(ValueError, match=r"X holds texts.*TextRouter.*SentenceEncoder"):
         router.fit(container(TEXTS), TABLE.quality)
     fitted = clone(router).fit(TABLE.data, TABLE.quality)
-    with pytest.raises(ValueError, match=r"X holds texts.*SentenceEncoder"):
+    with pytest.raises(ValueError, match=r"X holds texts.*TextRouter.*SentenceEncoder"):
         fitted.route(container(TEXTS))
     assert fitted.route(TABLE.data[:1]).shape == (1,)
 
