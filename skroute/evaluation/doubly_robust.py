@@ -55,7 +55,7 @@ class LoggedMean:
         base = (self.chance * expected).sum(axis=1)
         error = outcome - expected[np.arange(n_calls), self.called]
         weight = np.minimum(self.weight, MOST_WEIGHT)
-        effective = find_effective_size(weight)
+        effective = find_effective_size(weight, self.group)
         if effective < _LEAST_EFFECTIVE:
             weight, effective = np.zeros(n_calls), float(n_calls)
         influence, shift = base - base.mean(), 0.0
@@ -97,8 +97,10 @@ class LoggedMean:
         return max(float(((share - told) * spread).sum()), 0.0)
 
 
-def find_effective_size(weight: np.ndarray) -> float:
-    """Find how many equally weighed calls would tell as much."""
+def find_effective_size(weight: np.ndarray, group: np.ndarray | None = None) -> float:
+    """Find how many equally weighed calls would tell as much; a group is one draw."""
+    if group is not None:
+        weight = np.bincount(group, weight)
     squares = float((weight**2).sum())
     return float(weight.sum() ** 2 / squares) if squares > 0 else 0.0
 

@@ -40,7 +40,8 @@ class PolicyValue:
     quality_interval, cost_interval : tuple of (float, float)
         Within these, with the `confidence` that was asked for.
     effective_sample_size : float
-        Queries that would tell as much if the policy had been followed on all of them.
+        Queries that would tell as much if the policy had been followed on all of them;
+        with groups, groups of queries.
     covered : float
         Share of the policy's calls that the log tells of; the rest rests on estimates.
     n_queries : int
@@ -91,7 +92,8 @@ def policy_value(
     An outcome counts at most ten times. Of what that leaves out, and of calls that the
     log never makes, only the estimates tell; the intervals allow for these being off by
     half a standard deviation of each model's errors, in the mean. They are wider, too,
-    where few calls decide, and longer on the side of a long tail.
+    where few calls decide, and longer on the side of a long tail. Where all outcomes
+    are in [0, 1], so are qualities and their intervals.
 
     Parameters
     ----------
@@ -191,11 +193,17 @@ def judge_log(log: Log, level: float) -> tuple[PolicyValue, str | None]:
     """Judge a policy on a log; says also if its chances cannot be right."""
     quality, gained = log.find_mean("quality").estimate(level)
     cost, spent = log.find_mean("cost").estimate(level)
+    known = log.quality[np.isfinite(log.quality)]
+    if known.min() >= 0 and known.max() <= 1:
+        # A mean of few calls, or of estimates, may leave the range of qualities.
+        low, high = np.clip(gained, 0.0, 1.0).tolist()
+        quality, gained = float(np.clip(quality, 0.0, 1.0)), (low, high)
     if not (log.cost < 0).any():
         spent = max(spent[0], 0.0), spent[1]
     n_queries, mean = len(log.weight), float(log.weight.mean())
     covered = min(float(np.minimum(log.weight, MOST_WEIGHT).mean()), 1.0)
-    sizes = find_effective_size(log.weight), covered, n_queries, level
+    group = None if log.group is None else np.unique(log.group, return_inverse=True)[1]
+    sizes = find_effective_size(log.weight, group), covered, n_queries, level
     value = PolicyValue(quality, cost, gained, spent, *sizes)
     error = float(log.weight.std()) / n_queries**0.5
     if mean - 1.0 <= max(_MOST_EXCESS, 4.0 * error):

@@ -297,3 +297,25 @@ def test_calls_without_a_chance_are_left_out():
     assert found == policy_value(usual[kept], **rest)
     with pytest.raises(ValueError, match="propensity must be known for some calls"):
         policy_value(usual, **{**log, "propensity": np.full(len(usual), np.nan)})
+
+
+def test_a_group_counts_as_one_draw_and_qualities_stay_in_their_range() -> None:
+    rng = np.random.default_rng(0)
+    called = np.repeat(rng.integers(2, size=60), 5)
+    log = {
+        "called": called,
+        "propensity": np.full(300, 0.5),
+        "quality": np.ones(300),
+        "cost": np.ones(300),
+        "expected_quality": np.full((300, 2), 1.4),
+        "expected_cost": np.ones((300, 2)),
+    }
+    choice = np.ones(300, dtype=int)
+    alone = policy_value(choice, **log)
+    with pytest.warns(UserWarning, match="worth"):
+        grouped = policy_value(choice, **log, groups=np.arange(300) // 5)
+    assert grouped.effective_sample_size == pytest.approx(
+        alone.effective_sample_size / 5
+    )
+    assert alone.quality <= 1
+    assert alone.quality_interval[1] <= 1
