@@ -311,7 +311,10 @@ class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
         evidence = Evidence(
             unit.scale(table.quality).clip(0, 1), table.cost, checks, table.answers
         )
-        alike = find_duplicates(np.hstack([table.quality, table.cost]), group)
+        # Whatever the unit of money is, and however different the models' costs are.
+        most = np.abs(table.cost).max(axis=0)
+        money = table.cost / np.where(most > 0, most, 1.0)
+        alike = find_duplicates(np.hstack([evidence.quality, money]), group)
         fold = draw_folds(alike, _N_FOLDS, rng)
         known = Outcomes(evidence, scaled, table.costs, fold)
         seed = int(rng.randint(2**31 - 1))

@@ -200,6 +200,18 @@ def test_the_unit_of_quality_changes_no_promise(scale, kept):
     assert other.guarantee_.mean == pytest.approx(kept.guarantee_.mean * scale)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_unit_of_money_changes_no_promise(scale, kept):
+    n_models = TABLE.y.shape[1]
+    Z = np.hstack([TABLE.Z[:, :n_models], TABLE.Z[:, n_models:] * scale])
+    other = fit(
+        Bunch(Z=Z, y=TABLE.y, costs=TABLE.costs * scale),
+        min_quality="95%",
+        confidence=0.9,
+    )
+    assert str(other.guarantee_) == str(kept.guarantee_)
+
+
 def test_queries_of_one_group_count_once():
     groups = np.arange(300) // 3
     decider = CascadeDecider(min_quality=0.5, confidence=0.9, random_state=0)
