@@ -14,10 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._compute.chunks import chunks
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
-from skroute._decide.certainty import judge_margins
+from skroute._decide.capacity import read_capacities
+from skroute._decide.certainty import judge_margins, judge_nothing
 from skroute._decide.engine import Averages, Settled
 from skroute._decide.explain import tabulate_reasons
 from skroute._decide.explore import draw_uniform
+from skroute._decide.extra import SettledExtras
+from skroute._decide.extra_estimates import GivenExtras
+from skroute._decide.extra_rule import split_extra_costs
 from skroute._decide.fallbacks import Decisions, name_decisions
 from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.price_path import ShadowPrice
@@ -139,6 +143,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         explore: float = 0.0,
         random_state: Any = None,
         return_propensity: bool = False,
+        extra_costs: Any = None,
+        capacity: Any = None,
     ) -> Any:
         """Name of the model to call for each query, and of those to fall back on.
 
@@ -178,6 +184,17 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
             again, too. An instance draws anew, in the order of the rows.
         return_propensity : bool, default=False
             Whether to return the chances of the calls, too, for a log.
+        extra_costs : dict, default=None
+            What calls take beside money, and what is asked of it: by name, a pair such
+            as ``{"latency_s": (values, {"mean": 2.0})}``. The values are as `costs`:
+            known of these requests, (n_queries, n_models), or a number for each model,
+            (n_models,) or by name; ``NaN``, and ``None`` in place of all: what `fit`
+            learned of its `extra_costs`. What is asked is ``{"weight": w}``: a unit is
+            worth this much money; ``{"mean": limit}``: of the average over the traffic;
+            ``{"query": limit}``: of each query; or several of these. See Notes.
+        capacity : array-like of shape (n_models,) or dict, default=None
+            Most calls of each model in this batch, with ``scope="batch"``, as in
+            :class:`~skroute.BudgetDecider`.
 
         Returns
         -------
@@ -228,16 +245,29 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         A mean budget and a `min_quality` are kept with what draws cost and lose, as it
         is on the training queries. A batch budget and a `confidence` are refused.
 
+        A weight of an extra cost steers: models are compared by ``cost + weight *
+        extra`` in place of their cost, while a budget counts money alone. The limit of
+        a mean has a shadow price of its own, the lowest at which decisions on the
+        training queries keep it beside a budget, a price or a target. They are decided
+        by what is expected of them, and judged by what their calls took. So it needs
+        `extra_costs` in `fit`, or one value for each model. With extra costs, `explore`
+        and `confidence` are refused, and far queries are decided as all others.
+
         References
         ----------
         .. [1] D. Foster and A. Rakhlin, "Beyond UCB: Optimal and efficient contextual
            bandits with regression oracles", ICML, 2020, arXiv:2002.04926.
         """
+        values, asked = split_extra_costs(extra_costs)
         rule = Rule(
             *(budget, scope, min_quality, price, tolerance, on_infeasible, confidence),
             explore,
+            asked or None,
+            self._read_capacities(capacity),
         )
-        decisions = self._choose(X, rule, available, top_k, costs, random_state)
+        decisions = self._choose(
+            X, rule, available, top_k, costs, random_state, extra_costs=values
+        )
         names = name_decisions(self.models_, decisions, top_k)
         return (names, decisions.propensity) if return_propensity else names
 
@@ -254,6 +284,8 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         on_infeasible: Literal["raise", "cheapest"] = "raise",
         confidence: float | None = None,
         costs: Any = None,
+        extra_costs: Any = None,
+        capacity: Any = None,
     ) -> Any:
         """Say why each query is sent where `route` sends it: one row per query.
 
@@ -262,7 +294,7 @@ class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
         X : array-like of shape (n_queries, n_features)
             Embeddings.
         budget, scope, min_quality, price, tolerance, available, on_infeasible, \
-confidence, costs
+confidence, costs, extra_costs, capacity
             As in `route`.
 
         Returns
@@ -298,6 +330,10 @@ confidence, costs
               training, see `route`: the best by the estimates of this call), whether
               it is available or not; below 0 where more is spent.
 
+            - `expected_<name>`, `runner_up_<name>`, of each of the `extra_costs`, which
+              the margin counts at their shadow prices. The qualities are then not
+              corrected, and `margin_error` and `chance` not known.
+
             Where no other model is available, or under the cap, `runner_up` is ``None``
             and its numbers and the `margin` are ``NaN``.
 
@@ -306,14 +342,18 @@ confidence, costs
         InfeasibleBudgetError, NotFittedError, ValueError
             As `route` does.
         """
+        values, asked = split_extra_costs(extra_costs)
         rule = Rule(
-            budget, scope, min_quality, price, tolerance, on_infeasible, confidence
+            *(budget, scope, min_quality, price, tolerance, on_infeasible, confidence),
+            extra_costs=asked or None,
+            capacity=self._read_capacities(capacity),
         )
         rule.check()
         check_call_rows(X=X, available=available, budget=budget, costs=costs)
         quality, cost = self._estimate(X)
         known = check_known_costs(costs, len(quality), self.models_)
-        settled = self._settle_for_call(rule, quality, cost, known)
+        given = GivenExtras.read(values, len(quality), self.models_, X=X)
+        settled = self._settle_for_call(rule, quality, cost, known, given)
         return _explain(self, X, (quality, cost), settled, available, known)
 
     def guarantee(
@@ -539,10 +579,12 @@ confidence, costs
         costs: Any = None,
         random_state: Any = None,
         uniform: np.ndarray | None = None,
+        extra_costs: Any = None,
     ) -> Decisions:
         """Decide every query and its fallbacks, and draw by `uniform` if it explores.
 
-        These are numbers in [0, 1), (n_queries,); by default those of the queries.
+        These are numbers in [0, 1), (n_queries,); by default those of the queries. Of
+        `extra_costs`, by name, it gets the values; what is asked of them is in `rule`.
         """
         check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
         rule.check()
@@ -550,6 +592,7 @@ confidence, costs
         # A long array is estimated and decided in parts, if the rule lets queries be
         # decided apart. Other tables may have row names, or be slow to slice.
         plain = isinstance(X, np.ndarray) and X.ndim == 2 and available is None
+        plain = plain and not rule.extras
         if trade_off is not None and plain and len(X) > _DECIDED_AT_ONCE:
             known = check_known_costs(costs, len(X), self.models_)
             settled = self._settle(rule, trade_off, known)
@@ -562,13 +605,20 @@ confidence, costs
                 return Decisions(choice, np.full(len(choice), settled.price.high))
         quality, cost = self._estimate(X)
         known = check_known_costs(costs, len(quality), self.models_)
-        settled = self._settle_for_call(rule, quality, cost, known)
+        given = GivenExtras.read(extra_costs, len(quality), self.models_, X=X)
+        settled = self._settle_for_call(rule, quality, cost, known, given)
         n_places = check_top_k(top_k, len(self.models_))
         mask = check_available(available, self.models_, len(quality))
         warn_of_left_out(settled.guarantee, mask, self.models_)
         if rule.explore and uniform is None:
             uniform = draw_uniform(X, len(quality), random_state)
         return settled.decide(quality, cost, mask, n_places, known, uniform)
+
+    def _read_capacities(self, capacity: Any) -> tuple[float, ...] | None:
+        if capacity is None:
+            return None
+        check_is_fitted(self)
+        return read_capacities(capacity, self.models_)
 
     def _settle(
         self, rule: Rule, trade_off: TrainingTradeOff, known: np.ndarray | None = None
@@ -586,23 +636,23 @@ confidence, costs
         quality: np.ndarray,
         cost: np.ndarray,
         known: np.ndarray | None = None,
+        given: GivenExtras | None = None,
     ) -> Settled:
         """Find the price of a rule on the training queries, or those of this call."""
         is_kept = hasattr(self, "_training")
         if rule.confidence is not None and not is_kept:
             # An error that says so, whatever the number of rows.
             return self._settle(rule, self._find_trade_off(quality[:1], cost[:1]))
-        if (
-            rule.is_met_on_average
-            and not is_kept
-            and 0 < len(quality) < _LEAST_ROWS_FOR_PRICE
-        ):
+        on_average = rule.is_met_on_average or any(
+            limit.mean is not None for limit in rule.extras
+        )
+        if on_average and not is_kept and 0 < len(quality) < _LEAST_ROWS_FOR_PRICE:
             raise ValueError(
-                f"a mean budget or min_quality cannot be settled on {len(quality)} "
-                f"rows: it would bind these rows, and not an average over traffic. "
-                f"This {type(self).__name__} keeps no cross-fitted estimates of its "
-                "training queries. Fit it with fit_transform, derive it from "
-                "CrossFittedRouter, give a price=..., or scope='batch'. "
+                "a mean budget, a mean limit or min_quality cannot be settled on "
+                f"{len(quality)} rows: it would bind these rows, and not an average "
+                f"over traffic. This {type(self).__name__} keeps no cross-fitted "
+                "estimates of its training queries. Fit it with fit_transform, derive "
+                "it from CrossFittedRouter, give a price=..., or scope='batch'. "
                 f"{_LEAST_ROWS_FOR_PRICE} rows are enough."
             )
         if not (is_kept or len(quality)):
@@ -610,6 +660,14 @@ confidence, costs
             rule = Rule()
         # On the rows of the call, what is known of them counts.
         paid = replace_known_costs(cost, known)
+        if rule.extras:
+            return self._find_trade_off(quality, paid).settle_extras(
+                rule,
+                may_call_single=self._may_call_single_model,
+                known=find_known_models(known),
+                given=given,
+                is_call=not is_kept,
+            )
         return self._settle(rule, self._find_trade_off(quality, paid), known)
 
     def _find_trade_off(
@@ -677,6 +735,15 @@ def _explain(
     warn_of_left_out(settled.guarantee, mask, models)
     decisions = settled.decide(quality, cost, mask, min(2, len(models)), known)
     trade_off = router._find_trade_off(quality, cost)
+    if isinstance(settled, SettledExtras):
+        extra = settled.expect(quality, cost)
+        cost = replace_known_costs(cost, known)
+        value = settled.value(quality, cost, extra, decisions.shadow_price)
+        named = dict(zip((r.name for r in settled.rule.extras), extra, strict=True))
+        single = trade_off.best_single
+        return tabulate_reasons(
+            *(models, quality, cost, decisions, single, judge_nothing, X, value, named)
+        )
     quality = trade_off.correct_optimism(quality, settled, decisions)
     cost = replace_known_costs(cost, known)
     price = np.median(decisions.shadow_price) if len(quality) else np.inf

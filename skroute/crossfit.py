@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.executor import IN_MEMORY, Executor
+from skroute._decide.extra_estimates import GivenExtras
 from skroute._decide.price_path import PricePath
 from skroute._decide.trade_off import TrainingTradeOff
 from skroute._table.costs import change_prices, check_changes, check_prices
@@ -41,16 +42,28 @@ class CrossFittedRouter(BaseRouter):
         that of which ``min_quality="95%"`` is a share.
     """
 
-    __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012
+    __metadata_request__fit = {  # noqa: RUF012
+        "costs": True,
+        "groups": True,
+        "extra_costs": True,
+    }
     #: Whether prompts of very many rows are blocks; changed by benchmarks only.
     _has_blocks = True
 
-    def fit(self, X: Any, y: Any, *, costs: Any = None, groups: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        groups: Any = None,
+        extra_costs: Any = None,
+    ) -> Self:
         """Fit the router on a table of outcomes.
 
         Parameters
         ----------
-        X, y, costs, groups
+        X, y, costs, groups, extra_costs
             As in `RankingRouter.fit`.
 
         Returns
@@ -64,11 +77,17 @@ class CrossFittedRouter(BaseRouter):
             If a shape, a name or a value is not as described; the router is then left
             as it was.
         """
-        self._fit(X, y, costs, groups=groups)
+        self._fit(X, y, costs, groups=groups, extra_costs=extra_costs)
         return self
 
     def fit_transform(
-        self, X: Any, y: Any, *, costs: Any = None, groups: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        costs: Any = None,
+        groups: Any = None,
+        extra_costs: Any = None,
     ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
@@ -80,7 +99,7 @@ class CrossFittedRouter(BaseRouter):
 
         Parameters
         ----------
-        X, y, costs, groups
+        X, y, costs, groups, extra_costs
             As in :meth:`fit`.
 
         Returns
@@ -88,18 +107,28 @@ class CrossFittedRouter(BaseRouter):
         ndarray of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs.
         """
-        return self._fit(X, y, costs, groups=groups)
+        return self._fit(X, y, costs, groups=groups, extra_costs=extra_costs)
 
     def _fit(
-        self, X: Any, y: Any, costs: Any, outcome_weight: Any = None, groups: Any = None
+        self,
+        X: Any,
+        y: Any,
+        costs: Any,
+        outcome_weight: Any = None,
+        groups: Any = None,
+        extra_costs: Any = None,
     ) -> np.ndarray:
         """Check the table, fit on it, and return estimates as `fit_transform`."""
         table = check_routing_table(self, X, y, costs, outcome_weight)
         check_rows(X=X, y=y, groups=groups)
+        # Before the fit, which takes longer.
+        given = GivenExtras.read(extra_costs, len(table.X), self.models_, X=X, y=y)
         found = find_duplicates(table.X, check_groups(groups, len(table.X)))
         duplicates = replace(found, has_blocks=self._has_blocks)
         table = table._replace(duplicates=duplicates)
-        return self._keep_trade_off(table, self._fit_table(table))
+        served = self._keep_trade_off(table, self._fit_table(table))
+        self._training = self._training.learn_extra(served, given, self.models_)
+        return served
 
     def _keep_trade_off(
         self, table: RoutingTable, estimates: Any, executor: Executor = IN_MEMORY

@@ -13,8 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from skroute._compute.chunks import sample_evenly
 from skroute._compute.drafts import FitsOnDraft, snapshot
 from skroute._decide.candidates import check_available
+from skroute._decide.capacity import read_capacities
 from skroute._decide.engine import Settled, settle
 from skroute._decide.explore import draw_uniform
+from skroute._decide.extra import SettledExtras
+from skroute._decide.extra_estimates import GivenExtras
 from skroute._decide.fallbacks import name_decisions
 from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.inputs import (
@@ -38,7 +41,7 @@ from skroute._table.costs import (
     replace_known_costs,
 )
 from skroute._table.folds import check_groups
-from skroute._table.names import check_call_rows, check_rows
+from skroute._table.names import check_call_rows, check_rows, format_names
 from skroute._table.numbers import check_number
 from skroute._table.tables import check_choice, check_input_features
 
@@ -46,6 +49,8 @@ __all__ = ["BudgetDecider", "Guarantee", "StreamReport"]
 
 # Rows of `fit` that are kept, to find the price of decisions by known costs.
 _MOST_KEPT = 1024
+# Rows of `fit` that are kept where there are extra costs.
+_MOST_LIMITED = 4096
 # Rows of `fit` on which a confidence is tested.
 _MOST_TESTED = 16384
 
@@ -90,6 +95,16 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         target, or keeps to the budget, on average; see Notes. ``None`` takes the price
         at which the rows of `fit` do, which fresh traffic misses in about half of all
         fits.
+    extra_costs : dict or None, default=None
+        What is asked of what calls take beside money, by name, such as
+        ``{"latency_s": {"mean": 2.0}}``: ``{"weight": w}``, a unit is worth this much
+        money; ``{"mean": limit}``, of the average over the traffic; ``{"query":
+        limit}``, no query is sent to a model that is expected to take more; or several
+        of these. What calls take is given to `fit`, or to each call.
+    capacity : array-like of shape (n_models,) or dict, default=None
+        With ``scope="batch"``: the most calls of each model among the rows of one call,
+        whole numbers by position or by name; infinity, or a name that is missing, is no
+        limit. With or without a total `budget`, `min_quality` or `price`.
 
     Attributes
     ----------
@@ -99,6 +114,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     price_ : float
         The shadow price in force, also after parameters were set; 0 where money only
         matters through a cap.
+    second_prices_ : dict of str to float
+        Quality that a unit of each of the `extra_costs` is worth, at these prices.
     price_path_ : PricePath
         Mean spend and quality of the rows of `fit` at every price; after `partial_fit`
         those of recent queries, by their estimates.
@@ -137,6 +154,20 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     be known on a tenth of the rows, and missing by chance: their estimates are
     corrected by what is known (doubly robust), which widens the range. More than 16,384
     rows are sampled.
+
+    With `extra_costs` decisions take the model of ``argmax quality - price * (cost +
+    weight * extra) - second_price * extra``. A budget counts money alone, whatever the
+    weights, and a `min_quality` is reached at the least money and weighed extra costs.
+    The limit of a mean has the lowest second price at which the rows of `fit` keep it,
+    beside the budget, the price or the target; these are decided by what is expected of
+    them, and count by what their calls took. At most 4,096 rows are looked at. One
+    model is called for all queries only where its own mean is within the limit, and
+    never where there is a weight. A `confidence`, `partial_fit`, and a limited mean
+    beside a `tolerance` or ``scope="batch"`` are refused.
+
+    With a `capacity` the decisions of the batch are those of the highest total quality;
+    with a budget or a target as well, the mean is within a ten-thousandth of the range
+    of qualities (or costs) of the best. Fallbacks may be models that are full.
 
     Every query is decided on its own. Exceptions: ``scope="batch"``; and where many
     training queries share one embedding, so that no single price spends a mean budget.
@@ -178,16 +209,23 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     at least 95% of model_2's quality, with 90% confidence, from 800 queries
     """
 
-    __metadata_request__fit = {"costs": True, "groups": True}  # noqa: RUF012 (scikit-learn's protocol)
+    __metadata_request__fit = {  # noqa: RUF012 (scikit-learn's protocol)
+        "costs": True,
+        "groups": True,
+        "extra_costs": True,
+    }
     __metadata_request__partial_fit = {  # noqa: RUF012
         "costs": True,
         "known_costs": True,
         "called": True,
         "quality": True,
     }
-    __metadata_request__predict = {"costs": True}  # noqa: RUF012
+    __metadata_request__predict = {"costs": True, "extra_costs": True}  # noqa: RUF012
     # Those of `fit`, which a pipeline passes on, are what calls of the past have cost.
-    __metadata_request__transform = {"costs": UNUSED}  # noqa: RUF012
+    __metadata_request__transform = {  # noqa: RUF012
+        "costs": UNUSED,
+        "extra_costs": UNUSED,
+    }
     models_: np.ndarray
     # What `fit` learned, and the account of a running stream; each replaced as a whole.
     _settled: Settled
@@ -195,6 +233,9 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     _means: StreamMeans | None
     # A sample of the rows of `fit`; files of before have none.
     _trade_off: TrainingTradeOff | None = None
+    # Files of before have no such parameters.
+    extra_costs: Any = None
+    capacity: Any = None
 
     def __init__(
         self,
@@ -206,6 +247,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         tolerance: float = 0.0,
         on_infeasible: Literal["raise", "cheapest"] = "raise",
         confidence: float | None = None,
+        extra_costs: Any = None,
+        capacity: Any = None,
     ) -> None:
         self.budget = budget
         self.scope = scope
@@ -214,9 +257,17 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         self.tolerance = tolerance
         self.on_infeasible = on_infeasible
         self.confidence = confidence
+        self.extra_costs = extra_costs
+        self.capacity = capacity
 
     def fit(
-        self, Z: Any, y: Any = None, *, costs: Any = None, groups: Any = None
+        self,
+        Z: Any,
+        y: Any = None,
+        *,
+        costs: Any = None,
+        groups: Any = None,
+        extra_costs: Any = None,
     ) -> BudgetDecider:
         """Find the shadow price on training traffic.
 
@@ -235,6 +286,10 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         groups : array-like of shape (n_queries,), default=None
             Labels of rows that are not independent, such as repeats of a prompt or the
             turns of a conversation. A `confidence` counts each group once.
+        extra_costs : dict, default=None
+            What these calls took beside money, by name: of shape (n_queries, n_models),
+            ``NaN`` where unknown, or a number for each model, (n_models,) or by name.
+            It is regressed on `Z`, so that it is expected of other queries too.
 
         Returns
         -------
@@ -253,6 +308,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         quality, cost = self._split(read_estimates(self, Z, reset=True))
         models = infer_model_names(self, quality.shape[1], y, costs)
         check_rows(Z=Z, groups=groups)
+        given = GivenExtras.read(extra_costs, len(quality), models, Z=Z, y=y)
         unit = check_groups(groups, len(quality))
         y, costs = check_observed(Z, y, costs, quality.shape, models)
         allowed = None
@@ -265,11 +321,14 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             unknown = np.isnan(y).all(axis=0)
             means[unknown] = -np.inf
             path = path.without_singles(unknown)
+        rule = _name_capacities(rule, models)
         known = None
         if rule.confidence is not None:
             best = best_on_average(means, cost.mean(axis=0))
             known = _take_tested(rule, (quality, cost), y, costs, unit, best)
-        rows = sample_evenly(len(quality), _MOST_KEPT)
+        rows = sample_evenly(
+            len(quality), _MOST_LIMITED if given.tables else _MOST_KEPT
+        )
         kept = (
             quality,
             cost,
@@ -278,14 +337,17 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         )
         best_quality = float(means.max())
         self.models_ = models
-        self._settled = settle(rule, path, best_quality, known=known)
         self._trade_off = replace(
             TrainingTradeOff.from_estimates(
                 *(np.ascontiguousarray(table[rows]) for table in kept)
             ),
             path=path,
             best_single_quality=best_quality,
-        )
+        ).learn_extra(np.hstack([quality, cost])[rows], given.take(len(rows)), models)
+        if rule.extras:
+            self._settled = self._trade_off.settle_extras(rule)
+        else:
+            self._settled = settle(rule, path, best_quality, known=known)
         # A new fit ends a running stream.
         self._pace = None
         self._means = StreamMeans.begin(cost, costs, y)
@@ -373,6 +435,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
                 "partial_fit keeps a stream to a mean budget, and needs budget=... "
                 f"with scope='mean'; got budget={self.budget!r}, "
                 f"scope={self.scope!r}. Other decisions need no update."
+            )
+        if rule.extras:
+            raise ValueError(
+                "partial_fit keeps a stream to a mean budget, and does not know "
+                "extra_costs: fit again on recent queries, or set extra_costs=None."
             )
         budget = float(rule.budget)
         fitted = hasattr(self, "models_")
@@ -490,7 +557,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return self._snapshot()._settled
 
-    def settle_with(self, known: np.ndarray | None, explore: float = 0.0) -> Settled:
+    def settle_with(
+        self,
+        known: np.ndarray | None,
+        explore: float = 0.0,
+        given: GivenExtras | None = None,
+    ) -> Settled:
         """Find the price at which the decisions of a call keep what is asked.
 
         Parameters
@@ -499,6 +571,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
             Costs of the call that are known, ``NaN`` where they are not.
         explore : float, default=0.0
             Share of the queries whose model is drawn.
+        given : GivenExtras or None, default=None
+            What the call says of extra costs.
 
         Returns
         -------
@@ -507,6 +581,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         """
         settled, models = self.settled_, find_known_models(known)
         rule = replace(settled.rule, explore=explore).check()
+        if given is not None:
+            self._check_asked(given)
+        if rule.extras:
+            assert self._trade_off is not None
+            return self._trade_off.settle_extras(rule, known=models, given=given)
         if self._pace is not None:
             # The price is that of the bills, whatever they are for.
             recent = self._pace.quality, self._pace.cost
@@ -532,6 +611,12 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         return self.settled_.price.high
 
     @property
+    def second_prices_(self) -> dict[str, float]:
+        """What a unit of each extra cost is worth, in quality."""
+        settled = self.settled_
+        return settled.second_prices if isinstance(settled, SettledExtras) else {}
+
+    @property
     def guarantee_(self) -> Guarantee | None:
         """What is promised, and on what evidence."""
         guarantee = self.settled_.guarantee
@@ -548,33 +633,35 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         return self._settled.path
 
-    def transform(self, Z: Any, costs: Any = None) -> np.ndarray:
+    def transform(
+        self, Z: Any, costs: Any = None, extra_costs: Any = None
+    ) -> np.ndarray:
         """Decide every query; one-hot.
 
         Parameters
         ----------
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
-        costs : array-like or dict, default=None
-            Costs that are known before the calls, as in `route`.
+        costs, extra_costs : array-like or dict, default=None
+            What is known before the calls, as in `route`.
 
         Returns
         -------
         ndarray of shape (n_queries, n_models)
             1.0 in the column of the model that is called.
         """
-        choice = self.predict(Z, costs)
+        choice = self.predict(Z, costs, extra_costs)
         return np.eye(len(self.models_))[choice]
 
-    def predict(self, Z: Any, costs: Any = None) -> np.ndarray:
+    def predict(self, Z: Any, costs: Any = None, extra_costs: Any = None) -> np.ndarray:
         """Decide every query.
 
         Parameters
         ----------
         Z : array-like of shape (n_queries, 2 * n_models)
             Estimates.
-        costs : array-like or dict, default=None
-            Costs that are known before the calls, as in `route`.
+        costs, extra_costs : array-like or dict, default=None
+            What is known before the calls, as in `route`.
 
         Returns
         -------
@@ -584,7 +671,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         check_call_rows(Z=Z, costs=costs)
         quality, cost = self._check_estimates(Z)
         known = check_known_costs(costs, len(quality), self.models_)
-        settled = self.settle_with(known)
+        given = GivenExtras.read(extra_costs, len(quality), self.models_, Z=Z)
+        settled = self.settle_with(known, given=given)
         return settled.decide(quality, cost, known=known).choice[:, 0]
 
     def route(
@@ -597,6 +685,7 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         explore: float = 0.0,
         random_state: Any = None,
         return_propensity: bool = False,
+        extra_costs: Any = None,
     ) -> Any:
         """Decide every query by name, among the models that may be called.
 
@@ -618,6 +707,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         explore, random_state, return_propensity
             As in `RankingRouter.route`, by the rows of `Z`. After `partial_fit` the
             budget is kept by the bills of the calls, those that were drawn among them.
+        extra_costs : dict, default=None
+            What these very calls take beside money, by name, as `costs`; ``NaN``, or
+            what is not given: as `fit` learned. What is asked of it is the parameter.
+            A number for each model holds for the traffic, too: a limited mean is
+            settled on rows of `fit` at these numbers.
 
         Returns
         -------
@@ -668,7 +762,8 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         mask = check_available(available, self.models_, len(quality))
         warn_of_left_out(self._settled.guarantee, mask, self.models_)
         known = check_known_costs(costs, len(quality), self.models_)
-        settled, uniform = self.settle_with(known, explore), None
+        given = GivenExtras.read(extra_costs, len(quality), self.models_, Z=Z)
+        settled, uniform = self.settle_with(known, explore, given), None
         if explore:
             uniform = draw_uniform(np.hstack([quality, cost]), len(cost), random_state)
         decisions = settled.decide(quality, cost, mask, n_places, known, uniform)
@@ -705,9 +800,18 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
 
     def _settle_changes(self) -> Settled:
         """Find the price again if parameters were set since it was found."""
-        rule = Rule.read_from(self)
+        rule = _name_capacities(Rule.read_from(self), self.models_)
         if rule.is_same(self._settled.rule):
             return self._settled
+        if rule.check().extras or self._settled.rule.extras:
+            if self._trade_off is None:
+                raise ValueError(
+                    "extra_costs need rows of fit, and a decider that an older version "
+                    "saved has none: fit it again."
+                )
+            if rule.extras:
+                return self._trade_off.settle_extras(rule)
+            return self._trade_off.settle(rule)
         if self._pace is None or not rule.has_mean_budget:
             return self._settled.settle_again(rule)
         # A running stream keeps its account, and needs only another price.
@@ -716,6 +820,16 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
         return replace(
             self._settled, rule=rule, price=price, target=None, guarantee=None
         )
+
+    def _check_asked(self, given: GivenExtras) -> None:
+        """Refuse extra costs of a call of which nothing is asked."""
+        asked = self.extra_costs or {}
+        strangers = [name for name in given.tables if name not in asked]
+        if strangers:
+            raise ValueError(
+                f"extra_costs of the call has {format_names(strangers)}, of which the "
+                f"parameter extra_costs asks nothing; it has {format_names(asked)}."
+            )
 
     def _check_estimates(self, Z: Any) -> tuple[np.ndarray, np.ndarray]:
         """Check estimates to decide on, and split them into quality and cost."""
@@ -726,6 +840,11 @@ class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator
     def _split(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # A method, because scikit-learn's common checks feed tables of any width.
         return split_estimates(Z)
+
+
+def _name_capacities(rule: Rule, models: np.ndarray) -> Rule:
+    """Read the capacities of a rule, which may be by name."""
+    return replace(rule, capacity=read_capacities(rule.capacity, models))
 
 
 def _take_tested(

@@ -19,7 +19,7 @@ class IgnoredDeciderWarning(UserWarning):
 
 
 class InfeasibleBudgetError(ValueError):
-    """No decision satisfies the budget or the quality target that was asked for.
+    """No decision satisfies the budget, the quality target or the limit asked for.
 
     Parameters
     ----------
@@ -30,6 +30,10 @@ class InfeasibleBudgetError(ValueError):
         quality target failed.
     largest_quality : float or None, default=None
         The largest quality that can be promised; ``None`` where a budget failed.
+    smallest_limit : float or None, default=None
+        The smallest feasible limit of an extra cost; ``None`` where none failed.
+    possible_calls : int or None, default=None
+        Calls that the capacities of the models allow; ``None`` where they are enough.
     """
 
     def __init__(
@@ -38,18 +42,18 @@ class InfeasibleBudgetError(ValueError):
         *,
         smallest_budget: float | None = None,
         largest_quality: float | None = None,
+        smallest_limit: float | None = None,
+        possible_calls: int | None = None,
     ) -> None:
         super().__init__(message)
         self.smallest_budget = smallest_budget
         self.largest_quality = largest_quality
+        self.smallest_limit = smallest_limit
+        self.possible_calls = possible_calls
 
     def __reduce__(self) -> tuple:
         """Keep the attributes when the error crosses a process boundary."""
-        state = {
-            "smallest_budget": self.smallest_budget,
-            "largest_quality": self.largest_quality,
-        }
-        return type(self), self.args, state
+        return type(self), self.args, vars(self)
 
 
 class NoCostWarning(UserWarning):

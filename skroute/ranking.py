@@ -189,6 +189,7 @@ class RankingRouter(CrossFittedRouter):
         "costs": True,
         "groups": True,
         "outcome_weight": True,
+        "extra_costs": True,
     }
 
     def __init__(
@@ -234,6 +235,7 @@ class RankingRouter(CrossFittedRouter):
         costs: Any = None,
         outcome_weight: Any = None,
         groups: Any = None,
+        extra_costs: Any = None,
     ) -> Self:
         """Fit the router on a table of outcomes.
 
@@ -258,6 +260,11 @@ class RankingRouter(CrossFittedRouter):
             paraphrases, or the turns of a conversation; as in
             :class:`sklearn.model_selection.GroupKFold`. Duplicate prompts are found
             without them.
+        extra_costs : dict, default=None
+            What calls took beside money, such as ``{"latency_s": table}``, a table of
+            shape (n_queries, n_models) with ``NaN`` where unknown, so that `route` can
+            weigh or limit it. It is regressed on the cross-fitted estimates of quality
+            and cost. A router of another pool, or after `update`, does not know it.
 
         Returns
         -------
@@ -292,7 +299,7 @@ class RankingRouter(CrossFittedRouter):
         .. [2] A. Swaminathan and T. Joachims, "Counterfactual risk minimization:
            learning from logged bandit feedback", ICML, 2015.
         """
-        self._fit(X, y, costs, outcome_weight, groups)
+        self._fit(X, y, costs, outcome_weight, groups, extra_costs)
         return self
 
     def fit_transform(
@@ -303,6 +310,7 @@ class RankingRouter(CrossFittedRouter):
         costs: Any = None,
         outcome_weight: Any = None,
         groups: Any = None,
+        extra_costs: Any = None,
     ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
@@ -311,7 +319,7 @@ class RankingRouter(CrossFittedRouter):
 
         Parameters
         ----------
-        X, y, costs, outcome_weight, groups
+        X, y, costs, outcome_weight, groups, extra_costs
             As in :meth:`fit`.
 
         Returns
@@ -319,7 +327,7 @@ class RankingRouter(CrossFittedRouter):
         ndarray of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs.
         """
-        return self._fit(X, y, costs, outcome_weight, groups)
+        return self._fit(X, y, costs, outcome_weight, groups, extra_costs)
 
     def update(
         self, X: Any, y: Any, *, costs: Any = None, outcome_weight: Any = None

@@ -46,6 +46,11 @@ def judge_margins(
     return np.where(there, error, np.nan), np.where(there, chance, np.nan)
 
 
+def judge_nothing(margin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Say that nothing is known of margins (n,)."""
+    return np.full(len(margin), np.nan), np.full(len(margin), np.nan)
+
+
 def _replay(
     trade_off: TrainingTradeOff, price: ShadowPrice, stands_for: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

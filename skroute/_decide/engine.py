@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skroute._decide.capacity import solve_capacities
 from skroute._decide.explore import (
     average_gaps,
     draw_models,
@@ -284,8 +285,19 @@ class Settled:
         """Find the price on the rows of the call.
 
         A total budget also gives the choices. Two queries may step at the same price
-        where the total pays for only one, and a price cannot say which.
+        where the total pays for only one, and a price cannot say which. So do
+        capacities, unless each model may be called for all rows.
         """
+        capacity = self.rule.capacity
+        if capacity is not None and min(capacity) < len(quality):
+            choice, price = solve_capacities(
+                *(quality, cost, allowed, capacity),
+                budget=float(self.rule.budget) if self.rule.has_batch_budget else None,
+                target=self.target,
+                price=self.price.high,
+                on_infeasible=self.rule.on_infeasible,
+            )
+            return ShadowPrice(price), choice
         try:
             if self.rule.has_batch_budget:
                 total = float(self.rule.budget)

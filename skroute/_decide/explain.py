@@ -28,12 +28,16 @@ def tabulate_reasons(
     best_single: int,
     judge: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     X: Any = None,
+    value: np.ndarray | None = None,
+    extras: dict[str, np.ndarray] | None = None,
 ) -> Any:
     """Tabulate decisions against their runners-up and the best single model.
 
     `best_single` is the index of that model; `judge` gives errors and chances of
-    margins. Where `X` is a pandas DataFrame it names
-    the rows; without pandas, the result is a Bunch of columns.
+    margins. These are differences of `value` (n_queries, n_models), by default of
+    quality less money at the price. `extras` are other tables by name, of which the two
+    models get columns. Where `X` is a pandas DataFrame it names the rows; without
+    pandas, the result is a Bunch of columns.
     """
     rows = np.arange(len(quality))
     chosen = decisions.choice[:, 0]
@@ -47,6 +51,9 @@ def tabulate_reasons(
         np.column_stack([expected_cost, second_cost]),
         decisions.shadow_price,
     )
+    if value is not None:
+        margin = value[rows, chosen] - value[rows, second]
+        margin[~has_second] = np.nan
     error, chance = judge(margin)
     columns = {
         "chosen": names_of_choices(models, chosen),
@@ -61,6 +68,9 @@ def tabulate_reasons(
         "price": decisions.shadow_price,
         "saved": cost[:, best_single] - expected_cost,
     }
+    for name, table in (extras or {}).items():
+        columns[f"expected_{name}"] = table[rows, chosen]
+        columns[f"runner_up_{name}"] = np.where(has_second, table[rows, second], np.nan)
     return as_frame(columns, X)
 
 

@@ -13,6 +13,11 @@ from skroute._decide.candidates import (
     is_per_query,
     under_cap,
 )
+from skroute._decide.extra_rule import (
+    ExtraRule,
+    check_extra_rules,
+    read_extra_rules,
+)
 from skroute._table.numbers import check_integer, check_number
 
 _SCOPES = ("mean", "query", "batch")
@@ -34,6 +39,10 @@ class Rule:
     confidence: Any = None
     #: Share of the queries whose model is drawn; that of a call, and no parameter.
     explore: Any = 0.0
+    #: What is asked of extra costs, by name.
+    extra_costs: Any = None
+    #: Calls of each model in a batch, at most.
+    capacity: Any = None
 
     @classmethod
     def read_from(cls, estimator: Any) -> Self:
@@ -77,6 +86,13 @@ class Rule:
             self._check_explore()
         else:
             check_number(self.explore, "explore", low=0.0)
+        if self.capacity is not None and self.scope != "batch":
+            raise ValueError(
+                "capacity limits the calls of one batch, and needs scope='batch'; got "
+                f"scope={self.scope!r}."
+            )
+        if self.extra_costs is not None:
+            check_extra_rules(self.extras, self)
         return self
 
     def _check_explore(self) -> None:
@@ -151,6 +167,11 @@ class Rule:
         if self.min_quality is not None:
             return bool(self.scope != "batch")
         return self.has_mean_budget
+
+    @property
+    def extras(self) -> tuple[ExtraRule, ...]:
+        """What is asked of extra costs, without those of weight 0."""
+        return read_extra_rules(self.extra_costs)
 
     @property
     def share(self) -> float | None:

@@ -13,6 +13,8 @@ from skroute._compute.chunks import sample_evenly
 from skroute._compute.executor import IN_MEMORY, Executor
 from skroute._decide.compensate import Kept, settle_with_draws
 from skroute._decide.engine import Averages, Settled, settle
+from skroute._decide.extra import SettledExtras, gather_training, settle_extras
+from skroute._decide.extra_estimates import ExtraEstimates, GivenExtras
 from skroute._decide.fallbacks import Decisions
 from skroute._decide.known import KnownQueries
 from skroute._decide.price_path import PricePath, ShadowPrice
@@ -57,6 +59,9 @@ class TrainingTradeOff(SavesFields):
     quality_range: tuple[float, float] = (-np.inf, np.inf)
     #: As `kept`, with the estimates on which quality is judged; None if they are equal.
     judged: tuple[np.ndarray, ...] | None = None
+    #: What was learned of extra costs; None where it was nothing. What is learned on,
+    #: and other pools, know nothing of them.
+    extra: ExtraEstimates | None = None
 
     @classmethod
     def from_estimates(
@@ -235,7 +240,49 @@ class TrainingTradeOff(SavesFields):
             best_single_quality=quality,
             kept=kept,
             judged=judged,
+            extra=self.extra and self.extra.change_costs(factor, prices),
         )
+
+    def learn_extra(
+        self, Z: np.ndarray, given: GivenExtras, models: np.ndarray
+    ) -> TrainingTradeOff:
+        """Learn extra costs of the queries, from their estimates held out."""
+        if not given.tables:
+            return self
+        extra = ExtraEstimates.learn(Z, given, models, len(self.kept[0]))
+        return replace(self, extra=extra)
+
+    def settle_extras(
+        self,
+        rule: Rule,
+        *,
+        may_call_single: bool = True,
+        known: np.ndarray | None = None,
+        given: GivenExtras | None = None,
+        is_call: bool = False,
+    ) -> SettledExtras:
+        """Find the prices of a rule with extra costs, given what a call says of them.
+
+        Where `is_call`, the queries of this trade-off are those of the call.
+        """
+        if rule.confidence is not None or rule.explore:
+            rule.check()
+        asked = (
+            may_call_single,
+            None if known is None else known.tobytes(),
+            given and given.describe(),
+        )
+        last: tuple[SettledExtras, Any, Rule] | None = vars(self).get("_last_extras")
+        if not is_call and last and last[1] == asked and last[2].is_same(rule):
+            return replace(last[0], given=given)
+        training = gather_training(
+            rule, self.kept, self._find_costs(known), self.extra, given, is_call
+        )
+        settled = settle_extras(
+            rule, training, self.extra, self.best_single_quality, may_call_single
+        )
+        vars(self)["_last_extras"] = settled, asked, rule
+        return replace(settled, given=given)
 
     def settle(
         self,

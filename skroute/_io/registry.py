@@ -32,6 +32,8 @@ _CLASSES = {
     "CostModel": "skroute._estimate.cost.CostModel",
     "DummyRouter": "skroute.dummy.DummyRouter",
     "ExactCheck": "skroute._cascade.checks.ExactCheck",
+    "ExtraEstimates": "skroute._decide.extra_estimates.ExtraEstimates",
+    "ExtraScales": "skroute._decide.extra.Scales",
     "FittedCascade": "skroute._cascade.fitted.FittedCascade",
     "FittedRouter": "skroute._estimate.fitted.FittedRouter",
     "Guarantee": "skroute._decide.guarantee.Guarantee",
@@ -58,6 +60,7 @@ _CLASSES = {
     "RunningMean": "skroute._decide.stream.RunningMean",
     "Rule": "skroute._decide.rule.Rule",
     "Settled": "skroute._decide.engine.Settled",
+    "SettledExtras": "skroute._decide.extra.SettledExtras",
     "StatedCheck": "skroute._cascade.checks.StatedCheck",
     "StreamMeans": "skroute._decide.stream.StreamMeans",
     "TextRouter": "skroute.text._router.TextRouter",
@@ -341,6 +344,17 @@ def _check_guarantee(state: dict[str, Any]) -> None:
     )
 
 
+def _check_extra_estimates(state: dict[str, Any]) -> None:
+    """Check ExtraEstimates: finite numbers, and names; some calls are unknown."""
+    _check_finite({k: v for k, v in state.items() if k != "taken"})
+    names: Any = state.get("names")
+    _require(
+        isinstance(names, tuple) and all(isinstance(name, str) for name in names),
+        "its extra costs must have names",
+    )
+    check_printable(names, "an extra cost of the router")
+
+
 def _check_text_router(state: dict[str, Any]) -> None:
     """Check a TextRouter: a router, and the vectors that it reads."""
     if "router_" not in state:
@@ -383,6 +397,7 @@ _FINITE = (
     "AnswerBelief",
     "Canonical",
     "CostModel",
+    "ExtraScales",
     "FittedRouter",
     "LearnedCheck",
     "LearnedCost",
@@ -404,6 +419,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "BlockViews": _check_block_views,
     "CascadeDecider": _check_cascade_decider,
     "CascadePlace": _check_place,
+    "ExtraEstimates": _check_extra_estimates,
     "FittedCascade": _check_cascade,
     "Guarantee": _check_guarantee,
     "MissingEncoder": _check_missing_encoder,

@@ -228,32 +228,34 @@ def count_zeros(costs: np.ndarray) -> int:
 
 
 def check_known_costs(
-    costs: Any, n_queries: int, models: np.ndarray
+    costs: Any, n_queries: int, models: np.ndarray, name: str = "costs"
 ) -> np.ndarray | None:
     """Check costs that are known before the calls: (n_queries, n_models), or ``None``.
 
     They are a table, a price per model, or a dict from names to money. ``NaN``, or a
-    name that is missing, is unknown.
+    name that is missing, is unknown. `name` is that of the argument; what is not money
+    is read alike.
     """
     if costs is None or not n_queries:
         return None
     shape = n_queries, len(models)
+    unit = "money" if name == "costs" else "numbers"
     expected = (
-        f"costs must be money per call of these queries, of shape {shape} or "
-        f"({shape[1]},), or a dict from names of models to money"
+        f"{name} must be {unit} per call of these queries, of shape {shape} or "
+        f"({shape[1]},), or a dict from names of models to {unit}"
     )
     named = as_mapping(costs, models)
     if isinstance(named, Mapping):
-        by_name = {str(name): money for name, money in named.items()}
+        by_name = {str(model): money for model, money in named.items()}
         if any(np.ndim(money) for money in by_name.values()):
             raise ValueError(
                 f"{expected}; got a dict of columns: make a table of it, "
-                "pandas.DataFrame(costs)."
+                f"pandas.DataFrame({name})."
             )
         columns: Any = np.array(list(by_name), dtype=object)
-        table = read_numbers([*by_name.values(), 0.0], "costs")[:-1]
+        table = read_numbers([*by_name.values(), 0.0], name)[:-1]
     else:
-        columns, table = model_names(costs, "costs"), read_numbers(costs, "costs")
+        columns, table = model_names(costs, name), read_numbers(costs, name)
         width = shape[1] if columns is None else len(columns)
         if table.shape not in ((width,), (n_queries, width)):
             raise ValueError(f"{expected}; got {table.shape}.")
@@ -262,22 +264,22 @@ def check_known_costs(
             raise ValueError(
                 f"{expected}; got {n_queries} numbers without names for {n_queries} "
                 "queries and as many models, which may be either. Name the models in "
-                "a dict, or give a row for each query: numpy.tile(costs, "
+                f"a dict, or give a row for each query: numpy.tile({name}, "
                 f"({n_queries}, 1))."
             )
-    check_not_negative(table, "costs")
-    check_magnitude(table, "costs", LARGEST_OUTCOME)
+    check_not_negative(table, name)
+    check_magnitude(table, name, LARGEST_OUTCOME)
     if columns is None:
         return np.array(np.broadcast_to(table, shape))
-    strangers = [name for name in columns if name not in set(models)]
+    strangers = [model for model in columns if model not in set(models)]
     if strangers:
         raise ValueError(
-            f"costs names {format_names(strangers)}, which are no models; the models "
+            f"{name} names {format_names(strangers)}, which are no models; the models "
             f"are {format_names(models)}."
         )
     known = np.full(shape, np.nan)
     place = {model: column for column, model in enumerate(models)}
-    known[:, [place[name] for name in columns]] = table
+    known[:, [place[model] for model in columns]] = table
     return known
 
 

@@ -172,6 +172,7 @@ feature_names_in_
         costs: Any = None,
         outcome_weight: Any = None,
         groups: Any = None,
+        extra_costs: Any = None,
     ) -> Self:
         """Fit the router on a table in partitions.
 
@@ -202,6 +203,7 @@ feature_names_in_
         RuntimeError
             If the cluster loses workers in a way that the fit cannot recover from.
         """
+        _refuse_extra(extra_costs)
         self._fit_partitions(X, y, costs, outcome_weight, groups)
         return self
 
@@ -213,6 +215,7 @@ feature_names_in_
         costs: Any = None,
         outcome_weight: Any = None,
         groups: Any = None,
+        extra_costs: Any = None,
     ) -> Any:
         """Fit, and estimate the training queries by cross-fitting.
 
@@ -226,6 +229,7 @@ feature_names_in_
         dask array of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs; in the memory of the workers.
         """
+        _refuse_extra(extra_costs)
         estimates, rows = self._fit_partitions(X, y, costs, outcome_weight, groups)
         return rows.as_array(estimates, 2 * len(self.models_))
 
@@ -276,6 +280,7 @@ feature_names_in_
                 "explore draws calls of requests as they come, and not on a Dask "
                 "collection: route in memory, route(X.compute(), ...)."
             )
+        _refuse_extra(asked.pop("extra_costs", None))
         asked.pop("random_state", None)
         n_places = check_top_k(top_k, len(self.models_))
         # An array stands for caps that are not computed yet.
@@ -322,3 +327,11 @@ feature_names_in_
                 "some rows of it, X.compute()."
             )
         return super()._estimate(X)
+
+
+def _refuse_extra(extra_costs: Any) -> None:
+    if extra_costs is not None:
+        raise ValueError(
+            "extra_costs are counted in memory, and not on a Dask collection: fit a "
+            "RankingRouter with them, and route(X.compute(), ...)."
+        )

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skroute._compute.drafts import open_draft, snapshot
 from skroute._decide.explore import draw_uniform
+from skroute._decide.extra_estimates import GivenExtras
 from skroute._decide.fallbacks import Decisions
 from skroute._decide.rule import Rule
 from skroute._table.costs import check_same_prices
@@ -111,6 +112,7 @@ class TextRouter(BaseRouter):
         "costs": True,
         "groups": True,
         "outcome_weight": True,
+        "extra_costs": True,
     }
 
     def __init__(
@@ -132,6 +134,7 @@ class TextRouter(BaseRouter):
         costs: Any = None,
         outcome_weight: Any = None,
         groups: Any = None,
+        extra_costs: Any = None,
     ) -> Self:
         """Fit what makes vectors on the prompts, and the router on a table of outcomes.
 
@@ -142,6 +145,8 @@ class TextRouter(BaseRouter):
         y : array-like of shape (n_queries, n_models)
             Quality of every model on every query, as in `RankingRouter.fit`.
         costs, outcome_weight, groups : array-like, default=None
+            As in the `fit` of `router`.
+        extra_costs : dict, default=None
             As in the `fit` of `router`.
 
         Returns
@@ -159,7 +164,7 @@ class TextRouter(BaseRouter):
             If a shape, a name or a value is not as described; the router is then left
             as it was.
         """
-        self._fit("fit", X, y, costs, outcome_weight, groups)
+        self._fit("fit", X, y, costs, outcome_weight, groups, extra_costs)
         return self
 
     def fit_transform(
@@ -170,6 +175,7 @@ class TextRouter(BaseRouter):
         costs: Any = None,
         outcome_weight: Any = None,
         groups: Any = None,
+        extra_costs: Any = None,
     ) -> np.ndarray:
         """Fit, and estimate the training queries by cross-fitting.
 
@@ -178,7 +184,7 @@ class TextRouter(BaseRouter):
 
         Parameters
         ----------
-        X, y, costs, outcome_weight, groups
+        X, y, costs, outcome_weight, groups, extra_costs
             As in :meth:`fit`.
 
         Returns
@@ -186,7 +192,8 @@ class TextRouter(BaseRouter):
         ndarray of shape (n_queries, 2 * n_models)
             Cross-fitted qualities, then costs.
         """
-        return self._fit("fit_transform", X, y, costs, outcome_weight, groups)
+        beside = outcome_weight, groups, extra_costs
+        return self._fit("fit_transform", X, y, costs, *beside)
 
     def embed(self, X: Any) -> np.ndarray:
         """Give the vectors that the router reads, for another router or estimator.
@@ -379,11 +386,15 @@ class TextRouter(BaseRouter):
         costs: Any,
         outcome_weight: Any,
         groups: Any,
+        extra_costs: Any,
     ) -> Any:
         """Fit the parts, and the router by its `method`; returns what that returns."""
         router = _prepare_router(self.router)
         beside = {"costs": costs, "outcome_weight": outcome_weight, "groups": groups}
         check_rows(X=X, y=y, **beside)
+        for name, table in (extra_costs or {}).items():
+            check_rows(X=X, **{f"extra_costs[{name!r}]": table})
+        beside["extra_costs"] = extra_costs
         fit = getattr(router, method)
         known = {name: table for name, table in beside.items() if table is not None}
         unknown = known.keys() - signature(fit).parameters.keys()
@@ -472,15 +483,19 @@ class TextRouter(BaseRouter):
         costs: Any = None,
         random_state: Any = None,
         uniform: np.ndarray | None = None,
+        extra_costs: Any = None,
     ) -> Decisions:
         # The vectors have no row labels.
         check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
+        # Their rows are checked against the prompts here.
+        GivenExtras.read(extra_costs, len(X), self.models_, X=X)
         vectors = self.embed(X)
         if rule.explore:
             # By the prompts: vectors depend on the rounding of an encoder.
             uniform = draw_uniform(X, len(vectors), random_state)
         choose = self.router_._choose
-        return choose(vectors, rule, available, top_k, costs, random_state, uniform)
+        asked = available, top_k, costs, random_state, uniform, extra_costs
+        return choose(vectors, rule, *asked)
 
     def _estimate(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         vectors = self.embed(X)

@@ -1,0 +1,449 @@
+"""Second prices: a weight, a mean limit and a cap on what calls take beside money."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+import skroute
+from skroute import (
+    BudgetDecider,
+    CascadeDecider,
+    InfeasibleBudgetError,
+    PointwiseRouter,
+    RankingRouter,
+)
+from skroute._decide.extra import TrainingExtras, settle_extras
+from skroute._decide.rule import Rule
+from skroute.base import BaseRouter
+from skroute.datasets import make_routing
+from skroute.text import TextRouter
+from skroute.validation import check_queries, check_routing_table
+
+MODELS = ["small", "medium", "large"]
+N = 300
+DATA = make_routing(2 * N, n_models=3, random_state=0)
+Y = pd.DataFrame(DATA.quality, columns=MODELS)
+rng = np.random.default_rng(0)
+# Seconds: longer for hard queries, and of models that are not the expensive ones.
+HARD = np.abs(DATA.data[:, :1])
+SECONDS = (1 + HARD) * [2.0, 1.0, 6.0] * rng.lognormal(sigma=0.3, size=Y.shape)
+ROUTER = PointwiseRouter(Ridge(), random_state=0)
+Z = ROUTER.fit_transform(
+    DATA.data[:N],
+    Y[:N],
+    costs=DATA.costs[:N],
+    extra_costs={"latency_s": pd.DataFrame(SECONDS[:N], columns=MODELS)[MODELS[::-1]]},
+)
+X = DATA.data[N:]
+LIVE = ROUTER.transform(X)
+BUDGET = float(np.mean(ROUTER.price_path_.cost[[0, -1]]))
+ROWS = np.arange(N)
+
+
+def ask(**ways: float) -> dict[str, Any]:
+    return {"latency_s": (None, ways)}
+
+
+def index(names: Any) -> np.ndarray:
+    return pd.Index(MODELS).get_indexer(list(names))
+
+
+def measure(names: Any) -> tuple[float, float]:
+    """Mean seconds and money of calls, as they fell out."""
+    chosen = index(names)
+    return SECONDS[N:][ROWS, chosen].mean(), DATA.costs[N:][ROWS, chosen].mean()
+
+
+def learn(**asked: Any) -> BudgetDecider:
+    decider = BudgetDecider(**asked)
+    known = {"latency_s": SECONDS[:N]}
+    return decider.fit(Z, Y[:N], costs=DATA.costs[:N], extra_costs=known)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"budget": BUDGET},
+        {"price": 0.05},
+        {"min_quality": "90%"},
+        {"budget": 2 * BUDGET, "scope": "query"},
+    ],
+    ids=str,
+)
+def test_a_mean_is_held_on_fresh_rows(asked: dict[str, Any]) -> None:
+    free, _ = measure(ROUTER.route(X, **asked))
+    with pytest.raises(InfeasibleBudgetError, match="smallest feasible limit") as found:
+        ROUTER.route(X, **asked, extra_costs=ask(mean=0.1))
+    least = found.value.smallest_limit
+    assert least is not None
+    limit = (free + least) / 2
+    took, spent = measure(ROUTER.route(X, **asked, extra_costs=ask(mean=limit)))
+    assert took == pytest.approx(limit, rel=0.15)
+    assert took < free
+    if asked == {"budget": BUDGET}:
+        assert spent < 1.1 * BUDGET
+    # The limit that the error names is one that can be had.
+    ROUTER.route(X, **asked, extra_costs=ask(mean=least * (1 + 1e-5)))
+    # One that does not bind changes nothing.
+    names = ROUTER.route(X, **asked, extra_costs=ask(mean=1e6))
+    if asked.get("scope") != "query":
+        np.testing.assert_array_equal(names, ROUTER.route(X, **asked))
+
+
+def test_a_weight_steers_and_the_budget_counts_money() -> None:
+    seconds, money = zip(
+        *(
+            measure(ROUTER.route(X, budget=BUDGET, extra_costs=ask(weight=weight)))
+            for weight in (0.0, 0.3, 3.0)
+        ),
+        strict=True,
+    )
+    assert seconds[0] > seconds[1] > seconds[2]
+    assert max(money) < 1.1 * BUDGET
+    # At a price, the best of quality - price * (cost + weight * extra).
+    quality, cost = np.hsplit(LIVE, 2)
+    taken = np.full(cost.shape, [2.0, 1.0, 6.0])
+    worth = quality - 0.05 * (cost + 0.3 * taken)
+    asked = {"latency_s": (taken, {"weight": 0.3})}
+    names = ROUTER.route(X, price=0.05, extra_costs=asked)
+    np.testing.assert_array_equal(index(names), worth.argmax(axis=1))
+
+
+def test_a_cap_leaves_models_out_of_each_query() -> None:
+    taken = SECONDS[N:]
+    asked = {"latency_s": (taken, {"query": 4.0})}
+    fits = taken <= 4.0
+    stuck = ~fits.any(axis=1)
+    assert stuck.any()
+    with pytest.raises(InfeasibleBudgetError, match="no model that takes so") as found:
+        ROUTER.route(X, extra_costs=asked)
+    assert found.value.smallest_limit == taken.min(axis=1).max()
+    names = ROUTER.route(X, extra_costs=asked, on_infeasible="cheapest", top_k=3)
+    chosen = index(names[:, 0])
+    assert fits[ROWS, chosen][~stuck].all()
+    assert (chosen == taken.argmin(axis=1))[stuck].all()
+    # No fallback is above the cap.
+    for place in (1, 2):
+        there = names[:, place] != None  # noqa: E711 (of an array)
+        assert fits[ROWS[there], index(names[there, place])].all()
+
+
+def test_deciders_decide_as_routers() -> None:
+    for ways in ({"mean": 3.0}, {"weight": 0.5}, {"query": 12.0}):
+        decider = learn(budget=BUDGET, extra_costs={"latency_s": ways})
+        names = ROUTER.route(X, budget=BUDGET, extra_costs=ask(**ways))
+        np.testing.assert_array_equal(decider.models_[decider.predict(LIVE)], names)
+        np.testing.assert_array_equal(decider.route(LIVE), names)
+        assert decider.transform(LIVE).argmax(axis=1).tolist() == index(names).tolist()
+    decider = learn(budget=BUDGET, extra_costs={"latency_s": {"mean": 3.0}})
+    price = decider.second_prices_["latency_s"]
+    assert price > 0
+    decider.set_params(extra_costs={"latency_s": {"mean": 2.5}})
+    assert decider.second_prices_["latency_s"] > price
+    decider.set_params(extra_costs=None)
+    assert decider.second_prices_ == {}
+    plain = BudgetDecider(BUDGET).fit(Z, Y[:N], costs=DATA.costs[:N])
+    assert decider.price_ == plain.price_
+
+
+def test_values_of_models_need_nothing_learned() -> None:
+    router = PointwiseRouter(Ridge(), random_state=0)
+    router.fit(DATA.data[:N], Y[:N], costs=DATA.costs[:N])
+    by_name = {"large": 6.0, "small": 2.0, "medium": 1.0}
+    names = [
+        router.route(X, budget=BUDGET, extra_costs={"s": (values, {"mean": 2.5})})
+        for values in (by_name, [2.0, 1.0, 6.0], pd.Series(by_name))
+    ]
+    for other in names[1:]:
+        np.testing.assert_array_equal(names[0], other)
+    taken = np.array([2.0, 1.0, 6.0])[index(names[0])].mean()
+    assert taken == pytest.approx(2.5, rel=0.1)
+    with pytest.raises(ValueError, match="settled on training queries"):
+        router.route(X, extra_costs={"s": (SECONDS[N:], {"mean": 2.5})})
+    with pytest.raises(ValueError, match="not known of the models in the columns 2"):
+        router.route(X, extra_costs={"s": ({"small": 2, "medium": 1}, {"query": 3.0})})
+    # One request at a time, too.
+    asked = {"s": (by_name, {"mean": 2.5})}
+    one = [router.route(x[None], budget=BUDGET, extra_costs=asked)[0] for x in X[:9]]
+    assert one == names[0][:9].tolist()
+
+
+class Means(BaseRouter):
+    """A router of a third party."""
+
+    def fit(self, X: Any, y: Any, *, costs: Any = None) -> Means:
+        table = check_routing_table(self, X, y, costs)
+        self.slope_ = np.nanmean(table.quality, axis=0)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        return self.predict_quality(X)
+
+    def predict_quality(self, X: Any) -> np.ndarray:
+        return self.slope_ * check_queries(self, X)[:, :1]
+
+    def predict_cost(self, X: Any) -> np.ndarray:
+        return np.tile(self.costs_, (len(check_queries(self, X)), 1))
+
+
+def test_rows_of_a_call_stand_for_the_traffic_of_a_third_party() -> None:
+    router = Means().fit(DATA.data[:N], Y[:N], costs=DATA.costs[:N])
+    asked = {"s": (SECONDS[N:], {"mean": 4.0})}
+    chosen = index(router.route(X, extra_costs=asked))
+    assert SECONDS[N:][ROWS, chosen].mean() <= 4.0 * (1 + 1e-6)
+    with pytest.raises(ValueError, match="100 rows"):
+        router.route(X[:9], extra_costs={"s": (SECONDS[N : N + 9], {"mean": 4.0})})
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"extra_costs": {"s": 2.0}}, "must be a pair"),
+        ({"extra_costs": {"s": ([1, 2, 3], 2.0)}}, "a dict that says what is meant"),
+        ({"extra_costs": {"s": ([1, 2, 3], {"limit": 2.0})}}, "asks for limit"),
+        ({"extra_costs": {"s": ([1, 2, 3], {"mean": -1.0})}}, "at least 0"),
+        ({"extra_costs": {"s": ([1, 2, 3], {"weight": 1.0})}}, "money does not count"),
+        ({"extra_costs": {"s": ([1, 2], {"query": 2.0})}}, "must be numbers per call"),
+        ({"extra_costs": {"s": ({"tiny": 1}, {"query": 2.0})}}, "no models"),
+        ({"extra_costs": {"s": ([-1, 2, 3], {"query": 2.0})}}, "not be negative"),
+        ({"extra_costs": {"cost": ([1, 2, 3], {"query": 2.0})}}, "names such as"),
+        ({"extra_costs": [("s", 1)]}, "a dict by name"),
+        (
+            {"extra_costs": {n: ([1, 2, 3], {"mean": 2.0}) for n in "st"}},
+            "limit the mean of one",
+        ),
+        ({"extra_costs": ask(mean=3.0), "explore": 0.1}, "explore=0.1"),
+        (
+            {"extra_costs": ask(mean=3.0), "confidence": 0.9, "budget": BUDGET},
+            "confidence=0.9",
+        ),
+        ({"extra_costs": ask(mean=3.0), "tolerance": 0.1}, "tolerance=0.1"),
+        ({"extra_costs": ask(mean=3.0), "scope": "batch"}, "scope='batch'"),
+        (
+            {"extra_costs": ask(weight=3.0), "scope": "batch", "budget": 900.0},
+            "a batch budget",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_ambiguous_or_not_kept_is_refused(asked: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ROUTER.route(X, **asked)
+
+
+def test_refused_by_name_elsewhere() -> None:
+    with pytest.raises(TypeError, match="extra_costs"):
+        CascadeDecider(budget=1.0, extra_costs={"s": {"mean": 2.0}})
+    decider = learn(budget=BUDGET, extra_costs={"latency_s": {"mean": 3.0}})
+    with pytest.raises(ValueError, match="does not know extra_costs"):
+        decider.partial_fit(LIVE)
+    with pytest.raises(ValueError, match="asks nothing"):
+        decider.route(LIVE, extra_costs={"s": [1.0, 2.0, 3.0]})
+    holes = {"s": np.where([True, False, False], np.nan, SECONDS[:N])}
+    with pytest.raises(ValueError, match="says nothing of small"):
+        BudgetDecider().fit(Z, Y[:N], extra_costs=holes)
+    router = RankingRouter(n_estimators=0, forget_after=500, random_state=0)
+    router.fit(
+        DATA.data[:N],
+        Y[:N],
+        costs=DATA.costs[:N],
+        extra_costs={"latency_s": SECONDS[:N]},
+    )
+    router.route(X, extra_costs=ask(mean=3.0))
+    router.update(X[:50], Y[N : N + 50], costs=DATA.costs[N : N + 50])
+    for made in (router, router.remove_model("small")):
+        with pytest.raises(ValueError, match="is not known"):
+            made.route(X, extra_costs=ask(mean=3.0))
+
+
+def test_rows_in_another_order_are_refused() -> None:
+    frame = pd.DataFrame(X, index=[f"q{i}" for i in ROWS])
+    turned = pd.DataFrame(SECONDS[N:], index=frame.index[::-1], columns=MODELS)
+    ROUTER.fit(pd.DataFrame(DATA.data[:N]), Y[:N], costs=DATA.costs[:N])
+    try:
+        with pytest.raises(ValueError, match="another order"):
+            ROUTER.route(frame, extra_costs={"s": (turned, {"query": 9.0})})
+    finally:
+        ROUTER.fit(
+            DATA.data[:N],
+            Y[:N],
+            costs=DATA.costs[:N],
+            extra_costs={"latency_s": SECONDS[:N]},
+        )
+
+
+def test_explain_counts_them() -> None:
+    asked = {"budget": BUDGET, "extra_costs": ask(mean=2.5)}
+    told = ROUTER.explain(X, **asked)
+    names = ROUTER.route(X, **asked, top_k=2)
+    np.testing.assert_array_equal(told["chosen"], names[:, 0])
+    np.testing.assert_array_equal(told["runner_up"], names[:, 1])
+    assert (told["margin"] >= -1e-9).all()
+    assert (told["expected_latency_s"] > 0).all()
+    # Money and seconds are worth the same in every query.
+    change = {
+        kind: told[f"expected_{kind}"] - told[f"runner_up_{kind}"]
+        for kind in ("quality", "cost", "latency_s")
+    }
+    left = change["quality"] - told["price"] * change["cost"] - told["margin"]
+    decider = learn(budget=BUDGET, extra_costs={"latency_s": {"mean": 2.5}})
+    second = decider.second_prices_["latency_s"]
+    np.testing.assert_allclose(left, second * change["latency_s"], atol=1e-8)
+
+
+def test_pipelines_pass_them_on() -> None:
+    with sklearn.config_context(enable_metadata_routing=True):
+        decider = BudgetDecider(BUDGET, extra_costs={"latency_s": {"mean": 3.0}})
+        pipeline = make_pipeline(PointwiseRouter(Ridge(), random_state=0), decider)
+        known = {"latency_s": SECONDS[:N]}
+        pipeline.fit(DATA.data[:N], Y[:N], costs=DATA.costs[:N], extra_costs=known)
+        expected = ROUTER.route(X, budget=BUDGET, extra_costs=ask(mean=3.0))
+        np.testing.assert_array_equal(index(expected), pipeline.predict(X))
+        now = {"latency_s": {"small": 9.0}}
+        slow = pipeline.predict(X, extra_costs=now)
+        assert (slow == 0).mean() < (pipeline.predict(X) == 0).mean()
+
+
+def test_prompts_have_them() -> None:
+    prompts = [f"{'prove' if i % 2 else 'add'} {i % 7}" for i in range(N)]
+    router = TextRouter(PointwiseRouter(Ridge(), random_state=0))
+    router.fit(
+        prompts,
+        Y[:N],
+        costs=DATA.costs[:N],
+        extra_costs={"latency_s": SECONDS[:N]},
+    )
+    names = router.route(prompts, extra_costs=ask(mean=3.0))
+    vectors = router.embed(prompts)
+    expected = router.router_.route(vectors, extra_costs=ask(mean=3.0))
+    np.testing.assert_array_equal(names, expected)
+    assert len(router.explain(prompts, extra_costs=ask(mean=3.0))) == N
+
+
+def test_files_and_pickles_keep_them(tmp_path: Any) -> None:
+    decider = learn(budget=BUDGET, extra_costs={"latency_s": {"mean": 3.0}})
+    expected = decider.route(LIVE), ROUTER.route(X, extra_costs=ask(mean=3.0))
+    for made, router in (
+        (_resave(decider, tmp_path / "d"), _resave(ROUTER, tmp_path / "r")),
+        (pickle.loads(pickle.dumps(decider)), copy.deepcopy(ROUTER)),
+    ):
+        np.testing.assert_array_equal(made.route(LIVE), expected[0])
+        names = router.route(X, extra_costs=ask(mean=3.0))
+        np.testing.assert_array_equal(names, expected[1])
+        made.set_params(extra_costs={"latency_s": {"mean": 2.5}})
+        assert made.second_prices_["latency_s"] > decider.second_prices_["latency_s"]
+
+
+def _resave(made: Any, path: Any) -> Any:
+    skroute.save(made, path)
+    return skroute.load(path)
+
+
+def test_other_prices_do_not_change_what_is_learned() -> None:
+    scaled = ROUTER.with_prices(scale={"small": 3.0, "large": 0.5})
+    asked = {"latency_s": (None, {"query": 6.0})}
+    kind = {"extra_costs": asked, "on_infeasible": "cheapest", "price": 0.0}
+    one, other = (made.explain(X, **kind) for made in (ROUTER, scaled))
+    np.testing.assert_allclose(one["expected_latency_s"], other["expected_latency_s"])
+
+
+tables = st.tuples(
+    st.integers(2, 30), st.integers(2, 4), st.integers(0, 2**20), st.booleans()
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables, st.floats(0.0, 1.0), st.sampled_from(["none", "budget", "target"]))
+def test_limits_are_held_on_the_rows_they_were_settled_on(
+    table: Any, share: float, kind: str
+) -> None:
+    n_queries, n_models, seed, has_ties = table
+    rng = np.random.default_rng(seed)
+    quality, cost, taken = rng.random((3, n_queries, n_models)).round(
+        1 if has_ties else 9
+    )
+    gained, spent = rng.random((2, n_queries, n_models))
+    most = np.clip(taken + rng.normal(scale=0.1, size=taken.shape), 0, None)
+    training = TrainingExtras(quality, cost, gained, spent, taken[None], most[None])
+    floor = taken.min(axis=1).mean()
+    limit = floor + share * (taken.max(axis=1).mean() - floor)
+    rule = {
+        "none": {},
+        "budget": {"budget": float(spent.max(axis=1).mean())},
+        "target": {"min_quality": float(gained.min(axis=1).mean())},
+    }[kind]
+    rows = np.arange(n_queries)
+    tried = limit
+    try:
+        settled = settle_extras(_limit(rule, tried), training, None, 1.0)
+    except InfeasibleBudgetError as error:
+        # What it names is feasible.
+        tried = error.smallest_limit or 0.0
+        settled = settle_extras(_limit(rule, tried), training, None, 1.0)
+    choice = _decide(settled, training)
+    assert most[rows, choice].mean() <= tried * (1 + 2e-6) + 1e-12
+    if kind == "budget":
+        assert spent[rows, choice].mean() <= rule["budget"] * (1 + 2e-6)
+
+
+def _limit(rule: dict[str, Any], mean: float) -> Rule:
+    return Rule(**rule, extra_costs={"s": {"mean": mean}})
+
+
+def _decide(settled: Any, training: TrainingExtras) -> np.ndarray:
+    """Decide the training rows by what was expected of them."""
+    tables = settled.scales.apply(training.quality, training.cost, training.expected)
+    return settled.inner.decide(*tables).choice[:, 0]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.sampled_from([{}, {"budget": BUDGET}, {"min_quality": "95%"}, {"price": 0.1}]),
+    st.sampled_from(["mean", "batch", "query"]),
+)
+def test_a_weight_of_0_changes_nothing(asked: dict[str, Any], scope: Any) -> None:
+    if "budget" in asked and scope == "batch":
+        asked = {"budget": BUDGET * N}
+    asked = {**asked, "scope": scope, "on_infeasible": "cheapest"}
+    names = ROUTER.route(X, **asked, extra_costs=ask(weight=0.0))
+    np.testing.assert_array_equal(names, ROUTER.route(X, **asked))
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.floats(1.8, 6.0), st.floats(1.8, 6.0))
+def test_a_tighter_limit_has_a_higher_price_and_takes_less(
+    one: float, other: float
+) -> None:
+    loose, tight = max(one, other), min(one, other)
+    decider = learn()
+    found = []
+    for limit in (loose, tight):
+        decider.set_params(
+            extra_costs={"latency_s": {"mean": limit}}, on_infeasible="cheapest"
+        )
+        chosen = decider.predict(LIVE)
+        found.append((-decider.second_prices_["latency_s"], chosen))
+    assert found[0][0] >= found[1][0]
+
+
+def test_learned_estimates_beat_the_mean_of_the_model() -> None:
+    # Columns: what is expected of fresh rows is nearer than the means are.
+    extra = ROUTER._training.extra
+    expected = extra.predict("latency_s", *np.hsplit(LIVE, 2))
+    error = ((SECONDS[N:] - expected) ** 2).mean()
+    assert error < ((SECONDS[N:] - SECONDS[:N].mean(axis=0)) ** 2).mean()
+    np.testing.assert_allclose(
+        expected.mean(axis=0), SECONDS[N:].mean(axis=0), rtol=0.15
+    )
