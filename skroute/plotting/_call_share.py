@@ -12,6 +12,7 @@ from skroute._judged import judge
 from skroute.metrics import RoutingCurve, oracle_curve, routing_curve
 from skroute.plotting.style import (
     MUTED,
+    are_far_apart,
     escape_label,
     is_marked,
     make_axes,
@@ -19,17 +20,18 @@ from skroute.plotting.style import (
     order_by_cost,
     override_style,
     set_unique_ids,
+    wrap_label,
 )
 
 # Models that are called less often than this at every budget share one band.
 _RARE = 0.01
+# Most models with a band of their own.
+_MOST = 12
 # Height of a line and width of a letter, as parts of the font size. Bands with less
 # room are named in the legend only.
 _LINE, _LETTER = 1.2, 0.65
 # Gap before the oracle's column, and its width, as parts of the range of budgets.
 _GAP, _COLUMN = 0.03, 0.06
-# Longest name that is written into a band; the legend has whole names.
-_N_LETTERS = 15
 # Group id of what a display draws, so that a later display can remove it.
 _GID = "skroute-call-shares"
 _EDGE = {"edgecolor": "white", "linewidth": 0.4, "gid": _GID}
@@ -70,8 +72,10 @@ class CallShareDisplay:
 
     Notes
     -----
-    Several models that are called for less than 1% of the queries at every budget, and
-    by the oracle, share one grey band.
+    At most twelve models have a band: the strongest one, and those that are called most
+    at some budget or by the oracle. The others share one grey band, and so do several
+    models that are called for less than 1% of the queries at every budget. Budgets are
+    drawn on a logarithmic scale where those of :class:`RoutingCurveDisplay` are.
 
     Examples
     --------
@@ -132,29 +136,35 @@ class CallShareDisplay:
             [band.share for band in bands],
             **override_style(style, kwargs, PolyCollection),
         )
-        for band, label in zip(bands, _shorten(labels), strict=True):
-            _write_in(ax, band, budget, label)
-        low, right = budget[[0, -1]]
+        # Places on the axis, which may be those of the logarithms.
+        far = are_far_apart(self.curve, self.oracle)
+        ax.set_xscale("log" if far else "linear")
+        to_place, to_budget = (np.log, np.exp) if far else (np.asarray, np.asarray)
+        place = to_place(budget)
+        for band in bands:
+            _write_in(ax, band, place, to_budget)
+        low, right = place[[0, -1]]
         self.oracle_bars_ = []
         if oracle is not None:
-            width = _COLUMN * (right - low)
-            right += _GAP * (right - low) + width
+            left = right + _GAP * (right - low)
+            right = left + _COLUMN * (right - low)
+            begin, end = to_budget([left, right])
             heights = np.array([band.oracle for band in bands])
             self.oracle_bars_ = list(
                 ax.bar(
-                    right - width,
+                    begin,
                     heights,
-                    width,
+                    end - begin,
                     np.r_[0.0, np.cumsum(heights)[:-1]],
                     align="edge",
                     color=colors,
                     **_EDGE,
                 )
             )
-            place = {"ha": "right", "va": "bottom", "fontsize": "small", "gid": _GID}
-            ax.text(right, 1.01, "oracle", **place)
+            style = {"ha": "right", "va": "bottom", "fontsize": "small", "gid": _GID}
+            ax.text(end, 1.01, "oracle", **style)
         ax.set(
-            xlim=(low, right),
+            xlim=to_budget([low, right]),
             ylim=(0.0, 1.0),
             xlabel=_XLABELS[self.curve.scope],
             ylabel="Share of queries",
@@ -164,7 +174,8 @@ class CallShareDisplay:
         if title is not None:
             ax.set_title(escape_label(title))
         self.legend_ = ax.legend(
-            handles=self.areas_[::-1],
+            self.areas_[::-1],
+            [wrap_label(label) for label in labels[::-1]],
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),
             borderaxespad=0.0,
@@ -286,24 +297,28 @@ def _stack_shares(
 ) -> list[_Band]:
     """Stack the call shares, (n_points, n_models), cheapest model at the bottom.
 
-    Models that are rarely called, also by the `oracle`, share the first band.
+    Models that are rarely called, also by the `oracle`, and all but those that are
+    called most, share the first band.
     """
     if oracle is None:
         oracle = np.zeros(len(curve.models))
     order, colors = order_by_cost(curve), make_model_colors(curve)
-    rare = (np.maximum(share.max(axis=0), oracle) < _RARE)[order]
-    rare[-1] = False  # The picture is about the strongest model: it has its own band.
-    groups = [order[rare]] if rare.sum() > 1 else []
-    alone = order[~rare] if groups else order
+    most = np.maximum(share.max(axis=0), oracle)[order]
+    most[-1] = np.inf  # The picture is about the strongest model: it has its own band.
+    rank = np.argsort(np.argsort(-most, kind="stable"))
+    rest = (most < _RARE) | (rank >= _MOST)
+    groups = [order[rest]] if rest.sum() > 1 else []
+    alone = order[~rest] if groups else order
+    others = f"{rest.sum()} others"
+    if (most[rest] < _RARE).all():
+        others += ", < 1% each"
     groups += [np.array([model]) for model in alone]
     bands, bottom = [], np.zeros(len(share))
     for group in groups:
         several = len(group) > 1
         bands.append(
             _Band(
-                f"{len(group)} others, < 1% each"
-                if several
-                else escape_label(curve.models[group[0]]),
+                others if several else escape_label(curve.models[group[0]]),
                 MUTED if several else tuple(colors[group[0]]),
                 share[:, group].sum(axis=1),
                 bottom,
@@ -314,15 +329,18 @@ def _stack_shares(
     return bands
 
 
-def _write_in(ax: Any, band: _Band, budget: np.ndarray, label: str) -> None:
-    """Write a label into a band at the place with most room, if there is enough."""
-    place = np.linspace(0.0, 1.0, 201)
-    at = budget[0] + place * (budget[-1] - budget[0])
-    bottom = np.interp(at, budget, band.bottom)
-    top = bottom + np.interp(at, budget, band.share)
+def _write_in(ax: Any, band: _Band, place: np.ndarray, to_budget: Any) -> None:
+    """Write a band's label into it where there is most room, if there is enough.
+
+    `place`, (n_points,), are places on the axis, which `to_budget` turns into budgets.
+    A name that does not fit is left to the legend: a cut one may be taken for another.
+    """
+    at = np.linspace(place[0], place[-1], 201)
+    bottom = np.interp(at, place, band.bottom)
+    top = bottom + np.interp(at, place, band.share)
     line, letter = _measure_letters(ax)
-    width = int(len(label) * letter * (len(place) - 1)) + 1
-    if width > len(place):
+    width = int(len(band.label) * letter * (len(at) - 1)) + 1
+    if width > len(at):
         return
     # The highest box of that width between the edges of the band.
     floor = sliding_window_view(bottom, width).max(axis=1)
@@ -330,18 +348,14 @@ def _write_in(ax: Any, band: _Band, budget: np.ndarray, label: str) -> None:
     start = int(room.argmax())
     if room[start] < line:
         return
-    from matplotlib.colors import to_rgb
-
-    red, green, blue = to_rgb(band.color)
-    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
     ax.text(
-        at[[start, start + width - 1]].mean(),
+        float(to_budget(at[[start, start + width - 1]].mean())),
         floor[start] + room[start] / 2,
-        label,
+        band.label,
         ha="center",
         va="center",
         fontsize="small",
-        color="white" if dark else "black",
+        color="black",
         clip_on=True,
         gid=_GID,
     )
@@ -354,11 +368,3 @@ def _measure_letters(ax: Any) -> tuple[float, float]:
     size = FontProperties(size="small").get_size_in_points() * ax.figure.dpi / 72
     box = ax.get_window_extent()
     return _LINE * size / box.height, _LETTER * size / box.width
-
-
-def _shorten(names: list[str]) -> list[str]:
-    """Cut long names at their ends, or at their beginnings if more stay different."""
-    most = _N_LETTERS
-    heads = [n if len(n) <= most else f"{n[: most - 1]}…" for n in names]
-    tails = [n if len(n) <= most else f"…{n[1 - most :]}" for n in names]
-    return max(heads, tails, key=lambda short: len(set(short)))

@@ -11,11 +11,12 @@ from skroute.plotting.style import (
     ROUTER,
     draw_legend,
     draw_models,
-    escape_label,
     find_routers,
     iterate_styles,
     make_axes,
+    name_router,
     override_style,
+    spread_costs,
 )
 
 
@@ -99,7 +100,7 @@ class CascadeDisplay:
         routers, (others, _) = find_routers(ax), ax.get_legend_handles_labels()
         styles = iterate_styles(ax)
         own = {**next(styles), "linewidth": 2.2, "zorder": 3, "gid": ROUTER}
-        own |= {"label": escape_label(name or self.name or "cascade")}
+        own |= {"label": name_router(ax, name or self.name or "cascade")}
         (self.line_,) = ax.plot(
             self.curve.cost, self.curve.quality, **override_style(own, kwargs, Line2D)
         )
@@ -108,7 +109,7 @@ class CascadeDisplay:
             (self.routing_line_,) = ax.plot(
                 self.routing.cost,
                 self.routing.quality,
-                label="routing alone",
+                label=name_router(ax, "routing alone"),
                 linewidth=1.3,
                 gid=ROUTER,
                 # A router that decides the same at any price is a single point.
@@ -116,6 +117,7 @@ class CascadeDisplay:
                 **next(styles),
             )
         self.models_, self.best_single_ = draw_models(ax, self.curve)
+        spread_costs(ax, self.curve, self.routing)
         ax.set(
             xlabel="Mean cost per query, of all calls and checks",
             ylabel="Mean quality",

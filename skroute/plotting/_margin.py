@@ -14,9 +14,9 @@ from skroute.plotting.style import (
     BAD,
     ROUTER,
     draw_legend,
-    escape_label,
     iterate_styles,
     make_axes,
+    name_router,
     override_style,
 )
 
@@ -92,11 +92,11 @@ class MarginDisplay:
         from matplotlib.ticker import PercentFormatter
 
         name = name or self.name
-        label = "predicted" if name is None else f"predicted by {escape_label(name)}"
+        label = "predicted" if name is None else f"predicted by {name}"
         self.true_line_ = ax.ecdf(
             true, label="true", color=BAD, linestyle="--", linewidth=1.8
         )
-        style = {"linewidth": 2.2, "gid": ROUTER, "label": label}
+        style = {"linewidth": 2.2, "gid": ROUTER, "label": name_router(ax, label)}
         style |= next(iterate_styles(ax))
         self.predicted_line_ = ax.ecdf(
             predicted, **override_style(style, kwargs, Line2D)

@@ -9,9 +9,12 @@ import numpy as np
 
 from skroute.plotting.style import (
     ROUTER,
+    draw_legend,
     escape_label,
+    find_routers,
     iterate_styles,
     make_axes,
+    name_router,
     override_style,
 )
 
@@ -21,7 +24,8 @@ class PoolDisplay:
     """Share of the gain of all models that fewer of them keep.
 
     Use :meth:`from_pool`. The points are means over the splits, the bars one standard
-    error to each side; every model stands below the pool that it completes.
+    error to each side; every model stands below the pool that it completes. Where two
+    pools on one axes are completed by different models, their sizes stand there.
 
     Parameters
     ----------
@@ -91,10 +95,10 @@ class PoolDisplay:
 
         at, mean = np.arange(1, len(models) + 1), kept.mean(axis=0)
         name = name or self.name
+        others = find_routers(ax)
+        before = [label.get_text() for label in ax.get_xticklabels()] if others else []
         style = {"linewidth": 2.2, "gid": ROUTER, **next(iterate_styles(ax))}
-        style["marker"] = "o"
-        if name is not None:
-            style["label"] = escape_label(name)
+        style |= {"marker": "o", "label": name_router(ax, name or "pool")}
         (self.line_,) = ax.plot(at, mean, **override_style(style, kwargs, Line2D))
         self.bars_ = None
         if len(kept) > 1:
@@ -104,11 +108,15 @@ class PoolDisplay:
             )
         ax.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
         labels = [f"{k}: + {escape_label(model)}" for k, model in enumerate(models, 1)]
-        ax.set_xticks(at, labels, rotation=40, ha="right", rotation_mode="anchor")
+        if others and before != labels:  # no model stands for both pools
+            longest = max(len(labels), len(before))
+            ax.set_xticks(range(1, longest + 1), range(1, longest + 1), rotation=0)
+        else:
+            ax.set_xticks(at, labels, rotation=40, ha="right", rotation_mode="anchor")
         ax.set(xlabel="Models in the pool", ylabel="Share of the gain that is kept")
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        if name is not None:
-            ax.legend(loc="lower right")
+        if name is not None or others:
+            draw_legend(ax, [*others, self.line_], "lower right")
         return self
 
     @classmethod

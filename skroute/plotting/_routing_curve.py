@@ -19,11 +19,12 @@ from skroute.plotting.style import (
     ROUTER,
     draw_legend,
     draw_models,
-    escape_label,
     find_routers,
     iterate_styles,
     make_axes,
+    name_router,
     override_style,
+    spread_costs,
 )
 
 _ORACLE = "oracle (hindsight"
@@ -35,7 +36,8 @@ class RoutingCurveDisplay:
 
     Use :meth:`from_estimator` or :meth:`from_predictions`. Beside the router it shows
     the single models, the best single model, random mixtures of models, the oracle that
-    decides in hindsight, and other routers.
+    decides in hindsight, and other routers. Costs that differ by more than a factor of
+    100 are drawn on a logarithmic scale.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ class RoutingCurveDisplay:
     peers : dict of str to RoutingCurve, default=None
         Curves of other routers on the same queries, by name.
     name : str, default=None
-        Name of the router in the legend; ``None`` calls it "router".
+        Name of the router in the legend; ``None`` calls it "router". A name that is
+        taken on the axes is numbered.
 
     Attributes
     ----------
@@ -131,7 +134,7 @@ class RoutingCurveDisplay:
         # A router that decides the same at any budget is a single point, not a line.
         marker = "o" if len(curve.cost) == 1 else ""
         own = {**next(styles), "linewidth": 2.2, "marker": marker, "zorder": 3}
-        own |= {"label": escape_label(name or self.name or "router"), "gid": ROUTER}
+        own |= {"label": name_router(ax, name or self.name or "router"), "gid": ROUTER}
         (self.line_,) = ax.plot(
             curve.cost, curve.quality, **override_style(own, kwargs, Line2D)
         )
@@ -140,12 +143,13 @@ class RoutingCurveDisplay:
             (self.peer_lines_[peer],) = ax.plot(
                 other.cost,
                 other.quality,
-                label=escape_label(peer),
+                label=name_router(ax, peer),
                 linewidth=1.3,
                 gid=ROUTER,
                 **next(styles),
             )
         self.models_, self.best_single_ = draw_models(ax, curve)
+        spread_costs(ax, curve, self.oracle, *(self.peers or {}).values())
         ax.set(xlabel="Mean cost per query", ylabel="Mean quality")
         handles = [
             *routers,

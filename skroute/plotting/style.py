@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import cycle, islice
+from itertools import count, cycle, islice
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ _ROUTERS: tuple[dict[str, Any], ...] = (
     {"color": "#E69F00", "linestyle": (0, (2, 1))},
     {"color": "#56B4E9", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
 )
-_PALE, _DARK = 0.22, 0.95
+# Black letters have a contrast of at least 5 on all of them, also on the accent.
+_PALE, _DARK = 0.15, 0.65
+# Costs whose ratio is larger are drawn on a logarithmic scale: on a linear one, all but
+# the most expensive calls would be one point.
+_FAR_APART = 100.0
+# Letters of a line of a legend.
+_N_LETTERS = 34
 #: Group id of the lines of routers, to find them on axes that several displays share.
 ROUTER = "skroute-router"
 
@@ -69,6 +76,31 @@ def override_style(
     return {**style, **normalize_kwargs(given, kind)}
 
 
+def name_router(ax: Any, name: Any) -> str:
+    """Make a label that no other router on some axes has."""
+    taken = {line.get_label() for line in find_routers(ax)}
+    label = escape_label(name)
+    numbered = (f"{label} ({number})" for number in count(2))
+    return label if label not in taken else next(n for n in numbered if n not in taken)
+
+
+def are_far_apart(curve: RoutingCurve, *others: RoutingCurve | None) -> bool:
+    """Whether the costs of a picture need a logarithmic scale."""
+    drawn = [curve.budget, curve.model_cost]
+    drawn += [other.cost for other in (curve, *others) if other is not None]
+    least = min(float(costs.min()) for costs in drawn)
+    return least > 0 and float(curve.model_cost.max()) > _FAR_APART * least
+
+
+def spread_costs(ax: Any, curve: RoutingCurve, *others: RoutingCurve | None) -> None:
+    """Draw costs on a logarithmic scale where they are far apart.
+
+    Axes that have one, by an earlier display or by their owner, keep it.
+    """
+    if are_far_apart(curve, *others):
+        ax.set_xscale("log")
+
+
 def draw_models(ax: Any, curve: RoutingCurve) -> tuple[Any, Any]:
     """Draw all single models, and the best of them."""
     best = curve.best_single
@@ -102,7 +134,8 @@ def draw_legend(ax: Any, handles: Iterable[Any], place: str) -> None:
         if is_marked(handle, ROUTER) or handle.get_label() not in labels:
             kept.append(handle)
         labels.add(handle.get_label())
-    ax.legend(handles=kept, loc=place, fontsize="small", framealpha=0.8)
+    names = [wrap_label(handle.get_label()) for handle in kept]
+    ax.legend(kept, names, loc=place, fontsize="small", framealpha=0.8)
     set_unique_ids(ax, ROUTER)
 
 
@@ -134,3 +167,11 @@ def escape_label(name: Any) -> str:
     """
     text = str(name).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
+
+
+def wrap_label(label: str, most: int = _N_LETTERS) -> str:
+    """Write an escaped label on several lines, where it is too long for one."""
+    if len(label) <= most:
+        return label
+    lines = wrap(label.replace(r"\$", "$"), most)
+    return "\n".join(escape_label(line) for line in lines)
