@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from itertools import count
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skroute._compute.threads import single_threaded
+from skroute._optional import require
 from skroute._table.hindsight import mark_good_calls
 from skroute._table.names import check_rows
 from skroute.base import BaseRouter
@@ -123,6 +125,8 @@ class RouterResult:
 class Comparison:
     """Routers compared on the same splits of one table; printed, a row for each.
 
+    Notebooks show it as a table.
+
     Attributes
     ----------
     results : dict of str to RouterResult
@@ -150,6 +154,32 @@ class Comparison:
 
     def __str__(self) -> str:
         """Write a row for each router: what it kept and paid, and its area."""
+        title, rows, legend = self._write()
+        width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = [
+            "  ".join([row[0].ljust(width), *map(str.rjust, row[1:], widths)])
+            for row in rows
+        ]
+        return "\n".join([title, *lines, legend])
+
+    def _repr_html_(self) -> str:
+        """Write what is printed as a table."""
+        title, (header, *rows), legend = self._write()
+        columns = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+        lines = "".join(
+            f'<tr><th scope="row">{escape(name)}</th>'
+            + "".join(f"<td>{cell}</td>" for cell in cells)
+            + "</tr>"
+            for name, *cells in rows
+        )
+        return (
+            f"<table><caption>{title}</caption>"
+            f"<thead><tr>{columns}</tr></thead><tbody>{lines}</tbody></table>"
+            f"<p>{legend}</p>"
+        )
+
+    def _write(self) -> tuple[str, list[tuple[str, ...]], str]:
+        """Write a title, the rows of a table, the first its header, and a legend."""
         n_splits = len(self.seeds)
         splits = "1 split" if n_splits == 1 else f"{n_splits} splits"
         rows = [("", *_WRITTEN)]
@@ -159,11 +189,6 @@ class Comparison:
                 for metric in _WRITTEN.values()
             ]
             rows.append((name, *scores))
-        width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [
-            "  ".join([row[0].ljust(width), *map(str.rjust, row[1:], widths)])
-            for row in rows
-        ]
         title = (
             f"Routers compared on {splits} of {self.n_queries:,} queries, "
             f"{self.test_size:.0%} of them tested (mean ± standard error)"
@@ -173,7 +198,31 @@ class Comparison:
             f"decisions settled on training queries to keep {TARGET}; nAUC: mean "
             "quality over all budgets"
         )
-        return "\n".join([title, *lines, legend])
+        return title, rows, legend
+
+    def to_frame(self) -> Any:
+        """Turn the scores into a pandas DataFrame.
+
+        Returns
+        -------
+        DataFrame
+            A row for each router and split, named by "router" and "seed", and a column
+            for each of `METRICS`. ``comparison.to_frame().groupby("router").mean()``
+            has the means.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        pandas = require("pandas", "Comparison.to_frame")
+        frames = {
+            name: pandas.DataFrame(
+                result.scores, index=pandas.Index(self.seeds, name="seed")
+            )
+            for name, result in self.results.items()
+        }
+        return pandas.concat(frames, names=["router"])[list(METRICS)]
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the comparison into lists, numbers and strings, for JSON.
@@ -284,6 +333,8 @@ def compare_routers(
     ['static', 'oracle']
     >>> comparison.results["static"].mean("relative_cost")
     1.0
+    >>> comparison.to_frame().loc[("static", 0), "relative_cost"]
+    np.float64(1.0)
     """
     check_rows(X=X, y=y, groups=groups)
     seeds = read_seeds(seeds)

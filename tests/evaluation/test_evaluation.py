@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -51,6 +53,44 @@ def comparison() -> Comparison:
 
 def dummies(**params) -> dict:
     return {s: DummyRouter(s, **params) for s in ("best_single", "cheapest")}
+
+
+def test_a_frame_has_every_score(comparison):
+    frame = comparison.to_frame()
+    assert frame.index.names == ["router", "seed"]
+    assert list(frame.columns) == list(METRICS)
+    assert list(frame.index.unique("router")) == ROWS
+    for name, result in comparison.results.items():
+        for metric in METRICS:
+            np.testing.assert_array_equal(
+                frame.loc[name, metric], result.scores[metric]
+            )
+
+
+def test_notebooks_show_what_is_printed(data):
+    """As a table, in which names are names and no markup."""
+    found = compare_routers(
+        *(data.data, data.quality, data.costs),
+        {"<b>a</b> & co": DummyRouter()},
+        seeds=1,
+    )
+    shown, printed = found._repr_html_(), str(found)
+    assert "<b>" not in shown
+    assert "&lt;b&gt;a&lt;/b&gt; &amp; co" in shown
+    table = [*read_rows(shown)]
+    for line in printed.splitlines()[2:-1]:
+        name, *cells = re.split(r"\s{2,}", line.strip())
+        assert [name, *cells] in table
+    assert printed.splitlines()[0] in shown
+
+
+def read_rows(text: str) -> list[list[str]]:
+    """Cells of each row of a table."""
+    rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)
+    return [
+        [unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in rows
+    ]
 
 
 @pytest.mark.slow
