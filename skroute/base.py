@@ -27,6 +27,7 @@ from skroute._decide.guarantee import Guarantee, name_baseline, warn_of_left_out
 from skroute._decide.price_path import ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.trade_off import TrainingTradeOff
+from skroute._doc_link import LinksToDocs
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import (
@@ -56,7 +57,9 @@ _DECIDED_AT_ONCE = 16384
 _LEAST_ROWS_FOR_PRICE = 100
 
 
-class BaseRouter(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
+class BaseRouter(
+    FitsOnDraft, VersionStamped, LinksToDocs, TransformerMixin, BaseEstimator
+):
     """Base of all routers, also of those that others write.
 
     A subclass gives four methods: ``fit(X, y, *, costs=None)``, ``decision_function``,

@@ -47,6 +47,7 @@ from skroute._decide.inputs import (
     split_estimates,
 )
 from skroute._decide.rule import Rule
+from skroute._doc_link import LinksToDocs
 from skroute._io.versions import VersionStamped
 from skroute._table.alignment import align
 from skroute._table.costs import check_known_costs, replace_known_costs
@@ -65,7 +66,7 @@ __all__ = ["CascadeDecider", "CascadeReplay"]
 _N_FOLDS = 3
 
 
-class CascadeDecider(FitsOnDraft, VersionStamped, BaseEstimator):
+class CascadeDecider(FitsOnDraft, VersionStamped, LinksToDocs, BaseEstimator):
     """Call a model, check its answer, and call another while that is worth its price.
 
     Routing and cascading are one decision here, in one currency. A model is called; its

@@ -32,6 +32,7 @@ from skroute._decide.price_path import PricePath, ShadowPrice
 from skroute._decide.rule import Rule, check_top_k
 from skroute._decide.stream import StreamMeans, StreamReport, read_ratings
 from skroute._decide.trade_off import TrainingTradeOff
+from skroute._doc_link import LinksToDocs
 from skroute._io.versions import VersionStamped
 from skroute._table.averages import best_on_average, doubly_robust
 from skroute._table.costs import (
@@ -55,7 +56,9 @@ _MOST_LIMITED = 4096
 _MOST_TESTED = 16384
 
 
-class BudgetDecider(FitsOnDraft, VersionStamped, TransformerMixin, BaseEstimator):
+class BudgetDecider(
+    FitsOnDraft, VersionStamped, LinksToDocs, TransformerMixin, BaseEstimator
+):
     """Decide which model each query is sent to, under a budget or a quality target.
 
     A transformer from a router's estimates (``router.transform``) to one-hot decisions,

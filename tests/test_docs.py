@@ -6,6 +6,7 @@ import csv
 import importlib
 import importlib.util
 import re
+from email.message import Message
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 import yaml
 from packaging.version import Version
+from sklearn.base import BaseEstimator
 
 import skroute
+from skroute import _doc_link
+from skroute.base import BaseRouter
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -41,6 +45,7 @@ PUBLIC = (
     "skroute.outcomes",
     "skroute.plotting",
     "skroute.preferences",
+    "skroute.reporting",
     "skroute.serve",
     "skroute.text",
     "skroute.validation",
@@ -76,6 +81,44 @@ def test_every_public_name_is_in_the_reference(module):
         )
     ]
     assert not absent, f"add {absent} to docs/api/index.rst"
+
+
+def test_estimators_link_to_their_pages_of_the_reference(monkeypatch):
+    """scikit-learn's HTML names the page, where the project's metadata name a site."""
+    estimators = [
+        (name, place)
+        for name, place in referenced().items()
+        if isinstance(place, type) and issubclass(place, BaseEstimator)
+    ]
+    assert len(estimators) >= 9
+    monkeypatch.setattr(_doc_link, "_find_site", lambda: "https://docs.example")
+    for name, place in estimators:
+        link = place.__new__(place)._get_doc_link()
+        assert link == f"https://docs.example/api/generated/{name}.html"
+    shown = skroute.RankingRouter()._repr_html_()
+    assert "https://docs.example/api/generated/skroute.RankingRouter.html" in shown
+    # Other packages have pages of their own.
+    assert type("Mine", (BaseRouter,), {"__module__": "mine"})()._get_doc_link() == ""
+
+
+@pytest.mark.parametrize(
+    ("urls", "link"),
+    [
+        (["Source, https://a.b", "Documentation, https://c.d/e/"], "https://c.d/e"),
+        (["Source, https://a.b"], None),
+        (None, None),
+    ],
+)
+def test_the_site_is_the_one_of_the_metadata(urls, link, monkeypatch):
+    told = Message()
+    for url in urls or []:
+        told["Project-URL"] = url
+    monkeypatch.setattr(_doc_link, "metadata", lambda name: told)
+    assert _doc_link._find_site.__wrapped__() == link
+    monkeypatch.setattr(_doc_link, "_find_site", lambda: link)
+    found = skroute.text.PromptFeatures()._get_doc_link()
+    page = "/api/generated/skroute.text.PromptFeatures.html"
+    assert found == ("" if link is None else link + page)
 
 
 def test_the_reference_lists_public_names_only():

@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "skroute"
 MOST_ROOT_MODULES = 16
 #: Open to every room.
-GROUND = {"_optional", "_version", "exceptions"}
+GROUND = {"_doc_link", "_optional", "_version", "exceptions"}
 ROUTERS = {"base", "crossfit", "ranking", "pointwise", "dummy"}
 BELOW_ROUTERS = {
     "_compute",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from skroute._doc_link import LinksToDocs
 from skroute._optional import require
 from skroute._table.numbers import check_integer
 from skroute.text._prompts import check_prompts
@@ -16,7 +17,7 @@ from skroute.text._prompts import check_prompts
 __all__ = ["SentenceEncoder"]
 
 
-class SentenceEncoder(TransformerMixin, BaseEstimator):
+class SentenceEncoder(LinksToDocs, TransformerMixin, BaseEstimator):
     """Embed texts with a model of sentence-transformers.
 
     Nothing is learnt from the texts, so it need not be fitted; the model is loaded when

@@ -12,6 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.validation import check_is_fitted
 
 from skroute._compute.threads import single_threaded
+from skroute._doc_link import LinksToDocs
 from skroute._table.numbers import check_integer
 from skroute.text._prompts import check_prompts
 from skroute.text._surface import SURFACE, measure_surface
@@ -26,7 +27,7 @@ _CLIPPED = 3.0
 _LARGEST_BYTE = 127.0
 
 
-class PromptFeatures(TransformerMixin, BaseEstimator):
+class PromptFeatures(LinksToDocs, TransformerMixin, BaseEstimator):
     """Describe prompts by their words and by their surface.
 
     Words are weighed by TF-IDF (single words and pairs of neighbours) and reduced by a
