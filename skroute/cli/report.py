@@ -43,9 +43,15 @@ def report(
         bool, typer.Option(help="Compare with nearest neighbours and ridge regression.")
     ] = True,
     prompts: Annotated[
-        bool, typer.Option(help="Show some of the prompts in the report.")
-    ] = True,
+        bool, typer.Option(help="Quote some of the prompts in the report.")
+    ] = False,
     title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of the costs. [default: USD where the table tells the costs]"
+        ),
+    ] = None,
 ) -> None:
     """Fit a RankingRouter on a part of a table, and report on the rest as HTML.
 
@@ -60,7 +66,8 @@ def report(
         require(module, "skroute report", "report")
     with console.redirect_for(out):
         data = table.read()
-        unit = "USD" if data.costs.ndim > 1 else None
+        if unit is None and data.costs.ndim > 1:
+            unit = "USD"
         if is_log(data):
             from skroute.reporting.log_page import render_log
 
@@ -98,20 +105,20 @@ def _report_table(
     console.output.print(worth.sentence)
     outcomes, split, fitted = _fit_routers(data, (queries, encoder), groups, *options)
     test = split.test
-    shown = data.prompts if prompts else None
     router = fitted.pop(_ROUTER)
     checked = {}
     if isinstance(router, Pipeline):
         beside = {"checks": data.checks, "answers": data.answers}
         checked = {n: t[test] for n, t in beside.items() if t is not None}
     with console.show_progress("Writing"):
-        html = write_report(
+        written = write_report(
             router,
             split.X_test,
             outcomes.y.iloc[test],
             costs=outcomes.spend[test],
             task=None if data.task is None else data.task[test],
-            prompts=None if shown is None else shown[test],
+            prompts=None if data.prompts is None else data.prompts[test],
+            show_prompts=prompts,
             peers=fitted,
             title=title,
             unit=unit,
@@ -122,7 +129,7 @@ def _report_table(
     console.output.print(
         f"Fitted on {len(split.train):,} queries, judged on {len(test):,} others."
     )
-    return html
+    return written.html
 
 
 def _fit_routers(

@@ -17,7 +17,8 @@ from skroute.metrics import RoutingCurve
 GOOD = "#0072B2"
 BAD = "#D55E00"
 MUTED = "#808080"
-_ROUTERS: tuple[dict[str, Any], ...] = (
+#: Line styles of routers, in the order in which they are drawn.
+ROUTERS: tuple[dict[str, Any], ...] = (
     {"color": GOOD},
     {"color": "#009E73", "linestyle": (0, (6, 1.5))},
     {"color": "#CC79A7", "linestyle": (0, (4, 1.5, 1, 1.5))},
@@ -64,7 +65,7 @@ def set_unique_ids(ax: Any, mark: str) -> None:
 
 def iterate_styles(ax: Any) -> Iterator[dict[str, Any]]:
     """Iterate over the line styles of the next routers on some axes, without end."""
-    return islice(cycle(_ROUTERS), len(find_routers(ax)), None)
+    return islice(cycle(ROUTERS), len(find_routers(ax)), None)
 
 
 def override_style(

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from skroute.reporting._report import report
+from skroute.reporting._result import Report
 
-__all__ = ["report"]
+__all__ = ["Report", "report"]

@@ -150,8 +150,11 @@ class Findings:
     #: without them the cheapest of the best single model's quality, or where no point
     #: has it, the point of the best quality.
     point: int
-    #: Of the decisions at the operating point, and without a budget.
+    #: Of the decisions at the operating point: share of the queries that each model is
+    #: called for, (n_models,), and means.
+    calls: np.ndarray
     at_point: Means
+    #: Of these decisions, and of those without a budget.
     collapse: Collapse
     collapse_at_most: Collapse
     bins: list[Bin]
@@ -234,6 +237,7 @@ def compute_findings(
         if promise is None or promised is None
         else _compare_with_single(known, promised, promise.single, prompts, *random),
         point=point,
+        calls=np.bincount(choice, minlength=len(known.models)) / len(choice),
         at_point=_average(known, choice),
         collapse=_measure_collapse(known, curve, choice),
         collapse_at_most=_measure_collapse(

@@ -18,6 +18,8 @@ from skroute.metrics import (
 )
 from skroute.reporting._findings import Findings
 from skroute.reporting._pictures import Picture, draw_pictures, list_colors
+from skroute.reporting._provenance import Provenance
+from skroute.reporting._tables import MOST_POINTS, write_tables
 from skroute.reporting._templates import load_templates
 from skroute.reporting._text import (
     Money,
@@ -29,8 +31,8 @@ from skroute.reporting._text import (
     write_hindsight,
 )
 
-# Largest number of positions of the slider.
-_N_STOPS = 161
+# Models whose calls are shown, at any budget those that are called most.
+_N_BARS = 12
 _N_LETTERS = 280
 _ORACLE = "oracle (hindsight)"
 
@@ -38,15 +40,20 @@ _ORACLE = "oracle (hindsight)"
 def render(
     findings: Findings,
     *,
-    name: str,
-    title: str | None,
+    about: Provenance,
+    title: str,
     unit: str | None,
     worth: str | None = None,
+    least: float = 0.0,
+    inside: bool = False,
+    show_prompts: bool = False,
 ) -> str:
-    """Render the page as HTML, for a router of some name and costs in some unit.
+    """Render the page as HTML, for a router and costs in some unit.
 
-    It begins with whether routing is worth it, a sentence, if that is known.
+    It begins with whether routing is worth it, a sentence, if that is known. `least` is
+    the smallest budget that the router accepts; `inside`: it is a step of a pipeline.
     """
+    name = about.router
     curve = findings.curve
     money = Money.for_amounts_up_to(curve.ceiling, unit)
     stops = _choose_stops(curve, findings.point)
@@ -64,13 +71,18 @@ def render(
         str(curve.models[model]) for model in (curve.best_single, curve.strongest)
     )
     claim, meaning = write_headline(findings)
-    readouts = _write_readouts(findings, stops, money)
+    readouts = _write_readouts(findings, stops, money, least)
+    curves = _name_curves(findings, name)
+    models, start = _list_models(findings, money), stops.index(findings.point)
     html = environment.get_template("report.html").render(
         findings=findings,
         curve=curve,
         luck=findings.luck,
         name=name,
-        title=title or f"Routing {len(curve.models)} models",
+        about=about,
+        inside=inside,
+        show_prompts=show_prompts,
+        title=title,
         best=best,
         strongest=strongest,
         money=money,
@@ -80,13 +92,16 @@ def render(
         hindsight=write_hindsight(findings),
         checked=None if findings.checked is None else write_checked(findings),
         pictures=pictures,
-        routers=_list_routers(findings, name),
-        models=_list_models(findings),
-        start=stops.index(findings.point),
+        routers=_list_routers(curves),
+        tables=write_tables(findings, curves, stops),
+        bars=_list_bars(models, curve.call_share[findings.point]),
+        models=sorted(models, key=lambda model: -model["calls"]),
+        start=start,
         stops=readouts,
         slider={
             "per": money.per_text,
             "readouts": readouts,
+            "models": [[m["index"], m["name"], m["color"]] for m in models],
             **_collect_places(curve, stops, pictures),
         },
         script=script,
@@ -98,12 +113,12 @@ def render(
 def _choose_stops(curve: RoutingCurve, point: int) -> list[int]:
     """Choose the points of the curve that the slider can be moved to."""
     n_points = len(curve.budget)
-    spread = np.linspace(0, n_points - 1, min(n_points, _N_STOPS))
+    spread = np.linspace(0, n_points - 1, min(n_points, MOST_POINTS))
     return sorted({*spread.round().astype(int).tolist(), point})
 
 
 def _write_readouts(
-    findings: Findings, stops: list[int], money: Money
+    findings: Findings, stops: list[int], money: Money, least: float
 ) -> list[dict[str, str]]:
     """Write the texts of each stop of the slider."""
     curve = findings.curve
@@ -124,9 +139,16 @@ def _write_readouts(
                 "cost_share": cost_share,
                 "quality": f"{quality:.3f}",
                 "quality_share": quality_share,
+                "call": _write_call(curve.budget[i], least),
             }
         )
     return readouts
+
+
+def _write_call(budget: float, least: float) -> str:
+    """Write the call that spends a budget; one below the `least` asks for less."""
+    more = ', on_infeasible="cheapest"' if budget < least else ""
+    return f"router.route(X, budget={budget:.4g}{more})"
 
 
 def _collect_places(
@@ -145,8 +167,8 @@ def _collect_places(
     }
 
 
-def _list_models(findings: Findings) -> list[dict[str, Any]]:
-    """List the models, most expensive first, with colours and initial call shares."""
+def _list_models(findings: Findings, money: Money) -> list[dict[str, Any]]:
+    """List the models, most expensive first, with calls as in the headline."""
     curve, colors = findings.curve, list_colors(findings)
     order = np.argsort(-curve.model_cost, kind="stable")
     return [
@@ -154,20 +176,44 @@ def _list_models(findings: Findings) -> list[dict[str, Any]]:
             "index": int(i),
             "name": str(curve.models[i]),
             "color": colors[i],
-            "share": round(float(curve.call_share[findings.point, i]) * 100, 1),
+            "calls": float(findings.calls[i]),
+            "quality": float(curve.model_quality[i]),
+            "cost": money.write_amount(curve.model_cost[i]),
         }
         for i in order
     ]
 
 
-def _list_routers(findings: Findings, name: str) -> dict[str, list[str]]:
-    """Make a row of metrics for every router, in the order of the table's columns."""
+def _list_bars(models: list[dict[str, Any]], shares: np.ndarray) -> list[Any]:
+    """List the models that are called most, and what the others are called together."""
+    bars = [
+        {**model, "share": round(float(shares[model["index"]]) * 100, 1)}
+        for model in sorted(models, key=lambda model: -shares[model["index"]])
+    ]
+    if len(bars) <= _N_BARS + 1:
+        return bars
+    rest = max(100 - sum(bar["share"] for bar in bars[:_N_BARS]), 0.0)
+    others = {
+        "index": -1,
+        "name": f"{len(bars) - _N_BARS} others",
+        "share": round(rest, 1),
+        "color": "var(--muted)",
+    }
+    return [*bars[:_N_BARS], others]
+
+
+def _name_curves(findings: Findings, name: str) -> dict[str, RoutingCurve]:
+    """Name the curves of all routers, and of the oracle."""
     curves = {name: findings.curve}
     curves |= {
         peer if peer != name else f"{peer} (peer)": curve
         for peer, curve in findings.peers.items()
     }
-    curves[_ORACLE] = findings.oracle
+    return {**curves, _ORACLE: findings.oracle}
+
+
+def _list_routers(curves: dict[str, RoutingCurve]) -> dict[str, list[str]]:
+    """Make a row of metrics for every router, in the order of the table's columns."""
     return {
         label: [
             format_percent(quality_neutral_cost(curve), "not reached"),

@@ -13,24 +13,44 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from skroute.metrics import RoutingCurve
 from skroute.plotting import (
     CallShareDisplay,
     CascadeDisplay,
     MarginDisplay,
     RoutingCurveDisplay,
 )
-from skroute.plotting.style import GOOD, MUTED, escape_label, make_model_colors
+from skroute.plotting.style import (
+    BAD,
+    GOOD,
+    MUTED,
+    ROUTERS,
+    escape_label,
+    make_model_colors,
+    wrap_label,
+)
 from skroute.reporting._findings import Findings
 from skroute.reporting._text import Money
 
 # Small, so that letters can be read on a phone, where a picture is not enlarged.
-_SIZE = (3.7, 3.2)
-# Costs whose ratio is larger are drawn on a logarithmic scale: on a linear one, all but
-# the most expensive calls would be one point.
-_FAR_APART = 100.0
+_SIZE = (3.7, 3.5)
 # Placeholders of the page's colours of text and background, in light and dark mode.
 _INK, _GROUND = "#010203", "#fdfcfb"
+# Colours of lines, for which the page has one of its own in either mode.
+_LINES = {
+    _INK: "var(--ink)",
+    _GROUND: "var(--ground)",
+    BAD.lower(): "var(--strong)",
+    MUTED: "var(--muted)",
+    **{
+        style["color"].lower(): f"var(--line-{number})"
+        for number, style in enumerate(ROUTERS)
+    },
+}
+# Letters of a label of a legend in two columns, and in one.
+_SHORT, _LONG = 24, 48
+# Letters of a unit on an axis.
+_UNIT = 12
+_COLOR = re.compile(r"#[0-9a-f]{6}")
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.facecolor": _GROUND,
@@ -38,7 +58,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": "none",
-    "font.size": 8,
+    "font.size": 9,
     "legend.edgecolor": MUTED,
     "legend.facecolor": _GROUND,
     "svg.fonttype": "none",
@@ -84,7 +104,6 @@ def draw_pictures(
             name=name,
         ).plot(ax)
         _move_legend_below(ax, {f"best single: {best}": "best single"})
-        _spread_costs(ax, curve)
         _write_money(ax, "Mean cost", money)
         pictures["curve"] = _render_svg(
             ax,
@@ -99,7 +118,6 @@ def draw_pictures(
                 findings.checked.curve, routing=curve, name="with checks", ax=ax
             )
             _move_legend_below(ax, {f"best single: {best}": "best single"})
-            _spread_costs(ax, curve)
             _write_money(ax, "Mean cost", money)
             pictures["checked"] = _render_svg(
                 ax, "checked", "Mean quality against mean cost, with checks."
@@ -112,7 +130,7 @@ def draw_pictures(
             ax, edgecolor=_GROUND
         )
         display.legend_.remove()  # the list beside the slider names the models
-        _write_money(ax, "Budget: expected mean cost", money)
+        _write_money(ax, "Budget", money)
         pictures["shares"] = _render_svg(
             ax,
             "shares",
@@ -163,31 +181,27 @@ def _make_axes() -> Any:
 def _move_legend_below(ax: Any, shorter: dict[str, str]) -> None:
     """Move the legend below the axes, with some labels shortened."""
     legend = ax.get_legend()
-    labels = [text.get_text() for text in legend.get_texts()]
+    labels = [handle.get_label() for handle in legend.legend_handles]
     labels = [shorter.get(label, label) for label in labels]
+    in_two = sum(len(label) > _SHORT for label in labels) <= 1
     legend.remove()
     ax.figure.legend(
         legend.legend_handles,
-        labels,
+        [wrap_label(label, _SHORT if in_two else _LONG) for label in labels],
         loc="outside lower center",
-        ncols=2,
+        ncols=2 if in_two else 1,
         frameon=False,
     )
 
 
-def _spread_costs(ax: Any, curve: RoutingCurve) -> None:
-    """Draw costs on a logarithmic scale where they are far apart."""
-    least = min(curve.cost.min(), curve.model_cost.min())
-    if least > 0 and curve.model_cost.max() > _FAR_APART * least:
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(lambda *_: "")
-
-
 def _write_money(ax: Any, label: str, money: Money) -> None:
-    unit = "" if money.unit is None else f" ({money.unit})"
+    unit = money.unit or ""  # a long one would be cut; the page says it elsewhere
+    unit = f" ({escape_label(unit)})" if 0 < len(unit) <= _UNIT else ""
     ax.set_xlabel(f"{label} {money.per_text}{unit}")
     if ax.get_xscale() == "linear":
         ax.locator_params(axis="x", nbins=5)
+    else:
+        ax.xaxis.set_minor_formatter(lambda *_: "")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value * money.per:,.6g}")
 
 
@@ -217,7 +231,11 @@ def _render_svg(ax: Any, name: str, label: str, x: Any = (), y: Any = ()) -> Pic
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    text = text.replace(_INK, "var(--ink)").replace(_GROUND, "var(--ground)")
+    text = re.sub(
+        r'(?<=style=")[^"]*(?=")',
+        lambda style: _COLOR.sub(lambda c: _LINES.get(c[0], c[0]), style[0]),
+        text,
+    )
     text = text.replace("</svg>", '<g class="marker"></g></svg>')
     height = figure.get_figheight() * 72
     scale = 72 / figure.dpi

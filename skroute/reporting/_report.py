@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 
-from skroute._io.atomic import check_writable, replace_file
+from skroute._io.atomic import check_writable
 from skroute._judged import extract_router, judge, replay_cascade, split_cascade
 from skroute._optional import require
 from skroute._table.names import check_rows
@@ -18,6 +19,8 @@ from skroute._table.numbers import check_integer
 from skroute._table.texts import clean_text
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.reporting._findings import Promise, compute_findings
+from skroute.reporting._provenance import describe
+from skroute.reporting._result import Report
 
 if TYPE_CHECKING:
     from skroute.evaluation import Routability
@@ -40,14 +43,17 @@ def report(
     path: str | os.PathLike[str] | None = None,
     title: str | None = None,
     unit: str | None = None,
+    show_prompts: bool = False,
     n_bootstrap: int = 200,
     random_state: Any = 0,
-) -> str:
+) -> Report:
     """Write a report on a fitted router: one HTML file that needs no network.
 
     It says what the router saves, shows its curves and call shares with a slider for
     the budget, and tells whether it collapses, whether its estimates can be trusted,
-    and on which queries it saved or lost.
+    and on which queries it saved or lost. It gives the call for the budget that is
+    chosen, the figures as CSV, and where it comes from: version, date, parameters, and
+    a fingerprint of the outcomes.
 
     Parameters
     ----------
@@ -64,8 +70,8 @@ def report(
     task : array-like of shape (n_queries,), default=None
         What kind of query each is, for a table by task.
     prompts : array-like of str of shape (n_queries,), default=None
-        Texts of the queries. Some of them are shown; all of equal texts are drawn
-        together when the uncertainty is estimated.
+        Texts of the queries: all of equal texts are drawn together when the
+        uncertainty is estimated. They are shown with `show_prompts` only.
     checks, answers : array-like, default=None
         What was said of each answer, and the answers, as in
         :meth:`CascadeDecider.replay`. With either, a cascade behind the router is
@@ -76,9 +82,11 @@ def report(
         What :func:`skroute.evaluation.routability` found on the table: the report then
         begins with its verdict.
     path : str or path-like, default=None
-        File to write, completely or not at all; ``None`` only returns the text.
+        File to write, completely or not at all; ``None`` writes none.
     title, unit : str, default=None
         Heading of the report, and unit of the costs, such as ``"USD"``.
+    show_prompts : bool, default=False
+        Whether the report quotes the `prompts` of some queries, which may be private.
     n_bootstrap : int, default=200
         Resamples of the queries behind the interval of the headline; 0 gives none.
     random_state : int, RandomState instance or None, default=0
@@ -86,8 +94,8 @@ def report(
 
     Returns
     -------
-    str
-        The HTML.
+    Report
+        The page: a notebook shows it, ``save(path)`` writes it, ``html`` is its text.
 
     Raises
     ------
@@ -103,10 +111,12 @@ def report(
     >>> data = make_routing(n_queries=300, random_state=0)
     >>> router = skroute.RankingRouter(random_state=0)
     >>> _ = router.fit(data.data[:200], data.quality[:200], costs=data.costs[:200])
-    >>> html = skroute.report(
+    >>> report = skroute.report(
     ...     router, data.data[200:], data.quality[200:], costs=data.costs[200:]
     ... )
-    >>> html[:15]
+    >>> report.title
+    'Routing 5 models'
+    >>> report.html[:15]
     '<!doctype html>'
     """
     for module in ("jinja2", "matplotlib"):
@@ -129,7 +139,7 @@ def report(
     n_queries = len(judged.y)
     tasks = _check_texts(task, n_queries, "task")
     texts = _check_texts(prompts, n_queries, "prompts")
-    title = None if title is None else clean_text(title)
+    title = clean_text(title or f"Routing {len(judged.models)} models")
     n_bootstrap = check_integer(n_bootstrap, "n_bootstrap", low=0)
     rivals = {}
     for name, peer in (peers or {}).items():
@@ -140,11 +150,12 @@ def report(
                 f"peers must route among the models of the router; {label!r} has "
                 f"{list(rivals[label].models)}, the router {list(judged.models)}."
             )
-    router = extract_router(router)
+    given, router = router, extract_router(router)
     before, last = None, router
     if isinstance(router, Pipeline):
         before, last = router[:-1], router[-1]
-    promise = _decide_as_promised(before, last, X)
+    embedded = X if before is None else before.transform(X)
+    promise = _decide_as_promised(last, embedded)
     findings = compute_findings(
         judged,
         rivals,
@@ -157,15 +168,20 @@ def report(
     )
     html = render(
         findings,
-        name=type(last).__name__,
+        about=describe(
+            last, judged, n_bootstrap=n_bootstrap, random_state=random_state
+        ),
         title=title,
         unit=unit,
         worth=None if worth is None else worth.sentence,
+        least=_find_least_budget(last, embedded),
+        inside=last is not given,
+        show_prompts=show_prompts,
     )
+    written = Report(title, html)
     if path is not None:
-        with replace_file(Path(path)) as beside:
-            beside.write_text(html, "utf-8")
-    return html
+        written.save(path)
+    return written
 
 
 def _split_checked(router: Any, checks: Any, answers: Any) -> tuple[Any, Any]:
@@ -201,19 +217,25 @@ def _check_texts(values: Any, n_queries: int, name: str) -> np.ndarray | None:
     return np.array(texts, dtype=object)
 
 
-def _decide_as_promised(before: Pipeline | None, router: Any, X: Any) -> Promise | None:
-    """Decide for the best single model's quality, by what was settled in training.
-
-    `before` are the steps before the router, which may know of no training.
-    """
+def _decide_as_promised(router: Any, X: Any) -> Promise | None:
+    """Decide for the best single model's quality, by what was settled in training."""
     if getattr(router, "price_path_", None) is None:
         return None
     models = router.models_.tolist()
     single = models.index(router.best_single_)
-    if before is not None:
-        X = before.transform(X)
     try:
         names = router.route(X, min_quality="100%")
     except InfeasibleBudgetError:
         return Promise(single, None)
     return Promise(single, np.array([models.index(name) for name in names]))
+
+
+def _find_least_budget(router: Any, X: Any) -> float:
+    """Find the smallest mean budget that a router accepts, by asking for nothing."""
+    if getattr(router, "price_path_", None) is None:
+        return 0.0
+    try:
+        router.route(_safe_indexing(X, [0]), budget=0.0)
+    except InfeasibleBudgetError as error:
+        return error.smallest_budget or 0.0
+    return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from skroute import BudgetDecider, CascadeDecider, DummyRouter, PointwiseRouter
 from skroute._judged import Judged, judge
 from skroute.cli import app
 from skroute.datasets import make_routing, read_routerbench
+from skroute.exceptions import InfeasibleBudgetError
 from skroute.metrics import (
     normalized_auc,
     quality_neutral_cost,
@@ -31,7 +33,9 @@ from skroute.metrics import (
     routing_curve,
     strongest_call_share,
 )
+from skroute.reporting import Report
 from skroute.reporting._findings import Checked, Promise, compute_findings
+from skroute.reporting._provenance import fingerprint_table
 from skroute.reporting._text import (
     Money,
     format_number,
@@ -46,12 +50,12 @@ HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ra
 class Page(HTMLParser):
     """The elements of a page, and its text."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str | Report) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self._hidden = 0
-        self.feed(html)
+        self.feed(str(html))
         self.close()
         self.text = " ".join(self.text.split())
 
@@ -93,7 +97,7 @@ def fitted():
 def written(fitted):
     """One report with all its parts, and its page."""
     router, X, y, costs = fitted
-    html = skroute.report(
+    report = skroute.report(
         router,
         X,
         y,
@@ -102,7 +106,7 @@ def written(fitted):
         peers={"cheap": DummyRouter("cheapest").fit(X, y, costs=costs)},
         n_bootstrap=20,
     )
-    return html, Page(html)
+    return report, Page(report)
 
 
 def findings_of(judged: Judged, **options):
@@ -147,7 +151,7 @@ def test_real_tables_with_prices_tasks_and_repeated_prompts(shared_data):
     assert f"Set to keep the quality of {router.best_single_}" in text
     assert text.count("(95% interval") == 3
     assert all(model in text for model in data.models)
-    assert len(html) < 1_000_000
+    assert len(html.html) < 1_000_000
 
 
 @pytest.mark.slow
@@ -226,7 +230,7 @@ def test_what_checks_add_is_told_and_drawn(cascade):
     curve = replay.curve()
     best, cost = curve.models[curve.best_single], curve.model_cost[curve.best_single]
     assert best.startswith("llm-")
-    text = page.text.split("With checks")[1].split("Against others")[0]
+    text = page.text.split("With checks")[2].split("Against others")[0]
     paid = format_percent(replay.mean_spend / cost)
     assert f"of the quality of {best} for {paid} of its cost" in text
     assert f"with {replay.mean_calls:.2f} calls per query" in text
@@ -241,9 +245,11 @@ def test_what_checks_add_is_told_and_drawn(cascade):
 def test_nothing_is_said_of_checks_that_are_not_known(cascade):
     """Without them a cascade is reported on as its router alone."""
     pipeline, X, y, costs = cascade
-    told = skroute.report(pipeline, X, y, costs=costs, n_bootstrap=0)
+    told = str(skroute.report(pipeline, X, y, costs=costs, n_bootstrap=0))
     assert "With checks" not in told
-    assert told == skroute.report(pipeline[0], X, y, costs=costs, n_bootstrap=0)
+    alone = str(skroute.report(pipeline[0], X, y, costs=costs, n_bootstrap=0))
+    inside = re.search(r"\. In it <code>router</code> is the fitted [^.]*", told)[0]
+    assert told.replace(inside, "") == alone
 
 
 def test_checks_that_no_cascade_reads_are_refused(cascade):
@@ -298,6 +304,7 @@ def test_nothing_that_a_table_holds_is_run():
         prompts=[f"{HOSTILE} {i}" for i in range(n)],
         task=[HOSTILE, "<!--"] * (n // 2),
         peers={HOSTILE: DummyRouter().fit(X, y, costs=costs)},
+        show_prompts=True,
         title=HOSTILE,
         unit=HOSTILE,
         n_bootstrap=0,
@@ -308,7 +315,7 @@ def test_nothing_that_a_table_holds_is_run():
     assert "onerror" not in {key for _, attributes in page.tags for key in attributes}
     assert HOSTILE in page.text
     assert "{{ 7 * 7 }}" in page.text
-    assert "<!--" not in html.replace("<!-- ", "")
+    assert "<!--" not in html.html.replace("<!-- ", "")
     policies = [a["content"] for t, a in page.tags if "http-equiv" in a]
     assert len(policies) == 1
     assert "default-src 'none'" in policies[0]
@@ -321,7 +328,9 @@ def test_the_page_asks_nothing_of_the_network(written):
         assert tag not in ("link", "img", "iframe", "object", "base")
         assert "src" not in attributes
         for key in ("href", "xlink:href"):
-            assert str(attributes.get(key, "#")).startswith("#")
+            data = tag == "a" and "download" in attributes
+            start = "data:text/csv;" if data else "#"
+            assert str(attributes.get(key, start)).startswith(start)
 
 
 @pytest.mark.slow
@@ -345,8 +354,9 @@ def test_ids_and_tables_are_in_order(written):
 def test_pools_of_any_size(n_models):
     router, X, y, costs = pool(n_models)
     page = Page(skroute.report(router, X, y, costs=costs, n_bootstrap=10))
-    bars = [a for _, a in page.tags if "data-model" in a]
-    assert len(bars) == n_models
+    bars = [a["data-bar"] for _, a in page.tags if "data-bar" in a]
+    assert len(set(bars)) == len(bars) == min(n_models, 13)
+    assert ("8 others" in page.text) == (n_models == 20)
     assert page.count("svg") == (4 if n_models > 1 else 3)
 
 
@@ -509,7 +519,11 @@ def test_the_same_call_writes_the_same_bytes(fitted, tmp_path):
     given_ = {"costs": costs, "n_bootstrap": 20}
     one = skroute.report(router, X, y, path=tmp_path / "r.html", **given_)
     assert skroute.report(router, X, y, **given_) == one
-    assert (tmp_path / "r.html").read_text("utf-8") == one
+    assert (tmp_path / "r.html").read_text("utf-8") == one.html == str(one)
+    one.save(tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == one.html.encode()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        one.save(tmp_path / "no" / "r.html")
     assert dict(matplotlib.rcParams) == before
 
 
@@ -565,6 +579,82 @@ def test_the_extra_is_named(fitted, missing, monkeypatch):
         skroute.report(router, X, y, costs=costs)
 
 
+def test_where_a_report_comes_from_is_told(fitted, written, monkeypatch):
+    router, X, y, costs = fitted
+    judged = judge(router, X, y, costs, "test")
+    about = written[1].text.split("About this report")[-1]
+    assert f"by skroute {skroute.__version__} on" in about
+    assert fingerprint_table(judged) in about
+    assert "n_bootstrap 20 random_state 0" in about
+    for name, value in router.get_params(deep=False).items():
+        assert f"{name} {value!r}" in about
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    told = skroute.report(router, X, y, costs=costs, n_bootstrap=0)
+    assert "on 1970-01-02 (UTC)" in Page(told).text
+
+
+def test_fingerprints_are_of_what_was_judged(fitted):
+    router, X, y, costs = fitted
+    judged = judge(router, X, y, costs, "test")
+    known = fingerprint_table(judged)
+    holes = judged.y.copy()
+    holes[0, 0] = np.nan
+    other = [
+        replace(judged, y=holes),
+        replace(judged, costs=judged.costs * 2),
+        replace(judged, models=np.array(["a", "b", "c", "d"], dtype=object)),
+        judged.take(np.arange(len(y))[::-1]),
+    ]
+    assert len({known, *map(fingerprint_table, other)}) == 5
+    # Neither the layout of a table nor the router's estimates are a part of it.
+    turned = replace(
+        judged, y=np.asfortranarray(judged.y) - 0.0, quality=judged.quality + 1
+    )
+    assert fingerprint_table(turned) == known
+
+
+def test_the_call_of_a_budget_can_be_made(fitted):
+    """Also of a budget below what can be kept."""
+    router, X, y, costs = fitted
+    told = skroute.report(router, X, y, costs=costs, n_bootstrap=0)
+    calls = json.loads(re.search(r'id="data">(.*?)</script>', str(told), re.DOTALL)[1])[
+        "readouts"
+    ]
+    for readout in (calls[0], calls[len(calls) // 2], calls[-1]):
+        names = eval(readout["call"], {"router": router, "X": X})
+        assert len(names) == len(X)
+    cheap = read_budget(calls[0]["call"])
+    with pytest.raises(InfeasibleBudgetError) as error:
+        router.route(X, budget=0.0)
+    assert ("on_infeasible" in calls[0]["call"]) == (
+        cheap < error.value.smallest_budget
+    )
+
+
+def read_budget(call: str) -> float:
+    """Read the budget of a call."""
+    return float(re.search(r"budget=([\d.e-]+)", call)[1])
+
+
+def test_prompts_are_shown_on_demand_only(fitted):
+    router, X, y, costs = fitted
+    prompts = [f"private {i}" for i in range(len(y))]
+    given_ = {"costs": costs, "prompts": prompts, "n_bootstrap": 5}
+    assert "private" not in str(skroute.report(router, X, y, **given_))
+    assert "private" in str(skroute.report(router, X, y, show_prompts=True, **given_))
+
+
+def test_what_a_report_says_of_itself(written):
+    report = written[0]
+    assert report.title == "Routing 4 models"
+    assert repr(report).startswith("Report('Routing 4 models', ")
+    frame = Page(report._repr_html_())
+    assert [tag for tag, _ in frame.tags] == ["iframe"]
+    attributes = frame.tags[0][1]
+    assert attributes["srcdoc"] == report.html
+    assert attributes["sandbox"] == "allow-scripts allow-downloads"
+
+
 def test_numbers_are_written_plainly():
     assert [format_percent(x) for x in (0.0, 0.001, 0.434, 0.9961, 1.0, np.inf)] == [
         *("0%", "<1%", "43%", "99.6%", "100%", "\N{EN DASH}")
@@ -611,13 +701,16 @@ def test_the_command(tmp_path):
     assert page.text.index(said[0]) < page.text.index("held-out queries")
     assert "My pool" in page.text
     assert "120 held-out queries" in page.text
-    assert "secret question" in page.text
+    # Prompts may be private.
+    assert "secret question" not in out.read_text("utf-8")
+    assert "Costs are in USD." in page.text
     assert "By task" in page.text
     assert all(peer in page.text for peer in ("RankingRouter", "kNN", "ridge"))
-    done = run(*base, "--no-prompts", "--no-peers")
+    done = run(*base, "--prompts", "--no-peers", "--unit", "cents")
     assert done.exit_code == 0, done.stderr
     page = Page(out.read_text("utf-8"))
-    assert "secret question" not in page.text
+    assert "secret question" in page.text
+    assert "Costs are in cents." in page.text
     assert "kNN" not in page.text
 
 

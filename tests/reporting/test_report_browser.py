@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ import skroute
 from skroute import DummyRouter, PointwiseRouter
 from skroute.datasets import make_routing
 from skroute.metrics import routing_curve
+from skroute.reporting import Report
 
 webdriver = pytest.importorskip("selenium.webdriver")
+wait = pytest.importorskip("selenium.webdriver.support.wait")
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
 N_MODELS = 20
+LINKED = "curves", "calls", "models", "margins", "calibration"
 # Set where a missing browser is a fault of the machine and no reason to skip.
 REQUIRED = "SKROUTE_REQUIRE_BROWSER"
 # Ratio of the luminance of letters to that of the ground behind them, as WCAG has it.
@@ -38,7 +42,7 @@ const ground = (node) => {
   return [255, 255, 255];
 };
 const seen = [...document.querySelectorAll("p, dt, dd, th, td, summary, h1, h2, h3,"
-  + " label, output, figcaption, .name, .share, #curve svg text")];
+  + " label, output, figcaption, .name, .share, a, code, button, li, #curve svg text")];
 return Math.min(...seen.map((node) => {
   const style = getComputedStyle(node);
   const ink = values(node instanceof SVGElement ? style.fill : style.color);
@@ -56,18 +60,24 @@ def outcome():
     router = PointwiseRouter(Ridge(), random_state=0)
     router.fit(data.data[:200], y[:200], costs=data.costs[:200])
     X, y, costs = data.data[200:], y[200:], data.costs[200:]
-    html = skroute.report(
+    report = skroute.report(
         router,
         X,
         y,
         costs=costs,
         task=np.resize(["code", HOSTILE, "a_very_long_task_name_" * 6], 200),
         prompts=[f"{HOSTILE} {i} {'unbroken' * 40}" for i in range(200)],
+        show_prompts=True,
         peers={"cheapest": DummyRouter("cheapest").fit(X, y, costs=costs)},
         n_bootstrap=20,
         unit="USD",
     )
-    return html, routing_curve(y, costs, *np.hsplit(router.transform(X), 2))
+    return report.html, routing_curve(y, costs, *np.hsplit(router.transform(X), 2))
+
+
+@pytest.fixture(scope="module")
+def fitted_report(outcome):
+    return Report('Hostile "> title', outcome[0])
 
 
 @pytest.fixture(scope="module")
@@ -132,18 +142,35 @@ def texts(browser) -> dict[str, str]:
     """What is said of the budget that the slider stands at."""
     return {
         name: browser.find_element("id", f"now-{name}").text
-        for name in ("budget", "cost", "cost_share", "quality", "quality_share")
+        for name in ("budget", "cost", "cost_share", "quality", "quality_share", "call")
     }
 
 
-def shares(browser) -> np.ndarray:
-    """Widths of the bars, by model."""
-    widths = browser.execute_script(
-        "return [...document.querySelectorAll('[data-model]')].map((bar) => "
-        "[Number(bar.dataset.model), parseFloat(bar.querySelector('.fill').style.width)"
-        "])"
-    )
-    return np.array([width for _, width in sorted(widths)])
+def bars(browser) -> list[tuple[str, float, int]]:
+    """Names, widths and models of the bars, from the top."""
+    return [
+        tuple(bar)
+        for bar in browser.execute_script(
+            "return [...document.querySelectorAll('[data-bar]')].map((bar) => "
+            "[bar.querySelector('.name').textContent,"
+            " parseFloat(bar.querySelector('.fill').style.width),"
+            " Number(bar.dataset.bar)])"
+        )
+    ]
+
+
+def check_bars(browser, curve, at: int) -> None:
+    """Twelve models that are called most come first, then all others together."""
+    names, widths, models = zip(*bars(browser), strict=True)
+    assert names[-1] == f"{N_MODELS - 12} others"
+    assert list(widths[:-1]) == sorted(widths[:-1], reverse=True)
+    share = curve.call_share[at] * 100
+    shown = list(models[:-1])
+    np.testing.assert_allclose(widths[:-1], share[shown], atol=0.051)
+    assert names[:-1] == tuple(f"llm-{model:02}" for model in shown)
+    rest = np.delete(share, shown)
+    assert widths[-1] == pytest.approx(rest.sum(), abs=0.7)
+    assert rest.max() <= min(widths[:-1]) + 0.051
 
 
 def marked(browser) -> list[float]:
@@ -158,18 +185,19 @@ def marked(browser) -> list[float]:
 def test_the_slider_changes_cost_quality_and_shares(page, outcome):
     browser, curve = page(), outcome[1]
     slider = browser.find_element("id", "budget")
-    opened = texts(browser), shares(browser), marked(browser)
+    opened = texts(browser), bars(browser), marked(browser)
+    assert max(width for _, width, _ in opened[1][:-1]) == opened[1][0][1]
     slider.send_keys("\ue010")  # the End key
-    last = texts(browser), shares(browser), marked(browser)
+    last = texts(browser), bars(browser), marked(browser)
     assert all(last[0][key] != opened[0][key] for key in last[0])
     assert last[0]["quality"] == f"{curve.quality[-1]:.3f}"
-    np.testing.assert_allclose(last[1], curve.call_share[-1] * 100, atol=0.051)
+    check_bars(browser, curve, -1)
     assert last[2][0] > opened[2][0]
     assert last[2][2] > opened[2][2]
     slider.send_keys("\ue011")  # Home
-    first = texts(browser), shares(browser), marked(browser)
+    first = texts(browser), bars(browser), marked(browser)
     assert first[0]["quality"] == f"{curve.quality[0]:.3f}"
-    np.testing.assert_allclose(first[1], curve.call_share[0] * 100, atol=0.051)
+    check_bars(browser, curve, 0)
     assert first[2][0] < opened[2][0]
     slider.send_keys("\ue014")  # the right arrow: one step
     assert slider.get_attribute("value") == "1"
@@ -249,9 +277,134 @@ def test_a_phone_can_read_it(page, scheme):
         " return Math.min(...[...svg.querySelectorAll('text')].map((text) =>"
         "  scale * parseFloat(getComputedStyle(text).fontSize))) })"
     )
-    assert min(letters) >= 7.5
+    assert min(letters) >= 8.5
     slider = browser.find_element("id", "budget")
     assert slider.size["height"] >= 44  # a thumb's width
+
+
+def test_the_call_of_a_budget_can_be_copied(page, outcome):
+    browser, curve = page(), outcome[1]
+    browser.execute_script("document.getElementById('copied').focus()")
+    browser.find_element("id", "budget").send_keys("\ue010")
+    call = browser.find_element("id", "now-call").text
+    assert call == f"router.route(X, budget={curve.budget[-1]:.4g})"
+    browser.find_element("id", "copy").click()
+    said = wait.WebDriverWait(browser, 5).until(
+        lambda b: b.find_element("id", "copied").text
+    )
+    assert said in ("Copied.", "Selected: copy it with your keyboard.")
+    # What was said of one call does not stay beside another.
+    browser.find_element("id", "budget").send_keys("\ue011")
+    assert browser.find_element("id", "copied").text == ""
+    assert browser.find_element("id", "now-call").text != call
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_slider_stays_in_view_beside_what_it_changes(page, width):
+    browser = page(width)
+    for selector in ("#shares", "[data-bar]"):
+        seen = browser.execute_script(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center'});"
+            "return [document.getElementById('budget'),"
+            " document.querySelector(arguments[0])].map((node) => {"
+            "  const box = node.getBoundingClientRect();"
+            "  return box.top >= 0 && box.top < innerHeight})",
+            selector,
+        )
+        assert seen == [True, True]
+    # It leaves most of a phone's screen to the rest.
+    height = browser.find_element("class name", "control").size["height"]
+    assert height < 0.35 * 800
+
+
+def test_contents_lead_to_their_sections(page):
+    browser = page()
+    for link in browser.find_elements("css selector", ".toc a"):
+        link.click()
+        heading = browser.execute_script(
+            "const node = document.querySelector(location.hash);"
+            "return [node.tagName, node.textContent]"
+        )
+        assert heading == ["H2", link.text]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_letter_of_a_picture_is_cut(page, width):
+    cut = page(width).execute_script(
+        "return [...document.querySelectorAll('svg text')].filter((text) => {"
+        " const box = text.getBoundingClientRect();"
+        " const frame = text.ownerSVGElement.getBoundingClientRect();"
+        " return box.left < frame.left - 1 || box.right > frame.right + 1"
+        "  || box.bottom > frame.bottom + 1 || box.top < frame.top - 1"
+        "}).map((text) => text.textContent)"
+    )
+    assert cut == []
+
+
+def test_figures_can_be_downloaded(page, outcome):
+    browser, curve = page(), outcome[1]
+    links = browser.find_elements("css selector", "a[download]")
+    names = {link.get_attribute("download") for link in links}
+    assert names == {f"{n}.csv" for n in LINKED}
+    texts = {
+        link.get_attribute("download"): browser.execute_script(
+            "return atob(arguments[0].href.split(',')[1])", link
+        )
+        for link in links
+    }
+    calls = pd.read_csv(StringIO(texts["calls.csv"]), index_col="budget")
+    assert list(calls) == list(curve.models)
+    np.testing.assert_allclose(calls.iloc[-1], curve.call_share[-1], atol=1e-5)
+    curves = pd.read_csv(StringIO(texts["curves.csv"]))
+    own = curves[curves.router == "PointwiseRouter"]
+    np.testing.assert_allclose(own.quality.iloc[-1], curve.quality[-1], rtol=1e-5)
+    assert set(curves.router) == {"PointwiseRouter", "cheapest", "oracle (hindsight)"}
+    assert len(pd.read_csv(StringIO(texts["models.csv"]))) == N_MODELS
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lines_stand_out_from_their_ground(page, scheme):
+    """Curves, marks and axes, as WCAG asks of letters."""
+    browser = page(1280, scheme)
+    colors = browser.execute_script(
+        "return [...document.querySelectorAll('#curve svg path, #curve svg use')]"
+        ".map((node) => getComputedStyle(node).stroke)"
+        ".filter((color) => color.startsWith('rgb('))"
+    )
+    ground = browser.execute_script(
+        "return getComputedStyle(document.querySelector('.panel')).backgroundColor"
+    )
+    assert len(set(colors)) >= 4
+    assert min(contrast(color, ground) for color in colors if color != ground) >= 4.5
+
+
+def contrast(*colors: str) -> float:
+    low, high = sorted(map(luminance, colors))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(color: str) -> float:
+    parts = np.array([int(part) for part in color.strip("rgb()").split(",")]) / 255
+    parts = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(parts @ [0.2126, 0.7152, 0.0722])
+
+
+def test_a_notebook_shows_it_in_a_frame(browser, fitted_report, tmp_path):
+    file = tmp_path / "notebook.html"
+    shown = fitted_report._repr_html_()
+    file.write_text(f"<!doctype html><title>n</title><body>{shown}", "utf-8")
+    browser.get(file.as_uri())
+    browser.switch_to.frame(0)
+    try:
+        slider = browser.find_element("id", "budget")
+        before = texts(browser)
+        slider.send_keys("\ue011")
+        assert texts(browser)["budget"] != before["budget"]
+    finally:
+        browser.switch_to.default_content()
+    # What a page holds cannot leave its frame.
+    assert browser.execute_script("return document.scripts.length") == 0
+    assert browser.execute_script("return window.ran") is None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

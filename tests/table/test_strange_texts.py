@@ -62,11 +62,12 @@ def test_a_report_is_written_whatever_is_in_its_texts(tmp_path):
         costs=C,
         task=texts,
         prompts=texts,
+        show_prompts=True,
         peers={"peer \ud83d": DummyRouter().fit(X, Y, costs=C)},
         title="cut \ud83d",
         path=tmp_path / "r.html",
         n_bootstrap=0,
-    )
+    ).html
     assert (tmp_path / "r.html").read_text("utf-8") == html
     assert "cut \ufffd" in html
     assert "peer \ufffd" in html
