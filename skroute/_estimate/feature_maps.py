@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 
 from skroute._compute.cached import SavesFields
@@ -364,6 +363,9 @@ def _find_landmarks(
     Drawing queries instead routes a little worse, and budgets are missed: a training
     query that is its own landmark is estimated unlike any to come.
     """
+    # Only fits need it, and it takes a service a tenth of its start.
+    from sklearn.cluster import KMeans
+
     distinct = np.unique(sample, axis=0)
     if len(distinct) <= n_landmarks:
         return distinct
@@ -381,6 +383,8 @@ def _find_profile(
     sample: np.ndarray, n_clusters: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Find centres of clusters, how softly queries belong to them, and their sizes."""
+    from sklearn.cluster import KMeans
+
     clusters = KMeans(
         n_clusters,
         # Of a large sample one start finds centres as good as the best of three.

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import ks_2samp
-from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_random_state
 
 from skroute._table.duplicates import find_duplicates
@@ -33,6 +32,9 @@ class Reference:
 
     def __init__(self, X: Any, random_state: Any) -> None:
         X = check_array(X, dtype=np.float64, input_name="reference")
+        # All routers import this module, and few watch drift.
+        from sklearn.decomposition import PCA
+
         if len(X) < _MIN_ROWS:
             raise ValueError(
                 f"reference must have at least {_MIN_ROWS} rows to compare queries "

@@ -103,6 +103,8 @@ def create_app(settings: Settings) -> FastAPI:
                 await anyio.to_thread.run_sync(service.watched.reload)
 
         task = asyncio.create_task(look())
+        if service.gateway is not None:
+            service.gateway.start()
         try:
             yield
         finally:
@@ -156,15 +158,20 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
 
     @app.get("/health")
     def health() -> dict[str, Any]:
-        watched = service.watched
+        watched, gateway = service.watched, service.gateway
+        status = "ok" if watched.error is None else "stale"
+        if gateway is not None and not gateway.is_ready:
+            status = "starting"
+        elif gateway is not None and gateway.error is not None:
+            status = "failed"
         return {
-            "status": "ok" if watched.error is None else "stale",
+            "status": status,
             "skroute": __version__,
             "models": [str(name) for name in watched.current.router.models_],
             "reads": watched.current.reads,
             "rule": settings.rule or None,
             "shadow": settings.shadow,
-            "completions": service.gateway is not None,
+            "completions": gateway is not None,
             "loaded": watched.loaded_at.isoformat(timespec="seconds"),
             "reload_error": watched.error,
         }

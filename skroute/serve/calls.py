@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from skroute._optional import require
+from skroute._optional import check_installed, require
 from skroute.serve.settings import ModelList
 
 # What a client may say about a call. LiteLLM takes more by the same way, such as the
@@ -60,8 +61,14 @@ def take_options(body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return options, [f"{name} is ignored" for name in dropped]
 
 
+class UnusableError(RuntimeError):
+    """LiteLLM cannot be used as models.yaml says."""
+
+    status_code = 503
+
+
 class Gateway:
-    """Calls models by name.
+    """Calls models by name, once LiteLLM was imported: the first call waits for that.
 
     Parameters
     ----------
@@ -72,24 +79,62 @@ class Gateway:
     """
 
     def __init__(self, models: ModelList, timeout: float) -> None:
-        # LiteLLM would fetch a list of prices from the network when it is imported.
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        litellm: Any = require("litellm", "models.yaml", "serve")
-        self._litellm = litellm
-        self._timeout = timeout
+        check_installed("litellm", "models.yaml", "serve")
         self.models = models.names
-        # What to call next is decided here: nothing is tried twice.
-        settings = {"num_retries": 0, "disable_cooldowns": True}
-        self._router = litellm.Router(
-            _name_deployments(models.deployments),
-            **{**settings, **models.router_settings},
-        )
+        #: Called once, from another thread, if LiteLLM cannot be used.
+        self.on_failure: Callable[[], Any] | None = None
+        self.error: Exception | None = None
+        self._timeout = timeout
+        self._list = models
         self._free = _find_free(models.deployments)
+        self._thread: threading.Thread | None = None
+        self._is_ready = threading.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether models can be called, or it is known that they cannot."""
+        return self._is_ready.is_set()
+
+    def start(self) -> None:
+        """Begin to import LiteLLM, which takes seconds, in a thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._prepare, daemon=True)
+            self._thread.start()
+
+    def _prepare(self) -> None:
+        try:
+            # LiteLLM would fetch a list of prices from the network when it is imported.
+            os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            self._litellm: Any = require("litellm", "models.yaml", "serve")
+            # What to call next is decided here: nothing is tried twice.
+            settings = {"num_retries": 0, "disable_cooldowns": True}
+            self._router = self._litellm.Router(
+                _name_deployments(self._list.deployments),
+                **{**settings, **self._list.router_settings},
+            )
+        except Exception as error:
+            self.error = error
+            if self.on_failure is not None:
+                self.on_failure()
+        finally:
+            self._is_ready.set()
+
+    async def _wait(self) -> None:
+        """Wait until models can be called; raises ``UnusableError`` if they cannot."""
+        self.start()
+        while not self.is_ready:
+            # Threads of the pool are left to decisions.
+            await asyncio.sleep(0.01)
+        if self.error is not None:
+            raise UnusableError(
+                f"LiteLLM cannot use models.yaml: {self.error!r}"
+            ) from self.error
 
     async def call(
         self, model: str, messages: list[Any], options: dict[str, Any]
     ) -> Any:
         """Call a model; raises what LiteLLM raises, or ``TimeoutError``."""
+        await self._wait()
         async with asyncio.timeout(self._timeout):
             return await self._router.acompletion(
                 model, messages, timeout=self._timeout, **options
@@ -99,6 +144,7 @@ class Gateway:
         self, model: str, messages: list[Any], options: dict[str, Any]
     ) -> tuple[Any, AsyncIterator[Any]]:
         """Open a stream and wait for its first chunk; the others follow."""
+        await self._wait()
         # Otherwise providers do not say how many tokens a stream took.
         options = {**options, "stream_options": {"include_usage": True}}
         async with asyncio.timeout(self._timeout):
@@ -110,6 +156,12 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connections to providers."""
+        if self._thread is None:
+            return
+        while not self.is_ready:
+            await asyncio.sleep(0.01)
+        if self.error is not None:
+            return
         await self._litellm.close_litellm_async_clients()
         # Its clients belong to the event loop that ends now.
         self._litellm.in_memory_llm_clients_cache.flush_cache()

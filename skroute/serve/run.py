@@ -35,6 +35,13 @@ def serve(settings: Settings, host: str, port: int) -> None:
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
     server = uvicorn.Server(config)
+    gateway = app.state.service.gateway
+    if gateway is not None:
+        gateway.on_failure = lambda: setattr(server, "should_exit", True)
     logger.info("serving %s on http://%s:%d", settings.router, host, port)
     server.run()
+    if gateway is not None and gateway.error is not None:
+        raise ValueError(
+            f"LiteLLM cannot use {settings.models}: {gateway.error}"
+        ) from gateway.error
     logger.info("stopped")

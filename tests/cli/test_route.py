@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import typer
 from click.testing import Result
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -272,18 +273,37 @@ def test_a_percentage_without_its_sign_is_hinted_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["route", "--help"]])
-def test_nothing_heavy_is_imported_to_answer_at_once(arguments: list[str]) -> None:
+def test_nothing_heavy_is_imported_to_answer_at_once() -> None:
+    commands = [name for name in typer.main.get_command(app).commands]
+    lines = [["--version"], ["--help"], *([name, "--help"] for name in commands)]
     code = (
         "import sys; from skroute.__main__ import main\n"
-        f"sys.argv = ['skroute', *{arguments}]\n"
-        "try: main()\n"
-        "except SystemExit as end: code = end.code\n"
-        "heavy = {'dask', 'joblib', 'lightgbm', 'matplotlib', 'numpy', 'pandas',"
-        " 'scipy', 'sklearn'}\n"
-        "print(sorted(heavy & set(sys.modules)), code, file=sys.stderr)"
+        "heavy = {'dask', 'fastapi', 'joblib', 'lightgbm', 'litellm', 'matplotlib',"
+        " 'numpy', 'pandas', 'scipy', 'sklearn', 'uvicorn'}\n"
+        f"for line in {lines}:\n"
+        "    sys.argv = ['skroute', *line]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: code = end.code\n"
+        "    print(sorted(heavy & set(sys.modules)), code, file=sys.stderr)"
     )
-    done = subprocess.run(
+    done = run_code(code)
+    assert done.stderr.splitlines() == ["[] 0"] * len(lines)
+    assert done.stdout.count("Usage: skroute") == len(lines) - 1
+
+
+@pytest.mark.slow
+def test_a_service_starts_without_what_only_fits_and_calls_need() -> None:
+    pytest.importorskip("fastapi", reason="pip install '.[serve]'")
+    code = (
+        "import sys; import skroute.serve.run, skroute.persistence\n"
+        "late = {'dask', 'lightgbm', 'litellm', 'matplotlib', 'sklearn.cluster'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    assert run_code(code).stdout.strip() == "[]"
+
+
+def run_code(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
@@ -291,8 +311,6 @@ def test_nothing_heavy_is_imported_to_answer_at_once(arguments: list[str]) -> No
         timeout=240,
         check=True,
     )
-    assert done.stderr.strip() == "[] 0"
-    assert "skroute" in done.stdout
 
 
 def test_the_package_names_what_it_imports_late() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,36 @@ def test_the_chosen_model_answers_and_headers_say_why(run):
     metrics = service.client.get("/metrics").text
     assert 'skroute_calls_total{model="large",outcome="ok"} 1.0' in metrics
     assert f'skroute_cost_total{{model="large"}} {COST["large"]}' in metrics
+
+
+def test_a_service_answers_before_litellm_was_imported(run, monkeypatch):
+    from skroute.serve import calls
+
+    go_on, take = threading.Event(), calls.require
+
+    def wait(*arguments: Any) -> Any:
+        assert go_on.wait(60)
+        return take(*arguments)
+
+    monkeypatch.setattr(calls, "require", wait)
+    service = run()
+    assert service.client.get("/health").json()["status"] == "starting"
+    assert service.client.get("/v1/models").status_code == 200
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(service.ask)
+        assert service.client.get("/health").json()["status"] == "starting"
+        go_on.set()
+        # What came early was not refused.
+        assert early.result(60).status_code == 200
+    assert service.client.get("/health").json()["status"] == "ok"
+
+
+def test_a_gateway_that_litellm_cannot_make_is_told_of(run, provider):
+    service = run(sections={"router_settings": {"timeout_in_weeks": 1}})
+    answer = service.ask()
+    assert answer.status_code == 503, answer.text
+    assert service.client.get("/health").json()["status"] == "failed"
+    assert service.called == []
 
 
 def test_the_model_of_a_request_says_the_rule(run):
