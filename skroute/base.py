@@ -46,6 +46,7 @@ from skroute._table.tables import (
     check_quality,
     check_queries,
 )
+from skroute.decision import BudgetDecider
 from skroute.exceptions import NoCostWarning
 from skroute.metrics import normalized_auc
 
@@ -722,6 +723,27 @@ def explain_settled(
     estimates = router._estimate(X)
     known = check_known_costs(costs, len(estimates[0]), router.models_)
     return _explain(router, X, estimates, settled, available, known)
+
+
+def make_decider(router: BaseRouter, rule: dict[str, Any]) -> BudgetDecider:
+    """Make a decider that is fitted on what a router keeps of its training queries.
+
+    `rule` has parameters of the decider.
+    """
+    router = router._snapshot()
+    check_is_fitted(router)
+    trade_off = getattr(router, "_training", None)
+    if trade_off is None:
+        raise ValueError(
+            f"this {type(router).__name__} keeps no cross-fitted estimates of its "
+            "training queries, on which a decider could be fitted: save it with a "
+            "BudgetDecider behind it, in a Pipeline."
+        )
+    quality, cost, outcomes, paid = trade_off.kept
+    decider = BudgetDecider(**rule)
+    decider.fit(np.hstack([quality, cost]), outcomes, costs=paid)
+    decider.models_ = router.models_
+    return decider
 
 
 def _explain(

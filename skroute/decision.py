@@ -499,6 +499,43 @@ class BudgetDecider(
             warn_of_too_little(pace, budget)
         return self
 
+    def continue_stream(self, other: BudgetDecider) -> BudgetDecider:
+        """Go on with the stream of another decider, after the router was fitted again.
+
+        Parameters
+        ----------
+        other : BudgetDecider
+            The decider of the stream so far. Money that it overspent is paid back by
+            this one; its price, recent queries and ratios of realised to expected cost
+            are left behind, as this decider was fitted on newer estimates.
+
+        Returns
+        -------
+        self : BudgetDecider
+            The decider, with `price_` moved if there was a stream.
+
+        Raises
+        ------
+        ValueError
+            If there is no mean budget to keep to.
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        rule = Rule.read_from(self).check()
+        if not rule.has_mean_budget:
+            raise ValueError(
+                "continue_stream needs budget=... with scope='mean'; got "
+                f"budget={self.budget!r}, scope={self.scope!r}."
+            )
+        if other._pace is None:
+            return self
+        begun = Pace.begin(self.price_path_, len(self.models_))
+        self._pace = pace = replace(begun, account=other._pace.account)
+        settled = self._settle_changes()
+        price = pace.find_shadow_price(float(rule.budget))
+        self._settled = replace(settled, price=price, guarantee=None)
+        return self
+
     def stream_report(self, confidence: float = 0.95) -> StreamReport:
         """Tell what the stream of `partial_fit` costs and gives, with intervals.
 

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 
 from skroute._compute.locks import get_lock
 
-_FITS = ("fit", "fit_transform", "partial_fit", "update")
+_FITS = ("continue_stream", "fit", "fit_transform", "partial_fit", "update")
 _READS = (
     "add_model",
     "answer",

@@ -55,6 +55,14 @@ def serve(
             help="Send everything to this model; only log what would have been called.",
         ),
     ] = None,
+    pace: Annotated[
+        bool,
+        typer.Option(
+            "--pace",
+            help="Move the shadow price with what calls really cost, so that spending "
+            "keeps to the mean --budget; callers of /route tell the cost at /outcome.",
+        ),
+    ] = False,
     explore: Annotated[
         float,
         typer.Option(
@@ -93,6 +101,7 @@ def serve(
 
     if explore:
         rule = {**rule, "explore": explore}
+    logging.captureWarnings(True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = Settings(
         router,
@@ -101,6 +110,7 @@ def serve(
         api_key=api_key,
         log=log,
         shadow=shadow,
+        pace=pace,
         max_calls=max_calls,
         timeout=timeout,
         max_bytes=max_bytes,

@@ -52,9 +52,9 @@ class _Chooser:
     ) -> None:
         self._rule = dict(rule)
         self._known = known
-        self._watched = WatchedRouter(Path(router), self._check)
+        self._watched = WatchedRouter(Path(router), self._prepare)
 
-    def _check(self, saved: SavedRouter) -> None:
+    def _prepare(self, saved: SavedRouter) -> SavedRouter:
         if saved.reads != "prompts":
             raise ValueError(
                 f"this router reads {saved.reads}, and chats have none: fit it on "
@@ -67,6 +67,7 @@ class _Chooser:
                 "missing."
             )
         check_rule(saved, self._rule)
+        return saved
 
     def choose(self, model: str, messages: Any) -> Decision | None:
         """Decide a chat; None where a model is asked for by its own name."""

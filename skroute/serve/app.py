@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -64,6 +65,24 @@ class Queries(Rule):
     def take_rule(self) -> dict[str, Any]:
         """Take what is said of the rule."""
         return self.model_dump(include=set(Rule.model_fields), exclude_none=True)
+
+
+class Outcome(BaseModel):
+    """What became of a query of ``/route``, whose caller paid for the calls."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    query: str
+    cost: Annotated[float | None, Field(ge=0)] = None
+    model: str | None = None
+
+
+class Outcomes(BaseModel):
+    """Outcomes of queries, by the names that ``/route`` gave these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcomes: Annotated[list[Outcome], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 class RouteRequest(Queries):
@@ -171,6 +190,7 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
             "reads": watched.current.reads,
             "rule": settings.rule or None,
             "shadow": settings.shadow,
+            "paced": service.pacer is not None,
             "completions": gateway is not None,
             "loaded": watched.loaded_at.isoformat(timespec="seconds"),
             "reload_error": watched.error,
@@ -198,10 +218,23 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
             else {"models": models, "queries": queries}
         )
 
+    pacer = service.pacer
+    if pacer is not None:
+
+        @app.post("/outcome")
+        def count_outcomes(request: Outcomes) -> dict[str, Any]:
+            outcomes = [
+                (each.query, math.nan if each.cost is None else each.cost, each.model)
+                for each in request.outcomes
+            ]
+            not_counted = pacer.tell(outcomes)
+            counted = len(request.outcomes) - len(not_counted)
+            return {"counted": counted, "not_counted": not_counted}
+
     @app.post("/explain")
     def explain_queries(request: Queries) -> dict[str, Any]:
         saved = service.watched.current
-        rule = find_rule(saved, settings.rule, request.take_rule())
+        rule = find_rule(saved, service.rule, request.take_rule())
         X = embed(saved, request.prompts, request.embeddings)
         costs = request.take_costs()
         return {"queries": explain(saved, X, rule, request.available, costs)}

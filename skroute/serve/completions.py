@@ -58,6 +58,8 @@ class Chat:
     shadow: str | None
     checks: dict[str, Check]
     notes: list[str]
+    #: Whether the rule of the service decided, whose budget is kept by the bills.
+    by_rule: bool = True
     query: str = field(default_factory=name_query)
     #: What became of each call, in their order.
     outcomes: list[tuple[str, str]] = field(default_factory=list)
@@ -80,6 +82,16 @@ class Chat:
             return answers[-1]
         quality = self.decision.quality
         return max(answers, key=lambda call: quality.get(call.model, math.nan))
+
+    def add_bills(self, answers: list[Call]) -> float:
+        """Add what all calls cost: as expected if unknown, NaN if none is known."""
+        costs = [call.cost for call in answers]
+        if all(map(math.isnan, costs)):
+            return math.nan
+        return sum(
+            self.expect(call.model) if math.isnan(call.cost) else call.cost
+            for call in answers
+        )
 
     def expect(self, model: str) -> float:
         """Expected cost of a model, NaN where it is not known."""
@@ -146,6 +158,7 @@ async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
         shadow=shadow,
         checks=checks,
         notes=notes,
+        by_rule=asked == {} and fixed is None,
     )
 
 
@@ -199,9 +212,23 @@ async def complete(
     write_calls(service, chat, answers, last)
     if not answers:
         raise refuse(chat, last)
+    await count_bill(service, chat, answers)
     answer = chat.take_best(answers)
     answer.response.model = answer.model
     return answer.response, chat.make_headers(answer.model, answer)
+
+
+async def count_bill(service: Service, chat: Chat, answers: list[Call]) -> None:
+    """Move the shadow price by what an answered chat cost, if the service does that."""
+    if service.pacer is None or not chat.by_rule:
+        return
+    called, first = [call.model for call in answers], chat.decision.order[0]
+    await anyio.to_thread.run_sync(
+        service.pacer.count,
+        chat.decision,
+        first if first in called else called[0],
+        chat.add_bills(answers),
+    )
 
 
 async def _call(gateway: Gateway, chat: Chat, model: str) -> Call:

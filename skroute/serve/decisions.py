@@ -81,10 +81,11 @@ def find_rule(
 ) -> dict[str, Any] | None:
     """Find the rule of a request; None where the decider of the file decides.
 
-    `base` is the rule of the service, `asked` that of the request.
+    `base` is the rule of the service, `asked` that of the request. Where only `explore`
+    is said, the decider decides and draws.
     """
-    if not base and not asked and saved.decider is not None:
-        return None
+    if saved.decider is not None and not asked and set(base) <= {"explore"}:
+        return dict(base) or None
     rule = override_rule(merge_rule(saved, dict(base)), dict(asked))
     # A total and a confidence hold for calls that are not drawn.
     if asked.get("scope") == "batch" or asked.get("confidence") is not None:
@@ -102,18 +103,22 @@ def name_models(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decide queries: names (n, top_k), and the chance of each first choice (n,)."""
     asked: dict[str, Any] = {"available": available, "top_k": top_k, "costs": costs}
-    if rule is None and saved.decider is not None:
-        names = saved.decider.route(saved.router.transform(X), **asked)
-        return names, np.ones(len(names))
     asked |= rule or {}
     if asked.get("explore"):
         # Equal prompts are drawn anew each time.
         asked["random_state"] = np.random.RandomState()
-        drawn: tuple[np.ndarray, np.ndarray]
+    drawn: tuple[np.ndarray, np.ndarray]
+    if saved.decider is not None and leaves_to_decider(rule):
+        Z = saved.router.transform(X)
+        drawn = saved.decider.route(Z, return_propensity=True, **asked)
+    else:
         drawn = saved.router.route(X, return_propensity=True, **asked)
-        return drawn
-    names = saved.router.route(X, **asked)
-    return names, np.ones(len(names))
+    return drawn
+
+
+def leaves_to_decider(rule: Mapping[str, Any] | None) -> bool:
+    """Whether a rule says nothing, so that the decider of a file decides."""
+    return set(rule or ()) <= {"explore"}
 
 
 def decide(
@@ -149,7 +154,7 @@ def explain(
     costs: Any = None,
 ) -> list[dict[str, Any]]:
     """Explain decisions as ``BaseRouter.explain`` does, an object for each query."""
-    if rule is None and saved.decider is not None:
+    if saved.decider is not None and leaves_to_decider(rule):
         known = check_known_costs(costs, len(X), saved.router.models_)
         settled = saved.decider.settle_with(known)
         why = explain_settled(saved.router, X, settled, available, costs)

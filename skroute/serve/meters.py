@@ -67,6 +67,38 @@ class Meters:
             "Counter", "skroute_lost_log_rows", "Rows that the log could not take."
         )
 
+        # Only a service that paces has these.
+        self._paced: dict[str, Any] = {}
+        self._make = make
+
+    def show_pace(self, budget: float, price: float) -> None:
+        """Show a mean budget, and the shadow price that keeps to it."""
+        if not self._paced:
+            self._paced = {
+                "budget": self._make(
+                    "Gauge", "skroute_budget", "Mean budget of a query that is kept to."
+                ),
+                "price": self._make(
+                    "Gauge", "skroute_shadow_price", "Quality that money is worth now."
+                ),
+                "queries": self._make(
+                    "Counter", "skroute_paced_queries", "Queries whose bill counted."
+                ),
+                "cost": self._make(
+                    "Counter",
+                    "skroute_paced_cost",
+                    "Money of these queries, expected where the bill is unknown.",
+                ),
+            }
+        self._paced["budget"].set(budget)
+        self._paced["price"].set(price)
+
+    def count_paced(self, cost: float, price: float) -> None:
+        """Count the bill of a query, after which the shadow price is `price`."""
+        self._paced["queries"].inc()
+        self._paced["cost"].inc(cost)
+        self._paced["price"].set(price)
+
     def count_decisions(self, models: list[str], seconds: float) -> None:
         """Count the first models of the queries of a request."""
         for model in models:

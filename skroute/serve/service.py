@@ -11,6 +11,7 @@ from skroute.serve.checks import Check
 from skroute.serve.decisions import Decision, check_rule, decide, find_rule, name_models
 from skroute.serve.journal import Journal, name_query
 from skroute.serve.meters import Meters
+from skroute.serve.pacing import Pacer
 from skroute.serve.saved import SavedRouter, embed
 from skroute.serve.settings import Settings, read_models
 from skroute.serve.watch import WatchedRouter
@@ -34,21 +35,34 @@ class Service:
         self.journal.check()
         self.gateway: Gateway | None = None
         self.checks: dict[str, Check] = {}
+        self.pacer = Pacer(self.meters) if settings.pace else None
+        #: What is said of all requests; a pacer has a decider that knows the rest.
+        self.rule = dict(settings.rule)
+        if self.pacer is not None:
+            self.rule = {n: v for n, v in self.rule.items() if n == "explore"}
         models = None if settings.models is None else read_models(settings.models)
         self._known = None if models is None else set(models.names)
         # A router that cannot serve is refused before LiteLLM takes its time.
         self.watched = WatchedRouter(
-            settings.router, self._check, self.meters.count_reload
+            settings.router, self._prepare, self.meters.count_reload
         )
         if models is not None:
             self.gateway = Gateway(models, settings.timeout)
             self.checks = models.checks
 
-    def _check(self, saved: SavedRouter) -> None:
-        """Refuse a router that this service cannot use."""
+    def _prepare(self, saved: SavedRouter) -> SavedRouter:
+        """Make a router ready; raises ``ValueError`` where it cannot be used."""
         if not hasattr(saved.router, "models_"):
             raise ValueError("the router is not fitted.")
         names = [str(name) for name in saved.router.models_]
+        if saved.decider is not None:
+            known = [str(name) for name in getattr(saved.decider, "models_", names)]
+            if known != names:
+                raise ValueError(
+                    f"the decider of the file knows the models {', '.join(known)}, and "
+                    f"its router {', '.join(names)}: fit both in one Pipeline, on a y "
+                    "whose columns are named."
+                )
         shadow = self.settings.shadow
         if shadow is not None and shadow not in (self._known or names):
             raise ValueError(f"the shadow model {shadow!r} is none of {names}.")
@@ -67,13 +81,19 @@ class Service:
         if saved.reads == "prompts":
             # An encoder that the file cannot hold is missed now, and not in service.
             embed(saved, ["hello"])
-        check_rule(saved, self.settings.rule)
+        if self.pacer is not None:
+            rule = {n: v for n, v in self.settings.rule.items() if n != "explore"}
+            saved = self.pacer.take(saved, rule)
+        check_rule(saved, self.rule)
+        if self.pacer is not None:
+            self.pacer.use(saved)
+        return saved
 
     def decide_chat(self, prompt: str, asked: dict[str, Any]) -> Decision:
         """Decide a prompt, with all models in the order to call them."""
         saved = self.watched.current
         start = time.perf_counter()
-        rule = find_rule(saved, self.settings.rule, asked)
+        rule = find_rule(saved, self.rule, asked)
         X = embed(saved, [prompt])
         decision = decide(saved, X, rule, top_k=len(saved.router.models_))[0]
         self.meters.count_decisions(decision.order[:1], time.perf_counter() - start)
@@ -91,9 +111,10 @@ class Service:
         """Decide queries; also their names in the log, if there is one."""
         saved = self.watched.current
         start = time.perf_counter()
-        rule = find_rule(saved, self.settings.rule, asked)
+        rule = find_rule(saved, self.rule, asked)
         X = embed(saved, prompts, vectors)
-        if not self.journal:
+        paced = self.pacer is not None and not asked
+        if not self.journal and not paced:
             names, _ = name_models(saved, X, rule, available, top_k, costs)
             order = [[str(n) for n in row if n is not None] for row in names]
             decisions = None
@@ -106,6 +127,8 @@ class Service:
         queries = None
         if decisions is not None:
             queries = [name_query() for _ in decisions]
+            if self.pacer is not None and paced:
+                self.pacer.remember(queries, decisions)
             texts: Any = prompts or [None] * len(decisions)
             rows = zip(queries, texts, decisions, strict=True)
             self.journal.write(

@@ -40,6 +40,9 @@ class Settings:
     shadow : str, default=None
         Model that gets all requests. The service decides and logs what it would have
         called; nothing falls back or escalates.
+    pace : bool, default=False
+        Move the shadow price with what calls really cost, so that spending keeps to
+        the mean budget of `rule`, or else to that of the file's decider.
     max_calls : int, default=3
         Models to call for a request, at most: fallbacks and escalations included.
     timeout : float, default=60
@@ -56,6 +59,7 @@ class Settings:
     api_key: str | None = None
     log: Path | None = None
     shadow: str | None = None
+    pace: bool = False
     max_calls: int = 3
     timeout: float = 60.0
     max_bytes: int = 20 << 20
@@ -73,6 +77,11 @@ class Settings:
                 raise ValueError(f"{name} must be above 0; got 0.")
         if self.api_key is not None and not self.api_key.strip():
             raise ValueError("api_key is empty: leave it out to let anyone in.")
+        if self.pace and self.shadow is not None:
+            raise ValueError(
+                "shadow calls one model whatever is decided, which leaves nothing to "
+                "pace: give one of them."
+            )
         if self.models is not None and self.rule.get("scope") == "batch":
             raise ValueError(
                 "scope='batch' limits the total of one call, and chats come one by "

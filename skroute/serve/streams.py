@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from skroute.serve.calls import Gateway
-from skroute.serve.completions import Call, Chat, refuse, write_calls
+from skroute.serve.completions import Call, Chat, count_bill, refuse, write_calls
 from skroute.serve.service import Service
 
 logger = logging.getLogger("skroute.serve")
@@ -116,4 +116,6 @@ class Stream:
         self._service.meters.count_call(
             model, outcome, seconds, cost, chat.expect(model)
         )
-        write_calls(self._service, chat, [Call(model, None, seconds, cost)])
+        calls = [Call(model, None, seconds, cost)]
+        write_calls(self._service, chat, calls)
+        await count_bill(self._service, chat, calls)

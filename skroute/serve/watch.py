@@ -20,9 +20,9 @@ class WatchedRouter:
     ----------
     file : Path
         The router's file.
-    check : callable
-        Called with what the file holds before that is put into service; raises
-        ``ValueError`` where the service cannot use it.
+    prepare : callable
+        Called with what the file holds before that is put into service; returns what
+        serves, and raises ``ValueError`` where the service cannot use it.
     count : callable, default=None
         Called with ``"loaded"`` or ``"refused"`` at each reload.
     """
@@ -32,11 +32,11 @@ class WatchedRouter:
     def __init__(
         self,
         file: Path,
-        check: Callable[[SavedRouter], None],
+        prepare: Callable[[SavedRouter], SavedRouter],
         count: Callable[[str], None] | None = None,
     ) -> None:
         self._file = file
-        self._check = check
+        self._prepare = prepare
         self._count = count
         self._lock = threading.Lock()
         # Before it is read: a file that is replaced meanwhile is read again.
@@ -89,9 +89,7 @@ class WatchedRouter:
             self._count("refused")
 
     def _load(self) -> SavedRouter:
-        saved = load(self._file)
-        self._check(saved)
-        return saved
+        return self._prepare(load(self._file))
 
     def _look(self) -> tuple[int, ...]:
         status = self._file.stat()

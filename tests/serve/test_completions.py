@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,10 @@ class Running:
         messages = [{"role": "user", "content": content}]
         body = {"model": model, "messages": messages, **more}
         return self.client.post("/v1/chat/completions", json=body)
+
+    def meter(self, name: str) -> float:
+        text = self.client.get("/metrics").text
+        return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1])
 
     @property
     def called(self) -> list[str]:
@@ -440,6 +445,26 @@ def test_a_decision_that_fails_leaves_a_fixed_model_alone(run):
     service = run(rule=rule)
     assert service.ask(EASY).status_code == 400
     assert service.ask(EASY, "large").headers["x-skroute-model"] == "large"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_bills_of_chats_move_the_price(run, provider, stream):
+    # Escalations are part of a query's bill.
+    budget = 2 * COST["small"]
+    service = run(rule={"budget": budget}, pace=True)
+    before = service.meter("skroute_shadow_price")
+    provider.down.add("small")
+    for _ in range(3):
+        assert service.ask(stream=stream).status_code == 200
+    assert service.meter("skroute_paced_queries_total") == 3
+    paid = service.meter("skroute_paced_cost_total")
+    cost = {name: COST[name] for name in service.called}
+    assert paid == pytest.approx(3 * cost[service.called[-1]])
+    assert service.meter("skroute_shadow_price") > before
+    # Neither a model's own name nor a rule of one's own counts.
+    for model in ("large", "skroute:price=0"):
+        service.ask(model=model)
+    assert service.meter("skroute_paced_queries_total") == 3
 
 
 def test_an_unknown_cost_is_not_a_free_call(run, provider):
