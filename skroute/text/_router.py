@@ -487,9 +487,9 @@ class TextRouter(BaseRouter):
     ) -> Decisions:
         # The vectors have no row labels.
         check_call_rows(X=X, available=available, budget=rule.budget, costs=costs)
-        # Their rows are checked against the prompts here.
-        GivenExtras.read(extra_costs, len(X), self.models_, X=X)
         vectors = self.embed(X)
+        # Their rows are checked against the prompts here.
+        GivenExtras.read(extra_costs, len(vectors), self.models_, X=X)
         if rule.explore:
             # By the prompts: vectors depend on the rounding of an encoder.
             uniform = draw_uniform(X, len(vectors), random_state)
