@@ -106,8 +106,13 @@ class Moments(SavesFields):
     @property
     def means(self) -> np.ndarray:
         """Mean target of every output; 0 where none was known."""
-        mass = self.mass[self.group]
+        mass = self.masses
         return np.divide(self.y, mass, out=np.zeros_like(self.y), where=mass > 0)
+
+    @property
+    def masses(self) -> np.ndarray:
+        """Sum of the weights of every output, older ones less, (n_outputs,)."""
+        return self.mass[self.group]
 
     @property
     def counts(self) -> np.ndarray:

@@ -38,6 +38,9 @@ __all__ = ["HeldOutPairs", "PairEstimates", "QualityModel"]
 # Least standard deviation between models that is assumed of a newcomer: the models of a
 # pool may be more alike than the next one.
 _LEAST_SPREAD = 0.1
+# Outcomes of a newcomer that are taken to be as widely spread as those of the pool can
+# be, beside its own.
+_FIRST = 5
 
 
 @dataclass(frozen=True)
@@ -463,7 +466,11 @@ def _estimate_newcomer_mean(sums: np.ndarray, means: np.ndarray) -> tuple[float,
     """
     mass, total, squares = (float(value) for value in sums)
     observed, centre = total / mass, float(means.mean())
-    noise = max(squares / mass - observed**2, 0.0) / mass
+    # Of a few outcomes, which may all be alike, the variance is not known: the largest
+    # that the means of the pool allow counts as that of some more.
+    widest = float((means * (1.0 - means)).mean())
+    spread = max(squares - mass * observed**2, 0.0) + _FIRST * widest
+    noise = spread / (mass + _FIRST) / mass
     between = max(float(means.var()), _LEAST_SPREAD**2)
     # The classical shrinkage of one mean among many.
     reliable = between / (between + noise)

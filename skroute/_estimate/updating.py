@@ -12,7 +12,7 @@ from skroute._compute.cached import SavesFields
 from skroute._estimate.learning import LearnedCost, LearnedQuality
 from skroute._estimate.moments import Batch
 from skroute._estimate.ridge import RidgeFit
-from skroute._estimate.shifts import N_RESIDUALS, find_shift, push_residuals
+from skroute._table.shifts import N_RESIDUALS, find_shift, push_residuals
 
 __all__ = ["Learned", "NewOutcomes", "Seen", "Shifts"]
 
@@ -100,9 +100,12 @@ class Learned(SavesFields):
             costs = self._expand(new.costs)
             off = learned_cost.measure_residuals(seen.first, costs)[near]
             residuals[1] = push_residuals(residuals[1], off)
+        # Of how many outcomes the expectations are.
+        known = self.quality.moments[0].masses
+        billed = known if learned_cost is None else learned_cost.moments.masses
         shifts = Shifts(
-            np.array([find_shift(own, _LEAST_QUALITY) for own in residuals[0]]),
-            np.array([find_shift(own, _LEAST_COST) for own in residuals[1]]),
+            _find_shifts(residuals[0], _LEAST_QUALITY, known),
+            _find_shifts(residuals[1], _LEAST_COST, billed),
         )
         # Residuals of before the shift say nothing of what comes after.
         residuals[np.stack(shifts) != 0] = np.nan
@@ -168,3 +171,15 @@ class Learned(SavesFields):
         every = np.full((len(table), len(self.weight_unit)), np.nan)
         every[:, self.columns] = table
         return every
+
+
+def _find_shifts(
+    residuals: np.ndarray, least: float, n_known: np.ndarray
+) -> np.ndarray:
+    """Find the shift of each model, (n_models,)."""
+    return np.array(
+        [
+            find_shift(own, least, float(known))
+            for own, known in zip(residuals, n_known, strict=True)
+        ]
+    )

@@ -52,6 +52,22 @@ def larger(data: Any, router: RankingRouter) -> RankingRouter:
 # Adding.
 
 
+@pytest.mark.parametrize("n_outcomes", [2, 5, 20])
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_a_few_equal_outcomes_do_not_make_a_model_sure(
+    n_outcomes: int, outcome: float, data: Any, router: RankingRouter
+) -> None:
+    """Two lucky answers have no variance, and are no proof all the same."""
+    X = data.data[:n_outcomes]
+    y = np.full(n_outcomes, outcome)
+    late = router.add_model("new", y, X=X, costs=1.0)
+    expected = late.predict_quality(data.data)[:, -1].mean()
+    centre = np.delete(late._fitted.quality.means, -1).mean()
+    moved = (expected - centre) / (outcome - centre)
+    low, high = {2: (0.0, 0.4), 5: (0.1, 0.6), 20: (0.5, 0.95)}[n_outcomes]
+    assert low < moved < high
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("table", ["pool9", "routerbench3"])
 def test_a_model_added_late_loses_little_to_a_refit(

@@ -17,7 +17,7 @@ from sklearn.linear_model import Ridge
 from skroute import PointwiseRouter, RankingRouter, load, save
 from skroute._estimate.moments import Batch, Moments
 from skroute._estimate.ridge import ALPHAS, fit_ridges
-from skroute._estimate.shifts import find_shift
+from skroute._table.shifts import find_shift
 from skroute.datasets import make_routing
 from skroute.text import TextRouter
 
@@ -404,6 +404,45 @@ def test_a_model_that_got_worse_is_noticed_and_renewed(
     fall = (router.predict_quality(data.data[600:]) - expected).mean(axis=0)
     assert fall[2] == pytest.approx(-0.5, abs=0.2)
     assert np.abs(np.delete(fall, 2)).max() < 0.1
+
+
+@pytest.mark.parametrize("n_outcomes", [5, 10])
+@pytest.mark.parametrize("lucky", [False, True])
+def test_a_model_of_a_few_outcomes_is_not_taken_to_have_changed(
+    data: Any, n_outcomes: int, lucky: bool
+) -> None:
+    """However far its first outcomes are from the others."""
+    columns = [0, 1, 2]
+    router = make_router().fit(
+        data.data[:300], data.quality[:300, columns], costs=data.costs[:300, columns]
+    )
+    y = np.full((300, 4), np.nan)
+    y[:, 3] = np.random.default_rng(0).random(300) < (0.2 if lucky else 0.8)
+    costs = np.where(np.isnan(y), np.nan, data.costs[300:600])
+    late = router.add_model(
+        "new",
+        np.full(n_outcomes, float(lucky)),
+        X=data.data[:n_outcomes],
+        costs=data.costs[:n_outcomes, 3],
+    )
+    late.update(data.data[300:600], y, costs=costs)
+    assert late.renewed_ == {}
+    expected = late.predict_quality(data.data[600:])[:, 3].mean()
+    assert expected == pytest.approx(np.nanmean(y), abs=0.1)
+
+
+def test_a_newcomer_that_got_worse_is_noticed(data: Any) -> None:
+    columns = [0, 1, 2]
+    router = make_router().fit(
+        data.data[:300], data.quality[:300, columns], costs=data.costs[:300, columns]
+    )
+    late = router.add_model(
+        "new", data.quality[:150, 3], X=data.data[:150], costs=data.costs[:150, 3]
+    )
+    y = np.full((150, 4), np.nan)
+    y[:, 3] = data.quality[300:450, 3] - 0.7
+    late.update(data.data[300:450], y)
+    assert set(late.renewed_) == {"new"}
 
 
 def test_a_price_that_fell_is_noticed(data: Any) -> None:

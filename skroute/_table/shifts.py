@@ -39,14 +39,20 @@ def push_residuals(kept: np.ndarray, residuals: np.ndarray) -> np.ndarray:
     return kept
 
 
-def find_shift(residuals: np.ndarray, least: float) -> float:
+def find_shift(
+    residuals: np.ndarray, least: float, n_known: float = float("inf")
+) -> float:
     """Find by how much the last residuals of a model are off; 0 if that may be chance.
 
     The mean over a span of the last outcomes is held against Bernstein's bound, which
     also holds for outcomes that are nearly always alike, and sometimes far away. Of the
     spans that exceed it, the one that does by most is taken. A shift below `least` is
     none: the estimates of models that are called are a little too high on average.
+    What was expected was learned from `n_known` outcomes of the model: after a few it
+    is as uncertain as a mean of a few.
     """
+    if not n_known:
+        return 0.0
     known = residuals[np.isfinite(residuals)]
     most, found = 1.0, 0.0
     for span in _SPANS:
@@ -56,15 +62,17 @@ def find_shift(residuals: np.ndarray, least: float) -> float:
         mean = float(last.mean())
         if abs(mean) < least:
             continue
-        excess = abs(mean) / _bound_mean(last)
+        excess = abs(mean) / _bound_mean(last, n_known)
         if excess > most:
             most, found = excess, mean
     return found
 
 
-def _bound_mean(residuals: np.ndarray) -> float:
+def _bound_mean(residuals: np.ndarray, n_known: float) -> float:
     """Bound the mean of so many residuals, if none is expected."""
-    doubt, span = float(np.log(2.0 / _CHANCE)), len(residuals)
+    doubt = float(np.log(2.0 / _CHANCE))
+    # Of a difference between two means, that of these and what was known.
+    span = 1.0 / (1.0 / len(residuals) + 1.0 / n_known)
     # Of a model that never failed yet, all residuals are alike: one may be far off.
     variance = residuals.var() + _FAR**2 / N_RESIDUALS
     largest = max(float(np.abs(residuals).max()), _FAR)
