@@ -122,6 +122,10 @@ class CascadeDecider(FitsOnDraft, VersionStamped, LinksToDocs, BaseEstimator):
     escalates_ : bool
         Whether answers are checked and may be followed by another call. False where
         replay showed that one call without a check is better at this price.
+    n_checks_ : int
+        Number of checks of an answer that `next` reads.
+    reads_answers_ : bool
+        Whether `next` compares answers.
     path_ : CascadePath
         Arrays `price`, `spend`, `quality` and `n_calls`: means per query of the
         replayed queries, at prices that fall from infinity to 0; `escalates` says
@@ -546,6 +550,21 @@ class CascadeDecider(FitsOnDraft, VersionStamped, LinksToDocs, BaseEstimator):
         """Whether answers are checked, and may be followed by another call."""
         check_is_fitted(self)
         return self._snapshot()._settled[1].escalates
+
+    @property
+    def n_checks_(self) -> int:
+        """Number of checks of an answer that `next` reads; 0 if it reads answers only.
+
+        It is 1 where `fit` was given no checks and no answers.
+        """
+        check_is_fitted(self)
+        return self._fitted.n_checks
+
+    @property
+    def reads_answers_(self) -> bool:
+        """Whether `next` compares answers, which `fit` was given."""
+        check_is_fitted(self)
+        return self._fitted.has_answers
 
     @property
     def guarantee_(self) -> Guarantee | None:

@@ -59,7 +59,7 @@ ALLOWED = {
         "plotting",
     },
     "dask": BELOW_ROUTERS | {"routers"},
-    "serve": {"_table", "decision", "persistence", "routers", "text"},
+    "serve": {"_table", "cascade", "decision", "persistence", "routers", "text"},
     "integrations": {"serve", "routers"},
     "root": {"cascade", "decision", "routers", "persistence", "reporting"},
 }

@@ -48,6 +48,11 @@ def decide(
     ``BaseRouter.route``. `costs` are known before the calls, as that takes them. With
     `explore`, a column tells the chance of each call.
     """
+    if saved.cascade is not None:
+        raise ValueError(
+            "this file holds a cascade, which decides again after each answer: serve "
+            "it (skroute serve), or ask its CascadeDecider.next in Python."
+        )
     if explore and explain:
         raise ValueError(
             "--explain tells of decisions, and --explore draws some calls: leave one "

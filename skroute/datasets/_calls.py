@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skroute._table.duplicates import number_equal
 from skroute.datasets._columns import is_missing, make_object_array, to_numbers
 from skroute.datasets._raw import RawTable
 from skroute.datasets._schemas import COLUMNS, find_first, normalize
@@ -21,6 +22,46 @@ _HINT = (
 _EXPLAINED = "runner_up"
 # Sums of chances in single precision may be a little above 1.
 _SLACK = 1e-6
+
+
+def drop_followers(
+    table: RawTable, name: str | None, query: str, called: list[Any]
+) -> list[Any]:
+    """Leave out calls that followed another of their query, as a service logs them.
+
+    These are calls without a chance beside the one call of their query that has one,
+    or after the first where none has: what was called because an answer failed its
+    check, or a call itself. Returns `called` without them.
+    """
+    column = name or find_first(COLUMNS["propensity"], list(table.found))
+    if column is None or column not in table.found:
+        return called
+    cells = table.found[query].tolist()
+    has_chance = np.array([not is_missing(v) for v in table.found[column].tolist()])
+    try:
+        row = number_equal(cells)
+    except TypeError:  # which is refused where queries are read
+        return called
+    n_calls, n_chances = np.bincount(row), np.bincount(row, weights=has_chance)
+    several = n_calls > 1
+    if not (several.any() and has_chance.any()) or (n_chances[several] > 1).any():
+        return called
+    is_kept = has_chance.copy()
+    first = np.unique(row, return_index=True)[1]
+    is_kept[first[n_chances == 0]] = True
+    left_out = ~is_kept
+    warnings.warn(
+        f"{int(left_out.sum()):,} calls of {table.source} followed another of their "
+        f"query and have no chance in column {column!r}: they are left out, as what "
+        "was decided is the first call. Costs are those of first calls, too, and if "
+        "only answers that were returned have a quality, models that fail look better "
+        "than they are: rate the first answers, too. Without that column all calls "
+        "are read.",
+        UserWarning,
+        stacklevel=find_caller_level(),
+    )
+    table.found = {n: values[~left_out] for n, values in table.found.items()}
+    return [model for model, out in zip(called, left_out, strict=True) if not out]
 
 
 def find_propensity(

@@ -17,7 +17,12 @@ from skroute._table.texts import (
     write_whole,
 )
 from skroute.datasets._bunch import CHECK_HINT, make_bunch, refuse_negative_costs
-from skroute.datasets._calls import find_propensity, list_called, read_propensity
+from skroute.datasets._calls import (
+    drop_followers,
+    find_propensity,
+    list_called,
+    read_propensity,
+)
 from skroute.datasets._columns import (
     is_missing,
     is_nested,
@@ -51,6 +56,9 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
     if len(table.found[names.query]) == 0:
         raise ValueError(f"{table.source} has no rows; a routing table needs calls.")
     called, renamed = _select_calls(table, names)
+    called = drop_followers(table, names.propensity, names.query, called)
+    # Without a model that was only ever called after another.
+    renamed = {name: new for name, new in renamed.items() if name in set(called)}
     found = table.found
     is_prompt = normalize(names.query) in COLUMNS["prompt"]
     cells = _check_present(names.query, found[names.query], may_be_blank=is_prompt)

@@ -60,6 +60,11 @@ class _Chooser:
                 f"this router reads {saved.reads}, and chats have none: fit it on "
                 "prompts."
             )
+        if saved.cascade is not None:
+            raise ValueError(
+                "this file holds a cascade, which needs to see answers, and LiteLLM "
+                "shows none: use `skroute serve`, or save the router without it."
+            )
         names = {str(name) for name in saved.router.models_}
         if self._known is not None and (absent := sorted(names - self._known)):
             raise ValueError(

@@ -23,7 +23,7 @@ from skroute.serve.guard import Guard
 from skroute.serve.saved import embed
 from skroute.serve.service import Service
 from skroute.serve.settings import Settings
-from skroute.serve.streams import Stream
+from skroute.serve.streams import Stream, asks_for_usage, replay
 
 __all__ = ["create_app"]
 
@@ -258,13 +258,21 @@ def _add_completions(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         chat = await read_chat(service, gateway, _read_json(await request.body()))
-        if chat.body.get("stream"):
+        streams = bool(chat.body.get("stream"))
+        if streams and not chat.checks and chat.decision.cascade is None:
             stream = Stream(service, gateway, chat)
             headers = await stream.open()
             return StreamingResponse(
                 stream.send(), headers=headers, media_type="text/event-stream"
             )
+        if streams:
+            chat.notes.append("the stream began when its answer was checked")
         response, headers = await complete(service, gateway, chat)
+        if streams:
+            lines = replay(response, asks_for_usage(chat.body))
+            return StreamingResponse(
+                lines, headers=headers, media_type="text/event-stream"
+            )
         return Response(
             response.model_dump_json(warnings=False),
             headers=headers,

@@ -133,17 +133,37 @@ async def run_checks(
     }
 
 
+async def read_label(
+    read: Callable[..., Any] | None,
+    request: Mapping[str, Any],
+    answer: str,
+    timeout: float,
+) -> str | None:
+    """Read what an answer comes down to; None if it is not known."""
+    if read is None:
+        return None
+    try:
+        with anyio.fail_after(timeout):
+            found = await _ask(read, request, answer)
+    except Exception as error:
+        logger.warning("an answer cannot be read: %s", repr(error))
+        return None
+    return None if found is None else str(found)
+
+
+async def _ask(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Await a coroutine; run another function in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments)
+    return await anyio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True)
+
+
 async def _run_check(
     name: str, check: Check, request: Mapping[str, Any], answer: str, timeout: float
 ) -> float:
     try:
         with anyio.fail_after(timeout):
-            if inspect.iscoroutinefunction(check):
-                said = await check(request, answer)
-            else:
-                said = await anyio.to_thread.run_sync(
-                    check, request, answer, abandon_on_cancel=True
-                )
+            said = await _ask(check, request, answer)
         return math.nan if said is None else float(said)
     except Exception as error:
         logger.warning("the check %s failed: %s", name, repr(error))

@@ -13,11 +13,19 @@ from urllib.parse import quote
 import anyio.to_thread
 
 from skroute.serve.calls import Gateway, find_status, take_options
-from skroute.serve.checks import Check, fails, make_schema_check, run_checks
+from skroute.serve.checks import (
+    Check,
+    fails,
+    make_schema_check,
+    read_label,
+    run_checks,
+)
 from skroute.serve.decisions import ROUTER, Decision, parse_model
 from skroute.serve.journal import name_query
+from skroute.serve.plans import Call, CascadePlan, OrderedPlan, Plan
 from skroute.serve.prompts import read_prompt
 from skroute.serve.service import Service, make_row
+from skroute.serve.settings import SCHEMA
 
 logger = logging.getLogger("skroute.serve")
 
@@ -34,17 +42,6 @@ class CallError(Exception):
 
 
 @dataclass
-class Call:
-    """An answer of a model."""
-
-    model: str
-    response: Any = None
-    seconds: float = 0.0
-    cost: float = math.nan
-    said: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
 class Chat:
     """A request, and what became of it."""
 
@@ -58,30 +55,24 @@ class Chat:
     shadow: str | None
     checks: dict[str, Check]
     notes: list[str]
+    #: Checks that a cascade was fitted on, in its order.
+    learned: list[str] = field(default_factory=list)
     #: Whether the rule of the service decided, whose budget is kept by the bills.
     by_rule: bool = True
     query: str = field(default_factory=name_query)
     #: What became of each call, in their order.
     outcomes: list[tuple[str, str]] = field(default_factory=list)
 
-    def make_plan(self) -> list[str]:
-        """List the models to call, in their order."""
-        return list(self.decision.order) if self.fixed is None else [self.fixed]
-
-    def escalate(self, plan: list[str], model: str) -> list[str]:
-        """Order a plan after a model's answer failed its check.
-
-        Models that are expected to be at least as good come first.
-        """
-        quality = self.decision.quality
-        return sorted(plan, key=lambda other: quality[other] < quality[model])
-
-    def take_best(self, answers: list[Call]) -> Call:
-        """Take the answer that passed, the last one; else that of the best model."""
-        if not fails(answers[-1].said):
-            return answers[-1]
-        quality = self.decision.quality
-        return max(answers, key=lambda call: quality.get(call.model, math.nan))
+    def make_plan(self) -> Plan:
+        """Make the plan of the calls."""
+        decision = self.decision
+        if self.fixed is not None:
+            return OrderedPlan([self.fixed], decision.quality)
+        if decision.cascade is None:
+            return OrderedPlan(list(decision.order), decision.quality)
+        return CascadePlan(
+            decision.cascade, decision.quality, decision.cost, self.learned
+        )
 
     def add_bills(self, answers: list[Call]) -> float:
         """Add what all calls cost: as expected if unknown, NaN if none is known."""
@@ -138,11 +129,8 @@ async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
     checks: dict[str, Check] = {}
     schema = make_schema_check(body.get("response_format"))
     if schema is not None:
-        checks["schema"] = schema
+        checks[SCHEMA] = schema
     checks |= service.checks
-    if checks and body.get("stream"):
-        notes.append("a stream is not checked")
-        checks = {}
     shadow = service.settings.shadow
     fixed = shadow or (body["model"] if asked is None else None)
     decision = await anyio.to_thread.run_sync(
@@ -158,6 +146,7 @@ async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
         shadow=shadow,
         checks=checks,
         notes=notes,
+        learned=service.check_names,
         by_rule=asked == {} and fixed is None,
     )
 
@@ -180,42 +169,39 @@ async def complete(
 ) -> tuple[Any, dict[str, str]]:
     """Answer a chat; returns LiteLLM's response, and headers.
 
-    A model that fails is replaced by the next one that the decider would call. Where a
-    check says that an answer is wrong, the next one is asked, first among those that
-    are expected to be as good. Where no answer passes, that of the best model is given.
+    A model that fails is replaced by the next one that the decider would call. Where
+    checks say that an answer is wrong, its plan says which is asked next, and whose
+    answer is given.
     """
-    plan, answers = chat.make_plan(), list[Call]()
+    plan, answers, failed = chat.make_plan(), list[Call](), list[str]()
     last: Exception | None = None
-    while plan and len(chat.outcomes) < service.settings.max_calls:
-        model = plan.pop(0)
+    timeout = service.settings.timeout
+    while len(chat.outcomes) < service.settings.max_calls:
+        model = await anyio.to_thread.run_sync(plan.choose, answers, failed)
+        if model is None:
+            break
         try:
             call = await _call(gateway, chat, model)
         except Exception as error:
             last = _note_failure(service, chat, model, error)
+            failed.append(model)
             continue
-        call.said = await run_checks(
-            chat.checks,
-            chat.body,
-            _read_answer(call.response),
-            service.settings.timeout,
-        )
-        failed = fails(call.said)
-        outcome = "failed_check" if failed else "ok"
+        text = _read_answer(call.response)
+        call.said = await run_checks(chat.checks, chat.body, text, timeout)
+        call.label = await read_label(service.read_answer, chat.body, text, timeout)
+        outcome = "failed_check" if fails(call.said) else "ok"
         chat.outcomes.append((model, outcome))
         service.meters.count_call(
             model, outcome, call.seconds, call.cost, chat.expect(model)
         )
         answers.append(call)
-        if not failed:
-            break
-        plan = chat.escalate(plan, model)
-    write_calls(service, chat, answers, last)
-    if not answers:
+    best = plan.take(answers) if answers else None
+    write_calls(service, chat, answers, best, last)
+    if best is None:
         raise refuse(chat, last)
     await count_bill(service, chat, answers)
-    answer = chat.take_best(answers)
-    answer.response.model = answer.model
-    return answer.response, chat.make_headers(answer.model, answer)
+    best.response.model = best.model
+    return best.response, chat.make_headers(best.model, best)
 
 
 async def count_bill(service: Service, chat: Chat, answers: list[Call]) -> None:
@@ -259,7 +245,11 @@ def refuse(chat: Chat, last: Exception | None) -> CallError:
 
 
 def write_calls(
-    service: Service, chat: Chat, answers: list[Call], last: Exception | None = None
+    service: Service,
+    chat: Chat,
+    answers: list[Call],
+    best: Call | None = None,
+    last: Exception | None = None,
 ) -> None:
     """Log a row for each answer, or one that says that there is none."""
     if not service.journal:
@@ -271,7 +261,7 @@ def write_calls(
     for call in answers or [Call(failed[-1])]:
         row = make_row(chat.query, chat.prompt, chat.decision, call.model, chat.shadow)
         row |= {"cost": call.cost, "seconds": call.seconds, "failed": failed}
-        row["returned"] = bool(answers) and call is chat.take_best(answers)
+        row["returned"] = call is best
         if chat.fixed is not None:
             row["propensity"] = 1.0
         elif call.model != chat.decision.order[0]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute.base import explain_settled
+from skroute.cascade import CascadeDecider
+from skroute.serve.cascades import change_rule, order_models
 from skroute.serve.saved import SavedRouter, merge_rule, override_rule
 
 #: What clients call the router.
@@ -26,6 +28,8 @@ class Decision(NamedTuple):
     #: Estimates by model.
     quality: dict[str, float]
     cost: dict[str, float]
+    #: What decides on further calls, if the router's file holds a cascade.
+    cascade: CascadeDecider | None = None
 
     @property
     def reason(self) -> str:
@@ -84,6 +88,8 @@ def find_rule(
     `base` is the rule of the service, `asked` that of the request. Where only `explore`
     is said, the decider decides and draws.
     """
+    if saved.cascade is not None:
+        return override_rule(dict(base), dict(asked))
     if saved.decider is not None and not asked and set(base) <= {"explore"}:
         return dict(base) or None
     rule = override_rule(merge_rule(saved, dict(base)), dict(asked))
@@ -102,6 +108,11 @@ def name_models(
     costs: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decide queries: names (n, top_k), and the chance of each first choice (n,)."""
+    if saved.cascade is not None:
+        cascade = change_rule(saved.cascade, rule or {})
+        Z = saved.router.transform(X)
+        names = order_models(cascade, Z, available, top_k, costs)
+        return names, np.ones(len(names))
     asked: dict[str, Any] = {"available": available, "top_k": top_k, "costs": costs}
     asked |= rule or {}
     if asked.get("explore"):
@@ -133,6 +144,7 @@ def decide(
     names, chances = name_models(saved, X, rule, available, top_k, costs)
     models = [str(name) for name in saved.router.models_]
     quality, cost = np.hsplit(np.asarray(saved.router.transform(X), dtype=float), 2)
+    cascade = saved.cascade and change_rule(saved.cascade, rule or {})
     known = check_known_costs(costs, len(cost), saved.router.models_)
     cost = replace_known_costs(cost, known)
     return [
@@ -141,6 +153,7 @@ def decide(
             float(chance),
             dict(zip(models, quality[i].tolist(), strict=True)),
             dict(zip(models, cost[i].tolist(), strict=True)),
+            cascade,
         )
         for i, (row, chance) in enumerate(zip(names, chances, strict=True))
     ]
@@ -154,7 +167,11 @@ def explain(
     costs: Any = None,
 ) -> list[dict[str, Any]]:
     """Explain decisions as ``BaseRouter.explain`` does, an object for each query."""
-    if saved.decider is not None and leaves_to_decider(rule):
+    if saved.cascade is not None:
+        cascade = change_rule(saved.cascade, rule or {})
+        Z = saved.router.transform(X)
+        why = cascade.explain(Z, available=available, costs=costs)
+    elif saved.decider is not None and leaves_to_decider(rule):
         known = check_known_costs(costs, len(X), saved.router.models_)
         settled = saved.decider.settle_with(known)
         why = explain_settled(saved.router, X, settled, available, costs)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skroute import persistence
 from skroute._optional import require
 from skroute.base import BaseRouter
+from skroute.cascade import CascadeDecider
 from skroute.decision import BudgetDecider
 from skroute.text import TextRouter
 
@@ -22,7 +23,7 @@ _ALTERNATIVES = ("budget", "min_quality", "price")
 
 
 class SavedRouter(NamedTuple):
-    """Content of a router's file: a router, steps before it, a decider behind it.
+    """Content of a router's file: a router, steps before it, what decides behind it.
 
     A `TextRouter` stands before the router of vectors that it holds.
     """
@@ -30,6 +31,7 @@ class SavedRouter(NamedTuple):
     before: Pipeline | TextRouter | None
     router: BaseRouter
     decider: BudgetDecider | None
+    cascade: CascadeDecider | None = None
 
     @property
     def reads_prompts(self) -> bool:
@@ -67,14 +69,18 @@ def load_any(file: Path) -> Any:
 
 
 def load(file: Path) -> SavedRouter:
-    """Load a router, or a pipeline that ends in one or in a decider behind one."""
+    """Load a router, or a pipeline that ends in one, or in what decides behind it."""
     return take_apart(load_any(file), str(file))
 
 
 def take_apart(loaded: Any, name: str) -> SavedRouter:
     """Take apart what a file called `name` holds; see `load`."""
     steps = list(loaded) if isinstance(loaded, Pipeline) else [loaded]
-    decider = steps.pop() if isinstance(steps[-1], BudgetDecider) else None
+    decider = cascade = None
+    if isinstance(steps[-1], BudgetDecider):
+        decider = steps.pop()
+    elif isinstance(steps[-1], CascadeDecider):
+        cascade = steps.pop()
     if not steps or not isinstance(steps[-1], BaseRouter):
         raise ValueError(
             f"{name!r} holds a {type(loaded).__name__}, not a router that "
@@ -84,9 +90,9 @@ def take_apart(loaded: Any, name: str) -> SavedRouter:
     if isinstance(router, TextRouter) and len(steps) == 1:
         # One that is not fitted is refused when it is asked.
         inside: Any = getattr(router, "router_", router)
-        return SavedRouter(router, inside, decider)
+        return SavedRouter(router, inside, decider, cascade)
     before = loaded[: len(steps) - 1] if len(steps) > 1 else None
-    return SavedRouter(before, router, decider)
+    return SavedRouter(before, router, decider, cascade)
 
 
 def is_pickle(file: Path) -> bool:

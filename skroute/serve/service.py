@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
+from skroute.cascade import CascadeDecider
 from skroute.serve.calls import Gateway
 from skroute.serve.checks import Check
 from skroute.serve.decisions import Decision, check_rule, decide, find_rule, name_models
@@ -35,6 +37,8 @@ class Service:
         self.journal.check()
         self.gateway: Gateway | None = None
         self.checks: dict[str, Check] = {}
+        self.check_names: list[str] = []
+        self.read_answer: Callable[..., Any] | None = None
         self.pacer = Pacer(self.meters) if settings.pace else None
         #: What is said of all requests; a pacer has a decider that knows the rest.
         self.rule = dict(settings.rule)
@@ -42,21 +46,24 @@ class Service:
             self.rule = {n: v for n, v in self.rule.items() if n == "explore"}
         models = None if settings.models is None else read_models(settings.models)
         self._known = None if models is None else set(models.names)
+        if models is not None:
+            self.checks, self.check_names = models.checks, models.check_names
+            self.read_answer = models.answer
         # A router that cannot serve is refused before LiteLLM takes its time.
         self.watched = WatchedRouter(
             settings.router, self._prepare, self.meters.count_reload
         )
         if models is not None:
             self.gateway = Gateway(models, settings.timeout)
-            self.checks = models.checks
 
     def _prepare(self, saved: SavedRouter) -> SavedRouter:
         """Make a router ready; raises ``ValueError`` where it cannot be used."""
         if not hasattr(saved.router, "models_"):
             raise ValueError("the router is not fitted.")
         names = [str(name) for name in saved.router.models_]
-        if saved.decider is not None:
-            known = [str(name) for name in getattr(saved.decider, "models_", names)]
+        last = saved.decider or saved.cascade
+        if last is not None:
+            known = [str(name) for name in getattr(last, "models_", names)]
             if known != names:
                 raise ValueError(
                     f"the decider of the file knows the models {', '.join(known)}, and "
@@ -66,6 +73,8 @@ class Service:
         shadow = self.settings.shadow
         if shadow is not None and shadow not in (self._known or names):
             raise ValueError(f"the shadow model {shadow!r} is none of {names}.")
+        if saved.cascade is not None:
+            self._check_cascade(saved.cascade)
         if self._known is not None:
             absent = [name for name in names if name not in self._known]
             if absent:
@@ -89,13 +98,40 @@ class Service:
             self.pacer.use(saved)
         return saved
 
+    def _check_cascade(self, cascade: CascadeDecider) -> None:
+        """Refuse a cascade whose checks are not those of this service."""
+        if self.pacer is not None or self.rule.get("explore"):
+            option = "pace" if self.pacer is not None else "explore"
+            raise ValueError(
+                f"the router's file holds a cascade, which does not {option}: leave "
+                "that out, or save a router with a BudgetDecider."
+            )
+        if self._known is None:
+            return
+        n_checks = cascade.n_checks_
+        if n_checks != len(self.check_names):
+            raise ValueError(
+                f"the cascade of the file reads {n_checks} checks of an answer, and "
+                f"models.yaml lists {len(self.check_names)}: list under checks what "
+                "it was fitted on, in that order, as module:function, or schema for "
+                "the response_format of a request."
+            )
+        if cascade.reads_answers_ and self.read_answer is None:
+            raise ValueError(
+                "the cascade of the file compares answers: models.yaml has to say how "
+                "they are read, answer: module:function, called with the request and "
+                "the text, which returns a label as it was fitted on."
+            )
+
     def decide_chat(self, prompt: str, asked: dict[str, Any]) -> Decision:
         """Decide a prompt, with all models in the order to call them."""
         saved = self.watched.current
         start = time.perf_counter()
         rule = find_rule(saved, self.rule, asked)
         X = embed(saved, [prompt])
-        decision = decide(saved, X, rule, top_k=len(saved.router.models_))[0]
+        # A cascade decides on further calls when it sees an answer.
+        top_k = len(saved.router.models_) if saved.cascade is None else 2
+        decision = decide(saved, X, rule, top_k=top_k)[0]
         self.meters.count_decisions(decision.order[:1], time.perf_counter() - start)
         return decision
 

@@ -14,7 +14,9 @@ from skroute._table.numbers import check_integer, check_number
 __all__ = ["ModelList", "Settings", "read_models"]
 
 # Sections of models.yaml; the first two say the same in two ways.
-_SECTIONS = ("models", "model_list", "router_settings", "checks")
+_SECTIONS = ("models", "model_list", "router_settings", "checks", "answer")
+#: The check of what a request states, in the list of checks.
+SCHEMA = "schema"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class ModelList:
     router_settings: dict[str, Any]
     #: Functions that look at answers, by name.
     checks: dict[str, Callable[..., Any]]
+    #: Names of the checks in the order of the file, `SCHEMA` among them if it is there.
+    check_names: list[str] = field(default_factory=list)
+    #: Function that reads what an answer comes down to, where answers are compared.
+    answer: Callable[..., Any] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -135,7 +141,18 @@ def read_models(file: Path) -> ModelList:
     checks = content.get("checks") or []
     if not isinstance(checks, list):
         raise ValueError(f"checks of {file.name} must be a list of module:function.")
-    return ModelList(deployments, settings, dict(map(import_check, checks)))
+    functions = [import_check(each) for each in checks if each != SCHEMA]
+    named = iter(functions)
+    names = [SCHEMA if each == SCHEMA else next(named)[0] for each in checks]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"checks of {file.name} names {twice!r} twice: what it says goes under "
+            "that name into the log, so give one of them another."
+        )
+    answer = content.get("answer")
+    read = None if answer is None else import_check(answer)[1]
+    return ModelList(deployments, settings, dict(functions), names, read)
 
 
 def _list_deployments(content: dict[str, Any], source: str) -> list[dict[str, Any]]:

@@ -6,16 +6,46 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from skroute.serve.calls import Gateway
-from skroute.serve.completions import Call, Chat, count_bill, refuse, write_calls
+from skroute.serve.completions import Chat, count_bill, refuse, write_calls
+from skroute.serve.plans import Call
 from skroute.serve.service import Service
 
 logger = logging.getLogger("skroute.serve")
+
+
+def replay(response: Any, shows_usage: bool) -> Iterator[str]:
+    """Send a whole response as a stream, after its answer was checked."""
+    whole = response.model_dump(exclude_none=True, warnings=False)
+    head = {name: whole[name] for name in ("id", "created", "model")}
+    head["object"] = "chat.completion.chunk"
+
+    def write(choices: list[dict[str, Any]], **more: Any) -> str:
+        return f"data: {json.dumps({**head, 'choices': choices, **more})}\n\n"
+
+    for choice in whole["choices"]:
+        delta = {k: v for k, v in choice["message"].items() if v is not None}
+        for number, call in enumerate(delta.get("tool_calls", ())):
+            call.setdefault("index", number)
+        at = choice.get("index", 0)
+        yield write([{"index": at, "delta": delta, "finish_reason": None}])
+        reason = choice.get("finish_reason")
+        yield write([{"index": at, "delta": {}, "finish_reason": reason}])
+    if shows_usage and "usage" in whole:
+        yield write([], usage=whole["usage"])
+    yield "data: [DONE]\n\n"
+
+
+def asks_for_usage(body: Mapping[str, Any]) -> bool:
+    """Whether the client expects a chunk that says how many tokens a stream took."""
+    asked = body.get("stream_options")
+    return isinstance(asked, dict) and bool(asked.get("include_usage"))
 
 
 class Stream:
@@ -35,8 +65,7 @@ class Stream:
         self._service = service
         self._gateway = gateway
         self._chat = chat
-        asked = chat.body.get("stream_options")
-        self._shows_usage = isinstance(asked, dict) and bool(asked.get("include_usage"))
+        self._shows_usage = asks_for_usage(chat.body)
         self._seen: list[Any] = []
 
     async def open(self) -> dict[str, str]:
@@ -46,7 +75,11 @@ class Stream:
         """
         chat, service = self._chat, self._service
         last: Exception | None = None
-        for model in chat.make_plan()[: service.settings.max_calls]:
+        plan, failed = chat.make_plan(), list[str]()
+        while len(failed) < service.settings.max_calls:
+            model = await anyio.to_thread.run_sync(plan.choose, [], failed)
+            if model is None:
+                break
             self._start = time.perf_counter()
             try:
                 first, self._rest = await self._gateway.open_stream(
@@ -59,11 +92,12 @@ class Stream:
                 chat.outcomes.append((model, type(error).__name__))
                 service.meters.count_call(model, "error", 0.0, 0.0, 0.0)
                 last = error
+                failed.append(model)
                 continue
             self._model, self._seen = model, [first]
             chat.outcomes.append((model, "ok"))
             return chat.make_headers(model)
-        write_calls(service, chat, [], last)
+        write_calls(service, chat, [], None, last)
         raise refuse(chat, last)
 
     async def send(self) -> AsyncIterator[str]:
@@ -117,5 +151,5 @@ class Stream:
             model, outcome, seconds, cost, chat.expect(model)
         )
         calls = [Call(model, None, seconds, cost)]
-        write_calls(self._service, chat, calls)
+        write_calls(self._service, chat, calls, calls[0])
         await count_bill(self._service, chat, calls)

@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from typer.testing import CliRunner
 
 import skroute
-from skroute import BudgetDecider, PointwiseRouter
+from skroute import BudgetDecider, CascadeDecider, PointwiseRouter
 from skroute.cli import app
 from skroute.datasets import make_routing
 from skroute.datasets.queries import Queries, read_known_costs
@@ -53,7 +53,7 @@ def refused(*arguments: object) -> str:
     return result.stderr
 
 
-def saved(folder: Path, decider: BudgetDecider) -> tuple[Pipeline, list[object]]:
+def saved(folder: Path, decider: Any) -> tuple[Pipeline, list[object]]:
     """A pipeline that decides, and the arguments that route its training queries."""
     pipeline = make_pipeline(PointwiseRouter(Ridge(), random_state=0), decider)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -267,6 +267,11 @@ def test_a_percentage_without_its_sign_is_hinted_at(tmp_path: Path) -> None:
     _, arguments = saved(tmp_path, BudgetDecider())
     assert "--min-quality 95%" in refused(*arguments, "--min-quality", 95)
     assert "--min-quality" not in refused(*arguments, "--min-quality", 1000)
+
+
+def test_a_cascade_is_not_routed_as_if_it_had_no_checks(tmp_path: Path) -> None:
+    _, arguments = saved(tmp_path, CascadeDecider(price=0.1, random_state=0))
+    assert "skroute serve" in refused(*arguments)
 
 
 # It starts at once.

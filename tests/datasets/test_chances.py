@@ -135,3 +135,25 @@ def test_a_call_that_followed_another_has_no_chance() -> None:
     table = from_long(calls)
     assert np.isnan(table.propensity[3])
     assert (np.delete(table.propensity, 3) == 0.5).all()
+
+
+def test_calls_that_followed_another_of_their_query_are_left_out() -> None:
+    rows = [
+        {"query": "a", "model": "small", "quality": 0.0, "cost": 1, "propensity": 0.5},
+        {"query": "a", "model": "large", "quality": 1.0, "cost": 9, "propensity": None},
+        {"query": "b", "model": "small", "quality": 1.0, "cost": 1, "propensity": 1.0},
+        # The first call failed, which has no row, and then an answer its check.
+        {"query": "c", "model": "middle", "quality": 0.0, "cost": 3},
+        {"query": "c", "model": "large", "quality": 1.0, "cost": 9},
+        {"query": "d", "model": "large", "quality": 1.0, "cost": 9, "propensity": 0.1},
+    ]
+    with pytest.warns(UserWarning, match="2 calls .* followed another"):
+        read = from_long(rows)
+    assert read.propensity.tolist()[:2] == [0.5, 1.0]
+    assert np.isnan(read.propensity[2])
+    assert read.called.tolist() == ["small", "small", "middle", "large"]
+    assert np.isfinite(read.quality).sum(axis=1).tolist() == [1, 1, 1, 1]
+    # Two chances of a query are no log of decisions.
+    rows[1]["propensity"] = 0.5
+    with pytest.warns(UserWarning, match="are left"):
+        assert from_long(rows).propensity is None

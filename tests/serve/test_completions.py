@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from provider import COST, PRICES, Server, describe_models
+from provider import COST, PRICES, describe_models
 
 import skroute
 from skroute import RankingRouter
@@ -24,9 +23,7 @@ pytest.importorskip("litellm", reason="pip install '.[serve]'")
 pytest.importorskip("prometheus_client", reason="pip install '.[serve]'")
 pytest.importorskip("fastapi", reason="pip install '.[serve]'")
 
-from fastapi.testclient import TestClient
-
-from skroute.serve import Settings, create_app
+from serving import SCHEMA, Running
 
 pytestmark = [
     pytest.mark.usefixtures("no_rubbish_for_others"),
@@ -41,13 +38,6 @@ pytestmark = [
 ]
 
 EASY, HARD = "add numbers 3 4", "prove theorem 5 6"
-SCHEMA = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "sum",
-        "schema": {"type": "object", "required": ["sum"]},
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -65,40 +55,6 @@ def router_file(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("router") / "r.skroute"
     skroute.save(router.fit(prompts, y, costs=costs), file)
     return file
-
-
-class Running:
-    """A service, its provider and its log."""
-
-    def __init__(self, file: Path, provider: Server, folder: Path, **options: Any):
-        sections = options.pop("sections", {})
-        if "model_list" not in sections:
-            sections = {"models": describe_models(provider), **sections}
-        models = folder / "models.yaml"
-        models.write_text(json.dumps(sections))  # JSON is YAML
-        self.log = folder / "log.jsonl"
-        rule = options.pop("rule", {"price": 20.0})
-        options = {"log": self.log, **options}
-        self.provider = provider
-        self.app = create_app(Settings(file, rule, models, **options))
-        self.client = TestClient(self.app, raise_server_exceptions=False)
-
-    def ask(self, content: Any = EASY, model: str = "skroute", **more: Any) -> Any:
-        messages = [{"role": "user", "content": content}]
-        body = {"model": model, "messages": messages, **more}
-        return self.client.post("/v1/chat/completions", json=body)
-
-    def meter(self, name: str) -> float:
-        text = self.client.get("/metrics").text
-        return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1])
-
-    @property
-    def called(self) -> list[str]:
-        return [model for _, model, _ in self.provider.asked]
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -268,12 +224,11 @@ def test_an_answer_that_breaks_its_schema_is_escalated(run, provider):
         json.dumps({**r, "quality": r["check:schema"]}) + "\n" for r in service.rows
     )
     service.log.write_text(text)
-    with pytest.warns(UserWarning, match="2 calls on 1 queries"):
+    with pytest.warns(UserWarning, match="1 calls .* followed another"):
         table = read_table(service.log)
     assert list(table.check_names) == ["schema"]
-    assert np.nansum(table.costs) == pytest.approx(
-        sum(r["cost"] for r in (first, second))
-    )
+    assert list(table.models) == ["small"]
+    assert np.nansum(table.costs) == pytest.approx(first["cost"])
 
 
 def test_where_no_answer_passes_that_of_the_best_model_is_returned(run, provider):
@@ -318,12 +273,28 @@ def test_a_function_of_the_operator_checks_answers(run, provider, monkeypatch):
     assert service.ask(EASY).headers["x-skroute-model"] == "small"
 
 
-def test_a_stream_is_not_checked_and_says_so(run, provider):
+@pytest.mark.parametrize("usage", [False, True])
+def test_a_stream_that_is_checked_begins_when_its_answer_passed(run, provider, usage):
     service = run()
-    answer = service.ask(EASY, response_format=SCHEMA, stream=True)
+    provider.replies = {"small": "no JSON", "medium": '{"sum": 7}'}
+    options = {"stream_options": {"include_usage": True}} if usage else {}
+    answer = service.ask(EASY, response_format=SCHEMA, stream=True, **options)
     assert answer.status_code == 200
-    assert "a stream is not checked" in answer.headers["x-skroute-note"]
-    assert service.called == ["small"]
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "when its answer was checked" in answer.headers["x-skroute-note"]
+    *lines, end = [line for line in answer.text.splitlines() if line]
+    assert end == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    said = "".join(delta.get("content", "") for delta in deltas)
+    assert said in ('{"sum": 7}', "large says hello")
+    assert deltas[0]["role"] == "assistant"
+    assert service.called[0] == "small"
+    assert len(service.called) > 1
+    assert not any(body.get("stream") for body in provider.bodies)
+    assert ("usage" in chunks[-1]) == usage
+    assert [row["returned"] for row in service.rows][-1]
 
 
 # Streams

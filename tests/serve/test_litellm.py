@@ -6,13 +6,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 from provider import COST, PRICES, describe_models
+from sklearn.pipeline import make_pipeline
 
 import skroute
-from skroute import DummyRouter, RankingRouter
+from skroute import CascadeDecider, DummyRouter, RankingRouter
 from skroute.text import TextRouter
 
 pytestmark = [
@@ -123,6 +125,10 @@ def test_what_cannot_route_chats_is_refused(router_file, provider, tmp_path):
     skroute.save(of_vectors, tmp_path / "r.skroute")
     with pytest.raises(ValueError, match="reads embeddings, and chats have none"):
         ProxyHandler(tmp_path / "r.skroute")
+    cascade = make_pipeline(skroute.load(router_file), CascadeDecider(price=1.0))
+    joblib.dump(cascade, tmp_path / "c.joblib")
+    with pytest.raises(ValueError, match="holds a cascade"):
+        ProxyHandler(tmp_path / "c.joblib")
 
 
 def test_the_proxy_gets_a_model_and_its_fallbacks(router_file, provider):
