@@ -317,9 +317,9 @@ confidence, costs, extra_costs, capacity
             - `margin`: by how much the choice wins, in quality: the difference of
               ``quality - price * cost``. It can be below 0 where more than the price
               decides: one model is called for all queries because it does better than
-              routing; a `tolerance`; a batch budget, whose rest buys one more
-              improvement, and whose runner-up costs no more than the choice if it can;
-              or no model fits a cap and the cheapest is taken.
+              routing; a `tolerance`; a `capacity`; a batch budget, whose rest buys one
+              more improvement, and whose runner-up costs no more than the choice if it
+              can; or no model fits a cap and the cheapest is taken.
             - `margin_error`: how well such margins are known: the standard error of the
               mean of what the 100 training decisions of the nearest margins turned out
               to win by.

@@ -165,8 +165,10 @@ class BudgetDecider(
     beside the budget, the price or the target; these are decided by what is expected of
     them, and count by what their calls took. At most 4,096 rows are looked at. One
     model is called for all queries only where its own mean is within the limit, and
-    never where there is a weight. A `confidence`, `partial_fit`, and a limited mean
-    beside a `tolerance` or ``scope="batch"`` are refused.
+    never where there is a weight. A limited mean out of reach raises, or with
+    ``on_infeasible="cheapest"`` takes the decisions that take least. A `confidence`,
+    `partial_fit`, and a limited mean beside a `tolerance` or ``scope="batch"`` are
+    refused.
 
     With a `capacity` the decisions of the batch are those of the highest total quality;
     with a budget or a target as well, the mean is within a ten-thousandth of the range

@@ -138,7 +138,8 @@ def solve_capacities(
                 f"{round_up(least)}.",
                 smallest_budget=least,
             )
-        limit = Limit(cost, budget)
+        # Rounding may put what is feasible a hair above.
+        limit = Limit(cost, max(budget, least))
     if target is not None:
         choice, _ = _assign(_break_ties(quality, cost), allowed, most, None)
         largest = float(_take(quality, choice).mean())
@@ -151,7 +152,7 @@ def solve_capacities(
                 largest_quality=largest,
             )
         choice, dual = _assign(
-            -cost, allowed, most, Limit(-quality, -target * n_queries)
+            -cost, allowed, most, Limit(-quality, -min(target, largest) * n_queries)
         )
         return choice, 1 / dual if dual else np.inf
     value = _break_ties(quality if budget is not None else quality - price * cost, cost)

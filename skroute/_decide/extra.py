@@ -261,6 +261,14 @@ def settle_extras(
         most = add_slack(rules[limit].mean)
         low, high, scales = 0.0, 1.0, scale(1.0)
         found, mean = settle_at(scales)
+        if mean > most:
+            # Where nothing is known of single queries, one model may take less.
+            single = None
+            if alone:
+                single = _find_fastest(rule, found, training, allowed, means[limit])
+            if single is not None and means[limit][single] < mean:
+                found = replace(found, price=replace(found.price, single=single))
+                mean = float(means[limit][single])
         if mean > most and rule.on_infeasible == "raise":
             raise InfeasibleBudgetError(
                 f"extra_costs[{rules[limit].name!r}] must have a mean of at most "
@@ -277,6 +285,23 @@ def settle_extras(
             else:
                 low = middle
     return _wrap(rule, found, scales, learned, best_single_quality)
+
+
+def _find_fastest(
+    rule: Rule,
+    found: Settled,
+    training: TrainingExtras,
+    allowed: np.ndarray,
+    means: np.ndarray,
+) -> int | None:
+    """Find the model of the least mean that may be called alone, if any may."""
+    may_be = allowed.all(axis=0)
+    if rule.has_mean_budget:
+        may_be &= training.spent.mean(axis=0) <= add_slack(rule.budget)
+    if found.target is not None:
+        may_be &= training.gained.mean(axis=0) >= found.target
+    least = np.where(may_be, means, np.inf)
+    return int(least.argmin()) if may_be.any() else None
 
 
 def _wrap(

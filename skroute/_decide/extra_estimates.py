@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from skroute._compute.chunks import sample_evenly
+from skroute._decide.extra_rule import check_extra_names
 from skroute._table.costs import check_known_costs
 from skroute._table.names import as_mapping, check_rows, format_names
 
@@ -35,7 +36,9 @@ class GivenExtras:
         """Check tables, values per model and dicts; rows are those `beside`."""
         tables: dict[str, np.ndarray | None] = {}
         by_model = set()
-        for name, given in (values or {}).items():
+        if values is None:
+            values = {}
+        for name, given in check_extra_names(values).items():
             argument = f"extra_costs[{name!r}]"
             named = isinstance(as_mapping(given, models), Mapping)
             if given is not None and (named or np.ndim(given) == 1):

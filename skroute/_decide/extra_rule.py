@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from skroute._decide.candidates import is_per_query
 from skroute._table.names import format_names
 from skroute._table.numbers import check_number
 
@@ -33,7 +34,7 @@ def read_extra_rules(asked: Any) -> tuple[ExtraRule, ...]:
     if asked is None:
         return ()
     rules = []
-    for name, ways in _check_names(asked).items():
+    for name, ways in check_extra_names(asked).items():
         if not isinstance(ways, Mapping) or not ways:
             raise ValueError(
                 f"extra_costs[{name!r}] must have {_EXPECTED}; got {ways!r}."
@@ -87,6 +88,12 @@ def check_extra_rules(rules: tuple[ExtraRule, ...], asked: Any) -> None:
             f"mean {format_names(limited)} is limited over the traffic",
         ),
         (
+            limited and asked.has_cap and is_per_query(asked.budget),
+            "budget as an array",
+            f"mean {format_names(limited)} is limited on training queries, of which "
+            "the caps say nothing",
+        ),
+        (
             weighed and asked.has_batch_budget,
             "a batch budget",
             f"a total of money leaves {format_names(weighed)} no weight",
@@ -119,7 +126,7 @@ def split_extra_costs(extra_costs: Any) -> tuple[dict[str, Any], dict[str, Any]]
     if extra_costs is None:
         return {}, {}
     values, asked = {}, {}
-    for name, pair in _check_names(extra_costs).items():
+    for name, pair in check_extra_names(extra_costs).items():
         if not (isinstance(pair, tuple | list) and len(pair) == 2):
             raise ValueError(
                 f"extra_costs[{name!r}] must be a pair of what calls take, None for "
@@ -129,7 +136,8 @@ def split_extra_costs(extra_costs: Any) -> tuple[dict[str, Any], dict[str, Any]]
     return values, asked
 
 
-def _check_names(extra_costs: Any) -> Mapping[str, Any]:
+def check_extra_names(extra_costs: Any) -> Mapping[str, Any]:
+    """Refuse what is no dict by name."""
     if not isinstance(extra_costs, Mapping):
         raise ValueError(
             "extra_costs must be a dict by name, such as {'latency_s': ...}; got "

@@ -369,6 +369,25 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         ),
         "X available caps costs",
     ),
+    "RankingRouter.route with extra_costs": (
+        lambda X, costs, checks: list(
+            router().route(
+                X,
+                costs=costs,
+                on_infeasible="cheapest",
+                extra_costs={"s": (checks.abs(), {"query": 0.5})},
+            )
+        ),
+        "X costs checks",
+    ),
+    "BudgetDecider with extra_costs": (
+        lambda Z, y, costs: list(
+            BudgetDecider(8.0, extra_costs={"s": {"mean": 8.0}})
+            .fit(Z, y, extra_costs={"s": costs})
+            .route(Z)
+        ),
+        "Z y costs",
+    ),
     "RankingRouter.explain": (
         lambda **t: router().explain(**t).reset_index(drop=True).to_dict("list"),
         "X available costs",
