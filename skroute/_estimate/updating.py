@@ -12,13 +12,16 @@ from skroute._compute.cached import SavesFields
 from skroute._estimate.learning import LearnedCost, LearnedQuality
 from skroute._estimate.moments import Batch
 from skroute._estimate.ridge import RidgeFit
-from skroute._table.shifts import N_RESIDUALS, find_shift, push_residuals
+from skroute._table.shifts import (
+    LEAST_QUALITY,
+    N_RESIDUALS,
+    find_shift,
+    push_residuals,
+)
 
 __all__ = ["Learned", "NewOutcomes", "Seen", "Shifts"]
 
-# Least shift that renews a model: of its quality, in the range of all qualities, and of
-# its costs, as a logarithm.
-_LEAST_QUALITY = 0.05
+# Least shift of its costs that renews a model, as a logarithm.
 _LEAST_COST = 0.2
 
 
@@ -104,7 +107,7 @@ class Learned(SavesFields):
         known = self.quality.moments[0].masses
         billed = known if learned_cost is None else learned_cost.moments.masses
         shifts = Shifts(
-            _find_shifts(residuals[0], _LEAST_QUALITY, known),
+            _find_shifts(residuals[0], LEAST_QUALITY, known),
             _find_shifts(residuals[1], _LEAST_COST, billed),
         )
         # Residuals of before the shift say nothing of what comes after.

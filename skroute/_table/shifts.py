@@ -14,14 +14,25 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["N_RESIDUALS", "find_shift", "push_residuals"]
+__all__ = [
+    "LEAST_QUALITY",
+    "N_RESIDUALS",
+    "find_shift",
+    "is_still_off",
+    "push_residuals",
+]
 
+#: Least shift of the quality that counts, in the range of all qualities.
+LEAST_QUALITY = 0.05
 #: Residuals that are kept of each model.
 N_RESIDUALS = 100
 # The last outcomes that are averaged: a change has come at one of these places.
 _SPANS = (20, 30, 50, 100)
 # Residual that is counted as seen once: half of the range of qualities.
 _FAR = 0.5
+# Outcomes that are taken to vary as if nothing had changed, beside those that are
+# known.
+_PRIOR = 10
 # Chance that the mean of such a span is as far away from 0 without a change.
 _CHANCE = 1e-7
 
@@ -58,22 +69,42 @@ def find_shift(
     for span in _SPANS:
         if span > len(known):
             break
-        last = known[-span:]
+        before, last = known[:-span], known[-span:]
         mean = float(last.mean())
         if abs(mean) < least:
             continue
-        excess = abs(mean) / _bound_mean(last, n_known)
+        excess = abs(mean) / _bound_mean(last, before, n_known)
         if excess > most:
             most, found = excess, mean
     return found
 
 
-def _bound_mean(residuals: np.ndarray, n_known: float) -> float:
+def is_still_off(residuals: np.ndarray, shift: float) -> bool:
+    """Whether the last residuals of a model that was off by `shift` still are.
+
+    It is back when each of the means makes up for half of it.
+    """
+    known = residuals[np.isfinite(residuals)]
+    means = [known[-span:].mean() for span in _SPANS if span <= len(known)]
+    return any(mean / shift > 0.5 for mean in means)
+
+
+def _bound_mean(residuals: np.ndarray, before: np.ndarray, n_known: float) -> float:
     """Bound the mean of so many residuals, if none is expected."""
     doubt = float(np.log(2.0 / _CHANCE))
     # Of a difference between two means, that of these and what was known.
     span = 1.0 / (1.0 / len(residuals) + 1.0 / n_known)
+    # A run of right answers varies as little as those of a model that became better.
+    # What tells them apart is how much the outcomes before them varied.
+    own, earlier = _sum_squares(residuals), _sum_squares(before)
+    some = _PRIOR * float((residuals**2).mean())
+    usual = (own + earlier + some) / (len(residuals) + len(before) + _PRIOR)
     # Of a model that never failed yet, all residuals are alike: one may be far off.
-    variance = residuals.var() + _FAR**2 / N_RESIDUALS
+    variance = max(own / len(residuals), usual) + _FAR**2 / N_RESIDUALS
     largest = max(float(np.abs(residuals).max()), _FAR)
     return float(np.sqrt(2.0 * doubt * variance / span) + doubt * largest / (3 * span))
+
+
+def _sum_squares(values: np.ndarray) -> float:
+    """Sum the squared distances from the mean; 0 without values."""
+    return float(values.var() * len(values)) if len(values) else 0.0

@@ -19,16 +19,27 @@ from skroute._table.numbers import (
     check_magnitude,
     check_number,
 )
+from skroute._table.shifts import (
+    LEAST_QUALITY,
+    N_RESIDUALS,
+    find_shift,
+    is_still_off,
+    push_residuals,
+)
 from skroute.metrics._drift import Reference
 from skroute.metrics._monitor_input import (
     check_decisions,
-    check_drops,
     check_models,
     check_monitor_prices,
+    check_outcomes,
     check_share,
     check_spent,
 )
-from skroute.metrics._monitor_summary import MonitorSummary, write_warning
+from skroute.metrics._monitor_summary import (
+    MonitorSummary,
+    warn_of_changes,
+    write_warning,
+)
 
 _logger = logging.getLogger("skroute.metrics.monitor")
 
@@ -82,7 +93,8 @@ class CollapseMonitor:
     max_quality_drop : float or None, default=0.02
         How far the realised quality may fall below the expected one, on average over
         the queries in the window that were judged, in the unit of the quality. To be an
-        alarm the drop must also be beyond 3.1 standard errors.
+        alarm the drop must also be beyond 3.1 standard errors. ``None``: single models
+        are not watched for a change of their quality either (see Notes).
     min_queries : int, default=500
         Warnings start when this many queries were seen, or a smaller window is full.
     check_every : int, default=200
@@ -102,6 +114,13 @@ class CollapseMonitor:
     reference and the distance from their span, with a Bonferroni-corrected p-value;
     [3]_ finds this method among the most reliable. The number of effective models is
     the exponential of the entropy [4]_.
+
+    Which model is not what it was is told by its own outcomes: the last 20, 30, 50 and
+    100 that were judged, where their mean differs from what was expected of them by
+    more than chance explains, by the test of :meth:`RankingRouter.update
+    <skroute.RankingRouter.update>`. A change in either direction is an alarm,
+    ``"changed_models"``, until the last outcomes of the model are as expected again.
+    Qualities are taken to be in [0, 1], or in a wider range as they are seen.
 
     Memory does not grow with the traffic. All methods may be called from several
     threads, and a monitor can be pickled in the middle of the stream.
@@ -175,6 +194,8 @@ class CollapseMonitor:
             check_magnitude(np.array(most), "budget with its slack", LARGEST_OUTCOME)
         if not self._strongest.any():
             self._limits.pop("strongest_share", None)
+        # Fitted steps that turn prompts into vectors; empty where X is embeddings.
+        self._embedding: list[Any] = []
         # Fitted steps that predict the cost of a call; empty where prices are used.
         self._steps: list[Any] = []
         self._reference = None
@@ -188,6 +209,10 @@ class CollapseMonitor:
         self._spent = np.empty(self._window)
         self._drops = np.empty(self._window)
         self._n_judged = 0
+        # The last outcomes of each model less what was expected, and the range of both.
+        self._residuals = np.full((len(self.models), N_RESIDUALS), np.nan)
+        self._quality_range = 0.0, 1.0
+        self._changed: dict[str, float] = {}
         self._calls = np.zeros(len(self.models), dtype=np.int64)
         self._total = 0.0
         self._n_queries = 0
@@ -204,7 +229,8 @@ class CollapseMonitor:
             A fitted router, or a :class:`~sklearn.pipeline.Pipeline` with one.
         X : array-like of shape (n_queries, n_features), default=None
             Embeddings that it was trained on: the `reference`. Of a pipeline, what goes
-            into its first step.
+            into its first step; of a :class:`~skroute.text.TextRouter`, prompts, which
+            :meth:`update` then takes as well.
         **options : dict
             Other parameters of the constructor.
 
@@ -212,7 +238,8 @@ class CollapseMonitor:
         -------
         CollapseMonitor
             A monitor of the router's models at their mean costs. It keeps a copy of a
-            router that was fitted on per-query costs, to predict the cost of a call.
+            router that was fitted on per-query costs, to predict the cost of a call, or
+            that reads prompts, to embed them.
 
         Examples
         --------
@@ -231,9 +258,13 @@ class CollapseMonitor:
         steps = [step for _, step in getattr(router, "steps", [("router", router)])]
         for i, step in enumerate(steps):
             if hasattr(step, "models_") and hasattr(step, "costs_"):
-                monitor = cls(step.models_, step.costs_, reference=X, **options)
+                own = [*steps[:i], snapshot(step)]
+                embedding = own if hasattr(step, "embed") else []
+                reference = X if X is None else _embed(embedding, X)
+                monitor = cls(step.models_, step.costs_, reference=reference, **options)
+                monitor._embedding = embedding
                 if getattr(step, "_per_query_costs", False):
-                    monitor._steps = [*steps[:i], snapshot(step)]
+                    monitor._steps = own
                 return monitor
         if hasattr(router, "fit"):
             check_is_fitted(router)
@@ -261,7 +292,8 @@ class CollapseMonitor:
             as ``predict`` does; in the order of the traffic. ``None`` or ``NaN``, where
             no model was called, is skipped.
         X : array-like of shape (n_queries, n_features), default=None
-            Embeddings of the queries. Left out, these queries do not count for drift.
+            Embeddings of the queries; prompts where :meth:`for_router` was given a
+            router of prompts. Left out, these queries do not count for drift.
         costs : array-like of shape (n_queries,), default=None
             Money that each call cost, ``NaN`` where unknown. Unknown costs are replaced
             by the prediction of the router of :meth:`for_router` where `X` is given,
@@ -290,9 +322,9 @@ class CollapseMonitor:
         rows = None if X is None else self._check_rows(X, len(choices))
         if np.isnan(spent).any():
             spent = np.where(np.isnan(spent), self._expect_costs(choices, X), spent)
-        drops = check_drops(quality, expected_quality, choices)
+        outcomes = check_outcomes(quality, expected_quality, choices)
         called = choices >= 0
-        choices, spent, drops = choices[called], spent[called], drops[called]
+        choices, spent, outcomes = choices[called], spent[called], outcomes[:, called]
         rows = None if rows is None else rows[called]
         messages: list[tuple[int, str]] = []
         with get_lock(self):
@@ -303,7 +335,7 @@ class CollapseMonitor:
                 self._record(
                     choices[part],
                     spent[part],
-                    drops[part],
+                    outcomes[:, part],
                     None if rows is None else rows[part],
                 )
                 if self._n_queries % self._check_every == 0:
@@ -358,6 +390,7 @@ class CollapseMonitor:
                 "embeddings as reference=... in the constructor, or leave X out."
             )
         shape = n_queries, self._reference.n_features
+        X = _embed(self._embedding, X)
         X = check_array(X, dtype=np.float64, ensure_min_samples=0, input_name="X")
         if X.shape != shape:
             raise ValueError(
@@ -370,7 +403,7 @@ class CollapseMonitor:
         self,
         choices: np.ndarray,
         spent: np.ndarray,
-        drops: np.ndarray,
+        outcomes: np.ndarray,
         rows: np.ndarray | None,
     ) -> None:
         """Record queries that lie between two checks."""
@@ -380,8 +413,20 @@ class CollapseMonitor:
         _write_to_ring(self._choices, choices, self._n_queries)
         _write_to_ring(self._spent, spent, self._n_queries)
         self._n_queries += len(choices)
-        judged = drops[np.isfinite(drops)]
+        drops = outcomes[1] - outcomes[0]
+        known = np.isfinite(drops)
+        judged = drops[known]
         _write_to_ring(self._drops, judged, self._n_judged)
+        if len(judged):
+            own = np.full((len(judged), len(self.models)), np.nan)
+            own[np.arange(len(judged)), choices[known]] = -judged
+            self._residuals = push_residuals(self._residuals, own)
+            low, high = self._quality_range
+            seen = outcomes[:, known]
+            self._quality_range = (
+                min(low, float(seen.min())),
+                max(high, float(seen.max())),
+            )
         self._n_judged += len(judged)
         if rows is not None:
             _write_to_ring(self._rows, rows, self._n_rows)
@@ -423,9 +468,26 @@ class CollapseMonitor:
             n_judged=len(drops),
             quality_drop=drop,
             quality_drop_error=error,
+            changed_models=self._find_changed_models(),
             limits=dict(self._limits),
             alarms=self._alarms,
         )
+
+    def _find_changed_models(self) -> dict[str, float]:
+        """Find by how much the quality of each model that has changed has done so."""
+        if "quality_drop" not in self._limits:
+            return {}
+        low, high = self._quality_range
+        changed = {}
+        for model, own in zip(self.models, self._residuals, strict=True):
+            name, noticed = str(model), self._changed.get(str(model))
+            shift = (high - low) * find_shift(own / (high - low), LEAST_QUALITY)
+            # A shift at the limit of chance warns once.
+            if not shift and noticed and is_still_off(own, noticed):
+                shift = noticed
+            if shift:
+                changed[name] = shift
+        return changed
 
     def _check_limits(self) -> list[tuple[int, str]]:
         """Start and end alarms; return levels and texts of what is to be logged."""
@@ -452,8 +514,30 @@ class CollapseMonitor:
             elif name in self._alarms:
                 text = f"{name} is {value:.4g} again: the alarm is over."
                 messages.append((logging.INFO, text))
+        changed = seen.changed_models
+        if changed:
+            alarms.append("changed_models")
+        if set(changed) - set(self._changed):
+            messages.append((logging.WARNING, warn_of_changes(changed)))
+        if self._changed and not changed:
+            text = "all models are as expected again: the alarm is over."
+            messages.append((logging.INFO, text))
+        # The shift that was noticed first is what a model comes back from.
+        self._changed = {
+            name: self._changed.get(name, s) for name, s in changed.items()
+        }
         self._alarms = tuple(alarms)
         return messages
+
+
+def _embed(steps: list[Any], X: Any) -> Any:
+    """Turn prompts into vectors by the steps that do; without any, X is these."""
+    if not steps:
+        return X
+    *before, router = steps
+    for step in before:
+        X = step.transform(X)
+    return router.embed(X)
 
 
 def _write_to_ring(ring: np.ndarray, values: np.ndarray, seen: int) -> None:

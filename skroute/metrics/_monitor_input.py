@@ -126,11 +126,11 @@ def check_spent(costs: Any, choices: np.ndarray) -> np.ndarray:
     return paid
 
 
-def check_drops(quality: Any, expected: Any, choices: np.ndarray) -> np.ndarray:
-    """Check outcomes and what was expected; the difference, ``NaN`` where unknown."""
+def check_outcomes(quality: Any, expected: Any, choices: np.ndarray) -> np.ndarray:
+    """Check outcomes and what was expected, (2, n_queries), ``NaN`` where unknown."""
     if quality is None:
         # What was expected alone tells nothing yet.
-        return np.full(len(choices), np.nan)
+        return np.full((2, len(choices)), np.nan)
     if expected is None:
         raise ValueError(
             "expected_quality must be given with quality, to compare it with: that of "
@@ -148,5 +148,4 @@ def check_drops(quality: Any, expected: Any, choices: np.ndarray) -> np.ndarray:
         if np.isinf(numbers).any():
             raise ValueError(f"{name} must be finite, or NaN where unknown; got inf.")
         check_magnitude(numbers, name, LARGEST_OUTCOME)
-    drops: np.ndarray = read["expected_quality"] - read["quality"]
-    return drops
+    return np.stack([read["quality"], read["expected_quality"]])

@@ -47,10 +47,14 @@ class MonitorSummary:
     quality_drop, quality_drop_error : float
         Mean expected quality less the realised one, and its standard error; ``NaN``
         while fewer than 50 queries are judged.
+    changed_models : dict of str to float
+        Models that are not what they were, and how far the mean of their last outcomes
+        is above (below, if negative) what was expected of them.
     limits : dict of str to float
         The limit of each quantity that is watched, by the name it has here.
     alarms : tuple of str
-        Quantities beyond their limit at the last check, and not recovered since.
+        Quantities beyond their limit at the last check, and not recovered since; with
+        ``"changed_models"`` where there were any.
     """
 
     models: np.ndarray
@@ -69,6 +73,7 @@ class MonitorSummary:
     n_judged: int = 0
     quality_drop: float = float("nan")
     quality_drop_error: float = float("nan")
+    changed_models: dict[str, float] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
 
@@ -113,6 +118,10 @@ class MonitorSummary:
                 f", {self.total_cost:.4g} since the start",
                 f"drift of the queries: {drift}",
                 f"quality: {quality}",
+                *(
+                    f"  {model}: the last answers are {write_change(shift)}"
+                    for model, shift in self.changed_models.items()
+                ),
                 f"alarms: {format_names(self.alarms)}",
             ]
         )
@@ -166,4 +175,19 @@ def write_warning(name: str, seen: MonitorSummary) -> str:
         strongest=format_names(seen.strongest),
         most=seen.models[most],
         share=seen.call_share[most],
+    )
+
+
+def write_change(shift: float) -> str:
+    """Say how far the quality of a model is from what was expected."""
+    return f"{abs(shift):.3g} {'above' if shift > 0 else 'below'} what was expected"
+
+
+def warn_of_changes(changed: dict[str, float]) -> str:
+    """Write a warning about the models that are not what they were."""
+    listed = "; ".join(f"{model}: {write_change(s)}" for model, s in changed.items())
+    return (
+        f"models are not what they were, by their last answers ({listed}), which "
+        "chance does not explain. Let the router learn on (update), or fit it again on "
+        "recent outcomes, and ask what has changed behind the name."
     )

@@ -27,6 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from skroute import BudgetDecider, PointwiseRouter
 from skroute.datasets import load_digits_pool, make_routing
 from skroute.metrics import CollapseMonitor
+from skroute.text import TextRouter
 
 quick = settings(max_examples=50, deadline=None)
 
@@ -270,15 +271,83 @@ def test_a_drop_of_the_quality_warns_once_and_ends(caplog, unknown):
     watch = monitor(window=500, min_entropy=None)
     judge(watch, 0.8, 1000, unknown=unknown)
     assert not warned(caplog)
-    judge(watch, 0.5, 1000, unknown=unknown)
+    # A drop of no single model that chance could not explain.
+    judge(watch, 0.72, 2000, unknown=unknown)
     (message,) = warned(caplog)
     assert "below what the router expected of them" in message
     assert "max_quality_drop=0.02" in message
     assert watch.summary().alarms == ("quality_drop",)
-    judge(watch, 0.9, 2000, unknown=unknown)
+    judge(watch, 0.85, 2000, unknown=unknown)
     assert watch.summary().alarms == ()
     assert "quality_drop is" in caplog.records[-1].getMessage()
     assert len(warned(caplog)) == 1
+
+
+def judge_each(watch, chances, n, seed=0, scale=1.0, expected=0.8):
+    """Tell it of answers of each model that are right with a chance of its own."""
+    rng = np.random.default_rng(seed)
+    decisions = np.resize(MODELS, n)
+    chance = np.array([chances.get(model, expected) for model in decisions])
+    quality = scale * (rng.random(n) < chance)
+    told = np.full(n, scale * expected)
+    watch.update(decisions, quality=quality, expected_quality=told)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_model_that_has_changed_is_named_once(caplog, scale):
+    caplog.set_level(logging.INFO, LOGGER)
+    watch = monitor(window=500, min_entropy=None, max_quality_drop=0.5 * scale)
+    judge_each(watch, {}, 1200, scale=scale)
+    assert watch.summary().changed_models == {}
+    judge_each(watch, {"medium": 0.2}, 600, scale=scale)
+    seen = watch.summary()
+    assert set(seen.changed_models) == {"medium"}
+    assert seen.changed_models["medium"] == pytest.approx(
+        -0.6 * scale, abs=0.15 * scale
+    )
+    assert seen.alarms == ("changed_models",)
+    assert "medium: the last answers are" in str(seen)
+    (message,) = warned(caplog)
+    assert "medium: " in message
+    assert "small" not in message
+    judge_each(watch, {}, 600, scale=scale)
+    assert watch.summary().alarms == ()
+    assert "as expected again" in caplog.records[-1].getMessage()
+    assert len(warned(caplog)) == 1
+
+
+def test_a_second_model_that_changes_warns_again(caplog):
+    watch = monitor(window=500, min_entropy=None, max_quality_drop=0.9)
+    judge_each(watch, {"small": 0.2}, 600)
+    judge_each(watch, {"small": 0.2, "large": 0.1}, 600)
+    assert len(warned(caplog)) == 2
+    assert set(watch.summary().changed_models) == {"small", "large"}
+
+
+def test_a_model_that_has_changed_is_found_in_updates_of_any_size():
+    seen = []
+    for size in (1, 7, 600):
+        watch = monitor(window=500, min_entropy=None, max_quality_drop=0.9)
+        rng = np.random.default_rng(0)
+        quality = (rng.random(600) < np.resize([0.8, 0.2, 0.8], 600)).astype(float)
+        for start in range(0, 600, size):
+            part = slice(start, start + size)
+            told = quality[part]
+            watch.update(
+                np.resize(MODELS, 600)[part],
+                quality=told,
+                expected_quality=np.full(len(told), 0.8),
+            )
+        seen.append(watch.summary().changed_models)
+    assert seen[0] == seen[1] == seen[2]
+    assert set(seen[0]) == {"medium"}
+
+
+def test_models_are_not_watched_where_the_quality_is_not(caplog):
+    watch = monitor(max_quality_drop=None, min_entropy=None)
+    judge_each(watch, {"small": 0.0}, 600)
+    assert watch.summary().changed_models == {}
+    assert not warned(caplog)
 
 
 def test_the_quality_is_that_of_the_last_answers_that_were_judged():
@@ -304,7 +373,8 @@ def test_few_judged_answers_tell_nothing(caplog):
     assert np.isnan(watch.summary().quality_drop)
     judge(watch, 0.0, 51)
     assert watch.summary().quality_drop == pytest.approx(0.8)
-    assert len(warned(caplog)) == 1
+    assert watch.summary().alarms == ("quality_drop", "changed_models")
+    assert len([text for text in warned(caplog) if "max_quality_drop" in text]) == 1
 
 
 def test_chance_is_seldom_an_alarm(caplog):
@@ -997,3 +1067,43 @@ def test_every_warning_says_what_to_do(digits, caplog):
 def test_a_cost_that_is_not_known_is_the_price_of_the_model(paid):
     watch = CollapseMonitor(["small", "large"], [1.0, 2.0])
     assert watch.update(["small"], costs=paid).summary().total_cost == 1.0
+
+
+# Routers of prompts
+
+
+@pytest.mark.parametrize("per_query", [False, True])
+def test_a_router_of_prompts_is_watched_by_its_prompts(per_query):
+    prompts = [
+        f"Prove lemma {i % 17}" if i % 2 else f"Greet {i % 13}" for i in range(80)
+    ]
+    easy = np.array([prompt.startswith("Greet") for prompt in prompts], dtype=float)
+    y = np.column_stack([easy, np.ones(80)])
+    costs = np.outer(1.0 + easy, [1.0, 20.0])
+    router = TextRouter(
+        PointwiseRouter(Ridge(), costs=None if per_query else [1.0, 20.0])
+    ).fit(prompts, y, costs=costs if per_query else None)
+    names = router.route(prompts, price=0.01)
+    monitor = CollapseMonitor.for_router(router, prompts, **QUICK)
+    seen = monitor.update(names, X=prompts).summary()
+    # The same as a monitor of the vectors that the router reads.
+    vectors = router.embed(prompts)
+    plain = CollapseMonitor(router.models_, router.costs_, reference=vectors, **QUICK)
+    expected = plain.update(names, X=vectors).summary()
+    assert seen.drift == pytest.approx(expected.drift)
+    if per_query:
+        chosen = [list(router.models_).index(name) for name in names]
+        paid = router.predict_cost(prompts)[np.arange(80), chosen]
+        assert seen.mean_cost == pytest.approx(paid.mean())
+    # Another subject is a drift.
+    others = [f"Translate {i} words" for i in range(400)]
+    monitor.update(router.route(others, price=0.01), X=others)
+    assert "drift" in monitor.summary().alarms
+    # A copy works alike.
+    again = pickle.loads(pickle.dumps(monitor))
+    assert again.update(names, X=prompts).summary().n_queries == 560
+    # Without a reference, prompts tell what calls cost.
+    bare = CollapseMonitor.for_router(router, **QUICK)
+    if per_query:
+        bare.update(names, X=prompts)
+        assert bare.summary().mean_cost == pytest.approx(seen.mean_cost)

@@ -462,11 +462,34 @@ def test_a_price_that_fell_is_noticed(data: Any) -> None:
 def test_quiet_outcomes_raise_no_alarm() -> None:
     rng = np.random.default_rng(0)
     alarms = 0
-    for chance in (0.05, 0.5, 0.95):
+    for chance in (0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95):
         residuals = (rng.random(20_000) < chance) - chance
         for end in range(100, len(residuals), 10):
             alarms += find_shift(residuals[end - 100 : end], 0.05) != 0
+            # Also where nothing came before them, as after a renewal.
+            alarms += find_shift(residuals[end - 30 : end], 0.05) != 0
     assert alarms == 0
+
+
+@pytest.mark.parametrize(("shift", "most"), [(-0.5, 85), (0.4, 85), (0.0, None)])
+def test_a_change_of_right_and_wrong_answers_is_noticed(
+    shift: float, most: int | None
+) -> None:
+    rng = np.random.default_rng(0)
+    noticed = []
+    for _ in range(20):
+        before = (rng.random(100) < 0.55) - 0.55
+        after = (rng.random(120) < 0.55 + shift) - 0.55
+        noticed += [
+            n
+            for n in range(5, 120, 5)
+            if find_shift(np.r_[before, after[:n]][-100:], 0.05)
+        ][:1]
+    if most is None:
+        assert noticed == []
+    else:
+        assert np.median(noticed) <= most
+        assert len(noticed) >= 18
 
 
 # Prompts.
