@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 TESTED := $(VENV)/.extras-$(EXTRAS)
 
-.PHONY: environment demo quick test coverage mutants lint docs pictures package oldest clean
+.PHONY: environment demo quick test coverage mutants lint docs pages pictures package oldest clean
 
 demo: $(VENV)/.cli
 	$(BIN)/skroute demo
@@ -41,6 +41,11 @@ lint: $(TESTED)
 docs: $(VENV)/.docs
 	rm -rf docs/_build docs/api/generated docs/auto_examples
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# What was built, opened in Chromium: nothing is cut, and axe-core finds no serious fault.
+# CHECK=--quick takes a minute, all of it some ten.
+pages: $(VENV)/.docs
+	$(BIN)/python docs/check_pages.py $(CHECK)
 
 # The picture of this README and of the first page.
 pictures: $(VENV)/.docs
