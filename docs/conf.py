@@ -61,6 +61,9 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
+    # Small galleries below the objects that an example uses.
+    "backreferences_dir": "auto_examples/backreferences",
+    "doc_module": ("skroute",),
     "ignore_pattern": r"^(?!plot_)",  # scripts that serve and call models
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
@@ -94,10 +97,51 @@ def _lead_home(app: Any, docname: str, source: list[str]) -> None:
     source[0] = re.sub(rf"\[[^]]+\]\({root}([^).#][^)#]*\.md)\)", r"`\1`", text)
 
 
+def _mend_structure(
+    app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Mend what screen readers stumble over in what Sphinx writes.
+
+    A signature of many lines is no list of definitions, citations are no list items,
+    and links of a gallery have names. Its cards say what else only a mouse could find.
+    """
+    body = context.get("body") or ""
+    body = _SIGNATURE.sub(
+        lambda dl: (
+            '<div class="sig-params">'
+            + dl[1].replace("<dd><em", "<div><em").replace("</dd>", "</div>")
+            + "</div>"
+        ),
+        body,
+    )
+    body = _CARD.sub(
+        r'<div class="sphx-glr-thumbcontainer">\2 aria-label="\3"\4\3\5'
+        r'<div class="sphx-glr-thumbnail-text">\1</div>',
+        body,
+    )
+    # Wide results scroll, and keys have to reach them.
+    output = 'class="output_subarea output_html rendered_html output_result"'
+    region = f'{output} tabindex="0" role="region" aria-label="Result"'
+    body = body.replace(output, region)
+    context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
+
+
+_CARD = re.compile(
+    r'<div class="sphx-glr-thumbcontainer" tooltip="([^"]*)">'
+    r'(.*?<a class="reference internal" href="[^"]*")'
+    r'(?=[^>]*><span class="doc">([^<]*))'
+    r'([^>]*><span class="doc">)[^<]*'
+    r'(.*?<div class="sphx-glr-thumbnail-title">.*?</div>)',
+    re.DOTALL,
+)
+_SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</dd>\n)+)</dl>')
+
+
 def setup(app: Any) -> None:
     """Register the hooks."""
     app.connect("source-read", _lead_home)
     app.connect("autodoc-skip-member", _is_inherited)
+    app.connect("html-page-context", _mend_structure)
 
 
 html_theme = "pydata_sphinx_theme"
@@ -105,6 +149,7 @@ html_title = "skroute"
 html_static_path = ["_static"]
 html_css_files = ["skroute.css"]
 html_show_sourcelink = False
+html_favicon = "_static/favicon.svg"
 html_theme_options = {
     "logo": {"text": "skroute"},
     "show_prev_next": True,
@@ -123,6 +168,7 @@ html_theme_options = {
 }
 html_sidebars = {
     "index": [],
+    "architecture": [],
     "auto_examples/*": [],
     "getting_started": [],
     "tutorial": [],
