@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,6 +35,9 @@ class Server(ThreadingHTTPServer):
         #: Models that answer once this is set.
         self.waiting: set[str] = set()
         self.go_on = threading.Event()
+        #: What was embedded, and how.
+        self.embedded: list[list[str]] = []
+        self.embed: Callable[[str], list[float]] = lambda text: [0.0]
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -46,6 +49,9 @@ class Provider(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/embeddings"):
+            self.embed(asked)
+            return
         model = asked["model"]
         self.server.asked.append((self.path, model, asked["messages"][-1]["content"]))
         self.server.bodies.append(asked)
@@ -73,6 +79,22 @@ class Provider(BaseHTTPRequestHandler):
                     "usage": USAGE,
                 },
             )
+        self.reply(status, body)
+
+    def embed(self, asked: dict[str, Any]) -> None:
+        self.server.embedded.append(asked["input"])
+        if asked["model"] in self.server.down:
+            self.reply(503, {"error": {"message": "overloaded", "type": "server"}})
+            return
+        rows = [
+            {"object": "embedding", "index": i, "embedding": self.server.embed(text)}
+            for i, text in enumerate(asked["input"])
+        ]
+        tokens = {"prompt_tokens": len(rows), "total_tokens": len(rows)}
+        body = {"object": "list", "data": rows[::-1], "model": asked["model"]}
+        self.reply(200, body | {"usage": tokens})
+
+    def reply(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -58,7 +58,8 @@ def read_long(table: RawTable, names: LongNames) -> Bunch:
     called, renamed = _select_calls(table, names)
     called = drop_followers(table, names.propensity, names.query, called)
     # Without a model that was only ever called after another.
-    renamed = {name: new for name, new in renamed.items() if name in set(called)}
+    there = set(called)
+    renamed = {name: new for name, new in renamed.items() if name in there}
     found = table.found
     is_prompt = normalize(names.query) in COLUMNS["prompt"]
     cells = _check_present(names.query, found[names.query], may_be_blank=is_prompt)

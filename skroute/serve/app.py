@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from skroute._optional import require
 from skroute._version import __version__
-from skroute.serve.completions import CallError, complete, read_chat
+from skroute.serve.calls import CallError
+from skroute.serve.completions import complete, read_chat
 from skroute.serve.decisions import ROUTER, explain, find_rule
 from skroute.serve.guard import Guard
-from skroute.serve.saved import embed
 from skroute.serve.service import Service
 from skroute.serve.settings import Settings
 from skroute.serve.streams import Stream, asks_for_usage, replay
@@ -201,12 +201,13 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
         content, kind = service.meters.write()
         return Response(content, headers={"content-type": kind})
 
-    # FastAPI runs a plain function in a thread of its own pool; routers allow that.
+    # Decisions are made in threads, which routers allow.
     @app.post("/route")
-    def route(request: RouteRequest) -> dict[str, Any]:
-        models, queries = service.decide_queries(
+    async def route(request: RouteRequest) -> dict[str, Any]:
+        models, queries = await anyio.to_thread.run_sync(
+            service.decide_queries,
             request.prompts,
-            request.embeddings,
+            await service.embed_missing(request.prompts, request.embeddings),
             request.take_rule(),
             request.available,
             request.top_k,
@@ -232,12 +233,16 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
             return {"counted": counted, "not_counted": not_counted}
 
     @app.post("/explain")
-    def explain_queries(request: Queries) -> dict[str, Any]:
-        saved = service.watched.current
-        rule = find_rule(saved, service.rule, request.take_rule())
-        X = embed(saved, request.prompts, request.embeddings)
-        costs = request.take_costs()
-        return {"queries": explain(saved, X, rule, request.available, costs)}
+    async def explain_queries(request: Queries) -> dict[str, Any]:
+        vectors = await service.embed_missing(request.prompts, request.embeddings)
+
+        def tell() -> list[dict[str, Any]]:
+            saved = service.watched.current
+            rule = find_rule(saved, service.rule, request.take_rule())
+            X = service.embed(saved, request.prompts, vectors)
+            return explain(saved, X, rule, request.available, request.take_costs())
+
+        return {"queries": await anyio.to_thread.run_sync(tell)}
 
 
 def _add_completions(app: FastAPI, service: Service) -> None:

@@ -48,7 +48,7 @@ _PASSED_ON = frozenset(
 )
 #: What is about the client's account at a provider, and means nothing here.
 _DROPPED = frozenset(("metadata", "store"))
-_TAKEN = frozenset(("messages", "model", "stream", "stream_options"))
+_TAKEN = frozenset(("embedding", "messages", "model", "stream", "stream_options"))
 
 
 def take_options(body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -59,6 +59,14 @@ def take_options(body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     dropped = sorted(_DROPPED & set(body))
     options = {name: body[name] for name in body if name in _PASSED_ON}
     return options, [f"{name} is ignored" for name in dropped]
+
+
+class CallError(Exception):
+    """A model did not answer; the status is what a client is told."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class UnusableError(RuntimeError):
@@ -140,6 +148,22 @@ class Gateway:
                 model, messages, timeout=self._timeout, **options
             )
 
+    @property
+    def embeds(self) -> bool:
+        """Whether prompts can be embedded."""
+        return self._list.embedding is not None
+
+    async def embed(self, prompts: list[str]) -> list[list[float]]:
+        """Embed prompts; raises what LiteLLM raises, or ``TimeoutError``."""
+        await self._wait()
+        how = self._list.embedding or {}
+        async with asyncio.timeout(self._timeout):
+            response = await self._litellm.aembedding(
+                input=prompts, timeout=self._timeout, **_resolve_secrets(how)
+            )
+        rows = sorted(response.data, key=lambda row: row["index"])
+        return [row["embedding"] for row in rows]
+
     async def open_stream(
         self, model: str, messages: list[Any], options: dict[str, Any]
     ) -> tuple[Any, AsyncIterator[Any]]:
@@ -185,6 +209,17 @@ class Gateway:
         # One that was left early does not say it: its tokens are counted.
         whole = self._litellm.stream_chunk_builder(chunks, messages=messages)
         return math.nan if whole is None else self.find_cost(whole, model)
+
+
+def _resolve_secrets(how: dict[str, Any]) -> dict[str, Any]:
+    """Replace ``os.environ/NAME`` by the variable, as LiteLLM does for its models."""
+    prefix = "os.environ/"
+    return {
+        name: os.environ.get(value.removeprefix(prefix))
+        if isinstance(value, str) and value.startswith(prefix)
+        else value
+        for name, value in how.items()
+    }
 
 
 def _name_deployments(deployments: list[dict[str, Any]]) -> list[dict[str, Any]]:

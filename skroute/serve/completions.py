@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import anyio.to_thread
 
-from skroute.serve.calls import Gateway, find_status, take_options
+from skroute.serve.calls import CallError, Gateway, find_status, take_options
 from skroute.serve.checks import (
     Check,
     fails,
@@ -31,14 +31,6 @@ logger = logging.getLogger("skroute.serve")
 
 _PRINTABLE = "".join(chr(i) for i in range(32, 127) if chr(i) != "%")
 _LONGEST_HEADER = 500
-
-
-class CallError(Exception):
-    """No model answered; the status is what a client is told."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 @dataclass
@@ -133,8 +125,17 @@ async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
     checks |= service.checks
     shadow = service.settings.shadow
     fixed = shadow or (body["model"] if asked is None else None)
+    vector = _read_vector(body.get("embedding"))
+    try:
+        vectors = None if vector is None else [vector]
+        vectors = await service.embed_missing([read.prompt], vectors)
+        vector = None if vectors is None else vectors[0]
+    except CallError:
+        # With a fixed model, a decision that fails stops nothing.
+        if fixed is None:
+            raise
     decision = await anyio.to_thread.run_sync(
-        _decide, service, read.prompt, asked or {}, fixed
+        _decide, service, read.prompt, vector, asked or {}, fixed
     )
     return Chat(
         body["messages"],
@@ -151,12 +152,29 @@ async def read_chat(service: Service, gateway: Gateway, body: Any) -> Chat:
     )
 
 
+def _read_vector(found: Any) -> list[float] | None:
+    """Read the embedding that a chat carries, if it does."""
+    if found is None:
+        return None
+    if not (
+        isinstance(found, list)
+        and found
+        and all(isinstance(x, int | float) and not isinstance(x, bool) for x in found)
+    ):
+        raise ValueError("embedding must be a list of numbers.")
+    return found
+
+
 def _decide(
-    service: Service, prompt: str, asked: dict[str, Any], fixed: str | None
+    service: Service,
+    prompt: str,
+    vector: list[float] | None,
+    asked: dict[str, Any],
+    fixed: str | None,
 ) -> Decision:
     """Decide a prompt; with a fixed model, a decision that fails stops nothing."""
     try:
-        return service.decide_chat(prompt, asked)
+        return service.decide_chat(prompt, vector, asked)
     except Exception as error:
         if fixed is None:
             raise

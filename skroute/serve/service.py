@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skroute.cascade import CascadeDecider
-from skroute.serve.calls import Gateway
+from skroute.serve.calls import CallError, Gateway, find_status
 from skroute.serve.checks import Check
 from skroute.serve.decisions import Decision, check_rule, decide, find_rule, name_models
 from skroute.serve.journal import Journal, name_query
@@ -45,6 +45,7 @@ class Service:
         if self.pacer is not None:
             self.rule = {n: v for n, v in self.rule.items() if n == "explore"}
         models = None if settings.models is None else read_models(settings.models)
+        self._embeds = models is not None and models.embedding is not None
         self._known = None if models is None else set(models.names)
         if models is not None:
             self.checks, self.check_names = models.checks, models.check_names
@@ -82,10 +83,11 @@ class Service:
                     f"models.yaml does not say how {absent[0]!r} is called; the router "
                     f"has the models {', '.join(names)}."
                 )
-            if saved.reads != "prompts":
-                raise ValueError(
-                    f"this router reads {saved.reads}, and chats have none: fit it on "
-                    "prompts, or serve it without models.yaml."
+            if saved.reads_vectors and not self._embeds:
+                logger.warning(
+                    "the router reads %s, and models.yaml names no embedding model: "
+                    "chats have to carry an embedding",
+                    saved.reads,
                 )
         if saved.reads == "prompts":
             # An encoder that the file cannot hold is missed now, and not in service.
@@ -123,12 +125,50 @@ class Service:
                 "the text, which returns a label as it was fitted on."
             )
 
-    def decide_chat(self, prompt: str, asked: dict[str, Any]) -> Decision:
+    async def embed_missing(
+        self, prompts: list[str] | None, vectors: list[list[float]] | None
+    ) -> list[list[float]] | None:
+        """Embed prompts if the router needs that, and a request did not do it."""
+        saved, gateway = self.watched.current, self.gateway
+        needed = saved.reads_vectors and vectors is None and prompts is not None
+        if not needed or gateway is None or not gateway.embeds:
+            return vectors
+        try:
+            return await gateway.embed(prompts or [])
+        except Exception as error:
+            logger.warning(
+                "the embedding model failed: %s: %s", type(error).__name__, str(error)
+            )
+            why = f"the embedding model failed: {type(error).__name__}."
+            raise CallError(find_status(error), why) from error
+
+    def embed(
+        self,
+        saved: SavedRouter,
+        prompts: list[str] | None,
+        vectors: list[list[float]] | None,
+    ) -> Any:
+        """Embed queries of ``/route``; prompts that were embedded are left out."""
+        was_embedded = self._embeds and vectors is not None
+        if was_embedded and not saved.reads_prompts:
+            prompts = None
+        return embed(saved, prompts, vectors)
+
+    def decide_chat(
+        self, prompt: str, vector: list[float] | None, asked: dict[str, Any]
+    ) -> Decision:
         """Decide a prompt, with all models in the order to call them."""
         saved = self.watched.current
         start = time.perf_counter()
         rule = find_rule(saved, self.rule, asked)
-        X = embed(saved, [prompt])
+        if saved.reads_vectors and vector is None:
+            raise ValueError(
+                f"this router reads {saved.reads}: send embedding, a list of numbers, "
+                "with the chat, name an embedding model under embedding in "
+                "models.yaml, or serve a router that was fitted on prompts."
+            )
+        vectors = None if vector is None else [vector]
+        X = embed(saved, [prompt] if saved.reads_prompts else None, vectors)
         # A cascade decides on further calls when it sees an answer.
         top_k = len(saved.router.models_) if saved.cascade is None else 2
         decision = decide(saved, X, rule, top_k=top_k)[0]
@@ -148,7 +188,7 @@ class Service:
         saved = self.watched.current
         start = time.perf_counter()
         rule = find_rule(saved, self.rule, asked)
-        X = embed(saved, prompts, vectors)
+        X = self.embed(saved, prompts, vectors)
         paced = self.pacer is not None and not asked
         if not self.journal and not paced:
             names, _ = name_models(saved, X, rule, available, top_k, costs)

@@ -14,7 +14,14 @@ from skroute._table.numbers import check_integer, check_number
 __all__ = ["ModelList", "Settings", "read_models"]
 
 # Sections of models.yaml; the first two say the same in two ways.
-_SECTIONS = ("models", "model_list", "router_settings", "checks", "answer")
+_SECTIONS = (
+    "models",
+    "model_list",
+    "router_settings",
+    "embedding",
+    "checks",
+    "answer",
+)
 #: The check of what a request states, in the list of checks.
 SCHEMA = "schema"
 
@@ -105,6 +112,8 @@ class ModelList:
     check_names: list[str] = field(default_factory=list)
     #: Function that reads what an answer comes down to, where answers are compared.
     answer: Callable[..., Any] | None = None
+    #: How LiteLLM calls what embeds prompts, where the router reads embeddings.
+    embedding: dict[str, Any] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -152,7 +161,15 @@ def read_models(file: Path) -> ModelList:
         )
     answer = content.get("answer")
     read = None if answer is None else import_check(answer)[1]
-    return ModelList(deployments, settings, dict(functions), names, read)
+    embedding = content.get("embedding")
+    if embedding is not None and not (
+        isinstance(embedding, dict) and isinstance(embedding.get("model"), str)
+    ):
+        raise ValueError(
+            f"embedding of {file.name} must say how LiteLLM calls a model that embeds "
+            "prompts, such as {model: openai/text-embedding-3-small}."
+        )
+    return ModelList(deployments, settings, dict(functions), names, read, embedding)
 
 
 def _list_deployments(content: dict[str, Any], source: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from provider import COST, PRICES, describe_models
 
 import skroute
 from skroute import RankingRouter
-from skroute.datasets import make_routing, read_table
+from skroute.datasets import read_table
 from skroute.text import TextRouter
 
 pytest.importorskip("litellm", reason="pip install '.[serve]'")
@@ -456,15 +456,6 @@ def test_an_unknown_cost_is_not_a_free_call(run, provider):
     for prompt in (EASY, HARD):
         assert service.ask(prompt).status_code == 200
     assert [row["cost"] for row in service.rows] == [None, 0.0]
-
-
-def test_a_router_of_vectors_has_no_chats(provider, tmp_path):
-    data = make_routing(60, n_models=3, random_state=0)
-    y = pd.DataFrame(data.quality, columns=list(PRICES))
-    router = skroute.DummyRouter().fit(data.data, y, costs=data.costs)
-    skroute.save(router, tmp_path / "r.skroute")
-    with pytest.raises(ValueError, match="reads embeddings, and chats have none"):
-        Running(tmp_path / "r.skroute", provider, tmp_path)
 
 
 def test_a_model_that_is_not_named_is_missed_at_the_start(
