@@ -16,6 +16,7 @@ from typing import Any
 # LiteLLM would fetch a list of prices from the network when it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
+from litellm.exceptions import BadRequestError
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.types.router import CustomRoutingStrategyBase
 
@@ -273,13 +274,22 @@ class ProxyHandler(CustomLogger):
         -------
         dict
             The request, with the model to call and its fallbacks.
+
+        Raises
+        ------
+        litellm.BadRequestError
+            If the rule or the chat is none, or the router cannot keep the rule.
         """
         model = data.get("model")
         if call_type not in ("completion", "acompletion") or not isinstance(model, str):
             return data
-        decision = await asyncio.to_thread(
-            self._chooser.choose, model, data.get("messages")
-        )
+        try:
+            decision = await asyncio.to_thread(
+                self._chooser.choose, model, data.get("messages")
+            )
+        except ValueError as error:
+            # Otherwise the proxy says that it failed itself (500).
+            raise BadRequestError(str(error), model, ROUTER) from error
         if decision is None:
             return data
         first, *others = decision.order
