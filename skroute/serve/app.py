@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from skroute._optional import require
 from skroute._version import __version__
@@ -158,6 +159,17 @@ def create_app(settings: Settings) -> FastAPI:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return refuse(400, f"{where}: {first['msg']}")
+
+    # Paths and methods that are none.
+    @app.exception_handler(StarletteHTTPException)
+    def refuse_unknown(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        why = {
+            404: f"there is no {request.url.path[:80]} here.",
+            405: f"{request.url.path[:80]} does not take {request.method}.",
+        }.get(error.status_code, str(error.detail))
+        refused = refuse(error.status_code, why)
+        refused.headers.update(error.headers or {})
+        return refused
 
     # What skroute says of wrong arguments, budgets that cannot be kept among them.
     @app.exception_handler(ValueError)

@@ -221,6 +221,16 @@ def test_what_is_no_json_is_answered_with_400(api, content):
     refusal(api.post("/route", content=content, headers=headers))
 
 
+def test_paths_and_methods_that_are_none_are_refused_alike(api):
+    assert refusal(api.get("/nothing"), 404) == "there is no /nothing here."
+    wrong = api.get("/route")
+    assert refusal(wrong, 405) == "/route does not take GET."
+    assert wrong.headers["allow"] == "POST"
+    assert wrong.json()["error"]["type"] == "invalid_request_error"
+    # Chats need models.
+    assert "/v1/models" in refusal(api.get("/v1/models"), 404)
+
+
 def test_a_key_opens_all_but_health(file):
     api = TestClient(create_app(Settings(file, api_key="sesame")))
     body = {"embeddings": [ROW]}
