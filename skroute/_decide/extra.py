@@ -233,8 +233,12 @@ def settle_extras(
         )
         path = path.without_singles(barred if alone else None)
         asked = inner
+        if scales is not plain and rule.min_quality is not None:
+            # What can be reached without the limit: chance may smooth the trade-off
+            # otherwise here, and then the best decisions are taken.
+            asked = replace(inner, on_infeasible="cheapest")
         if rule.price is not None:
-            asked = replace(inner, price=rule.price * scales.of_quality)
+            asked = replace(asked, price=rule.price * scales.of_quality)
         try:
             found = settle(asked, path, best_single_quality)
         except InfeasibleBudgetError as error:
@@ -279,7 +283,10 @@ def settle_extras(
             )
         while mean <= most and high - low > 2.0**-_N_HALVINGS:
             middle = (low + high) / 2
-            tried, took = settle_at(scale(middle))
+            try:
+                tried, took = settle_at(scale(middle))
+            except InfeasibleBudgetError:  # ties are broken otherwise here
+                took = np.inf
             if took <= most:
                 high, scales, found = middle, scale(middle), tried
             else:
