@@ -68,6 +68,11 @@ def routers() -> dict[str, tuple[Any, Any]]:
     stream.partial_fit(estimates.transform(X), costs=C[:, 0])
     promise = BudgetDecider(min_quality="80%", confidence=0.8)
     promise.fit(estimates.transform(X), Y, costs=C)
+    limited = BudgetDecider(
+        float(C.mean()), extra_costs={"latency_s": {"mean": 4.0, "weight": 0.1}}
+    )
+    seconds = {"latency_s": (C[:, ::-1] / C.mean() + [1.0, 2.0, 3.0])[:100]}
+    limited.fit(estimates.transform(X[:100]), Y[:100], extra_costs=seconds)
     is_told = np.random.RandomState(1).random_sample(data.quality.shape) < 0.7
     cascade = CascadeDecider(min_quality="90%", confidence=0.8, random_state=0).fit(
         *(estimates.transform(X[:200]), Y[:200]),
@@ -98,6 +103,7 @@ def routers() -> dict[str, tuple[Any, Any]]:
         "pipeline": (pipeline, queries),
         "stream": (stream, estimates.transform(queries)),
         "promise": (promise, estimates.transform(queries)),
+        "limited": (limited, estimates.transform(queries)),
         "cascade": (cascade, estimates.transform(queries)),
         "prompts": (Pipeline([*encoder.steps, ("router", reads)]), prompts[:8]),
         "text": (text.fit(prompts, Y, costs=C), prompts[:8]),
