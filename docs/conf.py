@@ -70,6 +70,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
     "min_reported_time": 60,
 }
 # As in the tests: what warns in an example is mended, and not shown to readers.

@@ -138,6 +138,7 @@ def quoted() -> ModuleType:
     return module
 
 
+FIGURE = re.compile(r"\d+(?:\.\d+)?")
 QUOTE = re.compile(r"```\{result-table\} (\S+)\n((?::\w+: .*\n)*)```")
 
 
@@ -170,6 +171,34 @@ def test_what_is_no_longer_there_cannot_be_quoted(quoted, tmp_path):
     for columns, rows in ((["a", "c"], []), (["a"], ["z"])):
         with pytest.raises(ValueError, match="there is no"):
             quoted.choose(table, columns, rows)
+
+
+def test_headlines_of_results_quote_their_pages(quoted):
+    """Each page of results has one, and every figure in it is one of the page's."""
+    folder = DOCS / "results"
+    headlines = quoted.read_headlines((folder / "index.md").read_text("utf-8"))
+    assert sorted(headlines) == sorted(
+        page.stem for page in folder.glob("*.md") if page.stem != "index"
+    )
+    for name, headline in headlines.items():
+        page = (folder / f"{name}.md").read_text("utf-8")
+        told, known = (
+            {float(figure) for figure in FIGURE.findall(text.replace(",", ""))}
+            for text in (headline, page)
+        )
+        assert told <= known, name
+
+
+def test_long_pages_of_results_are_folded(quoted):
+    text = "intro\n\n## a\n\n1\n\n## b\n\n2\n\n## c\n\n3\n\n## Where it loses\n\n4\n"
+    folded = quoted.fold(text)
+    assert re.findall(r"^## (.*)$", folded, re.MULTILINE) == [
+        "a",
+        "b",
+        "Where it loses",
+    ]
+    assert "::::{dropdown} c\n3\n::::\n" in folded
+    assert quoted.fold("no sections\n") == "no sections\n"
 
 
 def test_figures_of_the_readme_are_those_of_the_results(quoted):

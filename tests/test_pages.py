@@ -24,6 +24,7 @@ HEAD = (
     "</style></head><body><main class=bd-article-container><h1>t</h1>{}</main></body>"
 )
 TABLE = "<table><tr><th>name<td>value</table>"
+HIDING = "<table><tr><th>name<td style='background: #eee'>value</table>"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,10 @@ def browser(checks):
         (f"<pre>{'x' * 400}</pre>", ["1280 px: code is cut"]),
         (f"<div class=box tabindex=0>{TABLE}</div>", ["a table is cut without a hint"]),
         (f"<div class='box hint' tabindex=0>{TABLE}</div>", []),
+        (
+            f"<div class='box hint' tabindex=0>{HIDING}</div>",
+            ["a table is cut without a hint"],
+        ),
         (f"<div style='overflow: hidden'>{TABLE}</div>", ["a table is cut without"]),
         (TABLE, ["the page scrolls sideways"]),
         ("<img src='data:,'>", ["an image without a text"]),

@@ -14,6 +14,7 @@ A section, column or row that is no longer there stops the build.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sized
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+# Sections of a page of results that are open.
+_OPEN = 2
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
@@ -165,13 +168,70 @@ def _row(cells: list[str]) -> nodes.row:
 
 def _mark_wide(app: Sphinx, doctree: nodes.document) -> None:
     """Let the style sheet know the tables of the pages of results."""
-    if app.env.docname.startswith("results/"):
+    name = app.env.docname
+    if name.startswith("results/") and name != "results/index":
         for table in doctree.findall(nodes.table):
             table["classes"].append("wide-table")
 
 
+def read_headlines(index: str) -> dict[str, str]:
+    """What was found, by the name of the page, as the first page of results tells it.
+
+    Parameters
+    ----------
+    index : str
+        The text of that page.
+
+    Returns
+    -------
+    dict of str to str
+        A sentence or two for each page.
+    """
+    return dict(
+        re.findall(r"^\| \[[^]]+\]\((\w+)\.md\) \| (.+) \|$", index, re.MULTILINE)
+    )
+
+
+def fold(text: str) -> str:
+    """Fold sections of a page: all but the first two, and those about losses.
+
+    Parameters
+    ----------
+    text : str
+        Markdown with headings of level 2.
+
+    Returns
+    -------
+    str
+        The same, with long pages about as long as a screen.
+    """
+    start, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    pages = [start]
+    for number, section in enumerate(sections):
+        title, _, body = section.partition("\n")
+        if number < _OPEN or re.search(r"\b(loses?|fails?)\b", title):
+            pages.append(f"## {section}")
+        else:
+            pages.append(f"::::{{dropdown}} {title}\n{body.strip()}\n::::\n\n")
+    return "".join(pages)
+
+
+def _lead(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Begin a page of results with what was found, and fold what is for few readers."""
+    folder, _, name = docname.rpartition("/")
+    if folder != "results" or name == "index":
+        return
+    index = RESULTS / "index.md"
+    app.env.note_dependency(str(index), docname=docname)
+    headline = read_headlines(index.read_text(encoding="utf-8")).get(name)
+    title, _, rest = source[0].partition("\n")
+    lead = "" if headline is None else f"\n**{headline}**\n"
+    source[0] = f"{title}\n{lead}{fold(rest)}"
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive and the mark."""
+    """Register the directive, the mark, and the headlines."""
+    app.connect("source-read", _lead)
     app.add_directive("result-table", ResultTable)
     app.connect("doctree-read", _mark_wide)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
