@@ -433,8 +433,8 @@ def _name_weights(
     if not weighed or error.smallest_budget is None:
         return error
     return InfeasibleBudgetError(
-        f"budget={rule.budget:g} per query is below what is spent where "
-        f"{format_names(weighed)} have a weight beside money; the smallest feasible "
-        f"budget is {round_up(error.smallest_budget)}.",
+        f"budget={rule.budget:g} per query is below what decisions cost that also "
+        f"weigh {format_names(weighed)}; the smallest feasible budget is "
+        f"{round_up(error.smallest_budget)}. Raise it, or lower the weight.",
         smallest_budget=error.smallest_budget,
     )

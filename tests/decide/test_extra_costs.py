@@ -26,7 +26,7 @@ from skroute import (
 from skroute._decide.extra import TrainingExtras, settle_extras
 from skroute._decide.rule import Rule
 from skroute.base import BaseRouter
-from skroute.datasets import make_routing
+from skroute.datasets import make_routing, read_routerbench
 from skroute.text import TextRouter
 from skroute.validation import check_queries, check_routing_table
 
@@ -112,6 +112,11 @@ def test_a_weight_steers_and_the_budget_counts_money() -> None:
     )
     assert seconds[0] > seconds[1] > seconds[2]
     assert max(money) < 1.1 * BUDGET
+    # A weight beside which money is nothing takes the fastest, whatever they cost.
+    asked = {"latency_s": ([9.0, 9.0, 1.0], {"weight": 1e6})}
+    with pytest.raises(InfeasibleBudgetError, match="also weigh latency_s") as found:
+        ROUTER.route(X, budget=BUDGET, extra_costs=asked)
+    assert found.value.smallest_budget > BUDGET
     # At a price, the best of quality - price * (cost + weight * extra).
     quality, cost = np.hsplit(LIVE, 2)
     taken = np.full(cost.shape, [2.0, 1.0, 6.0])
@@ -272,6 +277,15 @@ def test_refused_by_name_elsewhere() -> None:
     for made in (router, router.remove_model("small")):
         with pytest.raises(ValueError, match="is not known"):
             made.route(X, extra_costs=ask(mean=3.0))
+
+
+def test_dask_refuses_them_by_name() -> None:
+    pytest.importorskip("dask")
+    from skroute.dask import DaskRankingRouter
+
+    for fit in (DaskRankingRouter().fit, DaskRankingRouter().fit_transform):
+        with pytest.raises(ValueError, match="extra_costs are counted in memory"):
+            fit(X, Y[N:], extra_costs={"s": SECONDS[N:]})
 
 
 def test_rows_in_another_order_are_refused() -> None:
@@ -507,3 +521,34 @@ def test_learned_estimates_beat_the_mean_of_the_model() -> None:
     np.testing.assert_allclose(
         expected.mean(axis=0), SECONDS[N:].mean(axis=0), rtol=0.15
     )
+
+
+@pytest.mark.slow
+def test_on_a_real_table_limits_are_held_and_nearly_the_best(shared_data: Any) -> None:
+    table = read_routerbench(
+        shared_data / "llmdrift.csv.gz", embeddings=shared_data / "llmdrift_minilm.npy"
+    )
+    taken = pd.read_csv(shared_data / "llmdrift_latency_s.csv.gz")
+    seconds = taken[list(table.models)].to_numpy()
+    order = np.random.default_rng(0).permutation(len(seconds))
+    train, test = order[:1000], order[1000:]
+    router = RankingRouter(n_estimators=0, random_state=0)
+    router.fit(
+        table.data[train],
+        pd.DataFrame(table.quality[train], columns=table.models),
+        costs=table.costs[train],
+        extra_costs={"latency_s": seconds[train]},
+    )
+    budget = float(np.mean(router.price_path_.cost[[0, -1]]))
+    rows, places = np.arange(len(test)), pd.Index(router.models_)
+    quality, took = [], []
+    for limit in (14.0, 10.0):
+        asked = {"latency_s": (None, {"mean": limit})}
+        names = router.route(table.data[test], budget=budget, extra_costs=asked)
+        chosen = places.get_indexer(list(names))
+        quality.append(table.quality[test][rows, chosen].mean())
+        took.append(seconds[test][rows, chosen].mean() / limit)
+        assert table.costs[test][rows, chosen].mean() < 1.1 * budget
+    np.testing.assert_allclose(took, 1.0, atol=0.15)
+    # The fastest models of each query give .47.
+    assert quality[0] > quality[1] > 0.6
