@@ -434,7 +434,11 @@ class BudgetDecider(
         .. [2] S. Agrawal and N. R. Devanur, "Fast algorithms for online stochastic
            convex programming", SODA, 2015.
         """
-        rule = Rule.read_from(self).check()
+        rule, fitted = Rule.read_from(self), hasattr(self, "models_")
+        # The rule in force was checked when it was settled.
+        changed = not (fitted and rule.is_same(self._settled.rule))
+        if changed:
+            rule.check()
         if not rule.has_mean_budget:
             raise ValueError(
                 "partial_fit keeps a stream to a mean budget, and needs budget=... "
@@ -447,7 +451,6 @@ class BudgetDecider(
                 "extra_costs: fit again on recent queries, or set extra_costs=None."
             )
         budget = float(rule.budget)
-        fitted = hasattr(self, "models_")
         running = self._pace if fitted else None
         was_low = running is not None and running.is_too_little(
             self._settled.rule.budget
@@ -456,9 +459,11 @@ class BudgetDecider(
             # The first update of a fitted decider starts on the path of fit.
             pace = running or Pace.begin(self.price_path_, len(self.models_))
             self._pace = pace
-            self._settled = self._settle_changes()
+            if changed:
+                self._settled = self._settle_changes()
         check_rows(Z=Z, costs=costs, called=called, quality=quality)
-        check_call_rows(Z=Z, costs=known_costs)
+        if known_costs is not None:
+            check_call_rows(Z=Z, costs=known_costs)
         answered = quality
         quality, cost = self._split(read_estimates(self, Z, reset=not fitted))
         if answered is not None:

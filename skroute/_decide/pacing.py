@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from math import exp
 
 import numpy as np
 
@@ -111,12 +112,16 @@ class Pace:
         account = self.account + float(spent.sum()) - n_queries * budget
         bills = self.bills.copy()
         # One after the other, as if the stream had been recorded query by query.
-        fading, own = np.exp(-1.0 / _MEMORY), np.exp(-1.0 / max(_CALLS, n_queries))
+        fading, own = exp(-1.0 / _MEMORY), exp(-1.0 / max(_CALLS, n_queries))
         for row, model in enumerate(choice.tolist()):
             bills *= fading
-            bills[:, model] *= own
-            expected = cost[row, model]
-            bills[:, model] += min(spent[row], _MOST_WRONG * expected), expected, 1.0
+            # Single numbers, because most updates are of one query, for which arrays
+            # take several times as long.
+            money, expected, calls = bills[:, model].tolist()
+            known = float(cost[row, model])
+            bills[0, model] = money * own + min(float(spent[row]), _MOST_WRONG * known)
+            bills[1, model] = expected * own + known
+            bills[2, model] = calls * own + 1.0
         recorded = Pace(
             self.path,
             np.concatenate([self.quality, quality])[-n_kept:],
@@ -223,6 +228,8 @@ def count_bills(
     limit = _HORIZON * budget
     if costs is None:
         return np.minimum(expected, limit)
+    if costs.max() <= limit:  # not so where one is NaN
+        return costs
     above = np.flatnonzero(costs > limit)
     # A budget of nothing cannot pay anything back.
     if len(above) and budget > 0:

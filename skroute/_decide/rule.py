@@ -47,8 +47,7 @@ class Rule:
     @classmethod
     def read_from(cls, estimator: Any) -> Self:
         """Read the rule from the parameters of an estimator."""
-        named = [name for name in _NAMES if name != "explore"]
-        return cls(**{name: getattr(estimator, name) for name in named})
+        return cls(**{name: getattr(estimator, name) for name in _PARAMETERS})
 
     def check(self) -> Self:
         """Raise a ``ValueError`` unless the rule is as `BudgetDecider` documents it."""
@@ -262,6 +261,8 @@ class Rule:
 
 
 _NAMES = tuple(field.name for field in fields(Rule))
+# Parameters of an estimator; the rest is of a call.
+_PARAMETERS = tuple(name for name in _NAMES if name != "explore")
 
 
 def check_top_k(top_k: Any, n_models: int) -> int:

@@ -26,6 +26,8 @@ _SLACK = 1e-6
 
 def add_slack(budget: Any) -> Any:
     """Give the most that counts as within a budget, or a cap."""
+    if type(budget) is float:  # which does not warn where it overflows
+        return budget * (1.0 + _SLACK)
     with np.errstate(over="ignore"):
         return budget * (1.0 + _SLACK)
 
