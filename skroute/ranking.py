@@ -24,6 +24,7 @@ from skroute._estimate.canonical import Canonical, take_columns
 from skroute._estimate.cost import CostModel
 from skroute._estimate.fitted import FittedRouter, compose_out_of_fold
 from skroute._estimate.options import OPTIONS, Options
+from skroute._estimate.probes import choose_probes
 from skroute._estimate.quality import QualityModel
 from skroute._estimate.updating import Learned
 from skroute._rank.forest import PairRanker
@@ -522,6 +523,78 @@ class RankingRouter(CrossFittedRouter):
         """Standard deviations over the regressions that decisions take off."""
         return self._fitted.caution
 
+    def probes(self, n: int = 50, *, X: Any, y: Any = None) -> np.ndarray:
+        """Choose the queries to call a new model on, before it is added.
+
+        The queries of a random sample are by chance easier or harder than the others.
+        These are chosen so that the outcomes of the models of the pool, and what is
+        expected of them, are spread among them as among all queries [1]_, [2]_. What
+        the new model has in common with the pool is then measured with less error, and
+        the mean of its outcomes estimates its mean on all queries: `add_model` needs no
+        weights.
+
+        Parameters
+        ----------
+        n : int, default=50
+            Number of queries to choose, at least 2.
+        X : array-like of shape (n_queries, n_features)
+            Embeddings of the queries to choose from, at least `n`: those the router was
+            fitted on, or a sample of the traffic. They have to be given, because the
+            router keeps no queries.
+        y : array-like of shape (n_queries, n_models), default=None
+            Quality of the models of the pool on these queries, ``NaN`` where unknown.
+            Columns with names are those of ``models_``, in any order. Give them
+            where you have them: without, the choice is by estimates alone.
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+            Rows of `X`, ascending. Nothing is drawn: equal arguments give equal rows.
+
+        Raises
+        ------
+        NotFittedError
+            If the router is not fitted.
+        ValueError
+            If there are fewer queries than `n`, or if a shape, a name or a value is not
+            as described.
+
+        References
+        ----------
+        .. [1] Y. Chen, M. Welling and A. Smola, "Super-samples from kernel herding",
+           UAI, 2010.
+        .. [2] F. M. Polo et al., "tinyBenchmarks: evaluating LLMs with fewer examples",
+           ICML, 2024.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skroute import RankingRouter
+        >>> from skroute.datasets import make_routing
+        >>> data = make_routing(300, n_models=3, per_query_costs=False, random_state=0)
+        >>> X, y = data.data, data.quality
+        >>> router = RankingRouter(costs=data.costs[:2], random_state=0)
+        >>> router = router.fit(X, y[:, :2])
+        >>> rows = router.probes(20, X=X, y=y[:, :2])
+        >>> outcomes = np.full(len(X), np.nan)
+        >>> outcomes[rows] = y[rows, 2]  # call the new model on these
+        >>> larger = router.add_model("new", outcomes, X=X, costs=0.5)
+        """
+        check_is_fitted(self)
+        n = check_integer(n, "n", low=2)
+        queries = check_queries(self, X)
+        if len(queries) < n:
+            raise ValueError(
+                f"n={n} probes cannot be chosen from X with {len(queries)} queries; "
+                "give more queries, or a smaller n."
+            )
+        tables = [self._estimate_in_parts(self._fitted.calibrated, queries)[0]]
+        if y is not None:
+            known, _, _ = align_outcomes(y, None, None, models=self.models_, X=X)
+            check_consistent_length(queries, known)
+            tables.append(np.where(np.isnan(known), tables[0], known))
+        return choose_probes(tables, n)
+
     def add_model(self, name: str, y: Any, *, X: Any, costs: Any = None) -> Self:
         """Return a router of a larger pool; this one stays as it is.
 
@@ -537,7 +610,8 @@ class RankingRouter(CrossFittedRouter):
             Name of the model, none of ``models_``.
         y : array-like of shape (n_queries,)
             Quality of the model on every query, in the unit of the other models'
-            qualities; ``NaN`` where it was not run. Two outcomes at least.
+            qualities; ``NaN`` where it was not run. Two outcomes at least; `probes`
+            chooses queries to run it on.
         X : array-like of shape (n_queries, n_features)
             Embeddings of the queries, by the same encoder. Those the router was fitted
             on, or others. Also give queries with a ``NaN`` outcome, so that

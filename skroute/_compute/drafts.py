@@ -32,6 +32,7 @@ _READS = (
     "predict",
     "predict_cost",
     "predict_quality",
+    "probes",
     "remove_model",
     "replay",
     "route",
@@ -106,8 +107,12 @@ def _swap_in(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> N
 def _wrap_fit(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def fit(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        with open_draft(self) as draft:
+        # As `open_draft`, whose generator takes as long as the rest of it.
+        with get_lock(self):
+            draft = snapshot(self)
+            before = vars(draft).copy()
             result = method(draft, *args, **kwargs)
+            _swap_in(self, before, vars(draft))
         # `fit` returns self, which is the draft here.
         return self if result is draft else result
 

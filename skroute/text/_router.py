@@ -317,6 +317,29 @@ class TextRouter(BaseRouter):
         renewed: dict[str, dict[str, float]] = self.router_.renewed_
         return renewed
 
+    @available_if(_router_has("probes"))
+    def probes(self, n: int = 50, *, X: Any, y: Any = None) -> np.ndarray:
+        """Choose the queries to call a new model on, before it is added.
+
+        Parameters
+        ----------
+        n : int, default=50
+            Number of queries to choose.
+        X : array-like of str, or DataFrame
+            Prompts of the queries to choose from.
+        y : array-like of shape (n_queries, n_models), default=None
+            As in `RankingRouter.probes`.
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+            Rows of `X`. Errors are those of `RankingRouter.probes`.
+        """
+        made = self._snapshot()
+        check_rows(X=X, y=y)
+        rows: np.ndarray = made.router_.probes(n, X=made.embed(X), y=y)
+        return rows
+
     @available_if(_router_has("add_model"))
     def add_model(self, name: str, y: Any, *, X: Any, costs: Any = None) -> Self:
         """Return a router of a larger pool; this one stays as it is.

@@ -400,6 +400,14 @@ USES: dict[str, tuple[Callable[..., Any], str]] = {
         lambda **tables: updated(learning_text(), **tables),
         "prompts y costs outcome_weight",
     ),
+    "RankingRouter.probes": (
+        lambda X, y: dict(enumerate(router().probes(10, X=X, y=y))),
+        "X y",
+    ),
+    "TextRouter.probes": (
+        lambda prompts, y: dict(enumerate(learning_text().probes(10, X=prompts, y=y))),
+        "prompts y",
+    ),
     "RankingRouter.add_model": (
         made_by(
             lambda X, outcomes, paid: router().add_model(
