@@ -19,8 +19,14 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
-    from skroute.cli import app
+    from skroute.cli import app, console
     from skroute.exceptions import NoCostWarning
+
+    def note(message: Warning | str, *_: object, **__: object) -> None:
+        console.note(" ".join(str(message).split()))
+
+    # A person reads them, for whom a line of our code says nothing.
+    warnings.showwarning = note
 
     # Commands fit many routers on one table.
     warnings.filterwarnings("once", category=NoCostWarning)

@@ -6,7 +6,6 @@ command runs, so that ``skroute --help`` and ``skroute --version`` answer at onc
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +16,15 @@ from typer.core import TyperGroup
 import skroute
 from skroute.cli import console
 from skroute.cli.inspect import inspect
-from skroute.cli.logs import is_log, judge_log, weigh_outcomes
+from skroute.cli.logs import is_log, judge_log, refuse_for_log, weigh_outcomes
 from skroute.cli.options import (
+    TEST_SIZE,
     CheckCostOption,
+    JsonOption,
     SeedOption,
     Table,
     TestSizeOption,
+    UnitOption,
     group_prompts,
     has_checks,
     judge_worth,
@@ -102,8 +104,20 @@ def demo(
     ),
     seeds: SeedsOption = 3,
     seed: SeedOption = 0,
+    json_file: JsonOption = None,
 ) -> None:
-    """Compare, fit and route on a small real pool: digits, read by nine classifiers."""
+    """Compare, fit and route on a small real pool: digits, read by nine classifiers.
+
+    Example: skroute demo --seeds 1
+    """
+    console.check_out(json_file)
+    with console.redirect_for(json_file):
+        result = _run_demo(out, seeds, seed)
+    console.write_json(result, json_file)
+
+
+def _run_demo(out: Path, seeds: int, seed: int) -> dict[str, Any]:
+    """Run the demo; returns its numbers."""
     import numpy as np
     import pandas as pd
     from sklearn.model_selection import train_test_split
@@ -145,52 +159,58 @@ def demo(
         f"{pool.models[best]} costs; the first {_N_SHOWN}:"
     )
     console.output.print(console.tabulate_routed(routed.head(_N_SHOWN)))
+    shares = {}
     routes = {f"All {len(test)}": chosen, f"With {pool.models[best]} alone": best}
     for who, model in routes.items():
         spend, right = pool.costs[test, model].mean(), pool.quality[test, model].mean()
         console.output.print(
             f"{who}: {spend:,.0f} operations a query, {right:.1%} read right."
         )
+        shares[who] = {"mean_cost": float(spend), "mean_quality": float(right)}
     console.output.print(f"The router is saved in {out}.", soft_wrap=True)
     console.print_comparison(comparison, "cost in operations")
+    return {"routed": shares, **comparison.to_dict()}
 
 
 @app.command()
 @with_table
 def evaluate(
     table: Table,
-    seeds: SeedsOption = 5,
-    test_size: TestSizeOption = 0.3,
-    check_cost: CheckCostOption = 0.0,
-    seed: SeedOption = 0,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="OUT.json",
-            help="Also write all numbers here; - is stdout, and tables go to stderr.",
-        ),
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of splits.", show_default="5")
     ] = None,
+    test_size: TestSizeOption = None,
+    check_cost: CheckCostOption = None,
+    seed: SeedOption = 0,
+    unit: UnitOption = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Tell whether routing is worth it on a table of your own, and compare routers.
 
     A table with one call per query is a log: routers are learnt from it, and judged by
     its calls and their chances (column propensity).
+
+    Example: skroute evaluate calls.csv --seeds 3 --unit EUR --json numbers.json
     """
     console.check_out(json_file)
     with console.redirect_for(json_file):
         data = table.read()
         if is_log(data):
+            refuse_for_log(seeds=seeds, test_size=test_size, check_cost=check_cost)
             found = judge_log(data, table.path.name, seed)
-            console.print_log(found, _name_costs(data))
+            console.print_log(found, _name_costs(data, unit))
             result = {"log": found.to_dict()}
         else:
             result = _evaluate_table(
-                data, table.path.name, seeds, seed, test_size, check_cost
+                data,
+                table.path.name,
+                5 if seeds is None else seeds,
+                seed,
+                TEST_SIZE if test_size is None else test_size,
+                check_cost,
+                unit,
             )
-    if json_file is not None:
-        text = json.dumps(result, indent=1)
-        console.write_text(f"{text}\n", json_file)
+    console.write_json(result, json_file)
 
 
 @app.command()
@@ -211,17 +231,23 @@ def fit(
         ),
     ] = None,
     seed: SeedOption = 0,
+    json_file: JsonOption = None,
 ) -> None:
     """Fit a RankingRouter on all queries of a table and save it.
 
     The router reads the prompts of the table, and, with --embeddings, these beside
     them; a table without prompts needs --embeddings.
+
+    Example: skroute fit calls.csv --out router.skroute
     """
     from skroute.cli.files import join_queries, name_quality, save
     from skroute.ranking import RankingRouter
     from skroute.text import TextRouter
 
     console.check_out(out)
+    console.check_out(json_file)
+    if console.is_stdout(out) and console.is_stdout(json_file):
+        raise ValueError("--out and --json cannot both be -: give one of them a file.")
     router = RankingRouter(random_state=seed)
     router.set_params(**dict(map(parse_parameter, param or [])))
     data = table.read()
@@ -240,7 +266,15 @@ def fit(
     if data.data is not None:
         parts.append(f"{data.data.shape[1]} numbers each")
     reads = " and ".join(parts)
-    with console.redirect_for(out):
+    told = {
+        "router": str(out),
+        "queries": len(y),
+        "models": [str(name) for name in data.models],
+        "reads": reads,
+        "weighed_by_chances": weight is not None,
+    }
+    console.write_json(told, json_file)
+    with console.redirect_for(out), console.redirect_for(json_file):
         console.output.print(
             f"Fitted on {len(y):,} queries and {len(data.models)} models; reads "
             f"{reads}. Saved: {out}",
@@ -335,6 +369,15 @@ def route(
             "begins with an apostrophe), or jsonl (the default where --out ends so).",
         ),
     ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="OUT.jsonl",
+            help="Write the rows here as JSON lines; - is stdout. CSV is then only "
+            "written where --out says so.",
+        ),
+    ] = None,
 ) -> None:
     """Decide which model each query is sent to; a row for each, in their order.
 
@@ -342,6 +385,8 @@ def route(
 
     A router that was saved with a BudgetDecider decides as that does. --budget,
     --min-quality or --price, with --scope, take the place of its rule.
+
+    Example: skroute route router.skroute prompts.txt --min-quality 95% --json -
     """
     from skroute.cli import routed
     from skroute.cli.files import embed_queries, read_queries
@@ -350,6 +395,9 @@ def route(
     from skroute.serve.saved import load
 
     console.check_out(out)
+    console.check_out(json_file)
+    if json_file is not None and (form is not None or console.is_stdout(out)):
+        raise ValueError("--json says where JSON lines go: leave --format and --out -.")
     saved = load(router)
     asked = None if queries is None else read_queries(queries)
     prompts = None if asked is None else asked.prompts
@@ -374,6 +422,10 @@ def route(
             )
     for remark in routed.find_remarks(saved, X, rule, prompts, known):
         console.note(remark)
+    if json_file is not None:
+        console.write_text(routed.to_jsonl(table), json_file)
+        if out is None:
+            return
     if form is None and out is not None and out.suffix.lower() == ".jsonl":
         form = Format.jsonl
     write = routed.to_jsonl if form is Format.jsonl else routed.to_csv
@@ -386,10 +438,17 @@ app.command()(serve)
 
 
 def _evaluate_table(
-    data: Bunch, name: str, seeds: int, seed: int, test_size: float, check_cost: float
+    data: Bunch,
+    name: str,
+    seeds: int,
+    seed: int,
+    test_size: float,
+    check_cost: float | None,
+    unit: str | None,
 ) -> dict[str, Any]:
     """Judge and compare routers where every model was run; returns all numbers."""
     n_complete = _print_content(data, name, test_size)
+    checked = has_checks(data, (1 - test_size) * n_complete, check_cost)
     queries, encoder = take_queries(data, seed)
     groups = group_prompts(data)
     worth = judge_worth(data, queries, seed, encoder, groups)
@@ -403,15 +462,17 @@ def _evaluate_table(
             "tell more than more splits of these."
         )
     console.print_budgets(comparison)
-    console.print_comparison(comparison, _name_costs(data))
-    checked = None
-    if has_checks(data, (1 - test_size) * n_complete):
-        checked = _compare_cascade(
-            queries, data, seeds, seed, check_cost=check_cost, **options
+    console.print_comparison(comparison, _name_costs(data, unit))
+    with_checks = None
+    if checked:
+        priced = check_cost or 0.0
+        found = _compare_cascade(
+            queries, data, seeds, seed, check_cost=priced, **options
         )
-        console.print_cascade(checked, check_cost)
+        console.print_cascade(found, priced)
+        with_checks = found.to_dict()
     result = {"routability": worth.to_dict(), **comparison.to_dict()}
-    result["with_checks"] = None if checked is None else checked.to_dict()
+    result["with_checks"] = with_checks
     return result
 
 
@@ -432,8 +493,10 @@ def _print_content(data: Bunch, name: str, test_size: float) -> int:
     return complete
 
 
-def _name_costs(data: Bunch) -> str:
-    return "cost in USD" if data.costs.ndim > 1 else "cost at list prices"
+def _name_costs(data: Bunch, unit: str | None) -> str:
+    if data.costs.ndim > 1:
+        return f"cost in {unit or 'USD'}"
+    return f"cost at list prices{f' in {unit}' if unit else ''}"
 
 
 def _compare(X: Any, data: Bunch, seeds: int, seed: int, **options: Any) -> Any:

@@ -6,6 +6,7 @@ answer at once.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -78,6 +79,12 @@ def write_bytes(content: bytes, out: Path | None) -> None:
         return
     with replace_file(out) as file:
         file.write_bytes(content)
+
+
+def write_json(found: Any, out: Path | None) -> None:
+    """Write what was found as JSON, if a file was asked for."""
+    if out is not None:
+        write_text(f"{json.dumps(found, indent=1)}\n", out)
 
 
 def note(text: str) -> None:
@@ -236,9 +243,9 @@ def tabulate_routed(routed: pd.DataFrame) -> Table:
     return table
 
 
-def tabulate_models(models: list[dict[str, Any]]) -> Table:
+def tabulate_models(models: list[dict[str, Any]], unit: str | None = None) -> Table:
     """Tabulate models and their mean costs, the cheapest first."""
-    table = _make_table("Model", "Mean cost per call")
+    table = _make_table("Model", f"Mean cost per call{f', {unit}' if unit else ''}")
     costs = [math.nan if m["mean_cost"] is None else m["mean_cost"] for m in models]
     money = _choose_format(costs)
     for cost, model in sorted(

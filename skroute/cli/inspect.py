@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,9 @@ def inspect(
             ".joblib, .pkl or .pickle is a pickle: looking into it runs what it holds.",
         ),
     ],
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the costs, such as EUR, to be printed.")
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -36,10 +38,9 @@ def inspect(
     """
     console.check_out(json_file)
     found = describe(router)
-    if json_file is not None:
-        console.write_text(f"{json.dumps(found, indent=1)}\n", json_file)
+    console.write_json(found, json_file)
     if not console.is_stdout(json_file):
-        _print(found)
+        _print(found, unit)
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _keep_known(values: dict[str, Any]) -> dict[str, Any]:
     return {name: keep(value) for name, value in values.items()}
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], unit: str | None) -> None:
     """Print a description for people."""
     say = console.output.print
     written = f"format {found['format']}, {found['bytes']:,} bytes"
@@ -146,7 +147,7 @@ def _print(found: dict[str, Any]) -> None:
     say(f"Rule      {text}.", soft_wrap=True)
     if "models" in found:
         say()
-        say(console.tabulate_models(found["models"]))
+        say(console.tabulate_models(found["models"], unit))
 
 
 def _print_training(training: dict[str, Any]) -> None:

@@ -22,6 +22,18 @@ def is_log(data: Bunch) -> bool:
     return data.quality.shape[1] > 1 and len(n_known) > 0 and n_known.max() == 1
 
 
+def refuse_for_log(**given: Any) -> None:
+    """Refuse options that were given and that judging a log has no use for."""
+    used = [name for name, value in given.items() if value is not None]
+    names = [f"--{name.replace('_', '-')}" for name in used]
+    if names:
+        raise ValueError(
+            f"{' and '.join(names)} cannot be used with a log of one call per query, "
+            "which is judged as a whole, each query by routers that were learned from "
+            "the others: leave that out, or give a table where all models were run."
+        )
+
+
 def weigh_outcomes(propensity: np.ndarray, y: Any) -> np.ndarray:
     """Weigh the outcomes of calls by their chances, (n_queries, n_models)."""
     import numpy as np

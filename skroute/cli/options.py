@@ -29,12 +29,34 @@ _MANY_DUPLICATES = 0.1
 _FEW_CHECKED = 50
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="First random seed.")]
+# Not given, they are None: a log that has no use for them refuses what is given.
 TestSizeOption = Annotated[
-    float, typer.Option(help="Share of the queries that is tested on.")
+    float | None,
+    typer.Option(help="Share of the queries that is tested on.", show_default="0.3"),
 ]
 CheckCostOption = Annotated[
-    float,
-    typer.Option(min=0, help="Money per check of an answer, in the unit of the costs."),
+    float | None,
+    typer.Option(
+        min=0,
+        help="Money per check of an answer, in the unit of the costs.",
+        show_default="0.0",
+    ),
+]
+TEST_SIZE = 0.3
+JsonOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="OUT.json",
+        help="Also write all numbers here; - is stdout, and the rest goes to stderr.",
+    ),
+]
+UnitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Unit of the costs, such as EUR.",
+        show_default="USD where the table tells the costs",
+    ),
 ]
 
 _BY_NAME = Parameter.KEYWORD_ONLY
@@ -352,9 +374,15 @@ def note_duplicates(X: np.ndarray) -> None:
         )
 
 
-def has_checks(data: Bunch, n_complete: float) -> bool:
+def has_checks(data: Bunch, n_complete: float, check_cost: float | None = None) -> bool:
     """Whether a table has checks or answers, and enough complete training queries."""
     if data.checks is None and data.answers is None:
+        if check_cost is not None:
+            raise ValueError(
+                "--check-cost is the money per check, and the table has no checks "
+                "(columns <model>|check or <model>|answer; check and answer in a long "
+                "table): leave it out."
+            )
         return False
     if n_complete < _FEW_CHECKED:
         console.note(

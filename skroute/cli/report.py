@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skroute.cli import console
-from skroute.cli.logs import is_log, judge_log
+from skroute.cli.logs import is_log, judge_log, refuse_for_log
 from skroute.cli.options import (
+    TEST_SIZE,
     CheckCostOption,
+    JsonOption,
     SeedOption,
     Table,
     TestSizeOption,
@@ -36,9 +38,10 @@ def report(
     out: Annotated[Path, typer.Option(help="Where the report is written.")] = Path(
         "report.html"
     ),
-    test_size: TestSizeOption = 0.3,
-    check_cost: CheckCostOption = 0.0,
+    test_size: TestSizeOption = None,
+    check_cost: CheckCostOption = None,
     seed: SeedOption = 0,
+    json_file: JsonOption = None,
     peers: Annotated[
         bool, typer.Option(help="Compare with nearest neighbours and ridge regression.")
     ] = True,
@@ -57,42 +60,53 @@ def report(
 
     A table with one call per query is a log: the report then says what routers that
     were learnt from it would have given, by its calls and their chances.
+
+    Example: skroute report calls.csv --out report.html
     """
     from skroute._optional import require
     from skroute._table.texts import clean_text
 
     console.check_out(out)
+    console.check_out(json_file)
+    if console.is_stdout(out) and console.is_stdout(json_file):
+        raise ValueError("--out and --json cannot both be -: give one of them a file.")
+    told: dict[str, Any] = {"report": str(out)}
     for module in ("jinja2", "matplotlib"):
         require(module, "skroute report", "report")
-    with console.redirect_for(out):
+    with console.redirect_for(out), console.redirect_for(json_file):
         data = table.read()
         if unit is None and data.costs.ndim > 1:
             unit = "USD"
         if is_log(data):
             from skroute.reporting.log_page import render_log
 
+            refuse_for_log(test_size=test_size, check_cost=check_cost)
             found = judge_log(data, table.path.name, seed)
             console.output.print(found.sentence)
+            told["log"] = found.to_dict()
             html = render_log(found, title=title and clean_text(title), unit=unit)
         else:
-            options = seed, test_size, peers, check_cost
-            html = _report_table(data, options, title, unit, prompts)
+            size = TEST_SIZE if test_size is None else test_size
+            options = seed, size, peers, check_cost
+            html = _report_table(data, options, title, unit, prompts, told)
     console.write_text(html, out)
-    with console.redirect_for(out):
+    console.write_json(told, json_file)
+    with console.redirect_for(out), console.redirect_for(json_file):
         console.output.print(f"Report: {out}", soft_wrap=True)
 
 
 def _report_table(
     data: Bunch,
-    options: tuple[int, float, bool, float],
+    options: tuple[int, float, bool, float | None],
     title: str | None,
     unit: str | None,
     prompts: bool,
+    told: dict[str, Any],
 ) -> str:
     """Report on a table where every model was run.
 
     `options` are the seed, the share that is tested, whether there are peers, and what
-    a check costs.
+    a check costs. Numbers for programs go into `told`.
     """
     from sklearn.pipeline import Pipeline
 
@@ -103,8 +117,10 @@ def _report_table(
     groups = group_prompts(data)
     worth = judge_worth(data, queries, seed, encoder, groups)
     console.output.print(worth.sentence)
+    told["routability"] = worth.to_dict()
     outcomes, split, fitted = _fit_routers(data, (queries, encoder), groups, *options)
     test = split.test
+    told |= {"fitted_on": len(split.train), "judged_on": len(test)}
     router = fitted.pop(_ROUTER)
     checked = {}
     if isinstance(router, Pipeline):
@@ -139,7 +155,7 @@ def _fit_routers(
     seed: int,
     test_size: float,
     peers: bool,
-    check_cost: float,
+    check_cost: float | None,
 ) -> tuple[OutcomeTable, Split, dict[str, Any]]:
     """Fit routers on a part of the table, the first with a cascade for its checks.
 
@@ -162,7 +178,8 @@ def _fit_routers(
         encoded=encoder is None,
     )
     split = Split.draw(outcomes, seed, test_size, encoder)
-    checked = has_checks(data, outcomes.complete[split.train].sum())
+    n_complete = outcomes.complete[split.train].sum()
+    checked = has_checks(data, n_complete, check_cost)
     routers = default_routers(random_state=seed)
     fitted = {}
     names = (_ROUTER, *_PEERS) if peers else (_ROUTER,)
@@ -172,7 +189,7 @@ def _fit_routers(
             if name == _ROUTER and checked:
                 behind = fit_cascade(
                     *(split, routers[name], data.checks, data.answers),
-                    *(seed, check_cost),
+                    *(seed, check_cost or 0.0),
                 )
                 fitted[name] = make_pipeline(*behind)
             else:

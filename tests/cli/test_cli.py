@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from io import StringIO
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import typer
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
@@ -98,6 +100,16 @@ def test_version():
 
 def test_help_without_a_command():
     assert "evaluate" in run().output
+
+
+def test_every_help_has_an_example_and_says_how_programs_read():
+    commands = typer.main.get_command(app).commands
+    assert len(commands) == 7
+    for name in commands:
+        help_ = " ".join(succeed(name, "--help").split())
+        assert f"Example: skroute {name}" in help_
+        # A service answers over HTTP.
+        assert ("--json" in help_) == (name != "serve")
 
 
 def test_route_help_warns_of_pickles():
@@ -488,6 +500,17 @@ def test_missing_extras(missing, monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
+def test_warnings_are_notes_of_one_line(monkeypatch, capsys):
+    def warn(**_: object) -> None:
+        warnings.warn("two\nlines", stacklevel=2)
+
+    monkeypatch.setattr("skroute.cli.app", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        entry.main()
+    assert capsys.readouterr().err == "note: two lines\n"
+
+
 def test_entry_point(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["skroute", "--version"])
     with pytest.raises(SystemExit) as exit_:
@@ -535,10 +558,25 @@ def test_results_go_to_stdout_where_the_name_is_a_hyphen(tmp_path, monkeypatch):
     quick = ("--embeddings", e, "--param", "n_estimators=5", "--out")
     done = run("fit", table, *quick, "-")
     assert "Fitted on 160 queries" in done.stderr
-    succeed("fit", table, *quick, "r.skroute")
+    told = json.loads(succeed("fit", table, *quick, "r.skroute", "--json", "-"))
+    assert told == {
+        "router": "r.skroute",
+        "queries": 160,
+        "models": MODELS,
+        "reads": told["reads"],
+        "weighed_by_chances": False,
+    }
+    assert "--out and --json" in refuse("fit", table, *quick, "-", "--json", "-")
+    assert "no checks" in refuse(
+        "evaluate", table, "--embeddings", e, "--seeds", 1, "--check-cost", 1
+    )
     assert done.stdout_bytes == (tmp_path / "r.skroute").read_bytes()
     done = run("report", table, "--embeddings", e, "--no-peers", "--out", "-")
     assert done.stdout.startswith("<!doctype html>")
     assert "judged on 48 others" in done.stderr
+    given = ("--embeddings", e, "--no-peers", "--out", "r.html", "--json", "-")
+    told = json.loads(succeed("report", table, *given))
+    assert (told["report"], told["judged_on"]) == ("r.html", 48)
+    assert told["routability"] != {}
     assert "give --out a file" in refuse("demo", "--out", "-")
     assert not (tmp_path / "-").exists()

@@ -128,3 +128,10 @@ def test_json_goes_to_a_file_beside_the_text(tmp_path):
     result = look(tmp_path / "d.skroute", "--json", str(tmp_path / "d.json"))
     assert "BudgetDecider" in result.stdout
     assert json.loads((tmp_path / "d.json").read_text())["rule"]["budget"] == 0.5
+
+
+def test_the_unit_of_costs_is_named(tmp_path):
+    router = RankingRouter(n_estimators=0, random_state=0)
+    skroute.save(router.fit(DATA.data, Y, costs=DATA.costs), tmp_path / "r.skroute")
+    text = look(tmp_path / "r.skroute", "--unit", "EUR").stdout
+    assert "Mean cost per call, EUR" in text

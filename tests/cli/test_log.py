@@ -61,12 +61,13 @@ def run(*arguments: object):
 
 
 def test_evaluate_judges_a_log(tmp_path):
-    result = run("evaluate", *write_log(tmp_path), "--json", tmp_path / "o.json")
+    arguments = [*write_log(tmp_path), "--unit", "EUR"]
+    result = run("evaluate", *arguments, "--json", tmp_path / "o.json")
     said = " ".join(result.stdout.split())
     assert (
         "a log of 400 queries with one call each, of 3 models, and their chan" in said
     )
-    assert "What would have been on the log (95% intervals; cost in USD)" in said
+    assert "What would have been on the log (95% intervals; cost in EUR)" in said
     assert "the log itself" in said
     assert "RankingRouter 95%" in said
     found = json.loads((tmp_path / "o.json").read_text())["log"]
@@ -92,6 +93,24 @@ def test_the_column_of_chances_is_an_option(tmp_path):
     assert not json.loads(result.stdout)["log"]["propensity_estimated"]
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("evaluate", ["--seeds", 3, "--check-cost", 0.1]),
+        ("evaluate", ["--test-size", 0.5]),
+        ("report", ["--check-cost", 0.0]),
+    ],
+)
+def test_options_that_a_log_has_no_use_for_are_refused(tmp_path, command, options):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    given = [command, *write_log(tmp_path), *map(str, options)]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 2
+    assert " and ".join(options[::2]) in result.stderr
+    assert "cannot be used with a log" in result.stderr
+
+
 def test_a_log_that_was_never_explored_is_refused(tmp_path):
     arguments = write_log(tmp_path)
     table = pd.read_csv(tmp_path / "log.csv").assign(propensity=1.0)
@@ -106,7 +125,10 @@ def test_a_report_on_a_log(tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     out = tmp_path / "r.html"
-    run("report", *write_log(tmp_path, chances=False), "--out", out, "--title", "A & B")
+    told = tmp_path / "r.json"
+    given = ["--out", out, "--title", "A & B", "--json", told]
+    run("report", *write_log(tmp_path, chances=False), *given)
+    assert json.loads(told.read_text())["log"]["propensity_estimated"]
     html = out.read_text(encoding="utf-8")
     assert "<h1>A &amp; B</h1>" in html
     assert "large &lt;7B&gt;" in html

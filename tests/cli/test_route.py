@@ -269,6 +269,18 @@ def test_a_percentage_without_its_sign_is_hinted_at(tmp_path: Path) -> None:
     assert "--min-quality" not in refused(*arguments, "--min-quality", 1000)
 
 
+def test_rows_come_as_json_lines(tmp_path: Path) -> None:
+    _, arguments = saved(tmp_path, BudgetDecider(price=0.1))
+    done = run(*arguments, "--json", "-")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert pd.DataFrame(rows).equals(routed(*arguments))
+    both = ["--json", tmp_path / "r.jsonl", "--out", tmp_path / "r.csv"]
+    assert run(*arguments, *both).stdout == ""
+    assert (tmp_path / "r.jsonl").read_text() == done.stdout
+    assert (tmp_path / "r.csv").read_text() == run(*arguments).stdout
+    assert "--format" in refused(*arguments, "--json", "-", "--format", "csv")
+
+
 def test_a_cascade_is_not_routed_as_if_it_had_no_checks(tmp_path: Path) -> None:
     _, arguments = saved(tmp_path, CascadeDecider(price=0.1, random_state=0))
     assert "skroute serve" in refused(*arguments)
