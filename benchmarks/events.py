@@ -318,8 +318,8 @@ def report(records: list[dict[str, Any]]) -> list[str]:
             if delays
         ),
         f"- Median times, with other streams at work on the same machine: "
-        f"{times[0]:.0f} us to estimate and decide a request, {times[1]:.0f} us for `partial_fit`, {update_ms:.0f} ms for an "
-        f"update of {EVERY} requests.",
+        f"{times[0]:.0f} us to estimate and decide a request, {times[1]:.0f} us "
+        f"for `partial_fit`, {update_ms:.0f} ms for an update of {EVERY} requests.",
         "",
         *list_losses(records),
     ]
