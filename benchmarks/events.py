@@ -221,6 +221,7 @@ def judge(stream: Stream, choice: np.ndarray) -> dict[str, float]:
         "spend": float(spent[first:last].mean() / BUDGET),
         "worst": float(windows.max() / BUDGET),
         "total": float(spent.mean() / BUDGET),
+        "later": float(spent[AT + N_FORCED :].mean() / BUDGET),
         "flash": float((choice[first:last] == flash).mean()),
     }
 
@@ -337,14 +338,16 @@ def list_losses(records: list[dict[str, Any]]) -> list[str]:
     called, refit = (
         collect("flash joins", who, "flash").mean() for who in ("skroute", "refit")
     )
-    spent = collect("flash joins", "skroute", "spend").mean()
+    spent, later = (
+        collect("flash joins", "skroute", what).mean() for what in ("spend", "later")
+    )
     return [
         f"Where it loses: in {(ours > 1.2).sum()} of {len(ours)} quiet streams some "
         f"window of 200 requests costs more than 1.2 budgets, up to {ours.max():.2f} "
         f"(ParetoBandit {theirs.max():.2f}): a single call of the dearest model is 22 "
         f"budgets. A model that joins is called for {called:.0%} of the requests, "
-        f"where a refit calls it for {refit:.0%}, and {spent:.2f} of the budget is "
-        "spent. "
+        f"where a refit calls it for {refit:.0%}; {spent:.2f} of the budget is spent "
+        f"there, and {later:.2f} on all requests after it. "
         "Each prompt comes twice in a stream, so what was learned of it the first time "
         "helps the second.",
     ]

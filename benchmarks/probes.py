@@ -184,9 +184,9 @@ def report(records: list[Record]) -> Iterator[str]:
     ]
     if low > 0:
         yield (
-            "\nWhere it loses: 50 chosen queries do not replace 200 drawn ones. For which "
-            "queries a new model is better than others takes outcomes, whichever these "
-            "are of."
+            "\nWhere it loses: 50 chosen queries do not replace 200 drawn ones. On "
+            "which queries a new model is better than others takes outcomes to find, "
+            "whichever they are of."
         )
 
 
