@@ -32,7 +32,7 @@ _SPANS = (20, 30, 50, 100)
 _FAR = 0.5
 # Outcomes that are taken to vary as if nothing had changed, beside those that are
 # known.
-_PRIOR = 10
+_PRIOR = 30
 # Chance that the mean of such a span is as far away from 0 without a change.
 _CHANCE = 1e-7
 
@@ -95,12 +95,13 @@ def _bound_mean(residuals: np.ndarray, before: np.ndarray, n_known: float) -> fl
     # Of a difference between two means, that of these and what was known.
     span = 1.0 / (1.0 / len(residuals) + 1.0 / n_known)
     # A run of right answers varies as little as those of a model that became better.
-    # What tells them apart is how much the outcomes before them varied.
+    # What tells them apart is how much the outcomes before them varied: half of that,
+    # because a model that changed may vary less than before.
     own, earlier = _sum_squares(residuals), _sum_squares(before)
     some = _PRIOR * float((residuals**2).mean())
     usual = (own + earlier + some) / (len(residuals) + len(before) + _PRIOR)
     # Of a model that never failed yet, all residuals are alike: one may be far off.
-    variance = max(own / len(residuals), usual) + _FAR**2 / N_RESIDUALS
+    variance = max(own / len(residuals), usual / 2) + _FAR**2 / N_RESIDUALS
     largest = max(float(np.abs(residuals).max()), _FAR)
     return float(np.sqrt(2.0 * doubt * variance / span) + doubt * largest / (3 * span))
 
