@@ -29,6 +29,8 @@ from skroute.serve.streams import Stream, asks_for_usage, replay
 __all__ = ["create_app"]
 
 MAX_QUERIES = 1000
+# Seconds after the start, unless a chat comes before.
+_IMPORT_AFTER = 0.25
 
 
 class Rule(BaseModel):
@@ -123,12 +125,17 @@ def create_app(settings: Settings) -> FastAPI:
                 await anyio.to_thread.run_sync(service.watched.reload)
 
         task = asyncio.create_task(look())
+        later = None
         if service.gateway is not None:
-            service.gateway.start()
+            # Not before the first look at /health, which an import would hold up.
+            loop = asyncio.get_running_loop()
+            later = loop.call_later(_IMPORT_AFTER, service.gateway.start)
         try:
             yield
         finally:
             task.cancel()
+            if later is not None:
+                later.cancel()
             if service.gateway is not None:
                 await service.gateway.close()
 
