@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from outputs import RESULTS, save
-from scipy.special import expit
+from scipy import special
 from sklearn.utils import Bunch
 from tables import splits, tables, training_part
 
@@ -44,7 +44,7 @@ def make_table(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_queries, n_features))
     weights = rng.normal(0, _SPREAD / np.sqrt(n_features), (n_features, n_models))
-    return X, X @ weights, expit(X @ weights)
+    return X, X @ weights, special.expit(X @ weights)
 
 
 def draw_battles(
@@ -62,7 +62,7 @@ def draw_battles(
         pair = np.stack([order[lower], order[lower + 1]], axis=1)
         first, second = rng.permuted(pair, axis=1).T
     lead = odds[query, first] - odds[query, second]
-    score = (rng.random(n_battles) < expit(lead)).astype(float)
+    score = (rng.random(n_battles) < special.expit(lead)).astype(float)
     # A vote is a tie the more often, the less the answers differ.
     near = np.exp(-np.abs(lead))
     low, high = 0.0, 1.0 / near.min()

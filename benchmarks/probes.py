@@ -1,7 +1,7 @@
 """Measure what calls of a new model are worth, chosen by `probes` or drawn.
 
 Models are left out in turn; the router is fitted on the others, and the model is added
-from 50 queries that `probes` chose, by the outcomes of the pool or by estimates alone,
+from 50 queries that `probes` chose, from 50 that it would choose by estimates alone,
 from 50 in strata of how hard the pool finds them, and from 50, 100 and 200 drawn ones.
 On other queries: how much larger the squared error of what is expected of it is than
 with all outcomes of it, and how much utility is lost at five prices of money::
@@ -34,7 +34,7 @@ DRAWN = (50, 100, 200)
 #: What is added from, and how it is called on the page.
 DESIGNS = {
     "outcomes": "50 by `probes(X=X, y=y)`",
-    "estimates": "50 by `probes(X=X)`",
+    "estimates": "50 by the same, from estimates alone",
     "strata": "50, one in each of 50 strata of the pool's mean outcome",
     "draw 50": "50 drawn",
     "draw 100": "100 drawn",
@@ -52,7 +52,7 @@ def choose(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Choose rows by each design; those that are drawn three times."""
     yield "outcomes", router.probes(N_PROBES, X=X, y=y)
-    yield "estimates", router.probes(N_PROBES, X=X)
+    yield "estimates", router.probes(N_PROBES, X=X, y=np.full_like(y, np.nan))
     for _ in range(3):
         # Ties in any order.
         hard = y.mean(axis=1) + 1e-6 * rng.random(len(y))

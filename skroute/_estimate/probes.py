@@ -2,9 +2,9 @@
 
 What fifty calls say of a model depends on which queries they are: by chance these are
 easier than the others, or miss what the models differ in. The probes are chosen so that
-what is known of them is spread as it is over all queries: the outcomes of the models
-of the pool, where they are known, and the estimates. Whatever the outcomes of the new
-model have in common with these is then measured nearly without error.
+the outcomes of the models of the pool, and what is expected of them, are spread among
+them as among all queries. Whatever the outcomes of the new model have in common with
+these is then measured nearly without error.
 
 References
 ----------

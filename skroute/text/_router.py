@@ -318,7 +318,7 @@ class TextRouter(BaseRouter):
         return renewed
 
     @available_if(_router_has("probes"))
-    def probes(self, n: int = 50, *, X: Any, y: Any = None) -> np.ndarray:
+    def probes(self, n: int = 50, *, X: Any, y: Any) -> np.ndarray:
         """Choose the queries to call a new model on, before it is added.
 
         Parameters
@@ -327,7 +327,7 @@ class TextRouter(BaseRouter):
             Number of queries to choose.
         X : array-like of str, or DataFrame
             Prompts of the queries to choose from.
-        y : array-like of shape (n_queries, n_models), default=None
+        y : array-like of shape (n_queries, n_models)
             As in `RankingRouter.probes`.
 
         Returns
