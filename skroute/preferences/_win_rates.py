@@ -171,10 +171,24 @@ def _cross_fit(features: np.ndarray, battles: Battles, fold: np.ndarray) -> np.n
         if len(losses) > best + _PATIENCE:
             break
     _warn_if_all_alike(losses[0] - losses[best])
+    best = _find_simplest(losses, best)
     strength = np.empty((len(features), len(battles.models)))
     for f, found in enumerate(fitted[best]):
         strength[fold == f] = found.predict(features[fold == f])
     return strength
+
+
+def _find_simplest(losses: list[np.ndarray], best: int) -> int:
+    """Find the strongest penalty that is as good as the best within a standard error.
+
+    Strengths that depend on the query more than votes clearly show are luck, which a
+    router, to whom win rates have no noise, would believe.
+    """
+    for place in range(best):
+        lost = losses[place] - losses[best]
+        if lost.mean() <= lost.std() / np.sqrt(len(lost)):
+            return place
+    return best
 
 
 def _warn_if_all_alike(gain: np.ndarray) -> None:
