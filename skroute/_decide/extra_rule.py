@@ -64,6 +64,16 @@ def read_extra_rules(asked: Any) -> tuple[ExtraRule, ...]:
     return tuple(rules)
 
 
+def copy_extra_rules(asked: Any) -> Any:
+    """Copy what is asked of extra costs, as far as it is a dict of dicts."""
+    if not isinstance(asked, Mapping):
+        return asked
+    return {
+        name: dict(ways) if isinstance(ways, Mapping) else ways
+        for name, ways in asked.items()
+    }
+
+
 def check_extra_rules(rules: tuple[ExtraRule, ...], asked: Any) -> None:
     """Refuse what cannot be kept together with extra costs; `asked` is a `Rule`."""
     if not rules:

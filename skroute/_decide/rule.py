@@ -16,6 +16,7 @@ from skroute._decide.candidates import (
 from skroute._decide.extra_rule import (
     ExtraRule,
     check_extra_rules,
+    copy_extra_rules,
     read_extra_rules,
 )
 from skroute._table.numbers import check_integer, check_number
@@ -43,6 +44,10 @@ class Rule:
     extra_costs: Any = None
     #: Calls of each model in a batch, at most.
     capacity: Any = None
+
+    def __post_init__(self) -> None:
+        # A price is kept for the rule, and the caller may change the dict in place.
+        object.__setattr__(self, "extra_costs", copy_extra_rules(self.extra_costs))
 
     @classmethod
     def read_from(cls, estimator: Any) -> Self:

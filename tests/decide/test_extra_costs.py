@@ -185,6 +185,43 @@ def test_values_of_models_need_nothing_learned() -> None:
     assert one == names[0][:9].tolist()
 
 
+def test_a_limit_that_is_changed_in_place_counts() -> None:
+    limit = {"mean": 5.0}
+
+    def took(ways: dict[str, float]) -> float:
+        return measure(ROUTER.route(X, extra_costs={"latency_s": (None, ways)}))[0]
+
+    loose = took(limit)
+    limit["mean"] = 2.5
+    tight = took(limit)
+    assert tight < loose - 1
+    # Nor does a fresh dict get what was found for other numbers.
+    limit["mean"] = 5.0
+    assert took({"mean": 2.5}) == tight
+    assert took({"mean": 5.0}) == loose
+
+    asked = {"latency_s": {"mean": 5.0}}
+    decider = learn(extra_costs=asked)
+    price = decider.second_prices_["latency_s"]
+    asked["latency_s"]["mean"] = 2.5
+    assert decider.second_prices_["latency_s"] > price
+    expected = learn(extra_costs={"latency_s": {"mean": 2.5}})
+    np.testing.assert_array_equal(decider.predict(LIVE), expected.predict(LIVE))
+    decider.set_params(extra_costs={"latency_s": {"mean": 2.5}})
+    assert decider.second_prices_ == expected.second_prices_
+
+
+def test_a_capacity_that_is_changed_in_place_counts() -> None:
+    capacity = {"small": N, "medium": N, "large": 20}
+    decider = BudgetDecider(scope="batch", capacity=capacity)
+    decider.fit(Z, Y[:N], costs=DATA.costs[:N])
+    for most in (20, 10):
+        capacity["large"] = most
+        assert (decider.route(LIVE) == "large").sum() == most
+        names = ROUTER.route(X, scope="batch", capacity=capacity)
+        assert (names == "large").sum() == most
+
+
 class Means(BaseRouter):
     """A router of a third party."""
 
