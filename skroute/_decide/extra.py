@@ -29,6 +29,9 @@ from skroute.exceptions import InfeasibleBudgetError
 
 # Halvings of the interval in which a second price is found.
 _N_HALVINGS = 40
+# Highest price of what a target of quality takes, in units of their spreads. Money may
+# be above the least possible by a part of its spread that is one over this.
+_HIGHEST_PRICE = 1e4
 
 
 @dataclass(frozen=True)
@@ -226,10 +229,12 @@ def settle_extras(
     alone = may_call_single and not weight.any()
     rows = np.arange(len(allowed))
 
-    def settle_at(scales: Scales) -> tuple[Settled, float]:
+    def settle_at(scales: Scales, highest: float = np.inf) -> tuple[Settled, float]:
         quality, cost = scales.apply(training.quality, training.cost, training.expected)
         path = PricePath.from_estimates(
-            quality, cost, training.gained, training.spent, allowed=allowed
+            *(quality, cost, training.gained, training.spent),
+            allowed=allowed,
+            highest=highest,
         )
         path = path.without_singles(barred if alone else None)
         asked = inner
@@ -264,6 +269,7 @@ def settle_extras(
 
         most = add_slack(rules[limit].mean)
         low, high, scales = 0.0, 1.0, scale(1.0)
+        highest = _HIGHEST_PRICE * spread[0] if of_cost else np.inf
         found, mean = settle_at(scales)
         if mean > most:
             # Where nothing is known of single queries, one model may take less.
@@ -284,7 +290,7 @@ def settle_extras(
         while mean <= most and high - low > 2.0**-_N_HALVINGS:
             middle = (low + high) / 2
             try:
-                tried, took = settle_at(scale(middle))
+                tried, took = settle_at(scale(middle), highest)
             except InfeasibleBudgetError:  # ties are broken otherwise here
                 took = np.inf
             if took <= most:

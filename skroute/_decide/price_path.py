@@ -137,8 +137,8 @@ class PricePath:
     Attributes
     ----------
     price : ndarray of shape (n_levels,)
-        Decreasing, from infinity (every query to its cheapest model) to 0 (every query
-        to its best model).
+        Decreasing, from infinity (every query to its cheapest model), or the highest
+        price that may be, to 0 (every query to its best model).
     cost, quality : ndarray of shape (n_levels,)
         Mean money and quality per query at that price, non-decreasing.
     block : ndarray of int of shape (n_levels,)
@@ -164,8 +164,9 @@ class PricePath:
         true_cost: np.ndarray | None = None,
         *,
         allowed: np.ndarray | None = None,
+        highest: float = np.inf,
     ) -> PricePath:
-        """Walk the price from infinity to 0.
+        """Walk the price from infinity, or the `highest` that may be, to 0.
 
         Decisions rest on the estimates, (n_queries, n_models), among the models that
         are `allowed` (all by default). True outcomes, ``NaN`` where unknown, say what
@@ -184,6 +185,12 @@ class PricePath:
         gained = steps.walk(quality)
         # A level for each price at which decisions differ.
         levels, price = steps.find_levels()
+        if highest < np.inf:
+            # The first level is what is decided at the highest price.
+            first = np.searchsorted(-steps.price, -highest, side="left")
+            later = levels > first
+            levels = np.r_[first, levels[later]]
+            price = np.r_[highest, price[later]]
         sums = np.stack([spent[levels], gained[levels], levels])
         singles = np.stack([quality.sum(axis=0), cost.sum(axis=0)])
         if allowed is not None:

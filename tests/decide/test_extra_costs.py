@@ -12,6 +12,7 @@ import pytest
 import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
@@ -511,6 +512,79 @@ def test_no_pair_of_prices_is_better_by_more_than_two_queries(
             ):
                 best = max(best, quality[rows, tried].mean())
     assert quality[rows, choice].mean() >= best - 2 / 60
+
+
+@pytest.mark.parametrize(
+    ("money", "seconds", "target", "limit"),
+    [
+        ([1.0, 2.0], [3.0, 1.0], 0.5, 2.0),
+        ([0.53, 0.89], [1.45, 0.44], 0.58, 1.0),
+        ([0.53, 0.89], [1.45, 0.44], 0.64, 0.9),
+        ([0.0001, 0.00055, 0.003], [6.0, 4.0, 1.0], 0.6, 3.0),
+        ([0.0001, 0.00055, 0.003], [6.0, 4.0, 1.0], 0.65, 2.5),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("varies", ["nothing", "money", "seconds", "both"])
+def test_a_target_and_a_limit_take_about_the_least_money(
+    money: Any, seconds: Any, target: float, limit: float, varies: str
+) -> None:
+    rng = np.random.default_rng(0)
+    quality = rng.random((200, len(money)))
+    cost, taken = np.tile(money, (200, 1)), np.tile(seconds, (200, 1))
+    if varies in ("money", "both"):
+        cost = cost * rng.lognormal(sigma=0.5, size=cost.shape)
+    if varies in ("seconds", "both"):
+        taken = taken * rng.lognormal(sigma=0.5, size=taken.shape)
+    least = solve_relaxed(quality, cost, taken, target, limit)
+    training = TrainingExtras(quality, cost, quality, cost, taken[None], taken[None])
+    rule = Rule(min_quality=target, extra_costs={"s": {"mean": limit}})
+    settled = settle_extras(rule, training, None, 1.0)
+    choice, rows = _decide(settled, training), np.arange(200)
+    assert quality[rows, choice].mean() >= target - 1e-9
+    assert taken[rows, choice].mean() <= limit * (1 + 2e-6)
+    assert cost[rows, choice].mean() <= 1.05 * least
+    # Quality is worth something beside them.
+    assert 0 < settled.price.high < np.inf
+    assert 0 < settled.second_prices["s"] < np.inf
+
+
+def solve_relaxed(
+    quality: np.ndarray,
+    cost: np.ndarray,
+    taken: np.ndarray,
+    target: float,
+    limit: float,
+) -> float:
+    """Find the least mean money where a query may be split between models."""
+    n_queries, n_models = quality.shape
+    found = linprog(
+        cost.ravel() / n_queries,
+        A_ub=np.stack([-quality.ravel(), taken.ravel()]) / n_queries,
+        b_ub=[-target, limit],
+        A_eq=np.kron(np.eye(n_queries), np.ones(n_models)),
+        b_eq=np.ones(n_queries),
+    )
+    return float(found.fun)
+
+
+def test_values_of_models_leave_a_target_its_choice() -> None:
+    now = dict(zip(MODELS, [6.0, 4.0, 1.0], strict=True))
+    prices = np.array([0.0001, 0.00055, 0.003])
+    router = PointwiseRouter(Ridge(), random_state=0)
+    router.fit(DATA.data[:N], Y[:N], costs=np.tile(prices, (N, 1)))
+    asked = {"s": (now, {"mean": 3.0})}
+    chosen = index(router.route(X, min_quality="90%", extra_costs=asked))
+    assert np.array([6.0, 4.0, 1.0])[chosen].mean() == pytest.approx(3.0, rel=0.1)
+    assert prices[chosen].mean() < 0.0016
+    best = DATA.quality.mean(axis=0).max()
+    assert DATA.quality[N:][ROWS, chosen].mean() > 0.9 * best
+    # Below what the fastest take, the error names a limit that can be had.
+    asked = {"s": (now, {"mean": 0.9})}
+    with pytest.raises(InfeasibleBudgetError, match="smallest feasible limit") as found:
+        router.route(X, min_quality="90%", extra_costs=asked)
+    asked = {"s": (now, {"mean": found.value.smallest_limit})}
+    router.route(X, min_quality="90%", extra_costs=asked)
 
 
 def _decide(settled: Any, training: TrainingExtras) -> np.ndarray:
