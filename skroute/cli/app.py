@@ -280,6 +280,11 @@ def fit(
             f"{reads}. Saved: {out}",
             soft_wrap=True,
         )
+        console.output.print(
+            "No rule is saved: give one when routing, such as --min-quality 95% or "
+            "--budget MONEY. Without one, cost does not count.",
+            soft_wrap=True,
+        )
         if weight is not None:
             console.note(
                 "outcomes of calls of small chances weigh more, up to 10 times."

@@ -48,6 +48,13 @@ def save(router: Any, file: Path) -> None:
 def read_data(table: Path, **options: Any) -> Bunch:
     """Read a table that has costs, and prompts or embeddings."""
     data = read_table(table, **options)
+    if data.quality.size and not np.isfinite(data.quality).any():
+        column = options.get("quality") or "quality"
+        raise ValueError(
+            f"{table.name} has no quality of any call: its column {column!r} is empty. "
+            "Rate the answers first, by a check, a judge or people, and write their "
+            "qualities there."
+        )
     if data.costs is None:
         raise ValueError(
             f"{table.name} has no costs (columns <model>|total_cost, or cost in a long "
@@ -56,8 +63,8 @@ def read_data(table: Path, **options: Any) -> Bunch:
         )
     if data.data is None and data.prompts is None:
         raise ValueError(
-            f"{table.name} has no prompts: give the queries' vectors with "
-            "--embeddings E.npy."
+            f"{table.name} has no prompts: name the column of the queries' texts with "
+            "--prompt COLUMN, or give their vectors with --embeddings E.npy."
         )
     return data
 

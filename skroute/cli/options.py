@@ -89,6 +89,12 @@ class Table:
             said.append(f"{n_again:,} of {n_queries:,} queries repeat a prompt")
         if said:
             console.note(f"{'; '.join(said)}.")
+        remark = note_empty(data.prompts)
+        if remark and data.data is None:
+            console.note(
+                f"{remark} They are trained on as texts without a word: drop these "
+                "rows if their prompts were lost."
+            )
         per_query = data.costs.ndim > 1
         n_zero = count_zeros(data.costs) if per_query else 0
         if n_zero:
@@ -173,7 +179,9 @@ _TABLE_OPTIONS = [
     _make_option(
         "duplicates",
         Duplicates,
-        "Where a model was called on a query more than once, or rows repeat a prompt.",
+        "Where a model was called on a query more than once: an error (raise), or the "
+        "mean of its outcomes. Rows of wide tables that repeat a prompt stay separate "
+        "queries by default, which splits keep together; mean makes them one.",
         default=Duplicates.refuse,
     ),
 ]
@@ -350,6 +358,14 @@ def judge_worth(
             random_state=seed,
             progress=lambda done, total: progress("fold", done - 1, total),
         )
+
+
+def note_empty(prompts: Sequence[str | None] | None) -> str | None:
+    """Say how many prompts have no text, ``None`` where all have."""
+    if prompts is None:
+        return None
+    empty = sum(not (prompt or "").strip() for prompt in prompts)
+    return f"{empty:,} of {len(prompts):,} prompts are empty." if empty else None
 
 
 def note_duplicates(X: np.ndarray) -> None:

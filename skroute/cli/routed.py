@@ -13,6 +13,7 @@ import pandas as pd
 
 from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute.base import explain_settled
+from skroute.cli.options import note_empty
 from skroute.decision import Guarantee
 from skroute.exceptions import InfeasibleBudgetError
 from skroute.serve.saved import SavedRouter, merge_rule
@@ -27,6 +28,8 @@ _REASONS = [
     "price",
     "saved",
 ]
+# By each of these, the cost of a model counts.
+_RULES = {"budget", "min_quality", "price", "tolerance"}
 # A spreadsheet runs a cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -108,11 +111,17 @@ def find_remarks(
     prompts: list[str] | None,
     costs: Any = None,
 ) -> Iterator[str]:
-    """Yield what may be a mistake: prompts without text, a budget that is too large."""
-    empty = sum(not prompt.strip() for prompt in prompts or [])
-    if prompts is not None and empty:
-        yield f"{empty:,} of {len(prompts):,} prompts are empty."
+    """Yield what may be a mistake: prompts without text, no rule, a large budget."""
+    remark = note_empty(prompts)
+    if remark:
+        yield remark
     rule = merge_rule(saved, given)
+    if saved.decider is None and not _RULES & set(rule):
+        yield (
+            "no rule was given, so cost does not count: each query goes to the model "
+            "of the highest expected quality. Give --min-quality (such as 95%), "
+            "--budget or --price."
+        )
     if rule.get("confidence") is not None:
         promised = _find_guarantee(saved, given, rule)
         yield f"promised: {promised or 'nothing, on_infeasible took effect'}."
