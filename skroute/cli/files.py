@@ -169,7 +169,8 @@ def _read_text(stream: BinaryIO, source: str) -> str:
         n_bytes += len(part)
         if b"\0" in part:
             raise ValueError(
-                f"QUERIES ({source}) is no text in UTF-8: it has zero bytes."
+                f"QUERIES ({source}) is no text in UTF-8: it has zero bytes. "
+                "Save it again in UTF-8."
             )
         if n_bytes > _MOST_BYTES:
             raise ValueError(

@@ -94,6 +94,11 @@ def read_columns(
         check_unique(names)
     except UnsafePickleError:
         raise
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"cannot read {path.name}: it is no text in UTF-8 ({error}). "
+            "Save it again in UTF-8, which Excel calls 'CSV UTF-8'."
+        ) from error
     except (
         *(ValueError, EOFError, RecursionError, OverflowError),
         *(gzip.BadGzipFile, zlib.error),

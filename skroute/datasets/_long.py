@@ -127,6 +127,7 @@ def _select_calls(
     there = list(dict.fromkeys(called))
     renamed = dict(zip(there, table.rename_models(there), strict=True))
     check_model_names(renamed.values(), table.source)
+    table.refuse_spaced_twins(list(renamed.values()))
     table.check_all_there(list(renamed.values()), f"the models {format_names(there)}")
     if wanted := table.options.wanted:
         renamed = {name: new for name, new in renamed.items() if new in wanted}

@@ -129,6 +129,18 @@ class RawTable:
                 raise ValueError(f"rename gives {old!r} an empty name.")
         return [new.get(name, name) for name in names]
 
+    def refuse_spaced_twins(self, models: Sequence[str]) -> None:
+        """Refuse two models whose names differ by nothing but spaces around them."""
+        known: dict[str, str] = {}
+        for model in dict.fromkeys(models):
+            twin = known.setdefault(model.strip(), model)
+            if twin != model:
+                raise ValueError(
+                    f"{self.source} has models {twin!r} and {model!r}, whose names "
+                    "differ in nothing but spaces. Make them one in the file, or by "
+                    f"rename={{{max(twin, model, key=len)!r}: {model.strip()!r}}}."
+                )
+
     def check_all_there(self, renamed: Sequence[str], has: str) -> None:
         """Check that the table has every model of `models`."""
         for name in self.options.wanted:

@@ -107,8 +107,8 @@ def read_wide(
 def _find_costs(table: RawTable, texts: set[str]) -> dict[str, str]:
     """Find the column of the costs of each model, by the name of the model.
 
-    The first way of writing them that the table has is that of all. The shorter ones
-    need a column of the model's quality beside them.
+    The first way of writing them that the table has is that of all. Those with an
+    underscore need a column of the model's quality beside them.
     """
     found = table.found
     for ending in COST_ENDINGS:
@@ -120,8 +120,15 @@ def _find_costs(table: RawTable, texts: set[str]) -> dict[str, str]:
             and name not in table.named_models
         }
         if ending != COST_ENDING:
+            # An underscore may belong to any other name, but a bar is ours: a model
+            # without a column is then refused.
+            is_ours = ending.startswith("|")
             beside = set(found) - texts
-            priced = {model: n for model, n in priced.items() if model in beside}
+            priced = {
+                model: name
+                for model, name in priced.items()
+                if model in beside or (is_ours and model not in texts)
+            }
         if priced:
             return priced
     return {}
@@ -165,6 +172,7 @@ def _find_models(
         kept.sort(key=lambda name: wanted.index(renamed[name]))
         renamed = {name: renamed[name] for name in kept}
     check_model_names(renamed.values(), table.source)
+    table.refuse_spaced_twins(list(renamed.values()))
     return renamed
 
 
