@@ -459,6 +459,12 @@ def _evaluate_table(
     worth = judge_worth(data, queries, seed, encoder, groups)
     console.print_heading("Is it worth it?")
     console.output.print(str(worth))
+    splits = "1 split" if seeds == 1 else f"{seeds} splits"
+    console.output.print(
+        "This is of a RankingRouter that is quick to fit, cross-validated on the "
+        f"table. The tables below fit whole routers on {splits}, so their figures "
+        "differ."
+    )
     options = {"encoder": encoder, "groups": groups, "test_size": test_size}
     comparison = _compare(queries, data, seeds, seed, **options)
     if test_size * n_complete < _FEW_TESTED:

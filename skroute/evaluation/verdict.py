@@ -20,6 +20,8 @@ Verdict = Literal["route", "do not route", "not enough data"]
 LEAST_QUERIES = 300
 #: A gain has to be too small with so many times as many queries, too.
 MORE = 4.0
+# Share of the cost below which a saving is not worth the work.
+_LITTLE_SAVED = 0.05
 # Gains are written in full between these.
 _SMALLEST_WRITTEN, _LARGEST_WRITTEN = 1e-6, 1e6
 # How far the learning curve is followed, in times the number of queries.
@@ -182,10 +184,15 @@ class Routability:
         if np.isfinite(self.saving.value):
             saved, low, high = (f"{share:.0%}" for share in self.saving)
             lines.append(
-                f"Set to keep the best single model's quality, it saves {saved} of its "
-                f"cost ({low} to {high}); quality changes by "
-                f"{self._write_all(self.quality_change)}."
+                "Set to keep the best single model's quality, the cross-validated "
+                f"router saves {saved} of its cost ({low} to {high}); quality changes "
+                f"by {self._write_all(self.quality_change)}."
             )
+            if self.verdict == "route" and self.saving.value < _LITTLE_SAVED:
+                lines.append(
+                    "That saves little. A lower target may save more: try 98% of that "
+                    "quality."
+                )
         luck = f"random calls of the same shares add {self._write(self.random.value)}."
         if self.shuffled is not None:
             shuffled = self._write_all(self.shuffled)

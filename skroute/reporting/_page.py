@@ -29,6 +29,7 @@ from skroute.reporting._text import (
     write_checked,
     write_headline,
     write_hindsight,
+    write_opening,
 )
 
 # Models whose calls are shown, at any budget those that are called most.
@@ -89,6 +90,7 @@ def render(
         worth=worth,
         claim=claim,
         meaning=meaning,
+        opens=write_opening(findings, money),
         hindsight=write_hindsight(findings),
         checked=None if findings.checked is None else write_checked(findings),
         pictures=pictures,

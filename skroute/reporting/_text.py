@@ -11,6 +11,8 @@ from skroute.reporting._findings import Findings, Interval, Kept
 
 _NOTHING = "\N{EN DASH}"
 _DIGITS = 3
+# Amounts that differ by a smaller share are about the same.
+_ABOUT = 0.03
 # Amounts below this are given per thousand queries.
 _SMALL = 0.1
 
@@ -133,6 +135,23 @@ def _write_range(interval: Interval, spec: str) -> str:
     if not np.isfinite(interval.low + interval.high):
         return ""
     return f" (95% interval {interval.low:{spec}} to {interval.high:{spec}})"
+
+
+def write_opening(findings: Findings, money: Money) -> str:
+    """Write where the slider starts, and how far that is from the headline.
+
+    It starts at the expected cost of the headline's decisions, or near it, and what
+    the point of the curve then really spends may be another amount.
+    """
+    there = float(findings.curve.cost[findings.point])
+    claimed = findings.at_point.cost
+    if abs(there - claimed) <= _ABOUT * max(there, claimed):
+        return "The slider starts where about as much is spent as in the headline."
+    return (
+        "The slider starts at the point of the curve that is nearest to the headline "
+        f"in expected cost. That point spends {money.write_amount(there)} "
+        f"{money.per_text}, and the headline {money.write_amount(claimed)}."
+    )
 
 
 def write_hindsight(findings: Findings) -> str:

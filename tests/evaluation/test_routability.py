@@ -1,6 +1,7 @@
 """Whether routing is worth it: verdicts, their evidence, and messy tables."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,16 @@ def test_it_can_be_tabulated_and_written():
     assert written["gain"] == list(found.gain)
     lines = str(found).split("\n")
     assert lines[0] == found.sentence
-    assert len(lines) == 5
+    assert len(lines) == 5 + ("try 98%" in lines[2])
+    assert "the cross-validated router saves" in lines[1]
+
+
+@pytest.mark.parametrize("verdict", ["route", "not enough data"])
+def test_routes_that_save_little_name_a_lower_target(verdict):
+    found = replace(ask(), verdict=verdict, saving=Estimate(0.0, -0.1, 0.1))
+    assert ("try 98%" in str(found)) == (verdict == "route")
+    much = replace(found, saving=Estimate(0.5, 0.4, 0.6))
+    assert "try 98%" not in str(much)
 
 
 def test_units_of_quality_and_money_do_not_matter():

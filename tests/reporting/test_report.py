@@ -42,6 +42,7 @@ from skroute.reporting._text import (
     format_percent,
     write_checked,
     write_headline,
+    write_opening,
 )
 
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran=1'>"
@@ -499,6 +500,19 @@ def test_promises_that_training_does_not_make(fitted):
     assert "did not expect to keep this quality at any budget" in meaning
     claim, _ = write_headline(findings_of(judged))
     assert claim.startswith("In hindsight, the quality of")
+
+
+def test_the_slider_says_how_far_from_the_headline_it_starts(fitted):
+    router, X, y, costs = fitted
+    found = findings_of(judge(router, X, y, costs, "test"))
+    spent = float(found.curve.cost[found.point])
+    near = replace(found, at_point=found.at_point._replace(cost=spent * 1.01))
+    assert "about as much is spent" in write_opening(near, Money(1, "EUR"))
+    far = replace(found, at_point=found.at_point._replace(cost=spent * 1.4))
+    said = write_opening(far, Money(1, "EUR"))
+    assert "about as much" not in said
+    assert f"spends {format_number(spent)} EUR per query" in said
+    assert f"the headline {format_number(spent * 1.4)} EUR" in said
 
 
 @pytest.mark.slow
