@@ -56,8 +56,12 @@ class _Group(TyperGroup):
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
             from skroute._table.texts import clean_text
+            from skroute.cli.wording import name_options
 
-            text = clean_text(" ".join(str(error).split()))
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            options = {str(p.name): p.opts[0] for p in getattr(command, "params", ())}
+            said = name_options(" ".join(str(error).split()), options)
+            text = clean_text(said)
             console.errors.print(f"error: {text}", style="red", soft_wrap=True)
             raise typer.Exit(2) from None
 

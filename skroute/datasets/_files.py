@@ -75,8 +75,7 @@ def read_columns(
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f"path {str(path)!r} is not a file. Give the path of a routing table, or "
-            "use fetch_routerbench to download the published one."
+            f"path {str(path)!r} is not a file. Give the path of a routing table."
         )
     try:
         _check_size(path.stat().st_size, max_bytes)

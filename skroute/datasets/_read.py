@@ -161,7 +161,7 @@ def read_table(
             "tables with a row for each call have, but none called "
             f"{' or '.join(wanted)}; it has {table.has}{inside}."
             f"{suggest(wanted, [*table.found, *paths])} Name the columns by query=, "
-            "model= and quality= (--query, --model, --quality on the command line)."
+            "model= and quality=."
         )
     chosen = LongNames(
         **names, cost=cost, prompt=prompt, task=task, propensity=propensity

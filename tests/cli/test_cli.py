@@ -378,7 +378,7 @@ def test_repeated_calls_are_averaged_on_demand(tmp_path):
     file, out = write_long(tmp_path, "calls.jsonl"), tmp_path / "r.skroute"
     with file.open("a") as lines:
         lines.write(file.read_text().splitlines()[0] + "\n")
-    assert "duplicates='mean'" in refuse("fit", file, "--out", out)
+    assert "--duplicates mean" in refuse("fit", file, "--out", out)
     assert not out.exists()
     quick = ("--param", "n_estimators=5")
     succeed("fit", file, "--out", out, "--duplicates", "mean", *quick)

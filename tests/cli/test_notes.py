@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skroute.cli import app
+from skroute.cli.wording import name_options
 
 QUICK = ("--param", "n_estimators=5")
 RULES = [(), ("--min-quality", "0"), ("--budget", "1"), ("--price", "1")]
@@ -113,3 +114,26 @@ def test_help_tells_what_duplicates_do_in_wide_tables():
     said = run("fit", "--help").output
     words = " ".join(said.replace("│", " ").split())
     assert "stay separate queries" in words
+
+
+OPTIONS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("models", "on_infeasible", "duplicates", "rename", "token_price")
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("name them: models=[...].", "name them: --models A,B."),
+        ("models=['a', 'b', ...].", "--models a,b,...."),
+        ("set on_infeasible='cheapest'.", "set --on-infeasible cheapest."),
+        ("by rename={' m ': 'm'}.", "by --rename ' m =m'."),
+        ("or read_table(..., models=[...]), or", "or --models A,B, or"),
+        ("token_prices= or", "--token-price or"),
+        ("got 'models=1' here", "got 'models=1' here"),
+        ("cost='usd' is none", "cost='usd' is none"),
+    ],
+)
+def test_arguments_in_errors_become_options(said, shown):
+    assert name_options(said, OPTIONS) == shown

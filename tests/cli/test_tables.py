@@ -93,7 +93,7 @@ def test_a_column_of_money_is_an_option(tmp_path, read):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "name the columns of these: query=, model=, quality="),
+        ((), "name the columns of these: --query, --model, --quality"),
         ((*NAMED, "--token-price", "mini"), "--token-price must be"),
         ((*NAMED, "--token-price", "mini=1"), "two prices per token"),
         ((*NAMED, "--rename", "mini"), "--rename must be NAME=VALUE"),
