@@ -258,26 +258,25 @@ class LearnedCost(SavesFields):
         batch = Batch.fade(self.to_targets(costs), weight, forget_after)
         weight, known = batch.weight, batch.weight > 0
         paid = np.where(known, costs, 0.0)
-        unit = np.where(self.unit > 0, self.unit, 1.0)
-        told = np.where(self.unit > 0, np.exp(np.where(known, batch.target, 0.0)), 1.0)
-        expected = np.exp(
-            np.clip(self.path.predict(first)[:, :, 0], *np.log1p(self.ends / unit))
-        )
-        expected = np.where(self.unit > 0, expected, 1.0)
-        levels = np.stack([(weight * told).sum(0), (weight * expected).sum(0)])
         spent = np.stack([(weight * paid).sum(0), weight.sum(0)])
         low = np.where(known, costs, np.inf).min(axis=0, initial=np.inf)
         high = np.where(known, costs, -np.inf).max(axis=0, initial=-np.inf)
         learned = replace(
             self,
             moments=self.moments.add(first, batch),
-            levels=self.levels * batch.kept + levels,
             spent=self.spent * batch.kept + spent,
             ends=np.stack(
                 [np.minimum(self.ends[0], low), np.maximum(self.ends[1], high)]
             ),
         )
-        return learned._solve(batch.touched)
+        learned = learned._solve(batch.touched)
+        # What is predicted has to be by the regression that it corrects: of new rows
+        # by the one that they changed, and of rows before by what that changed there.
+        told = np.where(self.unit > 0, np.exp(np.where(known, batch.target, 0.0)), 1.0)
+        expected = learned._predict_levels(first)
+        before = np.stack([self.levels[0], self._follow(learned, batch.touched)])
+        levels = np.stack([(weight * told).sum(0), (weight * expected).sum(0)])
+        return replace(learned, levels=before * batch.kept + levels)
 
     def join(self, other: LearnedCost) -> LearnedCost:
         """Put the costs of other models behind these."""
@@ -304,6 +303,36 @@ class LearnedCost(SavesFields):
         """Correct for the mean of logarithms being none of costs, (n_models,)."""
         told, expected = self.levels
         return np.where(self.unit > 0, np.log(told / expected), 0.0)
+
+    def _bound_logs(self) -> np.ndarray:
+        """Lowest and highest logarithm of each model, (2, n_models)."""
+        logs: np.ndarray = np.log1p(self.ends / np.where(self.unit > 0, self.unit, 1.0))
+        return logs
+
+    def _predict_levels(self, first: np.ndarray) -> np.ndarray:
+        """What is predicted of queries before it is corrected; 1 without a unit."""
+        logs = np.clip(self.path.predict(first)[:, :, 0], *self._bound_logs())
+        return np.where(self.unit > 0, np.exp(logs), 1.0)
+
+    def _follow(self, solved: LearnedCost, touched: np.ndarray) -> np.ndarray:
+        """Sum what is predicted of the rows so far, (n_models,), as `solved` does.
+
+        The rows are gone. Their mean and variance tell by how much the mean of the
+        exponentials changed, as if the predictions were normal before and after.
+        """
+        expected = self.levels[1].copy()
+        models = np.flatnonzero(touched & (self.unit > 0) & (self.moments.masses > 0))
+        logs = []
+        for path in (self.path, solved.path):
+            some = path.coef[:, models, 0], path.intercept[models, 0]
+            mean, variance = self.moments.describe(models, *some)
+            logs.append(mean + variance / 2)
+        mass = self.spent[1, models]
+        # A mean of what is within these bounds is within them.
+        low, high = mass * np.exp(solved._bound_logs()[:, models])
+        moved = expected[models] * np.exp(np.clip(logs[1] - logs[0], -100.0, 100.0))
+        expected[models] = np.clip(moved, low, high)
+        return expected
 
     def _solve(self, touched: np.ndarray) -> LearnedCost:
         models = np.flatnonzero(touched & (self.moments.counts >= 2))

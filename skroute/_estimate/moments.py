@@ -219,6 +219,25 @@ class Moments(SavesFields):
         shift = np.einsum("of,fos->os", x, coef)
         return coef, self.means[outputs][:, None] - shift
 
+    def describe(
+        self, outputs: np.ndarray, coef: np.ndarray, intercept: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance, (n_some,), of what a regression says of the rows so far.
+
+        Of coefficients (n_features, n_some) and intercepts (n_some,); 0 without rows.
+        """
+        mean, variance = np.zeros(len(outputs)), np.zeros(len(outputs))
+        group = self.group[outputs]
+        for g in np.unique(group[self.mass[group] > 0]):
+            own = np.flatnonzero(group == g)
+            x = self.x[g] / self.mass[g]
+            xx = _unfold(self.xx[g], len(x)) / self.mass[g]
+            slopes = coef[:, own]
+            at = x @ slopes
+            mean[own] = at + intercept[own]
+            variance[own] = np.einsum("fo,fo->o", slopes, xx @ slopes) - at**2
+        return mean, np.maximum(variance, 0.0)
+
 
 # Fields of `Moments` behind the first, in their order.
 _BY_GROUP = ("count", "mass", "squares", "x", "xx")

@@ -132,6 +132,57 @@ def test_estimates_after_updates_are_close_to_a_refit(data: Any, kind: str) -> N
     )
 
 
+@pytest.fixture(scope="module")
+def pool_of_three() -> tuple[Any, RankingRouter]:
+    data = make_routing(1200, n_features=12, n_models=4, random_state=0)
+    X, y, costs = data.data[:300], data.quality[:300, :3], data.costs[:300, :3]
+    return data, make_router().fit(X, y, costs=costs)
+
+
+@pytest.mark.parametrize("step", [600, 40])
+@pytest.mark.parametrize(
+    ("first", "factor"),
+    [("expensive", 1.0), ("cheap", 1.0), ("drawn", 2.0), ("drawn", 0.5)],
+)
+def test_costs_of_few_outcomes_are_corrected_by_one_update_or_many(
+    pool_of_three: Any, first: str, factor: float, step: int
+) -> None:
+    data, router = pool_of_three
+    X, y, costs = data.data, data.quality, data.costs.copy()
+    order = np.argsort(costs[:300, 3])
+    rows = {"expensive": order[-5:], "cheap": order[:5], "drawn": np.arange(5)}[first]
+    larger = router.add_model("model_3", y[rows, 3], X=X[rows], costs=costs[rows, 3])
+    costs[:, 3] *= factor
+    for start in range(300, 900, step):
+        part = slice(start, start + step)
+        larger.update(X[part], y[part], costs=costs[part])
+    found = larger.predict_cost(X[900:])[:, 3].mean()
+    assert found == pytest.approx(costs[900:, 3].mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [1.2, 0.82])
+def test_costs_that_drift_below_the_alarm_are_learned_by_one_update(
+    factor: float,
+) -> None:
+    data = make_routing(1500, n_features=12, n_models=3, random_state=0)
+    X, y, costs = data.data, data.quality, data.costs * factor
+    router = make_router().fit(X[:100], y[:100], costs=data.costs[:100])
+    router.update(X[100:1100], y[100:1100], costs=costs[100:1100])
+    assert router.renewed_ == {}
+    found = router.predict_cost(X[1100:]).mean(axis=0)
+    assert found == pytest.approx(costs[1100:].mean(axis=0), rel=0.06)
+
+
+def test_the_correction_of_costs_is_near_that_of_all_rows(data: Any) -> None:
+    # What is kept of the sum of predictions is what the rows themselves give.
+    router = fit(data, slice(60))
+    router.update(data.data[60:660], data.quality[60:660], costs=data.costs[60:660])
+    seen, _ = router._fitted._see(data.data[:660], router._options)
+    learned = router._fitted.learned.cost
+    exact = learned._predict_levels(seen.first).sum(axis=0)
+    assert learned.levels[1] == pytest.approx(exact, rel=0.01)
+
+
 @pytest.mark.parametrize("forget_after", [30.0, np.inf])
 @pytest.mark.parametrize("kind", ["all", "log"])
 def test_one_update_or_many_are_the_same(
@@ -147,6 +198,9 @@ def test_one_update_or_many_are_the_same(
     queries = data.data[500:]
     assert once.predict_quality(queries) == pytest.approx(
         often.predict_quality(queries), abs=1e-7
+    )
+    assert once.predict_cost(queries) == pytest.approx(
+        often.predict_cost(queries), rel=0.01
     )
 
 
