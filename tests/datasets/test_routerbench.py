@@ -279,7 +279,7 @@ def test_empty_frame(tmp_path):
 
 
 def test_wrong_paths(tmp_path):
-    with pytest.raises(FileNotFoundError, match="fetch_routerbench"):
+    with pytest.raises(FileNotFoundError, match="Give the path of a routing table"):
         read_routerbench(tmp_path / "absent.csv")
     with pytest.raises(ValueError, match=r"path must end in \.csv.*'t\.xlsx'"):
         read_routerbench(tmp_path / "t.xlsx")
