@@ -123,6 +123,9 @@ class CrossFittedRouter(BaseRouter):
         check_rows(X=X, y=y, groups=groups)
         # Before the fit, which takes longer.
         given = GivenExtras.read(extra_costs, len(table.X), self.models_, X=X, y=y)
+        if outcome_weight is not None:
+            # Outcomes of weight 0 are not in the table.
+            given = given.leave_out(np.isnan(table.quality))
         found = find_duplicates(table.X, check_groups(groups, len(table.X)))
         duplicates = replace(found, has_blocks=self._has_blocks)
         table = table._replace(duplicates=duplicates)

@@ -265,7 +265,9 @@ class RankingRouter(CrossFittedRouter):
             What calls took beside money, such as ``{"latency_s": table}``, a table of
             shape (n_queries, n_models) with ``NaN`` where unknown, so that `route` can
             weigh or limit it. It is regressed on the cross-fitted estimates of quality
-            and cost. A router of another pool, or after `update`, does not know it.
+            and cost. With an `outcome_weight`, only calls of a known outcome and of a
+            weight above 0 count. A router of another pool, or after `update`, does not
+            know it.
 
         Returns
         -------

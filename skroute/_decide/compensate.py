@@ -89,8 +89,8 @@ def _keep_budget(
         smallest = measure(low)
         raise InfeasibleBudgetError(
             f"budget={rule.budget:g} per query is below what the cheapest models cost "
-            f"where {rule.explore:.3g} of the queries are explored; the smallest "
-            f"feasible budget is {round_up(smallest)}.",
+            f"where {100 * rule.explore:.3g}% of the queries are explored; the "
+            f"smallest feasible budget is {round_up(smallest)}.",
             smallest_budget=smallest,
         )
     return settle_at(low if budget is None else budget)
@@ -121,8 +121,8 @@ def _reach_target(
         largest = measure(high)
         raise InfeasibleBudgetError(
             f"min_quality={rule.min_quality!r} cannot be reached where "
-            f"{rule.explore:.3g} of the queries are explored; the largest expected "
-            f"mean quality is {largest!r}.",
+            f"{100 * rule.explore:.3g}% of the queries are explored; the largest "
+            f"expected mean quality is {largest!r}.",
             largest_quality=largest,
         )
     return settle_at(high if negative is None else -negative)

@@ -377,8 +377,9 @@ def gather_training(
             raise ValueError(
                 f"extra_costs[{name!r}] is limited or weighed on average, which is "
                 "settled on training queries, and what these take is not known: give "
-                "extra_costs to fit, or one value for each model here, or ask for a "
-                "limit of each query and a price."
+                "extra_costs to fit (update, add_model and remove_model forget them), "
+                "or one value for each model here, or ask for a limit of each query "
+                "and a price."
             )
         expected.append(before)
         taken.append(np.where(np.isnan(after), before, after))
@@ -417,7 +418,8 @@ def _expect(
         raise ValueError(
             f"extra_costs[{name!r}] is not known of the models in the columns "
             f"{format_names(columns)}: nothing was learned of it in fit, which takes "
-            "extra_costs, and the call does not give it."
+            "extra_costs (update, add_model and remove_model forget them), and the "
+            "call does not give it."
         )
     return values
 

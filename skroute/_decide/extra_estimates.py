@@ -58,6 +58,16 @@ class GivenExtras:
         }
         return replace(self, tables=tables)
 
+    def leave_out(self, calls: np.ndarray) -> Self:
+        """Leave out what some calls took, by a mask; values of models stay."""
+        tables = {
+            name: table
+            if table is None or name in self.by_model
+            else np.where(calls, np.nan, table)
+            for name, table in self.tables.items()
+        }
+        return replace(self, tables=tables)
+
     def describe(self) -> Any:
         """Describe what prices depend on: values of models, and which are known."""
         return [

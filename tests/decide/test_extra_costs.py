@@ -663,3 +663,21 @@ def test_on_a_real_table_limits_are_held_and_nearly_the_best(shared_data: Any) -
     np.testing.assert_allclose(took, 1.0, atol=0.15)
     # The fastest models of each query give .47.
     assert quality[0] > quality[1] > 0.6
+
+
+def test_what_calls_of_weight_0_took_is_not_learned() -> None:
+    data = make_routing(300, n_models=3, random_state=0)
+    seconds = np.tile([2.0, 1.0, 6.0], (300, 1))
+    weight = np.ones((300, 3))
+    weight[200:] = 0.0
+    seconds[200:] *= 100.0
+    router = RankingRouter(n_estimators=0, n_landmarks=16, random_state=0).fit(
+        data.data,
+        data.quality,
+        costs=data.costs,
+        outcome_weight=weight,
+        extra_costs={"s": seconds},
+    )
+    limit = {"s": (None, {"query": 7.0})}
+    why = router.explain(data.data, price=0.0, extra_costs=limit)
+    assert why["expected_s"].max() < 7.0
