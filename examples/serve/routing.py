@@ -4,4 +4,6 @@ import os
 
 from skroute.integrations.litellm import ProxyHandler
 
-handler = ProxyHandler(os.environ.get("SKROUTE_ROUTER", "router.skroute"))
+handler = ProxyHandler(
+    os.environ.get("SKROUTE_ROUTER", "router.skroute"), min_quality="95%"
+)

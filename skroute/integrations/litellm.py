@@ -92,7 +92,9 @@ class RoutingStrategy(CustomRoutingStrategyBase):
 
     Other models of the Router are called by their names as before; of several
     deployments of a model, each is taken in turn. With `fallbacks` a call that fails
-    goes to the next models that the decider would call.
+    goes to the next models that the decider would call. A request that the router
+    cannot decide, because its rule or its model is none, fails with the reason, and so
+    does a call of a model by its own name: these have no fallbacks.
 
     Parameters
     ----------
@@ -170,7 +172,8 @@ class RoutingStrategy(CustomRoutingStrategyBase):
         Raises
         ------
         ValueError
-            If no deployment has that name, or the chat is none.
+            If no deployment has that name, the rule or the chat is none, the router
+            cannot keep the rule, or a fallback is asked for where nothing was chosen.
         """
         name = self._find_model(model, messages, request_kwargs)
         same = self._deployments.get(name)
@@ -208,11 +211,18 @@ class RoutingStrategy(CustomRoutingStrategyBase):
     def _find_model(self, model: str, messages: Any, request: Any) -> str:
         """Find the model to call: the chosen one, or of a fallback the next ones."""
         metadata = request.get("metadata") if isinstance(request, dict) else None
-        asked, mark, place = model.partition(_PLACE)
+        _, mark, place = model.partition(_PLACE)
         # LiteLLM hands the request on, under the name of the fallback alone.
         order = (metadata or {}).get(_KEY) if mark else None
+        if order is None and mark:
+            # A rule that is none, a model that is none, or one that was asked for by
+            # its own name: LiteLLM then raises what the first call raised.
+            raise ValueError(
+                f"{model} is a fallback of calls for which the router chose a model, "
+                "and it chose none for this one."
+            )
         if order is None:
-            decision = self._chooser.choose(asked, messages)
+            decision = self._chooser.choose(model, messages)
             if decision is None:
                 return model
             order = decision.order

@@ -10,6 +10,7 @@ import numpy as np
 from skroute._table.costs import check_known_costs, replace_known_costs
 from skroute.base import explain_settled
 from skroute.cascade import CascadeDecider
+from skroute.exceptions import InfeasibleBudgetError
 from skroute.serve.cascades import change_rule, order_models
 from skroute.serve.saved import SavedRouter, merge_rule, override_rule
 
@@ -108,6 +109,35 @@ def name_models(
     costs: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decide queries: names (n, top_k), and the chance of each first choice (n,)."""
+    try:
+        return _name_models(saved, X, rule, available, top_k, costs)
+    except InfeasibleBudgetError as error:
+        raise _suggest_share(error, rule) from None
+
+
+def _suggest_share(
+    error: InfeasibleBudgetError, rule: Mapping[str, Any] | None
+) -> InfeasibleBudgetError:
+    """Say where a share may have been meant, as the command does."""
+    target = (rule or {}).get("min_quality")
+    if not isinstance(target, int | float) or not 1.0 < target <= 100.0:
+        return error
+    return InfeasibleBudgetError(
+        f"{error} If you mean a share of the best single model's quality, write "
+        f'min_quality="{target:g}%", or {ROUTER}:{target:g}% as the model of a '
+        "request.",
+        **vars(error),
+    )
+
+
+def _name_models(
+    saved: SavedRouter,
+    X: Any,
+    rule: dict[str, Any] | None,
+    available: list[str] | None,
+    top_k: int,
+    costs: Any,
+) -> tuple[np.ndarray, np.ndarray]:
     if saved.cascade is not None:
         cascade = change_rule(saved.cascade, rule or {})
         Z = saved.router.transform(X)

@@ -101,6 +101,35 @@ def test_a_call_that_fails_goes_to_the_next_choice(gateway, provider):
     assert text.strip() == "medium says hello"
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("skroute:bogus", "is not understood: write skroute"),
+        ("skroute:budget=abc", "is not understood: write skroute"),
+        ("skroute:budget=1e-30", "budget"),
+        ("skroute:95", "skroute:95%"),
+        ("gpt-4", "no deployment of 'gpt-4'"),
+    ],
+)
+def test_what_cannot_be_decided_fails_in_spite_of_fallbacks(
+    gateway, provider, model, message
+):
+    with pytest.raises(ValueError, match=message):
+        gateway.completion(model, chat(EASY))
+    with pytest.raises(ValueError, match=message):
+        asyncio.run(gateway.acompletion(model, chat(EASY)))
+    assert provider.asked == []
+
+
+def test_a_model_that_is_asked_for_by_its_name_is_not_replaced(gateway, provider):
+    import litellm
+
+    provider.down = {"medium"}
+    with pytest.raises(litellm.ServiceUnavailableError, match="overloaded"):
+        gateway.completion("medium", chat(EASY))
+    assert {model for _, model, _ in provider.asked} == {"medium"}
+
+
 def test_several_deployments_of_a_model_take_turns(router_file, provider):
     from skroute.integrations.litellm import RoutingStrategy
 
