@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -80,8 +80,10 @@ class Chat:
         """Expected cost of a model, NaN where it is not known."""
         return self.decision.cost.get(model, math.nan)
 
-    def make_headers(self, model: str, call: Call | None = None) -> dict[str, str]:
-        """Make headers that say which model answers, and why."""
+    def make_headers(
+        self, model: str, call: Call | None = None, answers: Sequence[Call] = ()
+    ) -> dict[str, str]:
+        """Make headers that say which model answers, why, and what all calls cost."""
         headers = {
             "query": self.query,
             "model": model,
@@ -93,8 +95,9 @@ class Chat:
         if model in self.decision.cost:
             headers["expected-cost"] = f"{self.decision.cost[model]:.6g}"
             headers["expected-quality"] = f"{self.decision.quality[model]:.4g}"
-        if call is not None and not math.isnan(call.cost):
-            headers["cost"] = f"{call.cost:.6g}"
+        # A part of the bill would pass for the whole.
+        if answers and not math.isnan(bill := sum(each.cost for each in answers)):
+            headers["cost"] = f"{bill:.6g}"
         if call is not None and any(not math.isnan(v) for v in call.said.values()):
             headers["check"] = "failed" if fails(call.said) else "passed"
         if self.notes:
@@ -174,7 +177,8 @@ def _decide(
 ) -> Decision:
     """Decide a prompt; with a fixed model, a decision that fails stops nothing."""
     try:
-        return service.decide_chat(prompt, vector, asked)
+        counts = fixed is None or service.settings.shadow is not None
+        return service.decide_chat(prompt, vector, asked, counts=counts)
     except Exception as error:
         if fixed is None:
             raise
@@ -219,7 +223,7 @@ async def complete(
         raise refuse(chat, last)
     await count_bill(service, chat, answers)
     best.response.model = best.model
-    return best.response, chat.make_headers(best.model, best)
+    return best.response, chat.make_headers(best.model, best, answers)
 
 
 async def count_bill(service: Service, chat: Chat, answers: list[Call]) -> None:
@@ -239,7 +243,8 @@ async def _call(gateway: Gateway, chat: Chat, model: str) -> Call:
     start = time.perf_counter()
     response = await gateway.call(model, chat.messages, chat.options)
     seconds = time.perf_counter() - start
-    return Call(model, response, seconds, gateway.find_cost(response, model))
+    cost = gateway.find_cost(response, model)
+    return Call(model, response, seconds, cost, tokens=read_tokens(response))
 
 
 def _note_failure(
@@ -280,9 +285,11 @@ def write_calls(
         row = make_row(chat.query, chat.prompt, chat.decision, call.model, chat.shadow)
         row |= {"cost": call.cost, "seconds": call.seconds, "failed": failed}
         row["returned"] = call is best
-        if chat.fixed is not None:
-            row["propensity"] = 1.0
-        elif call.model != chat.decision.order[0]:
+        row |= call.tokens
+        if chat.shadow is None and chat.fixed is not None:
+            # The client chose it: that says nothing of any policy.
+            row["propensity"] = None
+        elif chat.shadow is None and call.model != chat.decision.order[0]:
             # It was called because another failed, which has no chance that is known.
             row["propensity"] = None
         if not answers:
@@ -290,6 +297,16 @@ def write_calls(
         row |= {f"check:{name}": value for name, value in call.said.items()}
         rows.append(row)
     service.journal.write(*rows)
+
+
+def read_tokens(response: Any) -> dict[str, int]:
+    """Read what a response says of its tokens, by which costs can be computed later."""
+    usage = getattr(response, "usage", None)
+    counts = {
+        name: getattr(usage, name, None)
+        for name in ("prompt_tokens", "completion_tokens")
+    }
+    return {name: n for name, n in counts.items() if isinstance(n, int)}
 
 
 def _read_answer(response: Any) -> str:

@@ -29,6 +29,8 @@ class Call:
     said: dict[str, float] = field(default_factory=dict)
     #: What the answer comes down to, where answers are compared.
     label: str | None = None
+    #: Counts of tokens, where the provider tells them.
+    tokens: dict[str, int] = field(default_factory=dict)
 
 
 class Plan(Protocol):

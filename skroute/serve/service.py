@@ -155,9 +155,16 @@ class Service:
         return embed(saved, prompts, vectors)
 
     def decide_chat(
-        self, prompt: str, vector: list[float] | None, asked: dict[str, Any]
+        self,
+        prompt: str,
+        vector: list[float] | None,
+        asked: dict[str, Any],
+        counts: bool = True,
     ) -> Decision:
-        """Decide a prompt, with all models in the order to call them."""
+        """Decide a prompt, with all models in the order to call them.
+
+        Without `counts` it does not count as a decision, since a client named a model.
+        """
         saved = self.watched.current
         start = time.perf_counter()
         rule = find_rule(saved, self.rule, asked)
@@ -172,7 +179,8 @@ class Service:
         # A cascade decides on further calls when it sees an answer.
         top_k = len(saved.router.models_) if saved.cascade is None else 2
         decision = decide(saved, X, rule, top_k=top_k)[0]
-        self.meters.count_decisions(decision.order[:1], time.perf_counter() - start)
+        if counts:
+            self.meters.count_decisions(decision.order[:1], time.perf_counter() - start)
         return decision
 
     def decide_queries(

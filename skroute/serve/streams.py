@@ -13,7 +13,13 @@ import anyio
 import anyio.to_thread
 
 from skroute.serve.calls import Gateway
-from skroute.serve.completions import Chat, count_bill, refuse, write_calls
+from skroute.serve.completions import (
+    Chat,
+    count_bill,
+    read_tokens,
+    refuse,
+    write_calls,
+)
 from skroute.serve.plans import Call
 from skroute.serve.service import Service
 
@@ -150,6 +156,9 @@ class Stream:
         self._service.meters.count_call(
             model, outcome, seconds, cost, chat.expect(model)
         )
-        calls = [Call(model, None, seconds, cost)]
+        tokens: dict[str, int] = {}
+        for chunk in self._seen:
+            tokens = read_tokens(chunk) or tokens
+        calls = [Call(model, None, seconds, cost, tokens=tokens)]
         write_calls(self._service, chat, calls, calls[0])
         await count_bill(self._service, chat, calls)

@@ -216,6 +216,8 @@ def test_an_answer_that_breaks_its_schema_is_escalated(run, provider):
     assert answer.headers["x-skroute-check"] == "passed"
     assert answer.headers["x-skroute-calls"].startswith("small failed_check, ")
     first, second = service.rows
+    bill = float(answer.headers["x-skroute-cost"])
+    assert bill == pytest.approx(first["cost"] + second["cost"])
     assert first["query"] == second["query"]
     assert (first["check:schema"], second["check:schema"]) == (0.0, 1.0)
     assert (first["returned"], second["returned"]) == (False, True)
@@ -436,6 +438,30 @@ def test_bills_of_chats_move_the_price(run, provider, stream):
     for model in ("large", "skroute:price=0"):
         service.ask(model=model)
     assert service.meter("skroute_paced_queries_total") == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_the_client_chose_is_no_decision(run, stream):
+    service = run()
+    service.ask(EASY, "medium", stream=stream)
+    assert service.rows[0]["propensity"] is None
+    assert "skroute_decisions_total{" not in service.client.get("/metrics").text
+    service.ask(EASY, stream=stream)
+    assert service.rows[1]["propensity"] == 1.0
+    assert service.meter('skroute_decisions_total{model="small"}') == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_are_logged_so_that_costs_can_be_computed(run, stream):
+    service = run()
+    for prompt in (EASY, HARD):
+        service.ask(prompt, stream=stream)
+    rows = [{**row, "quality": 1.0, "cost": None} for row in service.rows]
+    service.log.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    prices = {name: (p, 2 * p) for name, p in PRICES.items() if name != "medium"}
+    table = read_table(service.log, token_prices=prices)
+    found = dict(zip(table.models, np.nanmax(table.costs, axis=0), strict=True))
+    assert found == pytest.approx({name: COST[name] for name in prices})
 
 
 def test_an_unknown_cost_is_not_a_free_call(run, provider):
