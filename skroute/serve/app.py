@@ -22,6 +22,7 @@ from skroute.serve.calls import CallError
 from skroute.serve.completions import complete, read_chat
 from skroute.serve.decisions import ROUTER, explain, find_rule
 from skroute.serve.guard import Guard
+from skroute.serve.saved import find_rule_in_force
 from skroute.serve.service import Service
 from skroute.serve.settings import Settings
 from skroute.serve.streams import Stream, asks_for_usage, replay
@@ -207,7 +208,7 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
             "skroute": __version__,
             "models": [str(name) for name in watched.current.router.models_],
             "reads": watched.current.reads,
-            "rule": settings.rule or None,
+            "rule": find_rule_in_force(watched.current, settings.rule) or None,
             "shadow": settings.shadow,
             "paced": service.pacer is not None,
             "completions": gateway is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 
 from skroute._optional import check_installed, require
 from skroute.serve.settings import ModelList
+
+logger = logging.getLogger("skroute.serve")
 
 # What a client may say about a call. LiteLLM takes more by the same way, such as the
 # address to call, which would send the operator's key anywhere.
@@ -114,6 +117,18 @@ class Gateway:
             # LiteLLM would fetch a list of prices from the network when it is imported.
             os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
             self._litellm: Any = require("litellm", "models.yaml", "serve")
+            for name in ("LiteLLM", "LiteLLM Router"):
+                # Two lines for each call, and each of them twice.
+                logging.getLogger(name).setLevel(logging.WARNING)
+                logging.getLogger(name).propagate = False
+            unpriced = _find_unpriced(self._litellm, self._list.deployments)
+            if unpriced:
+                logger.warning(
+                    "LiteLLM knows no price of %s: what calls of it cost stays "
+                    "unknown. Give input_cost_per_token and output_cost_per_token in "
+                    "models.yaml",
+                    ", ".join(unpriced),
+                )
             # What to call next is decided here: nothing is tried twice.
             settings = {"num_retries": 0, "disable_cooldowns": True}
             self._router = self._litellm.Router(
@@ -247,6 +262,22 @@ def _find_free(deployments: list[dict[str, Any]]) -> set[str]:
 
     names = {deployment["model_name"] for deployment in deployments}
     return names - {d["model_name"] for d in deployments if not is_free(d)}
+
+
+def _find_unpriced(litellm: Any, deployments: list[dict[str, Any]]) -> list[str]:
+    """Find models that have no price, neither here nor in LiteLLM's list."""
+    names = set()
+    for deployment in deployments:
+        told = {**deployment["litellm_params"], **(deployment.get("model_info") or {})}
+        if any("cost_per" in name for name in told):
+            continue
+        try:
+            listed = litellm.get_model_info(told["model"])
+        except Exception:  # as many kinds as there are providers
+            listed = {}
+        if not any(value for name, value in listed.items() if "cost_per" in name):
+            names.add(deployment["model_name"])
+    return sorted(names)
 
 
 def find_status(error: BaseException) -> int:

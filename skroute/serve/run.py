@@ -34,11 +34,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
-    server = uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                logger.info("serving %s on http://%s:%d", settings.router, host, port)
+
+    server = Server(config)
     gateway = app.state.service.gateway
     if gateway is not None:
         gateway.on_failure = lambda: setattr(server, "should_exit", True)
-    logger.info("serving %s on http://%s:%d", settings.router, host, port)
     server.run()
     if gateway is not None and gateway.error is not None:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from skroute.text import TextRouter
 _PICKLES = {".joblib", ".pickle", ".pkl"}
 # Each of these fixes the shadow price: one that is given replaces the others.
 _ALTERNATIVES = ("budget", "min_quality", "price")
+# What a rule asks of decisions.
+_ASKED = (*_ALTERNATIVES, "scope", "tolerance", "confidence")
 
 
 class SavedRouter(NamedTuple):
@@ -109,6 +112,22 @@ def merge_rule(saved: SavedRouter, given: dict[str, Any]) -> dict[str, Any]:
     if saved.decider is None:
         return given
     return override_rule(saved.decider.get_params(deep=False), given)
+
+
+def find_rule_in_force(saved: SavedRouter, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Find what is asked of decisions, by the file and by options over it."""
+    last = saved.decider or saved.cascade
+    rule = {}
+    if last is not None:
+        known = last.get_params(deep=False)
+        # Without what is as if nothing was said.
+        rule = {
+            name: known[name]
+            for name in _ASKED
+            if isinstance(known.get(name), str | int | float)
+            and known[name] not in (0, "mean")
+        }
+    return override_rule(rule, dict(given))
 
 
 def override_rule(rule: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

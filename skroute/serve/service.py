@@ -14,7 +14,7 @@ from skroute.serve.decisions import Decision, check_rule, decide, find_rule, nam
 from skroute.serve.journal import Journal, name_query
 from skroute.serve.meters import Meters
 from skroute.serve.pacing import Pacer
-from skroute.serve.saved import SavedRouter, embed
+from skroute.serve.saved import SavedRouter, embed, find_rule_in_force
 from skroute.serve.settings import Settings, read_models
 from skroute.serve.watch import WatchedRouter
 
@@ -54,6 +54,12 @@ class Service:
         self.watched = WatchedRouter(
             settings.router, self._prepare, self.meters.count_reload
         )
+        if not find_rule_in_force(self.watched.current, settings.rule):
+            logger.warning(
+                "no rule: the model that is expected to be best is called, whatever it "
+                "costs. Give --min-quality, --budget or --price, or save a router with "
+                "a BudgetDecider behind it"
+            )
         if models is not None:
             self.gateway = Gateway(models, settings.timeout)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("jsonschema", reason="pip install '.[serve]'")
 
 import anyio
 
+from skroute.serve.calls import _find_unpriced
 from skroute.serve.checks import fails, make_schema_check, run_checks
 from skroute.serve.decisions import parse_model
 from skroute.serve.journal import Journal
@@ -210,3 +212,21 @@ def test_the_journal_writes_what_json_has(tmp_path):
     assert first["cost"] is None
     assert second["cost"] == 1.0
     Journal(None).write({"cost": 1.0})
+
+
+def test_models_without_a_price_are_found():
+    def read(name: str) -> dict[str, float]:
+        if name == "openai/listed":
+            return {"input_cost_per_token": 1e-6}
+        raise ValueError("this model is not mapped yet")
+
+    deployments = [
+        {"model_name": "listed", "litellm_params": {"model": "openai/listed"}},
+        {"model_name": "own", "litellm_params": {"model": "openai/own"}},
+        {
+            "model_name": "told",
+            "litellm_params": {"model": "openai/own", "input_cost_per_token": 0},
+        },
+    ]
+    known = SimpleNamespace(get_model_info=read)
+    assert _find_unpriced(known, deployments) == ["own"]

@@ -136,7 +136,11 @@ def test_a_pipeline_decides_as_it_was_saved(tmp_path):
         pipeline.fit(TABLE.data, Y, costs=TABLE.costs)
     joblib.dump(pipeline, tmp_path / "p.joblib")
     api = TestClient(create_app(Settings(tmp_path / "p.joblib")))
-    assert api.get("/health").json()["reads"] == "embeddings"
+    health = api.get("/health").json()
+    assert health["reads"] == "embeddings"
+    asked = ("budget", "min_quality", "price", "tolerance")
+    known = {n: pipeline[-1].get_params()[n] for n in asked}
+    assert health["rule"].items() >= {n: v for n, v in known.items() if v}.items()
     X = TABLE.data.tolist()
     expected = pipeline[-1].models_[pipeline.predict(TABLE.data)]
     assert [row[0] for row in ask(api, embeddings=X)] == expected.tolist()
@@ -494,3 +498,11 @@ def test_the_command_says_in_a_line_what_is_wrong(file, tmp_path):
         # LiteLLM is imported while the service answers already.
         assert said.splitlines()[-1].startswith("error: ")
         assert message in said
+
+
+def test_a_service_without_a_rule_says_that_costs_do_not_count(file, caplog):
+    with caplog.at_level("WARNING", "skroute.serve"):
+        create_app(Settings(file, {"min_quality": "90%"}))
+        assert "no rule" not in caplog.text
+        create_app(Settings(file))
+    assert "no rule: the model that is expected to be best is called" in caplog.text
