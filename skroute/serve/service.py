@@ -86,14 +86,15 @@ class Service:
             absent = [name for name in names if name not in self._known]
             if absent:
                 raise ValueError(
-                    f"models.yaml does not say how {absent[0]!r} is called; the router "
-                    f"has the models {', '.join(names)}."
+                    f"{self._models_name} does not say how {absent[0]!r} is called; "
+                    f"the router has the models {', '.join(names)}."
                 )
             if saved.reads_vectors and not self._embeds:
                 logger.warning(
-                    "the router reads %s, and models.yaml names no embedding model: "
-                    "chats have to carry an embedding",
+                    "the router reads %s, and %s names no embedding model: chats have "
+                    "to carry an embedding",
                     saved.reads,
+                    self._models_name,
                 )
         if saved.reads == "prompts":
             # An encoder that the file cannot hold is missed now, and not in service.
@@ -105,6 +106,11 @@ class Service:
         if self.pacer is not None:
             self.pacer.use(saved)
         return saved
+
+    @property
+    def _models_name(self) -> str:
+        """How the file of the models is called."""
+        return "" if self.settings.models is None else self.settings.models.name
 
     def _check_cascade(self, cascade: CascadeDecider) -> None:
         """Refuse a cascade whose checks are not those of this service."""
@@ -120,15 +126,15 @@ class Service:
         if n_checks != len(self.check_names):
             raise ValueError(
                 f"the cascade of the file reads {n_checks} checks of an answer, and "
-                f"models.yaml lists {len(self.check_names)}: list under checks what "
-                "it was fitted on, in that order, as module:function, or schema for "
-                "the response_format of a request."
+                f"{self._models_name} lists {len(self.check_names)}: list under checks "
+                "what it was fitted on, in that order, as module:function, or schema "
+                "for the response_format of a request."
             )
         if cascade.reads_answers_ and self.read_answer is None:
             raise ValueError(
-                "the cascade of the file compares answers: models.yaml has to say how "
-                "they are read, answer: module:function, called with the request and "
-                "the text, which returns a label as it was fitted on."
+                f"the cascade of the file compares answers: {self._models_name} has to "
+                "say how they are read, answer: module:function, called with the "
+                "request and the text, which returns a label as it was fitted on."
             )
 
     async def embed_missing(
