@@ -344,10 +344,10 @@ def list_losses(records: list[dict[str, Any]]) -> list[str]:
     return [
         f"Where it loses: in {(ours > 1.2).sum()} of {len(ours)} quiet streams some "
         f"window of 200 requests costs more than 1.2 budgets, up to {ours.max():.2f} "
-        f"(ParetoBandit {theirs.max():.2f}): a single call of the dearest model is 22 "
-        f"budgets. A model that joins is called for {called:.0%} of the requests, "
-        f"where a refit calls it for {refit:.0%}; {spent:.2f} of the budget is spent "
-        f"there, and {later:.2f} on all requests after it. "
+        f"(ParetoBandit {theirs.max():.2f}): a single call of the most expensive model "
+        f"is 22 budgets. A model that joins is called for {called:.0%} of the "
+        f"requests, where a refit calls it for {refit:.0%}; {spent:.2f} of the budget "
+        f"is spent there, and {later:.2f} on all requests after it. "
         "Each prompt comes twice in a stream, so what was learned of it the first time "
         "helps the second.",
     ]
