@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 PRICES = {"small": 1e-6, "medium": 1e-5, "large": 1e-4}
 PROMPT_TOKENS, ANSWER_TOKENS = 10, 20
 USAGE = {
@@ -18,6 +20,22 @@ USAGE = {
 }
 # A token of an answer costs twice that of a prompt.
 COST = {name: p * (PROMPT_TOKENS + 2 * ANSWER_TOKENS) for name, p in PRICES.items()}
+
+#: Of tests that call models through LiteLLM.
+LITELLM_MARKS = [
+    pytest.mark.usefixtures("no_rubbish_for_others"),
+    # LiteLLM is imported.
+    pytest.mark.slow,
+    # LiteLLM's own types, while its router makes a deployment.
+    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
+    # What it leaves open, see tests/conftest.py.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+#: Of those that read the chunks of streams, too.
+STREAM_MARKS = [
+    *LITELLM_MARKS,
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute"),
+]
 
 
 class Server(ThreadingHTTPServer):

@@ -15,21 +15,11 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from provider import COST, PRICES, Server, describe_models
+from provider import COST, PRICES, STREAM_MARKS, Server, describe_models
 
 from skroute.datasets import read_table
 
-pytestmark = [
-    pytest.mark.usefixtures("no_rubbish_for_others"),
-    # LiteLLM is imported.
-    pytest.mark.slow,
-    # LiteLLM's own types, while its router makes a deployment.
-    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
-    # The same, while it reads the chunks of a stream.
-    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute"),
-    # What it leaves open, see tests/conftest.py.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
+pytestmark = STREAM_MARKS
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

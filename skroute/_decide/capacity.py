@@ -26,7 +26,7 @@ from scipy.sparse.csgraph import maximum_flow
 from scipy.special import logsumexp, softmax
 
 from skroute._table.costs import add_slack, round_up
-from skroute._table.names import as_mapping, format_names
+from skroute._table.names import as_mapping, refuse_strangers
 from skroute._table.numbers import check_integer, refuse_masked
 from skroute.exceptions import InfeasibleBudgetError
 
@@ -60,12 +60,7 @@ def read_capacities(capacity: Any, models: np.ndarray) -> tuple[float, ...] | No
     refuse_masked(capacity, "capacity")
     if isinstance(named, Mapping):
         by_name = {str(name): most for name, most in named.items()}
-        strangers = [name for name in by_name if name not in set(models)]
-        if strangers:
-            raise ValueError(
-                f"capacity names {format_names(strangers)}, which are no models; the "
-                f"models are {format_names(models)}."
-            )
+        refuse_strangers(by_name, models, "capacity")
         values = [by_name.get(model, np.inf) for model in models]
     elif np.shape(capacity) == (len(models),):
         values = list(capacity)

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from skroute._table.names import as_mapping, format_names, model_names, reorder_columns
+from skroute._table.names import (
+    as_mapping,
+    format_names,
+    model_names,
+    refuse_strangers,
+    reorder_columns,
+)
 from skroute._table.numbers import (
     LARGEST_OUTCOME,
     check_column,
@@ -273,12 +279,7 @@ def check_known_costs(
     check_magnitude(table, name, LARGEST_OUTCOME)
     if columns is None:
         return np.array(np.broadcast_to(table, shape))
-    strangers = [model for model in columns if model not in set(models)]
-    if strangers:
-        raise ValueError(
-            f"{name} names {format_names(strangers)}, which are no models; the models "
-            f"are {format_names(models)}."
-        )
+    refuse_strangers(columns, models, name)
     known = np.full(shape, np.nan)
     place = {model: column for column, model in enumerate(models)}
     known[:, [place[model] for model in columns]] = table
@@ -306,12 +307,7 @@ def check_changes(values: Any, models: np.ndarray, name: str) -> np.ndarray:
     named = as_mapping(values, models)
     if isinstance(named, Mapping):
         by_name = {str(model): value for model, value in named.items()}
-        strangers = [model for model in by_name if model not in set(models)]
-        if strangers:
-            raise ValueError(
-                f"{name} names {format_names(strangers)}, which are no models; the "
-                f"models are {format_names(models)}."
-            )
+        refuse_strangers(by_name, models, name)
         values = [by_name.get(model, np.nan) for model in models]
     numbers = np.empty(()) if np.ndim(values) == 0 else read_numbers(values, name)
     if numbers.shape != (len(models),):

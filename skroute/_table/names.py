@@ -99,6 +99,17 @@ def as_mapping(prices: Any, models: Any = None) -> Any:
     return named
 
 
+def refuse_strangers(names: Any, models: np.ndarray, argument: str) -> None:
+    """Raise a ``ValueError`` where an argument names what is no model."""
+    known = set(models)
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise ValueError(
+            f"{argument} names {format_names(strangers)}, which are no models; the "
+            f"models are {format_names(models)}."
+        )
+
+
 def check_rows(**tables: Any) -> None:
     """Refuse tables whose row labels contradict each other (see `is_mismatch`).
 

@@ -145,13 +145,16 @@ class Gateway:
     async def _wait(self) -> None:
         """Wait until models can be called; raises ``UnusableError`` if they cannot."""
         self.start()
-        while not self.is_ready:
-            # Threads of the pool are left to decisions.
-            await asyncio.sleep(0.01)
+        await self._wait_for_import()
         if self.error is not None:
             raise UnusableError(
                 f"LiteLLM cannot use models.yaml: {self.error!r}"
             ) from self.error
+
+    async def _wait_for_import(self) -> None:
+        while not self.is_ready:
+            # Threads of the pool are left to decisions.
+            await asyncio.sleep(0.01)
 
     async def call(
         self, model: str, messages: list[Any], options: dict[str, Any]
@@ -197,8 +200,7 @@ class Gateway:
         """Close the connections to providers."""
         if self._thread is None:
             return
-        while not self.is_ready:
-            await asyncio.sleep(0.01)
+        await self._wait_for_import()
         if self.error is not None:
             return
         await self._litellm.close_litellm_async_clients()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from provider import COST, PRICES
+from provider import COST, PRICES, STREAM_MARKS
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import skroute
@@ -32,13 +32,7 @@ from skroute.serve import Settings, create_app
 from skroute.serve.plans import Call, CascadePlan
 from skroute.serve.saved import load
 
-pytestmark = [
-    pytest.mark.usefixtures("no_rubbish_for_others"),
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
-    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
+pytestmark = STREAM_MARKS
 
 NAMES = list(PRICES)
 N = 200

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from provider import COST, PRICES, describe_models
+from provider import COST, PRICES, STREAM_MARKS, describe_models
 
 import skroute
 from skroute import RankingRouter
@@ -25,17 +25,7 @@ pytest.importorskip("fastapi", reason="pip install '.[serve]'")
 
 from serving import SCHEMA, Running
 
-pytestmark = [
-    pytest.mark.usefixtures("no_rubbish_for_others"),
-    # LiteLLM is imported.
-    pytest.mark.slow,
-    # LiteLLM's own types, while its router makes a deployment.
-    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
-    # The same, while it reads the chunks of a stream.
-    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute"),
-    # What it leaves open, see tests/conftest.py.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
+pytestmark = STREAM_MARKS
 
 EASY, HARD = "add numbers 3 4", "prove theorem 5 6"
 

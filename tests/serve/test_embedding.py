@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from provider import COST, PRICES
+from provider import COST, LITELLM_MARKS, PRICES
 
 import skroute
 from skroute import PointwiseRouter
@@ -22,12 +22,7 @@ pytest.importorskip("fastapi", reason="pip install '.[serve]'")
 from serving import EASY, Running
 from sklearn.linear_model import Ridge
 
-pytestmark = [
-    pytest.mark.usefixtures("no_rubbish_for_others"),
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
+pytestmark = LITELLM_MARKS
 
 NAMES = list(PRICES)
 HARD = "prove theorem 5 6"

@@ -10,22 +10,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from provider import COST, PRICES, describe_models
+from provider import COST, LITELLM_MARKS, PRICES, describe_models
 from sklearn.pipeline import make_pipeline
 
 import skroute
 from skroute import CascadeDecider, DummyRouter, RankingRouter
 from skroute.text import TextRouter
 
-pytestmark = [
-    pytest.mark.usefixtures("no_rubbish_for_others"),
-    # LiteLLM is imported.
-    pytest.mark.slow,
-    # LiteLLM's own types, while its router makes a deployment.
-    pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict class"),
-    # What it leaves open, see tests/conftest.py.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
+pytestmark = LITELLM_MARKS
 
 EASY, HARD = "add numbers 3 4", "prove theorem 5 6"
 pytest.importorskip("litellm", reason="pip install '.[litellm]'")
